@@ -1,0 +1,34 @@
+# Everything a newcomer needs. `make demo` and `make test` set up what is missing by themselves.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint train serve clean
+.DELETE_ON_ERROR:
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else f"Python 3.11 or 3.12 is needed, found {sys.version.split()[0]} ($(PYTHON)). Say which to use: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+demo: $(INSTALLED) ## the whole way once: PostgreSQL, training, .mar, TorchServe, one forecast
+	$(BIN)/python scripts/demo.py
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+train: $(INSTALLED)
+	$(BIN)/python scripts/train.py $(ARGS)
+
+serve: $(INSTALLED)
+	$(BIN)/python scripts/serve.py $(ARGS)
+
+clean: ## the virtual environment and caches; versions in model_store/ and the database stay
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

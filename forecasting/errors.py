@@ -1,0 +1,93 @@
+"""Every error that the package raises on purpose. Each message says what was wrong, what was found, and what to do.
+
+ForecastingError
+├── SettingError (ValueError)      a flag, a key=value, a yaml file or a variable that cannot be used
+│   └── InvalidVersion             a version name that could not be a folder
+├── DataError (ValueError)         the traffic itself
+│   ├── TooFewDays                 fewer than 30 days of a series
+│   ├── DuplicateDays              two values for one day of one series
+│   ├── UnknownMetric              asked for a metric that is not there   (HTTP 400)
+│   ├── UnknownSite                asked for a site that is not there     (HTTP 400)
+│   ├── AmbiguousUnit              a rate whose unit nobody said
+│   └── UndefinedMetric            an error measure that would divide by zero
+├── WarehouseError                 PostgreSQL
+│   ├── CannotConnect              no answer, or the door stayed shut
+│   └── MissingTable               the documented table is not there, or may not be read
+├── ArtifactError                  a version in model_store/
+│   ├── UnknownVersion             there is no such version
+│   ├── BrokenArtifact             files are missing or are not what model.json says
+│   └── StoreNotWritable           MODEL_DIR cannot be written
+└── ServingError                   TorchServe and the shim
+    ├── CannotStart                Java, a port or an archive is missing
+    ├── Unavailable                a part is down now; asking again later may work   (HTTP 503)
+    ├── TimedOut                   no answer within the deadline   (HTTP 504)
+    └── BadAnswer                  TorchServe answered what a forecast cannot be   (HTTP 502)
+"""
+
+
+class ForecastingError(Exception):
+    """The root: scripts print its text and exit with 1."""
+
+
+class SettingError(ForecastingError, ValueError):
+    """Scripts exit with 2, as for any misuse of the command line."""
+
+
+class InvalidVersion(SettingError): ...
+
+
+class DataError(ForecastingError, ValueError): ...
+
+
+class TooFewDays(DataError): ...
+
+
+class DuplicateDays(DataError): ...
+
+
+class UnknownMetric(DataError): ...
+
+
+class UnknownSite(DataError): ...
+
+
+class AmbiguousUnit(DataError): ...
+
+
+class UndefinedMetric(DataError): ...
+
+
+class WarehouseError(ForecastingError): ...
+
+
+class CannotConnect(WarehouseError): ...
+
+
+class MissingTable(WarehouseError): ...
+
+
+class ArtifactError(ForecastingError): ...
+
+
+class UnknownVersion(ArtifactError): ...
+
+
+class BrokenArtifact(ArtifactError): ...
+
+
+class StoreNotWritable(ArtifactError): ...
+
+
+class ServingError(ForecastingError): ...
+
+
+class CannotStart(ServingError): ...
+
+
+class Unavailable(ServingError): ...
+
+
+class TimedOut(ServingError): ...
+
+
+class BadAnswer(ServingError): ...

@@ -1,0 +1,215 @@
+"""Panel: many series of daily values on one calendar, with a verdict on every day. Pure numpy: no clock, no server."""
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from forecasting.config import MIN_DAYS, Kind, Missing
+from forecasting.errors import DuplicateDays, TooFewDays, UnknownMetric, UnknownSite
+
+EPOCH = dt.date(1970, 1, 1)
+
+
+class Verdict(IntEnum):
+    """What is known of a day of a series."""
+
+    before = 0  # the series had not begun, or has no value any more
+    observed = 1
+    gap = 2  # the source has no row, or NULL, for a day between two observed ones
+    invalid = 3  # the source has a value that cannot be: not finite, or negative traffic
+
+
+@dataclass(frozen=True)
+class Series:
+    """Who a row of a panel is. `unit_scale`: what the panel's values are multiplied by to be in the source's unit."""
+
+    site: str
+    metric: str
+    kind: Kind = Kind.count
+    additive: bool = True
+    unit_scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.metric} of {self.site}"
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What a source says of one series: days since 1970-01-01 in any order, and their values."""
+
+    series: Series
+    days: Int[np.ndarray, " days"]
+    values: Float[np.ndarray, " days"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Values [series, days] in float32, NaN where unknown; `first_day` in days since 1970-01-01.
+
+    `notes` are what was found odd while it was built, a sentence each, for people to read.
+    """
+
+    series: tuple[Series, ...]
+    values: Float[np.ndarray, "series days"]
+    first_day: int
+    verdicts: UInt8[np.ndarray, "series days"]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cutoff(self) -> int:
+        """The last complete day, in days since 1970-01-01."""
+        return self.first_day + self.num_days - 1
+
+    @property
+    def num_days(self) -> int:
+        return int(self.values.shape[1])
+
+    def find(self, *, metric: str, site: str | None = None) -> int:
+        """The row of a series. `site` may be left out where there is only one.
+
+        Raises UnknownSite or UnknownMetric naming those that there are.
+        """
+        sites = sorted({series.site for series in self.series})
+        if site is None and len(sites) > 1:
+            raise UnknownSite(f"There are {len(sites)} sites: say which, one of {', '.join(sites)}.")
+        site = site or sites[0]
+        if site not in sites:
+            raise UnknownSite(f"There is no site {site!r}. There are: {', '.join(sites)}.")
+        rows = {series.metric: row for row, series in enumerate(self.series) if series.site == site}
+        if metric not in rows:
+            raise UnknownMetric(f"There is no metric {metric!r}. There are: {', '.join(sorted(rows))}.")
+        return rows[metric]
+
+    def tail(self, num_days: int) -> "Panel":
+        """The last `num_days` days, or all where there are fewer."""
+        start = max(0, self.num_days - num_days)
+        return replace(
+            self,
+            values=self.values[:, start:],
+            verdicts=self.verdicts[:, start:],
+            first_day=self.first_day + start,
+        )
+
+
+def to_day(date: dt.date) -> int:
+    """Days since 1970-01-01."""
+    return (date - EPOCH).days
+
+
+def to_date(day: int) -> dt.date:
+    return EPOCH + dt.timedelta(days=int(day))
+
+
+def build_panel(
+    observations: Sequence[Observations],
+    *,
+    today: dt.date,
+    missing: Missing = Missing.zero,
+    named: Collection[str] = (),
+) -> Panel:
+    """The panel of all series, up to the last complete day that any of them has.
+
+    Today's unfinished day and days in the future are left out; values that cannot be are masked; days without a value
+    between two observed ones are zero or masked as `missing` says; days before a series began, or after its last
+    value, are masked always: nobody says that they were zero. A series of fewer than 30 days is left out.
+
+    Raises DuplicateDays; TooFewDays where no series is left, or a left-out one's metric is among the `named` ones.
+    """
+    notes: list[str] = []
+    kept = [_drop_unfinished(one, today=today, notes=notes) for one in observations]
+    for one in kept:
+        _refuse_duplicates(one)
+    kept = _drop_short(kept, named=named, notes=notes)
+    first_day = min(int(one.days.min()) for one in kept)
+    num_days = max(int(one.days.max()) for one in kept) - first_day + 1
+    rows = [_lay_out(one, first_day=first_day, num_days=num_days, missing=missing, notes=notes) for one in kept]
+    return Panel(
+        series=tuple(one.series for one in kept),
+        values=np.stack([values for values, _ in rows]),
+        first_day=first_day,
+        verdicts=np.stack([verdicts for _, verdicts in rows]),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _drop_unfinished(one: Observations, *, today: dt.date, notes: list[str]) -> Observations:
+    """Without NULLs, today and the future."""
+    unfinished = to_day(today)
+    if np.any(one.days == unfinished):
+        notes.append(f"{today} is not over: it is left out")
+    future = np.sort(one.days[one.days > unfinished])
+    if future.size:
+        notes.append(f"{one.series.name}: {_days(future)} in the future left out ({_span(future)}; today is {today})")
+    complete = one.days < unfinished
+    return replace(one, days=one.days[complete], values=one.values[complete])
+
+
+def _refuse_duplicates(one: Observations) -> None:
+    days, counts = np.unique(one.days, return_counts=True)
+    if np.any(counts > 1):
+        twice = days[counts > 1]
+        raise DuplicateDays(
+            f"{one.series.name} has more than one value for {_days(twice)}, the first on {to_date(twice[0])}. "
+            "Keep one row a day, or add a `site` column if the rows are of different sites."
+        )
+
+
+def _drop_short(kept: list[Observations], *, named: Collection[str], notes: list[str]) -> list[Observations]:
+    short = [one for one in kept if one.days.size < MIN_DAYS]
+    if not any(one.days.size for one in kept):
+        raise TooFewDays(f"There is no complete day of data; at least {MIN_DAYS} are needed.")
+    for one in short:
+        found = f"{one.series.name} has {_days(one.days)} of data; at least {MIN_DAYS} are needed"
+        if one.series.metric in named or len(short) == len(kept):
+            raise TooFewDays(f"{found}. Wait for more, or load older days.")
+        notes.append(f"{found}: it is left out")
+    return [one for one in kept if one.days.size >= MIN_DAYS]
+
+
+def _lay_out(
+    one: Observations, *, first_day: int, num_days: int, missing: Missing, notes: list[str]
+) -> tuple[Float[np.ndarray, " days"], UInt8[np.ndarray, " days"]]:
+    """One series on the panel's calendar: its values, and the verdict on each of its days."""
+    place = one.days - first_day
+    values = np.full(num_days, np.nan, np.float32)
+    verdicts = np.full(num_days, Verdict.before, np.uint8)
+    verdicts[place.min() : place.max() + 1] = Verdict.gap
+    invalid = _impossible(one)
+    verdicts[place[~invalid]] = Verdict.observed
+    verdicts[place[invalid]] = Verdict.invalid
+    values[place[~invalid]] = one.values[~invalid]
+    gaps = verdicts == Verdict.gap
+    if missing is Missing.zero:
+        values[gaps] = 0.0
+    if invalid.any():
+        days = np.sort(one.days[invalid])
+        notes.append(f"{one.series.name}: {_days(days)} with a value that cannot be, masked ({_span(days)})")
+    if gaps.any():
+        how = "taken as zero" if missing is Missing.zero else "masked"
+        notes.append(f"{one.series.name}: {_days(gaps.nonzero()[0])} without data, {how}")
+    if place.max() + 1 < num_days:
+        notes.append(f"{one.series.name} ends on {to_date(one.days.max())}: the days after it are unknown")
+    return values, verdicts
+
+
+def _impossible(one: Observations) -> Bool[np.ndarray, " days"]:
+    bad = ~np.isfinite(one.values.astype(np.float32))
+    if one.series.kind is not Kind.other:
+        bad |= one.values < 0
+    if one.series.kind is Kind.rate:
+        bad |= one.values > 1
+    return np.asarray(bad)
+
+
+def _days(days: Int[np.ndarray, " days"]) -> str:
+    return "1 day" if days.size == 1 else f"{days.size} days"
+
+
+def _span(days: Int[np.ndarray, " days"]) -> str:
+    first, last = to_date(days[0]), to_date(days[-1])
+    return str(first) if first == last else f"{first}..{last}"
