@@ -1,0 +1,244 @@
+"""What training leaves on disk: `model_store/<version>/` with the exported model and a readable model.json.
+
+A version is written aside and renamed, so that there is a whole one or none. The .mar beside the folder is made from
+the folder and can be made again.
+"""
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forecasting.config import Kind, check_version
+from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
+
+if TYPE_CHECKING:
+    import torch
+
+    from forecasting.model.forecaster import Forecaster
+
+MODEL_NAME = "forecaster"
+PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
+LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
+MAX_BATCH = 65536  # windows that the exported model takes at once
+
+
+@dataclass(frozen=True)
+class SeriesCard:
+    """What serving must know of one series. `metrics` are of the test part, before the refit on all days."""
+
+    site: str
+    metric: str
+    kind: Kind
+    additive: bool
+    unit_scale: float  # answers are in the source's unit: the model's times this
+    band_scale: tuple[float, ...]  # per day of the horizon; 1: as trained
+    widening: tuple[float, ...]  # band factor of the first, second, ... horizon ahead
+    day_correlation: float  # of the errors of two days, 0..1: how wide the total's band is
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # Any: numbers, null, or the reason for a null
+
+
+@dataclass(frozen=True)
+class Card:
+    """model.json."""
+
+    version: str
+    created_at: str  # ISO time, UTC
+    model: Mapping[str, Any]  # ModelConfig as plain values
+    context_length: int
+    levels: tuple[float, ...]
+    total_parameters: int
+    features: tuple[str, ...]
+    data: Mapping[str, Any]  # first and last day, number of days, what was odd in them
+    series: tuple[SeriesCard, ...]
+    training: Mapping[str, Any]  # settings, epochs run, seconds by part
+    libraries: Mapping[str, str]
+    hashes: Mapping[str, str]  # SHA-256 of the files beside it
+
+    @property
+    def sequence_length(self) -> int:
+        return int(self.model["sequence_length"])
+
+    @property
+    def horizon(self) -> int:
+        return int(self.model["prediction_horizon"])
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A version on disk, found whole."""
+
+    folder: Path
+    card: Card
+
+    @property
+    def archive(self) -> Path:
+        return self.folder.parent / f"{MODEL_NAME}-{self.card.version}.mar"
+
+    def load_program(self) -> "torch.nn.Module":
+        """The exported model, called as Forecaster.forward is. No pickled code is run."""
+        import torch
+
+        return torch.export.load(self.folder / PROGRAM).module()
+
+
+def export_program(forecaster: "Forecaster", path: Path) -> None:
+    """Writes the Forecaster as a torch.export program whose batch is free, 1 to MAX_BATCH."""
+    import torch
+
+    forecaster = forecaster.cpu().eval()
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    with warnings.catch_warnings():
+        # torch 2.13 warns that nn.LSTM refreshes its own list of weights while it is traced: they are its parameters.
+        warnings.filterwarnings("ignore", message="The tensor attributes self.network.lstm._flat_weights")
+        program = torch.export.export(forecaster, forecaster.example_inputs(), dynamic_shapes=[{0: batch}] * 4)
+    torch.export.save(program, path)
+
+
+@contextmanager
+def staged_version(store: Path, version: str) -> Iterator[Path]:
+    """A folder to fill; on leaving without an error it becomes `store/version` in one rename.
+
+    A version of that name is kept as `<version>.previous`. A kill leaves a hidden folder, which the next call removes.
+    Raises StoreNotWritable, InvalidVersion.
+    """
+    check_version(version)
+    staging = _make_staging(store, version)
+    try:
+        yield staging
+        _replace(staging, store / version)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Writes model.json with the hashes of the files that are already there, and every file through to the disk."""
+    hashes = {file.name: hash_file(file) for file in sorted(folder.iterdir()) if file.is_file()}
+    text = json.dumps(_plain(dataclasses.replace(card, hashes=hashes)), indent=2, allow_nan=False)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+    for file in folder.iterdir():
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
+def load_artifact(store: Path, version: str | None = None) -> Artifact:
+    """The version asked for, or the newest. Raises UnknownVersion or BrokenArtifact, naming what there is."""
+    if version is None:
+        version = _newest(store)
+    folder = _folder_of(store, check_version(version))
+    if not (folder / CARD).is_file():
+        known = ", ".join(list_versions(store)) or "none"
+        raise UnknownVersion(
+            f"There is no version {version} in {store} (there: {known}). "
+            f"Train it: python scripts/train.py --model-version {version}"
+        )
+    card = read_card(folder / CARD)
+    for name, expected in card.hashes.items():
+        _check_hash(folder / name, expected)
+    return Artifact(folder, card)
+
+
+def list_versions(store: Path) -> list[str]:
+    """Whole versions, oldest first."""
+    names = {file.parent.name.removesuffix(".previous") for file in store.glob(f"[!.]*/{CARD}")} - {"base"}
+    return sorted(names, key=lambda name: (_folder_of(store, name) / CARD).stat().st_mtime_ns)
+
+
+def read_card(file: Path) -> Card:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        series = tuple(_read_series(one) for one in content.pop("series"))
+        content["levels"], content["features"] = tuple(content["levels"]), tuple(content["features"])
+        return Card(series=series, **content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BrokenArtifact(
+            f"{file} is no model.json of this program ({error!r}). Train the version again."
+        ) from error
+
+
+def describe_libraries() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: installed_version(name) for name in LIBRARIES}}
+
+
+def now_text() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def hash_file(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _read_series(content: dict[str, Any]) -> SeriesCard:  # Any: json's own types
+    kind = Kind(content.pop("kind"))
+    band_scale, widening = tuple(content.pop("band_scale")), tuple(content.pop("widening"))
+    return SeriesCard(kind=kind, band_scale=band_scale, widening=widening, **content)
+
+
+def _plain(card: Card) -> dict[str, Any]:  # Any: json's own types
+    content = dataclasses.asdict(card)
+    for series in content["series"]:
+        series["kind"] = series["kind"].value
+    return content
+
+
+def _check_hash(file: Path, expected: str) -> None:
+    if not file.is_file():
+        raise BrokenArtifact(f"{file} is missing. Train the version again.")
+    if hash_file(file) != expected:
+        raise BrokenArtifact(f"{file} is not the file that {CARD} beside it describes. Train the version again.")
+
+
+def _newest(store: Path) -> str:
+    versions = list_versions(store)
+    if not versions:
+        raise UnknownVersion(f"There is no version in {store} yet. Train one: python scripts/train.py")
+    return versions[-1]
+
+
+def _folder_of(store: Path, version: str) -> Path:
+    """A kill between the two renames of _replace leaves the version under its previous name alone: it still counts."""
+    folder = store / version
+    return folder if folder.exists() else store / f"{version}.previous"
+
+
+def _make_staging(store: Path, version: str) -> Path:
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        for left in store.glob(f".{version}.*"):
+            if re.fullmatch(rf"\.{re.escape(version)}\.(\d+)\.\w+", left.name) and not _is_running(left):
+                shutil.rmtree(left)
+        staging = Path(tempfile.mkdtemp(prefix=f".{version}.{os.getpid()}.", dir=store))
+        staging.chmod(0o755)  # mkdtemp's 0700 would keep another user's TorchServe out
+    except OSError as error:
+        raise StoreNotWritable(
+            f"{store.absolute()} cannot be written ({error.strerror}). Give this user the right, or set MODEL_DIR."
+        ) from error
+    return staging
+
+
+def _is_running(staging: Path) -> bool:
+    """Whether the process that made a staging folder still works on it."""
+    import psutil
+
+    return bool(psutil.pid_exists(int(staging.name.rsplit(".", 2)[1])))
+
+
+def _replace(staging: Path, target: Path) -> None:
+    if target.exists():
+        previous = target.with_name(f"{target.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        target.rename(previous)
+    staging.rename(target)

@@ -1,0 +1,99 @@
+"""Forecaster: raw daily history in, quantiles of the next days out, everything between inside one torch module."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from forecasting import config
+from forecasting.model.features import num_features, step_features
+from forecasting.model.network import LEVELS, MEDIAN, Network
+from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, Scaled, Scaling
+
+KINDS = {config.Kind.count: COUNT, config.Kind.rate: RATE, config.Kind.other: OTHER}
+MIN_KNOWN_DAYS = 28  # of a history, for a forecast worth giving
+
+
+class Forecaster(nn.Module):
+    """The heart: scaling, features, network. What it learned is its state_dict; what it is, `settings`."""
+
+    def __init__(self, settings: config.ModelConfig, scaling: Scaling | None = None) -> None:
+        super().__init__()
+        self.settings = settings
+        default = RobustScaling if settings.scaling is config.Scaling.robust else MinMaxScaling
+        self.scaling = scaling or default()
+        self.network = Network(
+            num_features=num_features(settings.weekly_lags),
+            num_extra=2 * 7,
+            hidden_size=settings.hidden_size,
+            num_layers=settings.num_layers,
+            dropout=settings.dropout,
+            horizon=settings.prediction_horizon,
+        )
+
+    def forward(
+        self,
+        history: Float[Tensor, "batch context"],
+        first_day: Int[Tensor, " batch"],
+        kind: Int[Tensor, " batch"],
+        band_scale: Float[Tensor, "batch horizon"],
+    ) -> Float[Tensor, "batch horizon levels"]:
+        """Quantiles at LEVELS of the days after the history, in its units; they never cross.
+
+        `history` is oldest first, its last day the cutoff, NaN where unknown (28 known days at least make a forecast
+        worth giving); `first_day` its first column's days since 1970-01-01; `kind` 0 count, 1 rate in 0..1, 2 other.
+        `band_scale` multiplies each quantile's distance from the median, in the scaling's units (so that a count's
+        band widened by it still ends above 0); ones: as trained.
+        """
+        z, scaled = self.scaled_quantiles(history, first_day, kind)
+        median = z[..., MEDIAN : MEDIAN + 1]
+        return self.scaling.unscale(median + band_scale[..., None] * (z - median), kind, scaled)
+
+    def scaled_quantiles(
+        self,
+        history: Float[Tensor, "batch context"],
+        first_day: Int[Tensor, " batch"],
+        kind: Int[Tensor, " batch"],
+    ) -> tuple[Float[Tensor, "batch horizon levels"], Scaled]:
+        """Quantiles in the scaling's units, where training compares them, and the scaled window."""
+        scaled = self.scaling(history, kind)
+        steps = step_features(
+            scaled,
+            first_day,
+            kind,
+            sequence_length=self.settings.sequence_length,
+            weekly_lags=self.settings.weekly_lags,
+            horizon=self.settings.prediction_horizon,
+        )
+        last_week, month_of_weekdays = _weekdays(scaled.z, scaled.known)
+        correction = self.network(steps, torch.cat([last_week, month_of_weekdays], 1))
+        if not self.settings.seasonal_skip:
+            return correction, scaled
+        horizon = torch.arange(self.settings.prediction_horizon, device=history.device) % 7
+        return correction + (0.5 * last_week + 0.5 * month_of_weekdays)[:, horizon, None], scaled
+
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def example_inputs(self, batch: int = 2) -> tuple[Any, ...]:  # Any: two tensor types, as forward takes them
+        """Inputs of the right shapes, for tracing."""
+        history = torch.arange(batch * self.settings.context_length, dtype=torch.float32) % 13
+        return (
+            history.view(batch, -1),
+            torch.zeros(batch, dtype=torch.int64),
+            torch.zeros(batch, dtype=torch.int64),
+            torch.ones(batch, self.settings.prediction_horizon),
+        )
+
+
+def _weekdays(
+    z: Float[Tensor, "batch context"], known: Bool[Tensor, "batch context"]
+) -> tuple[Float[Tensor, "batch 7"], Float[Tensor, "batch 7"]]:
+    """For each of the next seven weekdays: its last value, and its mean over four weeks. An unknown one is the mean."""
+    z, known = z[:, -28:].view(-1, 4, 7), known[:, -28:].view(-1, 4, 7)
+    mean = z.sum(1) / known.sum(1).clamp(min=1)  # z is 0 where unknown
+    return torch.where(known[:, -1], z[:, -1], mean), mean
+
+
+__all__ = ["KINDS", "LEVELS", "MEDIAN", "MIN_KNOWN_DAYS", "Forecaster"]

@@ -1,0 +1,130 @@
+"""Between raw units and the units that the network works in: z = (transform(value) - level) / spread."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+COUNT, RATE, OTHER = 0, 1, 2  # `kind`, as tensors and model.json carry it
+MAX_LOG_COUNT = 60.0  # exp of it, 1e26, still is a float32; no traffic comes near
+MAX_Z = 15.0  # a spike further out than this says no more than one this far
+
+
+class Scaled(NamedTuple):
+    """A window in the network's units, and what takes forecasts back."""
+
+    z: Float[Tensor, "batch days"]  # 0 where unknown
+    known: Bool[Tensor, "batch days"]
+    level: Float[Tensor, "batch 1"]
+    spread: Float[Tensor, "batch 1"]
+
+
+class Scaling(nn.Module):
+    """What robust and min-max scaling share. A subclass says what `level`, `spread` and the transform are."""
+
+    def forward(self, history: Float[Tensor, "batch days"], kind: Int[Tensor, " batch"]) -> Scaled:
+        known = torch.isfinite(history)
+        x = self.transform(torch.where(known, history, 0.0), kind)
+        level, spread = self.level_and_spread(x, known, kind)
+        z = ((x - level) / spread).clamp(-MAX_Z, MAX_Z)
+        return Scaled(torch.where(known, z, 0.0), known, level, spread)
+
+    def scale_target(
+        self, target: Float[Tensor, "batch horizon"], kind: Int[Tensor, " batch"], scaled: Scaled
+    ) -> Float[Tensor, "batch horizon"]:
+        """In the units of `scaled`; NaN stays NaN."""
+        return ((self.transform(target, kind) - scaled.level) / scaled.spread).clamp(-MAX_Z, MAX_Z)
+
+    def unscale(
+        self, z: Float[Tensor, "batch horizon levels"], kind: Int[Tensor, " batch"], scaled: Scaled
+    ) -> Float[Tensor, "batch horizon levels"]:
+        """In raw units and inside their range: counts never negative, rates in 0..1."""
+        x = z * scaled.spread[..., None] + scaled.level[..., None]
+        raw = self.inverse(x, kind)
+        kind = kind[:, None, None]
+        raw = torch.where(kind == OTHER, raw, raw.clamp(min=0.0))
+        return torch.where(kind == RATE, raw.clamp(max=1.0), raw)
+
+    def transform(self, values: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
+        raise NotImplementedError
+
+    def inverse(self, x: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
+        raise NotImplementedError
+
+    def level_and_spread(
+        self, x: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"], kind: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch 1"], Float[Tensor, "batch 1"]]:
+        raise NotImplementedError
+
+
+class RobustScaling(Scaling):
+    """Each window by its own median and mean absolute deviations, so that one model serves a blog and a shop.
+
+    Counts as log(1 + y): noise and weekday shapes of traffic are proportional to its level. Rates as asin(sqrt(y)),
+    which evens out the variance of a proportion (Anscombe, 1948, Biometrika 35). Other values as they are.
+    """
+
+    def transform(self, values: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
+        kind = kind.view(-1, *[1] * (values.dim() - 1))
+        count = torch.log1p(values.clamp(min=0.0))
+        rate = torch.asin(torch.sqrt(values.clamp(0.0, 1.0)))
+        return torch.where(kind == COUNT, count, torch.where(kind == RATE, rate, values))
+
+    def inverse(self, x: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
+        kind = kind.view(-1, *[1] * (x.dim() - 1))
+        count = torch.expm1(x.clamp(max=MAX_LOG_COUNT))
+        rate = torch.sin(x.clamp(0.0, torch.pi / 2)) ** 2
+        return torch.where(kind == COUNT, count, torch.where(kind == RATE, rate, x))
+
+    def level_and_spread(
+        self, x: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"], kind: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch 1"], Float[Tensor, "batch 1"]]:
+        """Median of the last four weeks; half their deviation from it, half the change from week to week."""
+        level = _median(x[:, -28:], known[:, -28:])
+        away = masked_mean((x[:, -28:] - level).abs(), known[:, -28:])
+        weekly = masked_mean((x[:, 7:] - x[:, :-7]).abs()[:, -42:], (known[:, 7:] & known[:, :-7])[:, -42:])
+        # A flat window still needs a unit: 3% of a count's level, a little of a rate's, a thousandth of anything else.
+        kind = kind[:, None]
+        floor = torch.where(kind == COUNT, 0.03, torch.where(kind == RATE, 0.01, 1e-3 * level.abs() + 1e-6))
+        return level, torch.maximum(0.5 * away + 0.5 * weekly, floor)
+
+
+class MinMaxScaling(Scaling):
+    """The documented scaling: 0..1 over the train part, by a fitted scikit-learn MinMaxScaler of one series."""
+
+    data_min: Tensor
+    data_range: Tensor
+
+    def __init__(self, data_min: float = 0.0, data_range: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("data_min", torch.tensor(data_min))
+        self.register_buffer("data_range", torch.tensor(data_range))
+
+    def transform(self, values: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
+        return values
+
+    def inverse(self, x: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
+        return x
+
+    def level_and_spread(
+        self,
+        x: Float[Tensor, "batch days"],
+        known: Bool[Tensor, "batch days"],
+        kind: Int[Tensor, " batch"],
+    ) -> tuple[Float[Tensor, "batch 1"], Float[Tensor, "batch 1"]]:
+        return self.data_min.expand(len(x), 1), self.data_range.expand(len(x), 1)
+
+
+def masked_mean(x: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"]) -> Float[Tensor, "batch 1"]:
+    """Mean of the known days; 0 where none is."""
+    total = torch.where(known, x, 0.0).sum(1, keepdim=True)
+    return total / known.sum(1, keepdim=True).clamp(min=1)
+
+
+def _median(x: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"]) -> Float[Tensor, "batch 1"]:
+    """Lower median of the known days; 0 where none is."""
+    ordered = torch.where(known, x, torch.inf).sort(1).values
+    middle = ((known.sum(1, keepdim=True) - 1) // 2).clamp(min=0)
+    median = ordered.gather(1, middle)
+    return torch.where(torch.isfinite(median), median, 0.0)
