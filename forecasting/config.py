@@ -26,6 +26,8 @@ from forecasting.errors import InvalidVersion, SettingError
 
 PROJECT = Path(__file__).resolve().parents[1]
 MIN_DAYS = 30  # the documented least amount of data of a series
+MIN_KNOWN_DAYS = 28  # of the history that a forecast is made from
+MAX_DAYS_AHEAD = 30  # documented
 
 
 class Scaling(StrEnum):

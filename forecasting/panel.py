@@ -101,7 +101,7 @@ def to_day(date: dt.date) -> int:
     return (date - EPOCH).days
 
 
-def to_date(day: int) -> dt.date:
+def to_date(day: int | np.int64) -> dt.date:
     return EPOCH + dt.timedelta(days=int(day))
 
 
@@ -198,7 +198,7 @@ def _lay_out(
 
 
 def _impossible(one: Observations) -> Bool[np.ndarray, " days"]:
-    bad = ~np.isfinite(one.values.astype(np.float32))
+    bad = ~(np.abs(one.values) <= np.finfo(np.float32).max)  # NaN too: it is not below anything
     if one.series.kind is not Kind.other:
         bad |= one.values < 0
     if one.series.kind is Kind.rate:
@@ -206,10 +206,10 @@ def _impossible(one: Observations) -> Bool[np.ndarray, " days"]:
     return np.asarray(bad)
 
 
-def _days(days: Int[np.ndarray, " days"]) -> str:
+def _days(days: Int[np.ndarray, " n"]) -> str:
     return "1 day" if days.size == 1 else f"{days.size} days"
 
 
-def _span(days: Int[np.ndarray, " days"]) -> str:
+def _span(days: Int[np.ndarray, " n"]) -> str:
     first, last = to_date(days[0]), to_date(days[-1])
     return str(first) if first == last else f"{first}..{last}"

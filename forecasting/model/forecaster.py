@@ -12,7 +12,6 @@ from forecasting.model.network import LEVELS, MEDIAN, Network
 from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, Scaled, Scaling
 
 KINDS = {config.Kind.count: COUNT, config.Kind.rate: RATE, config.Kind.other: OTHER}
-MIN_KNOWN_DAYS = 28  # of a history, for a forecast worth giving
 
 
 class Forecaster(nn.Module):
@@ -96,4 +95,4 @@ def _weekdays(
     return torch.where(known[:, -1], z[:, -1], mean), mean
 
 
-__all__ = ["KINDS", "LEVELS", "MEDIAN", "MIN_KNOWN_DAYS", "Forecaster"]
+__all__ = ["KINDS", "LEVELS", "MEDIAN", "Forecaster"]

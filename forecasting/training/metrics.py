@@ -1,0 +1,121 @@
+"""Error measures of point forecasts and bands. Arrays of any one shape, actual first; NaN days are left out.
+
+Sources: MASE: Hyndman & Koehler (2006), Int. J. Forecasting 22(4). Pinball loss: Koenker & Bassett (1978),
+Econometrica 46(1). WAPE: Kolassa & Schuetz (2007), Foresight 6.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from forecasting.errors import UndefinedMetric
+
+SEASON = 7
+
+
+def mse(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
+    """Mean squared error, in squared units."""
+    return float(np.mean(_errors(actual, forecast) ** 2))
+
+
+def rmse(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
+    return math.sqrt(mse(actual, forecast))
+
+
+def mae(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
+    """Mean absolute error, in the units of the series."""
+    return float(np.mean(np.abs(_errors(actual, forecast))))
+
+
+def mape(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
+    """Mean absolute error as a share of each day's actual value: 0.1 is 10%.
+
+    Raises UndefinedMetric where a day's actual value is 0.
+    """
+    errors, known = _errors(actual, forecast), actual[np.isfinite(actual)]
+    if np.any(known == 0):
+        raise UndefinedMetric(f"{int(np.sum(known == 0))} of {known.size} actual values are 0")
+    return float(np.mean(np.abs(errors / known)))
+
+
+def r2(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
+    """Share of the actual values' variance that the forecast explains; below 0 where their mean would explain more.
+
+    Raises UndefinedMetric where the actual values are all the same.
+    """
+    errors, known = _errors(actual, forecast), actual[np.isfinite(actual)].astype(np.float64)
+    variance = float(np.sum((known - known.mean()) ** 2))
+    if variance == 0:
+        raise UndefinedMetric("all actual values are the same")
+    return 1 - float(np.sum(errors**2)) / variance
+
+
+def wape(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
+    """Sum of absolute errors as a share of the sum of actual values. Raises UndefinedMetric where that sum is 0."""
+    total = float(np.sum(np.abs(actual[np.isfinite(actual)]), dtype=np.float64))
+    if total == 0:
+        raise UndefinedMetric("all actual values are 0")
+    return float(np.sum(np.abs(_errors(actual, forecast)))) / total
+
+
+def mase(
+    actual: Float[np.ndarray, "*shape"],
+    forecast: Float[np.ndarray, "*shape"],
+    past: Float[np.ndarray, " days"],
+    *,
+    season: int = SEASON,
+) -> float:
+    """Mean absolute error, in units of the seasonal naive forecast's mean absolute error over `past`.
+
+    Raises UndefinedMetric where `past` repeats every `season` days: there is nothing to divide by.
+    Source: Hyndman & Koehler (2006), with their naive step made seasonal.
+    """
+    changes = np.abs(past[season:].astype(np.float64) - past[:-season])
+    changes = changes[np.isfinite(changes)]
+    scale = float(changes.mean()) if changes.size else 0.0
+    if scale == 0:
+        raise UndefinedMetric(f"the days before repeat every {season} days, or are too few")
+    return mae(actual, forecast) / scale
+
+
+def coverage(
+    actual: Float[np.ndarray, "*shape"], lower: Float[np.ndarray, "*shape"], upper: Float[np.ndarray, "*shape"]
+) -> float:
+    """Share of the actual values within the band, its ends included."""
+    known = np.isfinite(actual)
+    if not known.any():
+        raise UndefinedMetric("no actual value is known")
+    return float(np.mean((lower[known] <= actual[known]) & (actual[known] <= upper[known])))
+
+
+def measure(
+    actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"], past: Float[np.ndarray, " days"]
+) -> dict[str, float | str | None]:
+    """All measures by name. An undefined one is None, and `<name>_undefined` says why."""
+    measures: Mapping[str, Callable[[], float]] = {
+        "mse": lambda: mse(actual, forecast),
+        "mae": lambda: mae(actual, forecast),
+        "rmse": lambda: rmse(actual, forecast),
+        "mape": lambda: mape(actual, forecast),
+        "r2": lambda: r2(actual, forecast),
+        "mase": lambda: mase(actual, forecast, past),
+        "wape": lambda: wape(actual, forecast),
+    }
+    found: dict[str, float | str | None] = {}
+    for name, compute in measures.items():
+        try:
+            found[name] = compute()
+        except UndefinedMetric as reason:
+            found[name] = None
+            found[f"{name}_undefined"] = str(reason)
+    return found
+
+
+def _errors(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, " known"]:
+    """Forecast minus actual where actual is known, in float64: sums of squared visits outgrow float32."""
+    known = np.isfinite(actual)
+    if not known.any():
+        raise UndefinedMetric("no actual value is known")
+    return np.asarray(forecast[known].astype(np.float64) - actual[known])

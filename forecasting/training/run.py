@@ -1,0 +1,93 @@
+"""A training from a panel to a version on disk, said line by line in the log."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from forecasting.artifact import Artifact, load_artifact, staged_version, write_card
+from forecasting.command import LOGGER, Stopwatch
+from forecasting.config import Config
+from forecasting.panel import Panel, Verdict, to_date
+from forecasting.training.backtest import backtest, judge, relative_error
+from forecasting.training.datamodule import TrafficDataModule
+from forecasting.training.fit import Fitted, fit, refit
+from forecasting.training.report import format_table, plot
+from forecasting.training.version import describe_version, forecast_next, write_model
+
+PLOT = "report.png"
+
+
+def train(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = False) -> Artifact:
+    """Fits, judges on the test part, refits on all days, and writes the version. Nothing is written if it fails."""
+    version, store = config.training.model_version, config.model_dir
+    with staged_version(store, version) as folder:
+        data = TrafficDataModule(panel, config)
+        _say_data(panel, data)
+        checkpoint = _checkpoint(store, panel, config)
+        with clock.part("fitting"):
+            fitted = fit(panel, config, checkpoint=checkpoint, resume=resume)
+        LOGGER.info("%s", fitted.describe(most=config.training.epochs))
+        tested = backtest(fitted.forecaster, data)
+        measures = judge(tested, panel, data)
+        _say_measures(panel, measures)
+        with clock.part("refitting"):
+            served = _refit(panel, config, fitted)
+        with clock.part("export"):
+            write_model(folder, served.forecaster)
+        with clock.part("plot"):
+            title = f"{version}: the test part was forecast before the refit on all days"
+            plot(folder / PLOT, panel, tested, forecast_next(served.forecaster, panel), title=title)
+        details = {
+            "epochs_run": fitted.epochs,
+            "best_epoch": fitted.best_epoch,
+            "refitted_on_all_days": served is not fitted,
+            "split": data.split.describe(panel),
+            "relative_error": relative_error(measures),
+            "seconds": dict(clock.parts),
+        }
+        write_card(folder, describe_version(config, served.forecaster, panel, measures, details))
+    checkpoint.unlink(missing_ok=True)
+    return load_artifact(store, version)
+
+
+def _refit(panel: Panel, config: Config, fitted: Fitted) -> Fitted:
+    """What is served: trained on all days; after Ctrl-C the weights that were judged."""
+    if fitted.interrupted:
+        LOGGER.info("interrupted: the best epoch so far is kept, without a refit on the last days")
+        return fitted
+    served = refit(panel, config, epochs=fitted.best_epoch)
+    if served.interrupted:
+        LOGGER.info("the refit was interrupted: the judged weights are kept, which have not seen the last days")
+        return fitted
+    LOGGER.info("%s", served.describe(most=config.training.epochs))
+    return served
+
+
+def _checkpoint(store: Path, panel: Panel, config: Config) -> Path:
+    """Named after settings and data, so that nothing is resumed that would not have become the same version."""
+    settings = json.dumps([repr(config.model), repr(config.data), repr(config.training)])
+    name = hashlib.sha256(settings.encode() + panel.values.tobytes()).hexdigest()[:16]
+    return store / f".{config.training.model_version}.{name}.ckpt"
+
+
+def _say_data(panel: Panel, data: TrafficDataModule) -> None:
+    gaps = int((panel.verdicts == Verdict.gap).sum())
+    LOGGER.info(
+        "read %d series of %d days, %s..%s, %s",
+        len(panel.series), panel.num_days, to_date(panel.first_day), to_date(panel.cutoff),
+        f"{gaps} days without data" if gaps else "no gaps",
+    )  # fmt: skip
+    for note in panel.notes:
+        LOGGER.info("note: %s", note)
+    LOGGER.info("%s", data.split.describe(panel))
+    LOGGER.info("%d windows to train on, %d to validate, %d to test", *data.num_windows())
+
+
+def _say_measures(panel: Panel, measures: list[dict[str, object]]) -> None:
+    num_cutoffs = max(int(str(one["num_cutoffs"])) for one in measures)
+    LOGGER.info("test part, %d cutoffs, in visits a day (or the series' own unit):", num_cutoffs)
+    for line in format_table(panel, measures).splitlines():
+        LOGGER.info("%s", line)
+    relative = relative_error(measures)
+    if relative is not None:
+        LOGGER.info("error relative to the seasonal naive forecast: %.2f", relative)

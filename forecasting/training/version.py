@@ -1,0 +1,96 @@
+"""From trained weights to a version on disk."""
+
+import dataclasses
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from forecasting.artifact import PROGRAM, WEIGHTS, Card, SeriesCard, describe_libraries, export_program, now_text
+from forecasting.config import MAX_DAYS_AHEAD, Config
+from forecasting.model.forecaster import KINDS, LEVELS, Forecaster
+from forecasting.panel import Panel, to_date
+from forecasting.training.calibration import day_correlation, widening
+
+FEATURES = (
+    "value", "same weekday of the weeks before", "rolling means of 7, 14 and 28 days", "day of week",
+    "place in the year", "level", "spread", "kind",
+)  # fmt: skip
+
+
+def forecast_next(forecaster: Forecaster, panel: Panel) -> Float[np.ndarray, "series horizon levels"]:
+    """Quantiles of the days after the panel's cutoff."""
+    context, horizon = forecaster.settings.context_length, forecaster.settings.prediction_horizon
+    num_series = len(panel.series)
+    history = np.full((num_series, context), np.nan, np.float32)
+    recent = panel.tail(context)
+    history[:, context - recent.num_days :] = recent.values
+    with torch.no_grad():
+        quantiles = forecaster.eval()(
+            torch.from_numpy(history),
+            torch.full((num_series,), panel.cutoff + 1 - context),
+            torch.tensor([KINDS[series.kind] for series in panel.series]),
+            torch.ones(num_series, horizon),
+        )
+    return np.asarray(quantiles.numpy())
+
+
+def write_model(folder: Path, forecaster: Forecaster) -> None:
+    """The exported program, and the weights by themselves for whoever trains on."""
+    export_program(forecaster, folder / PROGRAM)
+    torch.save(forecaster.state_dict(), folder / WEIGHTS)
+
+
+def describe_version(
+    config: Config,
+    forecaster: Forecaster,
+    panel: Panel,
+    measures: list[dict[str, Any]],  # Any: as backtest.judge gives them
+    training: dict[str, Any],
+) -> Card:
+    """model.json, but for the files' hashes."""
+    return Card(
+        version=config.training.model_version,
+        created_at=now_text(),
+        model=_plain(config.model),
+        context_length=config.model.context_length,
+        levels=LEVELS,
+        total_parameters=forecaster.num_parameters(),
+        features=FEATURES,
+        data={
+            "first_day": str(to_date(panel.first_day)),
+            "last_day": str(to_date(panel.cutoff)),
+            "num_days": panel.num_days,
+            "notes": list(panel.notes),
+            **_plain(config.data),
+        },
+        series=tuple(_describe_series(panel, row, measured, config) for row, measured in enumerate(measures)),
+        training={**_plain(config.training), **training},
+        libraries=describe_libraries(),
+        hashes={},
+    )
+
+
+def _describe_series(panel: Panel, row: int, measured: dict[str, Any], config: Config) -> SeriesCard:
+    series, horizon = panel.series[row], config.model.prediction_horizon
+    values = panel.values[row]
+    return SeriesCard(
+        site=series.site,
+        metric=series.metric,
+        kind=series.kind,
+        additive=series.additive,
+        unit_scale=series.unit_scale,
+        band_scale=(1.0,) * horizon,
+        widening=widening(values, horizon=horizon, num_horizons=-(-MAX_DAYS_AHEAD // horizon)),
+        day_correlation=day_correlation(values),
+        metrics=measured,
+    )
+
+
+def _plain(settings: Any) -> dict[str, Any]:  # Any: a dataclass of settings; values as json takes them
+    return {
+        name: value.value if isinstance(value, Enum) else value for name, value in dataclasses.asdict(settings).items()
+    }

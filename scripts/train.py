@@ -1,0 +1,57 @@
+"""Trains a version on the traffic in PostgreSQL: read, fit, judge, refit, save, report."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+try:
+    from forecasting.command import LOGGER, Stopwatch, run, start_log
+    from forecasting.config import Config, parse_arguments
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
+
+if TYPE_CHECKING:
+    from forecasting.panel import Panel
+
+SWITCHES = {"--resume": "go on from where a killed training of the same settings and data stopped"}
+
+
+def main(argv: list[str] | None = None) -> None:
+    config, arguments = parse_arguments(argv, about=__doc__, switches=SWITCHES)
+    start_log(config.model_dir / "training.log", debug=config.debug)
+    clock = Stopwatch()
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(read, config)  # PostgreSQL starts and answers while Python imports
+        with clock.part("imports"):
+            from forecasting.serving.archive import write_archive
+            from forecasting.training.run import train
+        with clock.part("PostgreSQL"):
+            panel = reading.result()
+    artifact = train(panel, config, clock=clock, resume=arguments.resume)
+    with clock.part(".mar"):
+        archive = write_archive(artifact)
+    LOGGER.info("%s", clock.describe())
+    LOGGER.info("wrote %s and %s", artifact.folder, archive)
+    LOGGER.info("next: python scripts/serve.py --model-version %s", artifact.card.version)
+
+
+def read(config: Config) -> "Panel":
+    """The days with targets, and the context before the first of them."""
+    import asyncio
+
+    from forecasting.warehouse.connect import connect
+    from forecasting.warehouse.reader import read_panel
+
+    async def read_once() -> "Panel":
+        connection = await connect(config.database)
+        try:
+            num_days = config.data.days_back + config.model.context_length
+            return await read_panel(connection, data=config.data, metrics=config.metrics, num_days=num_days)
+        finally:
+            await connection.close()
+
+    return asyncio.run(read_once())
+
+
+if __name__ == "__main__":
+    run(main)

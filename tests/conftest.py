@@ -1,0 +1,52 @@
+"""The real PostgreSQL, in a temporary folder: one server a run, a database of its own for each test that asks."""
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, which is not ready yet
+    from forecasting.config import DatabaseConfig
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def embedded() -> "Iterator[DatabaseConfig]":
+    """The embedded server with the sample site, which stays as it is."""
+    from forecasting.config import DatabaseConfig
+    from forecasting.warehouse.embedded import find_server
+
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # a socket's path is short
+    find_server(folder).join("siteanalytics")
+    yield DatabaseConfig(embedded=True, pgdata=folder)
+    find_server(folder).leave()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database(embedded: "DatabaseConfig") -> "Iterator[DatabaseConfig]":
+    """A copy of the sample's database to change, reached as a server of the user's own would be."""
+    from forecasting.config import DatabaseConfig
+    from forecasting.warehouse.embedded import find_server
+
+    name = f"copy_{next(NUMBERS)}"
+    host = str(find_server(embedded.pgdata).socket_folder)
+    asyncio.run(_execute(host, f"create database {name} template siteanalytics"))
+    yield DatabaseConfig(embedded=False, host=host, name=name)
+    asyncio.run(_execute(host, f"drop database {name} with (force)"))
+
+
+async def _execute(host: str, statement: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(host=host, user="postgres", password="", database="postgres", ssl=False)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,69 @@
+"""A step's features, against numpy loops and the calendar of the standard library."""
+
+import datetime as dt
+import math
+
+import numpy as np
+import torch
+
+from forecasting.model.features import ROLLING_DAYS, num_features, step_features
+from forecasting.model.scaling import COUNT, OTHER, RobustScaling
+from forecasting.panel import to_day
+
+FIRST = dt.date(2024, 1, 3)
+CONTEXT, LAGS, STEPS = 56, 7, 7
+
+
+def features(history: torch.Tensor, kind: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
+    """The features of one window, and its z with NaN where unknown."""
+    scaled = RobustScaling()(history, torch.tensor([kind]))
+    steps = step_features(
+        scaled, torch.tensor([to_day(FIRST)]), torch.tensor([kind]), sequence_length=STEPS, weekly_lags=LAGS, horizon=7
+    )
+    z = np.where(scaled.known[0].numpy(), scaled.z[0].numpy(), np.nan)
+    return steps[0].numpy(), z
+
+
+def history_with_holes() -> torch.Tensor:
+    history = 100 + 50 * torch.rand(1, CONTEXT, generator=torch.Generator().manual_seed(0))
+    history[0, [3, 20, 41, 50, 55]] = torch.nan
+    return history
+
+
+def test_a_step_is_as_wide_as_said() -> None:
+    steps, _ = features(history_with_holes())
+    assert steps.shape == (STEPS, num_features(LAGS))
+
+
+def test_lags_are_the_same_weekday_of_the_weeks_before() -> None:
+    steps, z = features(history_with_holes())
+    for step in range(STEPS):
+        for lag in range(LAGS + 1):
+            value = z[CONTEXT - STEPS + step - 7 * lag]
+            expected = (0.0, 0.0) if np.isnan(value) else (value, 1.0)
+            assert (steps[step, lag], steps[step, LAGS + 1 + lag]) == expected
+
+
+def test_rolling_means_are_of_the_known_days_up_to_the_step() -> None:
+    steps, z = features(history_with_holes())
+    start = 2 * (LAGS + 1)
+    for step in range(STEPS):
+        end = CONTEXT - STEPS + step + 1
+        for column, days in enumerate(ROLLING_DAYS):
+            np.testing.assert_allclose(steps[step, start + column], np.nanmean(z[end - days : end]), atol=1e-5)
+
+
+def test_weekday_and_season_are_the_calendars() -> None:
+    steps, _ = features(history_with_holes())
+    start = 2 * (LAGS + 1) + len(ROLLING_DAYS)
+    for step in range(STEPS):
+        date = FIRST + dt.timedelta(CONTEXT - STEPS + step)
+        assert steps[step, start : start + 7].argmax() == date.weekday()
+        assert steps[step, start : start + 7].sum() == 1
+        angle = 2 * math.pi * (date.timetuple().tm_yday - 1) / 365.2425
+        # Within a day of the calendar's: leap days shift the mean year by less.
+        np.testing.assert_allclose(steps[step, start + 7 : start + 9], [math.sin(angle), math.cos(angle)], atol=0.02)
+
+
+def test_kind_is_told() -> None:
+    assert features(history_with_holes(), OTHER)[0][0, -3:].tolist() == [0.0, 0.0, 1.0]

@@ -1,0 +1,104 @@
+"""The Forecaster's contract: shapes, ranges, no crossing, no peeking, the same for everyone in a batch."""
+
+import pytest
+import torch
+
+from forecasting.config import ModelConfig, Scaling
+from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
+from forecasting.model.network import INITIAL_GAPS
+
+
+def make(**settings: object) -> Forecaster:
+    torch.manual_seed(0)
+    forecaster = Forecaster(ModelConfig(**settings)).eval()  # type: ignore[arg-type]
+    for parameter in forecaster.network.head.parameters():  # away from its quiet start, so that everything counts
+        torch.nn.init.normal_(parameter, std=0.5)
+    return forecaster
+
+
+def ask(forecaster: Forecaster, history: torch.Tensor, *, kind: int = 0, band: float = 1.0) -> torch.Tensor:
+    batch, horizon = len(history), forecaster.settings.prediction_horizon
+    with torch.no_grad():
+        return forecaster(
+            history, torch.full((batch,), 19000), torch.full((batch,), kind), torch.full((batch, horizon), band)
+        )
+
+
+def histories(batch: int = 4, context: int = 56) -> torch.Tensor:
+    return 1000 * torch.rand(batch, context, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_quantiles_never_cross_and_stay_in_range(kind: int) -> None:
+    history = histories(64) / (1000 if kind == 1 else 1) - (500 if kind == 2 else 0)
+    quantiles = ask(make(), history, kind=kind)
+    assert quantiles.shape == (64, 7, len(LEVELS))
+    assert (quantiles.diff(dim=-1) >= 0).all()
+    assert torch.isfinite(quantiles).all()
+    if kind != 2:
+        assert (quantiles >= 0).all()
+    if kind == 1:
+        assert (quantiles <= 1).all()
+
+
+def test_band_scale_moves_bands_and_not_the_median() -> None:
+    forecaster, history = make(), histories()
+    plain, wide, none = (ask(forecaster, history, band=band) for band in (1.0, 2.0, 0.0))
+    torch.testing.assert_close(wide[..., MEDIAN], plain[..., MEDIAN])
+    assert (wide[..., -1] > plain[..., -1]).all()
+    assert (wide[..., 0] < plain[..., 0]).all()
+    torch.testing.assert_close(none, plain[..., MEDIAN : MEDIAN + 1].expand_as(none))
+
+
+def test_a_window_does_not_know_its_neighbours_in_the_batch() -> None:
+    forecaster, history = make(), histories()
+    together = ask(forecaster, history)
+    alone = torch.cat([ask(forecaster, one[None]) for one in history])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-2)
+
+
+def test_a_count_ten_times_as_high_is_forecast_ten_times_as_high() -> None:
+    """Log counts: far from zero, a change of unit is a shift that the scaling takes out, but for the level feature."""
+    torch.manual_seed(0)
+    forecaster = Forecaster(ModelConfig()).eval()  # untrained: the average of the last weeks
+    low, high = (ask(forecaster, factor * histories().clamp(min=100)) for factor in (1, 10))
+    torch.testing.assert_close(high, 10 * low, rtol=0.03, atol=0)
+
+
+def test_untrained_forecast_is_the_average_of_the_last_weeks() -> None:
+    torch.manual_seed(0)
+    week = torch.tensor([100.0, 120, 90, 80, 200, 300, 250])
+    quantiles = ask(Forecaster(ModelConfig()).eval(), week.repeat(8)[None])
+    torch.testing.assert_close(quantiles[0, :, MEDIAN], week, rtol=0.02, atol=0)
+
+
+def test_untrained_bands_are_those_of_a_normal_distribution() -> None:
+    """INITIAL_GAPS, against scipy's quantiles of the normal distribution, up to one factor."""
+    from scipy.stats import norm
+
+    steps = torch.tensor(norm.ppf(LEVELS)).diff()
+    ratios = torch.tensor(INITIAL_GAPS) / steps
+    torch.testing.assert_close(ratios, torch.full_like(ratios, ratios.mean().item()), rtol=0.03, atol=0)
+
+
+def test_unknown_history_is_not_read() -> None:
+    forecaster = make()
+    history = histories()
+    history[:, :20] = torch.nan
+    assert torch.isfinite(ask(forecaster, history)).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sequence_length": 14, "prediction_horizon": 14},
+        {"sequence_length": 3, "prediction_horizon": 1},
+        {"sequence_length": 28, "prediction_horizon": 30, "num_layers": 1},
+        {"scaling": Scaling.minmax, "weekly_lags": 0, "seasonal_skip": False},
+    ],
+)
+def test_other_shapes_work(settings: dict[str, object]) -> None:
+    forecaster = make(**settings)
+    quantiles = ask(forecaster, histories(context=forecaster.settings.context_length))
+    assert quantiles.shape == (4, forecaster.settings.prediction_horizon, len(LEVELS))
+    assert (quantiles.diff(dim=-1) >= 0).all()

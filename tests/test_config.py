@@ -1,0 +1,182 @@
+"""Settings: what wins, what is refused, and in which words."""
+
+from pathlib import Path
+
+import pytest
+
+from forecasting import config as settings
+from forecasting.config import Kind, Missing, Unit, load_config, parse_arguments
+from forecasting.errors import InvalidVersion, SettingError
+
+
+def load(*said: str, **environ: str) -> settings.Config:
+    return load_config(said, environ=environ)
+
+
+def test_documented_defaults() -> None:
+    config = load()
+    assert (config.model.sequence_length, config.model.prediction_horizon) == (7, 7)
+    assert (config.training.epochs, config.training.batch_size, config.training.learning_rate) == (100, 32, 0.001)
+    assert (config.data.days_back, config.training.model_version) == (60, "v1.0.0")
+    assert (config.serving.port, config.model_dir, config.debug) == (5000, Path("model_store"), False)
+
+
+def test_documented_command_line_is_taken_to_the_letter() -> None:
+    said = "--sequence-length 7 --prediction-horizon 7 --model-version v1.10 --days-back 90 --epochs 3 --batch-size 16"
+    config, _ = parse_arguments([*said.split(), "--learning-rate", "0.01"], about="")
+    assert config.training.model_version == "v1.10"
+    assert (config.data.days_back, config.training.epochs, config.training.batch_size) == (90, 3, 16)
+    assert config.training.learning_rate == 0.01
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("serving: {port: 1111}\ntraining: {epochs: 7, seed: 3}\n")
+    config = load_config(["training.epochs=9"], files=[file], environ={"PORT": "2222"})
+    assert (config.serving.port, config.training.epochs, config.training.seed) == (2222, 9, 3)
+
+
+def test_dotenv_lies_below_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("PORT=1111\nMODEL_DIR=from_file\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PORT", "2222")
+    monkeypatch.delenv("MODEL_DIR", raising=False)
+    config = load_config()
+    assert (config.serving.port, config.model_dir) == (2222, Path("from_file"))
+
+
+@pytest.mark.parametrize("version", ["1.10", "v1.10", "007", "1e3"])
+def test_versions_stay_text(version: str) -> None:
+    assert load(f"training.model_version={version}").training.model_version == version
+    assert load(MODEL_VERSION=version).serving.model_version == version
+
+
+def test_number_as_version_in_yaml_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {model_version: 1.10}\n")
+    with pytest.raises(SettingError) as refusal:
+        load_config(files=[file], environ={})
+    assert str(refusal.value) == (
+        f"training.model_version in {file} is 1.1, but is text: write it in quotes, or 1.10 becomes 1.1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ("../x", "cannot be a folder's name"),
+        ("a/b", "cannot be a folder's name"),
+        (".hidden", "cannot be a folder's name"),
+        ("v1..0", "cannot be a folder's name"),
+        ("", "cannot be a folder's name"),
+        ("v" * 65, "cannot be a folder's name"),
+        ("v1\n", "cannot be a folder's name"),
+        ("base", "is reserved"),
+        ("v1.previous", "is reserved"),
+    ],
+)
+def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
+    with pytest.raises(InvalidVersion, match=reason):
+        settings.check_version(version)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (
+            "model.sequence_lenght=7",
+            "There is no setting 'model.sequence_lenght' (in the command line). Did you mean model.sequence_length?",
+        ),
+        (
+            "epochs=3",
+            "There is no setting 'epochs' (in the command line). Did you mean training.epochs?",
+        ),
+        (
+            "zzz=3",
+            "There is no setting 'zzz' (in the command line). --help lists them all.",
+        ),
+        ("training.epochs", "'training.epochs' is no setting. Write key=value, such as training.epochs=50."),
+        ("training.epochs=x", "training.epochs in the command line is 'x', but must be a whole number."),
+        ("training.epochs=0", "training.epochs (--epochs) is 0; it must be at least 1."),
+        ("data.missing=drop", "data.missing in the command line is 'drop', but must be zero or mask."),
+        ("data.days_back=29", "data.days_back (--days-back) is 29; at least 30 days are needed."),
+        (
+            "data.timezone=Mars/Phobos",
+            "data.timezone is 'Mars/Phobos', which is no IANA time zone. Say one such as Europe/Paris or UTC.",
+        ),
+        (
+            "training.learning_rate=0",
+            "training.learning_rate (--learning-rate) is 0.0; it must be above 0 and below 1.",
+        ),
+        ("serving.port=70000", "serving.port is 70000; a port is 0 (any free one) to 65535."),
+        (
+            "database.password=hunter2",
+            "database.password in the command line: where the database is, and its password, come from the "
+            "environment alone. Set DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD, or write them in .env.",
+        ),
+    ],
+)
+def test_bad_setting_is_refused_with_what_to_do(said: str, text: str) -> None:
+    with pytest.raises(SettingError) as refusal:
+        load(said)
+    assert str(refusal.value) == text
+
+
+def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=f"There is no configuration file {tmp_path}/none.yaml"):
+        load_config(files=[tmp_path / "none.yaml"], environ={})
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1,\n")
+    with pytest.raises(SettingError, match=rf"{broken} cannot be read as yaml"):
+        load_config(files=[broken], environ={})
+
+
+def test_a_metric_of_any_name_can_be_described() -> None:
+    config = load("metrics.sales.kind=other", "metrics.bounce_rate.unit=percent", "data.metrics=sales,page_visits")
+    assert config.metrics["sales"].kind is Kind.other
+    assert (config.metrics["bounce_rate"].kind, config.metrics["bounce_rate"].unit) == (Kind.rate, Unit.percent)
+    assert config.data.metrics == ["sales", "page_visits"]
+    assert config.metrics["unique_visitors"].additive is False
+
+
+def test_embedded_database_only_with_none_of_the_five_set(tmp_path: Path) -> None:
+    assert load().database.embedded
+    assert load(TRAFFIC_PGDATA=str(tmp_path)).database.pgdata == tmp_path
+    for variable, value in {"DB_HOST": "h", "DB_PORT": "1", "DB_NAME": "n", "DB_USER": "u", "DB_PASSWORD": "p"}.items():
+        assert not load(**{variable: value}).database.embedded, variable
+    documented = load(DB_HOST="db").database
+    assert (documented.port, documented.name, documented.user, documented.password) == (
+        5432,
+        "siteanalytics",
+        "postgres",
+        "password",
+    )
+
+
+def test_password_never_shows() -> None:
+    assert "hunter2" not in repr(load(DB_PASSWORD="hunter2"))
+
+
+def test_bad_database_port_is_refused() -> None:
+    with pytest.raises(SettingError, match="DB_PORT is 'abc'; a port is a number from 1 to 65535."):
+        load(DB_PORT="abc")
+
+
+def test_documented_design_is_one_file() -> None:
+    config = load_config(files=[settings.PROJECT / "configs" / "documented.yaml"], environ={})
+    assert config.model.scaling is settings.Scaling.minmax
+    assert config.data.metrics == ["page_visits"]
+    assert config.data.missing is Missing.zero
+
+
+def test_env_example_names_every_variable() -> None:
+    text = (settings.PROJECT / "env.example").read_text()
+    variables = {*settings.VARIABLES, *settings.DATABASE_VARIABLES, "DB_PASSWORD", "TRAFFIC_PGDATA"}
+    assert {name for name in variables if f"# {name}=" not in text} == set()
+
+
+def test_every_setting_says_what_it_is() -> None:
+    found = list(settings.list_settings())
+    assert len(found) > 30
+    assert [key for key, setting, _ in found if not setting.metadata.get("help")] == []
+    assert "model.hidden_size" in settings.describe_settings()

@@ -1,0 +1,152 @@
+"""The panel: what each kind of day becomes, and what is refused, in which words."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecasting.config import Kind, Missing
+from forecasting.errors import DuplicateDays, TooFewDays, UnknownMetric, UnknownSite
+from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_date, to_day
+
+FIRST = to_day(dt.date(2024, 1, 1))
+TODAY = dt.date(2025, 1, 1)
+
+
+def observe(
+    values: list[float], *, metric: str = "page_visits", site: str = "blog", first: int = FIRST, kind: Kind = Kind.count
+) -> Observations:
+    return Observations(Series(site, metric, kind), np.arange(first, first + len(values)), np.array(values, np.float64))
+
+
+def without(one: Observations, *days: int) -> Observations:
+    keep = ~np.isin(one.days - FIRST, days)
+    return Observations(one.series, one.days[keep], one.values[keep])
+
+
+def test_days_and_dates_are_each_others_inverse() -> None:
+    assert to_day(dt.date(1970, 1, 1)) == 0
+    assert to_day(dt.date(2000, 3, 1)) == 11017  # date -u -d 2000-03-01 +%s, over 86,400
+    assert to_date(to_day(dt.date(2024, 2, 29))) == dt.date(2024, 2, 29)
+
+
+def test_values_lie_on_their_days() -> None:
+    panel = build_panel([observe(list(range(40)))], today=TODAY)
+    assert (panel.first_day, panel.cutoff, panel.num_days) == (FIRST, FIRST + 39, 40)
+    np.testing.assert_array_equal(panel.values, [np.arange(40, dtype=np.float32)])
+    assert (panel.verdicts == Verdict.observed).all()
+    assert panel.notes == ()
+
+
+@given(st.permutations(range(35)))
+def test_order_of_rows_does_not_matter(order: list[int]) -> None:
+    sorted_rows = observe([float(value) for value in range(35)])
+    shuffled = Observations(sorted_rows.series, sorted_rows.days[order], sorted_rows.values[order])
+    np.testing.assert_array_equal(
+        build_panel([shuffled], today=TODAY).values, build_panel([sorted_rows], today=TODAY).values
+    )
+
+
+@pytest.mark.parametrize(("missing", "value"), [(Missing.zero, 0.0), (Missing.mask, np.nan)])
+def test_gap_is_zero_or_masked_and_said(missing: Missing, value: float) -> None:
+    panel = build_panel([without(observe([5.0] * 40), 10, 11)], today=TODAY, missing=missing)
+    np.testing.assert_array_equal(panel.values[0, 9:13], np.float32([5, value, value, 5]))
+    assert list(panel.verdicts[0, 9:13]) == [Verdict.observed, Verdict.gap, Verdict.gap, Verdict.observed]
+    how = "taken as zero" if missing is Missing.zero else "masked"
+    assert panel.notes == (f"page_visits of blog: 2 days without data, {how}",)
+
+
+def test_impossible_values_are_masked_and_named_whatever_gaps_become() -> None:
+    values = [5.0] * 40
+    values[3], values[7] = -1.0, np.inf
+    panel = build_panel([observe(values)], today=TODAY)
+    assert np.isnan(panel.values[0, [3, 7]]).all()
+    assert list(panel.verdicts[0, [3, 7]]) == [Verdict.invalid, Verdict.invalid]
+    assert panel.notes == ("page_visits of blog: 2 days with a value that cannot be, masked (2024-01-04..2024-01-08)",)
+
+
+def test_rate_above_one_cannot_be_and_other_values_may_be_negative() -> None:
+    rate = observe([0.5] * 39 + [1.5], metric="bounce_rate", kind=Kind.rate)
+    other = observe([-3.0] * 40, metric="balance", kind=Kind.other)
+    panel = build_panel([rate, other], today=TODAY)
+    assert np.isnan(panel.values[0, 39])
+    assert not np.isnan(panel.values[1]).any()
+
+
+def test_today_and_the_future_are_left_out_and_said() -> None:
+    today = to_date(FIRST + 36)
+    panel = build_panel([observe([5.0] * 40)], today=today)
+    assert panel.cutoff == FIRST + 35
+    assert panel.notes == (
+        "2024-02-06 is not over: it is left out",
+        "page_visits of blog: 3 days in the future left out (2024-02-07..2024-02-09; today is 2024-02-06)",
+    )
+
+
+def test_two_values_for_a_day_are_refused() -> None:
+    one = observe([5.0] * 40)
+    twice = Observations(one.series, np.append(one.days, FIRST + 3), np.append(one.values, 6.0))
+    with pytest.raises(DuplicateDays) as refusal:
+        build_panel([twice], today=TODAY)
+    assert str(refusal.value) == (
+        "page_visits of blog has more than one value for 1 day, the first on 2024-01-04. "
+        "Keep one row a day, or add a `site` column if the rows are of different sites."
+    )
+
+
+def test_fewer_than_30_days_are_refused_with_their_number() -> None:
+    with pytest.raises(TooFewDays) as refusal:
+        build_panel([observe([5.0] * 29)], today=TODAY)
+    assert str(refusal.value) == (
+        "page_visits of blog has 29 days of data; at least 30 are needed. Wait for more, or load older days."
+    )
+    assert build_panel([observe([5.0] * 30)], today=TODAY).num_days == 30
+
+
+def test_no_data_at_all_is_refused() -> None:
+    for nothing in ([], [observe([])]):
+        with pytest.raises(TooFewDays, match="There is no complete day of data; at least 30 are needed."):
+            build_panel(nothing, today=TODAY)
+
+
+def test_short_series_is_left_out_unless_it_was_asked_for() -> None:
+    both = [observe([5.0] * 40), observe([5.0] * 12, metric="signups", first=FIRST + 28)]
+    panel = build_panel(both, today=TODAY)
+    assert [series.metric for series in panel.series] == ["page_visits"]
+    assert panel.notes == ("signups of blog has 12 days of data; at least 30 are needed: it is left out",)
+    with pytest.raises(TooFewDays, match="signups of blog has 12 days"):
+        build_panel(both, today=TODAY, named=["signups"])
+
+
+def test_days_before_a_series_and_after_its_end_are_unknown_not_zero() -> None:
+    late = observe([5.0] * 30, metric="late", first=FIRST + 10)
+    ended = observe([5.0] * 35, metric="ended")
+    panel = build_panel([late, ended], today=TODAY)
+    assert np.isnan(panel.values[0, :10]).all()
+    assert (panel.verdicts[0, :10] == Verdict.before).all()
+    assert np.isnan(panel.values[1, 35:]).all()
+    assert "ended of blog ends on 2024-02-04: the days after it are unknown" in panel.notes
+
+
+def two_sites() -> Panel:
+    return build_panel([observe([1.0] * 30), observe([2.0] * 30, site="shop")], today=TODAY)
+
+
+def test_a_series_is_found_by_metric_and_site() -> None:
+    assert two_sites().find(metric="page_visits", site="shop") == 1
+    with pytest.raises(UnknownSite, match="There are 2 sites: say which, one of blog, shop."):
+        two_sites().find(metric="page_visits")
+    with pytest.raises(UnknownSite, match="There is no site 'x'. There are: blog, shop."):
+        two_sites().find(metric="page_visits", site="x")
+    with pytest.raises(UnknownMetric, match="There is no metric 'x'. There are: page_visits."):
+        two_sites().find(metric="x", site="shop")
+
+
+def test_tail_keeps_the_cutoff() -> None:
+    panel = build_panel([observe(list(range(40)))], today=TODAY)
+    tail = panel.tail(10)
+    assert (tail.cutoff, tail.num_days) == (panel.cutoff, 10)
+    np.testing.assert_array_equal(tail.values[0], np.arange(30, 40))
+    assert panel.tail(100).num_days == 40

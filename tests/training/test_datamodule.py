@@ -1,0 +1,84 @@
+"""Windows and parts: the right values in the right place, and nothing of a later part in an earlier one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from forecasting.config import Config, load_config
+from forecasting.errors import TooFewDays
+from forecasting.panel import Panel
+from forecasting.training.datamodule import MIN_TRAIN_KNOWN_DAYS, TrafficDataModule, Windows, split_days
+
+from .conftest import make_panel
+
+
+def test_documented_shares_of_60_days(panel: Panel, quick: Config) -> None:
+    split = split_days(panel, days_back=60, model=quick.model)
+    assert (split.train, split.validation, split.test, split.end) == (56, 95, 104, 116)  # 39, 9 and 12 days
+    assert split.describe(panel) == (
+        "train 2024-02-26..2024-04-04, validation 2024-04-05..2024-04-13, test 2024-04-14..2024-04-25"
+    )
+
+
+def test_thirty_days_are_enough_and_a_horizon_that_leaves_nothing_is_refused() -> None:
+    panel = make_panel(30)
+    config = load_config(["data.days_back=30"], environ={})
+    data = TrafficDataModule(panel, config)
+    assert all(number > 0 for number in data.num_windows())
+    with pytest.raises(TooFewDays) as refusal:
+        split_days(panel, days_back=60, model=replace(config.model, prediction_horizon=10))
+    assert str(refusal.value) == (
+        "30 days are too few for a horizon of 10: after 10 days to test and 10 to validate, none is left to train on. "
+        "Load more days, raise --days-back, or lower --prediction-horizon."
+    )
+
+
+def test_gathered_windows_are_the_panels_slices(panel: Panel, quick: Config) -> None:
+    """Against a loop over numpy slices; days before the panel are unknown."""
+    windows = Windows(panel, quick.model)
+    context, horizon = quick.model.context_length, quick.model.prediction_horizon
+    index = windows.find(0, panel.num_days)
+    batch = windows.gather(index)
+    for row, (series, day) in enumerate(index.tolist()):
+        expected = np.full(context, np.nan, np.float32)
+        known = panel.values[series, max(0, day - context) : day]
+        expected[context - known.size :] = known
+        np.testing.assert_array_equal(batch.history[row].numpy(), expected)
+        np.testing.assert_array_equal(batch.target[row].numpy(), panel.values[series, day : day + horizon])
+        assert batch.first_day[row] == panel.first_day + day - context
+    starts = panel.num_days - horizon + 1 - MIN_TRAIN_KNOWN_DAYS
+    assert len(index) == starts * len(panel.series)
+
+
+def test_parts_share_no_target_day(panel: Panel, quick: Config) -> None:
+    data = TrafficDataModule(panel, quick)
+    days = [
+        {day + ahead for _, day in index.tolist() for ahead in range(7)}
+        for index in (data.train_index, data.validation_index, data.test_index)
+    ]
+    assert all(days)
+    assert max(days[0]) < min(days[1])
+    assert max(days[1]) < min(days[2])
+    assert max(days[2]) == panel.num_days - 1
+
+
+def test_windows_without_a_known_target_are_left_out(panel: Panel, quick: Config) -> None:
+    values = panel.values.copy()
+    values[0, 100:] = np.nan
+    index = Windows(replace(panel, values=values), quick.model).find(100, 116)
+    assert set(index[:, 0].tolist()) == {1}
+
+
+def test_every_window_trains_once_an_epoch_in_an_order_of_its_own(panel: Panel, quick: Config) -> None:
+    loader = TrafficDataModule(panel, quick).train_dataloader()
+    epochs = []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        epochs.append(torch.cat([batch.first_day * 2 + (batch.history[:, -1] > 300) for batch in batches]))
+    assert not torch.equal(epochs[0], epochs[1])
+    torch.testing.assert_close(epochs[0], epochs[2])
+    torch.testing.assert_close(epochs[0].sort().values, epochs[1].sort().values)

@@ -1,0 +1,158 @@
+"""Fitting: repeatable, resumable, stoppable, blind to what comes later, and better than repeating last week."""
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.preprocessing import MinMaxScaler
+
+from forecasting.config import Config, Scaling, load_config
+from forecasting.errors import DataError
+from forecasting.model.scaling import MinMaxScaling
+from forecasting.panel import Panel
+from forecasting.training import fit as fitting
+from forecasting.training.backtest import backtest, judge, relative_error
+from forecasting.training.datamodule import TrafficDataModule
+from forecasting.training.fit import Fitted, fit, refit
+from forecasting.training.module import pinball_loss
+
+from .conftest import make_panel
+
+
+def weights(fitted: Fitted) -> dict[str, torch.Tensor]:
+    return fitted.forecaster.state_dict()
+
+
+def assert_same_to_the_bit(one: Fitted, other: Fitted) -> None:
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(other)[name]), name
+
+
+def test_pinball_loss_at_the_median_is_half_the_absolute_error() -> None:
+    target = torch.tensor([[1.0, float("nan"), 3.0]])
+    quantiles = torch.zeros(1, 3, 7)
+    levels = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]
+    expected = np.mean(
+        [level * value for value in (1.0, 3.0) for level in levels]
+    )  # by its definition, below the target
+    assert pinball_loss(target, quantiles).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_same_seed_same_weights_to_the_bit(panel: Panel, quick: Config) -> None:
+    first, again = fit(panel, quick), fit(panel, quick)
+    assert_same_to_the_bit(first, again)
+    other = fit(panel, load_config(["training.epochs=3", "model.hidden_size=8", "training.seed=1"], environ={}))
+    assert not torch.equal(weights(first)["network.head.weight"], weights(other)["network.head.weight"])
+
+
+def test_resumed_training_is_the_training_that_was_killed(
+    panel: Panel, quick: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch's checkpoint, then all epochs from it, against all epochs at once."""
+    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY_SECONDS", 0.0)
+    checkpoint = tmp_path / "run.ckpt"
+    config = replace(quick, training=replace(quick.training, epochs=6))
+    whole = fit(panel, config)
+
+    def stop_after_three(trainer: object, module: object) -> None:
+        if trainer.current_epoch == 3:  # type: ignore[attr-defined]
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as killed:
+        killed.setattr(fitting.Checkpoint, "on_train_epoch_start", staticmethod(stop_after_three), raising=False)
+        with pytest.raises(RuntimeError, match="killed"):
+            fit(panel, config, checkpoint=checkpoint)
+    assert checkpoint.is_file()
+    resumed = fit(panel, config, checkpoint=checkpoint, resume=True)
+    assert (resumed.epochs, resumed.best_epoch, resumed.best_loss) == (whole.epochs, whole.best_epoch, whole.best_loss)
+    assert_same_to_the_bit(resumed, whole)
+
+
+def test_interrupt_keeps_the_best_so_far(panel: Panel, quick: Config) -> None:
+    config = replace(quick, training=replace(quick.training, epochs=100_000, patience=0))
+    timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    before = signal.getsignal(signal.SIGINT)
+    fitted = fit(panel, config)
+    assert fitted.interrupted
+    assert 1 <= fitted.best_epoch <= fitted.epochs < 100_000
+    assert "(interrupted: the best so far is kept)" in fitted.describe(most=100_000)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_early_stopping_stops_and_patience_0_does_not(panel: Panel, quick: Config) -> None:
+    training = replace(quick.training, epochs=40, learning_rate=0.05, patience=2)
+    assert fit(panel, replace(quick, training=training)).epochs < 40
+    assert fit(panel, replace(quick, training=replace(training, patience=0))).epochs == 40
+
+
+def change_after(panel: Panel, day: int) -> Panel:
+    values = panel.values.copy()
+    values[:, day:] = 10**6
+    return replace(panel, values=values)
+
+
+def test_training_does_not_see_the_test_part(panel: Panel, quick: Config) -> None:
+    split = TrafficDataModule(panel, quick).split
+    assert_same_to_the_bit(fit(panel, quick), fit(change_after(panel, split.test), quick))
+
+
+@pytest.mark.parametrize("scaling", ["robust", "minmax"])
+def test_training_steps_do_not_see_the_validation_part(quick: Config, scaling: str) -> None:
+    """One epoch, so that validation has nothing to choose: what it holds must change nothing."""
+    panel = make_panel(116, num_series=1)
+    config = replace(
+        quick,
+        training=replace(quick.training, epochs=1),
+        model=replace(quick.model, scaling=Scaling(scaling)),
+    )
+    split = TrafficDataModule(panel, config).split
+    assert_same_to_the_bit(fit(panel, config), fit(change_after(panel, split.validation), config))
+
+
+def test_min_max_is_fitted_on_the_train_part_by_scikit_learn() -> None:
+    panel = make_panel(116, num_series=1)
+    config = load_config(["training.epochs=1", "model.hidden_size=8", "model.scaling=minmax"], environ={})
+    split = TrafficDataModule(panel, config).split
+    scaler = MinMaxScaler().fit(panel.values[0, split.train : split.validation, None])
+    scaling = fit(panel, config).forecaster.scaling
+    assert isinstance(scaling, MinMaxScaling)
+    assert (scaling.data_min.item(), scaling.data_range.item()) == (scaler.data_min_[0], scaler.data_range_[0])
+    with pytest.raises(DataError) as refusal:
+        fit(make_panel(116), config)
+    assert str(refusal.value) == (
+        "model.scaling=minmax is for one series, but there are 2: page_visits of blog, metric_1 of blog. "
+        "Choose one with data.metrics and data.sites."
+    )
+
+
+def test_refit_trains_on_all_days(panel: Panel, quick: Config) -> None:
+    split = TrafficDataModule(panel, quick).split
+    changed = change_after(panel, split.test)
+    one, other = refit(panel, quick, epochs=2), refit(changed, quick, epochs=2)
+    assert one.epochs == 2
+    assert not torch.equal(weights(one)["network.head.weight"], weights(other)["network.head.weight"])
+
+
+def test_beats_the_seasonal_naive_forecast_where_weeks_repeat_with_noise() -> None:
+    """Of n independent errors of the same size, the last one is by sqrt(2) / sqrt(1 + 1/n) worse than the mean of n."""
+    panel = make_panel(300, noise=0.2)
+    config = load_config(["data.days_back=240", "training.epochs=30"], environ={})
+    data = TrafficDataModule(panel, config)
+    fitted = fit(panel, config)
+    relative = relative_error(judge(backtest(fitted.forecaster, data), panel, data))
+    assert relative is not None
+    assert 1 / np.sqrt(2) * 0.9 < relative < 0.85
+
+
+def test_thirty_days_train() -> None:
+    panel = make_panel(30)
+    config = load_config(["data.days_back=30", "training.epochs=2", "model.hidden_size=8"], environ={})
+    data = TrafficDataModule(panel, config)
+    measured = judge(backtest(fit(panel, config).forecaster, data), panel, data)
+    assert [one["num_cutoffs"] for one in measured] == [1, 1]
