@@ -12,6 +12,7 @@ from typing import NoReturn
 from forecasting.errors import ForecastingError, SettingError, StoreNotWritable
 
 LOGGER = logging.getLogger("forecasting")
+LOGGER.addHandler(logging.NullHandler())  # silent, as a library should be, until a script starts its log
 
 
 class Stopwatch:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from forecasting.command import LOGGER
 from forecasting.config import Config, Scaling
 from forecasting.errors import DataError
 from forecasting.model.forecaster import Forecaster
@@ -124,6 +125,8 @@ def fit(panel: Panel, config: Config, *, checkpoint: Path | None = None, resume:
         callbacks.append(Checkpoint(checkpoint))
     module = _new_module(panel, config, data)
     resumed = checkpoint if resume and checkpoint is not None and checkpoint.is_file() else None
+    if resume:
+        _say_resumed(resumed)
     started = time.monotonic()
     trainer, interrupted = _run(
         module, data, config, epochs=config.training.epochs, callbacks=callbacks, resumed=resumed
@@ -143,6 +146,14 @@ def refit(panel: Panel, config: Config, *, epochs: int) -> Fitted:
     return Fitted(
         module.forecaster.eval(), trainer.current_epoch, epochs, None, interrupted, time.monotonic() - started
     )
+
+
+def _say_resumed(checkpoint: Path | None) -> None:
+    if checkpoint is None:
+        LOGGER.info("no checkpoint of these settings and this data to resume from: training from the start")
+    else:
+        epoch = torch.load(checkpoint, weights_only=True)["epoch"] + 1
+        LOGGER.info("resuming from epoch %d", epoch)
 
 
 def _new_module(panel: Panel, config: Config, data: TrafficDataModule) -> ForecastModule:

@@ -1,0 +1,213 @@
+"""The documented routes. What they answer is made in forecasts.py and service.py; here is HTTP alone."""
+
+import asyncio
+import logging
+import time
+from typing import Annotated, Any, Protocol, runtime_checkable
+
+from fastapi import Body, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from forecasting import __version__
+from forecasting.artifact import Card
+from forecasting.config import MAX_DAYS_AHEAD
+from forecasting.errors import BadAnswer, ForecastingError, TimedOut, Unavailable, UnknownMetric, UnknownSite
+from forecasting.serving.service import DEFAULT_METRIC, Answer, Forecasts
+
+logger = logging.getLogger("forecasting.requests")
+
+STATUS = {UnknownMetric: 400, UnknownSite: 400, BadAnswer: 502, TimedOut: 504}  # any other error of ours: 503
+RETRY_AFTER_SECONDS = 3  # TorchServe brings a killed worker back in 2 to 3 s
+MAX_METRICS = 1000
+SERVICE_NAME = "ml-prediction-api"  # documented
+RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"
+
+DaysAhead = Annotated[int, Query(ge=1, le=MAX_DAYS_AHEAD, description="Days to forecast after the data's last day.")]
+Site = Annotated[str | None, Query(description="The site; may be left out where there is only one.")]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """What the routes ask: one version's forecasts, and how the parts behind them are."""
+
+    @property
+    def forecasts(self) -> Forecasts: ...
+
+    async def find_troubles(self) -> tuple[bool, list[str]]:
+        """Whether the model answers, and a sentence for each part that does not."""
+        ...
+
+
+class PredictRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    days_ahead: int = Field(7, ge=1, le=MAX_DAYS_AHEAD, description="Days to forecast after the data's last day.")
+    metric: str = Field(DEFAULT_METRIC, max_length=200, description="A metric that the version was trained on.")
+    site: str | None = Field(None, max_length=200, description="May be left out where there is only one.")
+
+
+class MultipleRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    metrics: list[str] = Field(min_length=1, max_length=MAX_METRICS)
+    days_ahead: int = Field(7, ge=1, le=MAX_DAYS_AHEAD, description="Days to forecast after the data's last day.")
+    site: str | None = Field(None, max_length=200, description="May be left out where there is only one.")
+    sites: list[str] | None = Field(
+        None, min_length=1, max_length=MAX_METRICS, description="Several sites: the answer is then by site, by metric."
+    )
+
+
+MetricList = Annotated[list[str], Field(min_length=1, max_length=MAX_METRICS)]
+# Told apart by what they are, so that a fault in one is not answered with what is wrong with it as the other.
+MultipleBody = Annotated[
+    Annotated[MultipleRequest, Tag("object")] | Annotated[MetricList, Tag("list")],
+    Discriminator(lambda body: "list" if isinstance(body, list) else "object"),
+    Body(),
+]
+
+
+def create_app(backend: Backend) -> FastAPI:
+    app = FastAPI(
+        title="Website traffic forecasts",
+        version=__version__,
+        description="The next days' traffic of a website, with bands.",
+    )
+    app.add_middleware(RequestLog)
+    _add_status_routes(app, backend)
+    _add_forecast_routes(app, backend)
+    _add_error_answers(app)
+    return app
+
+
+def _add_status_routes(app: FastAPI, backend: Backend) -> None:
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        model_loaded, problems = await backend.find_troubles()
+        status = "degraded" if problems else "healthy"
+        return {"status": status, "service": SERVICE_NAME, "model_loaded": model_loaded, "problems": problems}
+
+    @app.get("/model/info")
+    async def model_info() -> dict[str, Any]:
+        model_loaded, problems = await backend.find_troubles()
+        if not model_loaded:
+            raise Unavailable(" ".join(problems))
+        return describe_model(backend.forecasts.card)
+
+    @app.post("/model/retrain", status_code=501)
+    async def retrain() -> dict[str, str]:
+        command = RETRAIN_COMMAND.format(version=backend.forecasts.card.version)
+        return {"detail": f"Retraining by request is not there yet. Run: {command}, then restart scripts/serve.py."}
+
+    @app.get("/")
+    async def index() -> dict[str, Any]:
+        paths = app.openapi()["paths"].items()
+        routes = [f"{method.upper()} {path}" for path, methods in paths for method in methods]
+        return {"service": SERVICE_NAME, "routes": routes, "documentation": "/docs"}
+
+
+def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
+    @app.get("/predict/page-visits")
+    async def predict_page_visits(http: Request, days_ahead: DaysAhead = 7, site: Site = None) -> Answer:
+        _note(http, DEFAULT_METRIC, site, days_ahead)
+        return await backend.forecasts.predict(days_ahead=days_ahead, site=site)
+
+    @app.post("/predict")
+    async def predict(http: Request, request: PredictRequest) -> Answer:
+        _note(http, request.metric, request.site, request.days_ahead)
+        return await backend.forecasts.predict(**request.model_dump())
+
+    @app.post("/predict/multiple")
+    async def predict_multiple(http: Request, request: MultipleBody, days_ahead: DaysAhead = 7) -> dict[str, Answer]:
+        """A bare list of metrics, as older clients send it, takes its `days_ahead` from the query."""
+        if isinstance(request, list):
+            request = MultipleRequest.model_validate({"metrics": request, "days_ahead": days_ahead})
+        _note(http, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
+        asked: dict[str, Any] = {"metrics": request.metrics, "days_ahead": request.days_ahead}
+        if request.sites is None:
+            return await backend.forecasts.predict_multiple(**asked, site=request.site)
+        answers = [backend.forecasts.predict_multiple(**asked, site=site) for site in request.sites]
+        return dict(zip(request.sites, await asyncio.gather(*answers), strict=True))
+
+    def _note(http: Request, metric: str, site: str | None, days_ahead: int) -> None:
+        """For the request's line in the log."""
+        of = f" of {site!r}" if site else ""
+        http.state.asked = f"{metric!r}{of} {days_ahead} days {backend.forecasts.card.version}"
+
+
+def _add_error_answers(app: FastAPI) -> None:
+    """Every error as `{"detail": "..."}`."""
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
+        """A sentence a fault: where it is, what is wrong, what was found."""
+        return JSONResponse({"detail": "; ".join(dict.fromkeys(map(_describe_fault, error.errors())))}, 422)
+
+    @app.exception_handler(ForecastingError)
+    async def explain(request: Request, error: ForecastingError) -> JSONResponse:
+        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 503)
+        if status >= 500:
+            logger.warning("%s: %s", type(error).__name__, error, exc_info=logger.isEnabledFor(logging.DEBUG))
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+        return JSONResponse({"detail": str(error)}, status, headers)
+
+    @app.exception_handler(HTTPException)
+    async def plain(request: Request, error: HTTPException) -> JSONResponse:
+        details = {
+            404: f"There is no route {request.url.path!r}. GET / lists them.",
+            405: f"{request.url.path} does not answer {request.method}. GET / lists the routes.",
+        }
+        detail = details.get(error.status_code, error.detail)
+        return JSONResponse({"detail": detail}, error.status_code, error.headers)
+
+
+def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
+    """/model/info: the documented keys, and where the version comes from."""
+    return {
+        "model_version": card.version,
+        "sequence_length": card.sequence_length,
+        "prediction_horizon": card.horizon,
+        "is_trained": True,
+        "total_parameters": card.total_parameters,
+        "created_at": card.created_at,
+        "data_until": card.data["last_day"],
+        "series": [{"site": one.site, "metric": one.metric, "metrics": one.metrics} for one in card.series],
+    }
+
+
+class RequestLog:
+    """One line a request, after its answer. Plain ASGI: a tenth of the cost of Starlette's middleware class."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, status = time.perf_counter(), 0
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note_status)
+        finally:
+            milliseconds = (time.perf_counter() - begun) * 1e3
+            # %r: a path is the caller's, and a line break in it must not become one in the log
+            asked = scope.get("state", {}).get("asked", "-")
+            logger.info("%s %r %s %d %.1f ms", scope["method"], scope["path"], asked, status, milliseconds)
+
+
+def _describe_fault(fault: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "object", "list")) or "body"
+    if fault["type"] == "json_invalid":
+        return f"The body is no JSON: {fault['ctx']['error']}"
+    found = repr(fault.get("input"))
+    return f"{place}: {fault['msg']}" + (f" (found {found})" if len(found) <= 80 else "")

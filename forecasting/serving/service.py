@@ -1,0 +1,242 @@
+"""PredictionService, which forecasts in this process, and what it shares with the shim, which asks TorchServe."""
+
+import asyncio
+import datetime as dt
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact
+from forecasting.config import Config, DataConfig, Kind, MetricConfig, Missing, Unit, load_config
+from forecasting.errors import DataError, TimedOut
+from forecasting.panel import Panel
+from forecasting.serving.forecasts import (
+    Forecast,
+    Instance,
+    check_days_ahead,
+    find_series,
+    first_instance,
+    next_instance,
+    shape_answer,
+)
+from forecasting.warehouse.connect import Connection, Pool, open_pool
+from forecasting.warehouse.reader import read_panel
+
+Answer = dict[str, Any]  # json's own types
+T = TypeVar("T")
+DEFAULT_METRIC = "page_visits"
+POOL_SIZE = 8  # connections: a forecast holds one for some milliseconds
+SPARE_DAYS = 35  # read beyond the context, for a series whose data ends before the others'
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Whatever turns windows into quantiles: the program in this process, or TorchServe."""
+
+    async def predict(self, instances: Sequence[Instance]) -> Float[np.ndarray, "instances horizon levels"]: ...
+
+
+class Forecasts:
+    """The documented answers of one version, from a history and a model."""
+
+    def __init__(self, card: Card, model: Model, read: Callable[[Sequence[SeriesCard]], Awaitable[Panel]]) -> None:
+        self.card = card
+        self._model = model
+        self._read = read
+
+    async def predict(self, *, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Answer:
+        series = find_series(self.card, metric=metric, site=site)
+        check_days_ahead(days_ahead)
+        panel = await self._read([series])
+        [answer] = await self._answer([series], [first_instance(panel, series, self.card)], days_ahead)
+        return answer
+
+    async def predict_multiple(
+        self, *, metrics: Sequence[str], days_ahead: int = 7, site: str | None = None
+    ) -> dict[str, Answer]:
+        """An answer a metric; one that cannot be answered says why in its place. One request to the model for all."""
+        check_days_ahead(days_ahead)
+        answers: dict[str, Answer] = {}
+        found: dict[str, SeriesCard] = {}
+        for metric in dict.fromkeys(metrics):
+            answers[metric] = {}  # keeps the order in which they were asked for
+            try:
+                found[metric] = find_series(self.card, metric=metric, site=site)
+            except DataError as error:
+                answers[metric] = {"error": str(error)}
+        answers.update(await self._answer_found(found, days_ahead))
+        return answers
+
+    async def _answer_found(self, found: dict[str, SeriesCard], days_ahead: int) -> dict[str, Answer]:
+        answers: dict[str, Answer] = {}
+        instances: dict[str, Instance] = {}
+        for metric, panel in (await self._read_each(found)).items():
+            try:
+                if isinstance(panel, DataError):
+                    raise panel
+                instances[metric] = first_instance(panel, found[metric], self.card)
+            except DataError as error:
+                answers[metric] = {"error": str(error)}
+        ready = [found[metric] for metric in instances]
+        answered = await self._answer(ready, list(instances.values()), days_ahead)
+        return answers | dict(zip(instances, answered, strict=True))
+
+    async def _read_each(self, found: dict[str, SeriesCard]) -> dict[str, Panel | DataError]:
+        """One read for all series; where one of them cannot be read, each by itself, so that the others still can."""
+        if not found:
+            return {}
+        try:
+            return dict.fromkeys(found, await self._read(list(found.values())))
+        except DataError as error:
+            if len(found) == 1:
+                return dict.fromkeys(found, error)
+        panels: dict[str, Panel | DataError] = {}
+        for metric, series in found.items():
+            panels |= await self._read_each({metric: series})
+        return panels
+
+    async def _answer(
+        self, series: Sequence[SeriesCard], instances: Sequence[Instance], days_ahead: int
+    ) -> list[Answer]:
+        """All series in one request a horizon; the days after the first horizon by feeding the medians back."""
+        if not series:
+            return []
+        cutoffs = [one.first_day + self.card.context_length - 1 for one in instances]
+        blocks = []
+        for step in range(1, -(-days_ahead // self.card.horizon) + 1):
+            block = await self._model.predict(instances)
+            blocks.append(block)
+            if step * self.card.horizon < days_ahead:
+                instances = [
+                    next_instance(instance, quantiles, step=step, series=one, card=self.card)
+                    for instance, quantiles, one in zip(instances, block, series, strict=True)
+                ]
+        quantiles = np.concatenate(blocks, axis=1)[:, :days_ahead]
+        made_at = dt.datetime.now(dt.UTC)
+        return [
+            shape_answer(Forecast(one, cutoff, values), self.card, made_at=made_at)
+            for one, cutoff, values in zip(series, cutoffs, quantiles, strict=True)
+        ]
+
+
+class History:
+    """The recent days of a version's series, read as the version was trained: its units, its time zone, its gaps."""
+
+    def __init__(self, config: Config, card: Card) -> None:
+        self._config = config
+        self._card = card
+        self._pool: Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def read(self, series: Sequence[SeriesCard]) -> Panel:
+        """Raises WarehouseError, DataError, or TimedOut where PostgreSQL does not answer within the deadline."""
+        data = DataConfig(
+            metrics=sorted({one.metric for one in series}),
+            sites=sorted({one.site for one in series}),
+            missing=Missing(self._card.data["missing"]),
+            timezone=self._card.data["timezone"],
+        )
+        metrics = {one.metric: _metric_config(one) for one in series}
+        num_days = self._card.context_length + SPARE_DAYS
+        async with self._connection() as connection:
+            return await read_panel(connection, data=data, metrics=metrics, num_days=num_days)
+
+    async def check(self) -> None:
+        """Raises what `read` would, where PostgreSQL does not answer."""
+        async with self._connection() as connection:
+            await connection.fetchval("select 1")
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        deadline = self._config.serving.deadline_seconds
+        try:
+            async with asyncio.timeout(deadline):
+                async with self._opening:
+                    self._pool = self._pool or await open_pool(self._config.database, max_size=POOL_SIZE)
+                async with self._pool.acquire() as connection:
+                    yield connection
+        except TimeoutError as error:
+            raise TimedOut(f"PostgreSQL did not answer within {deadline:g} s. Try again later.") from error
+
+
+class InProcessModel:
+    """The exported program, called directly."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._program = artifact.load_program()
+
+    async def predict(self, instances: Sequence[Instance]) -> Float[np.ndarray, "instances horizon levels"]:
+        import torch
+
+        from forecasting.model.forecaster import KINDS
+
+        with torch.no_grad():
+            quantiles = self._program(
+                torch.from_numpy(np.stack([one.history for one in instances])),
+                torch.tensor([one.first_day for one in instances]),
+                torch.tensor([KINDS[one.kind] for one in instances]),
+                torch.from_numpy(np.stack([one.band_scale for one in instances])),
+            )
+        return np.asarray(quantiles.numpy())
+
+
+class PredictionService:
+    """Forecasts from Python, equal to the routes' answers. Thread-safe; `close` it, or use it in a `with`."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Loads the version that `config` or the environment names, else the newest.
+
+        Raises UnknownVersion, BrokenArtifact; CannotConnect only when a forecast is asked for.
+        """
+        self._config = config or load_config()
+        artifact = load_artifact(self._config.model_dir, self._config.serving.model_version)
+        self.card = artifact.card
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="PredictionService", daemon=True)
+        self._thread.start()
+        self._history = History(self._config, artifact.card)
+        self._forecasts = Forecasts(artifact.card, InProcessModel(artifact), self._history.read)
+
+    def predict_page_visits(self, days_ahead: int = 7) -> Answer:
+        return self.predict(days_ahead=days_ahead)
+
+    def predict(self, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Answer:
+        return self._run(self._forecasts.predict(metric=metric, days_ahead=days_ahead, site=site))
+
+    def predict_multiple(
+        self, metrics: Sequence[str], days_ahead: int = 7, site: str | None = None
+    ) -> dict[str, Answer]:
+        return self._run(self._forecasts.predict_multiple(metrics=metrics, days_ahead=days_ahead, site=site))
+
+    def close(self) -> None:
+        if self._loop.is_closed():
+            return
+        self._run(self._history.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> "PredictionService":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def _metric_config(series: SeriesCard) -> MetricConfig:
+    """As the version was trained, whatever the configuration says by now."""
+    unit = None
+    if series.kind is Kind.rate:
+        unit = Unit.percent if series.unit_scale == 100 else Unit.fraction
+    return MetricConfig(kind=series.kind, unit=unit, additive=series.additive)

@@ -1,0 +1,24 @@
+"""Serves a version: TorchServe on its .mar, and the documented routes on $PORT, until Ctrl-C or SIGTERM."""
+
+import signal
+import sys
+
+try:
+    from forecasting.command import run, start_log
+    from forecasting.config import SERVE_FLAGS, parse_arguments
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
+
+
+def main(argv: list[str] | None = None) -> None:
+    config, _ = parse_arguments(argv, about=__doc__, flags=SERVE_FLAGS)
+    start_log(None, debug=config.debug)
+    # Before the shim handles signals itself, a SIGTERM must unwind as Ctrl-C does: TorchServe may run already.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from forecasting.serving.server import serve
+
+    serve(config)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,147 @@
+"""What comes before and after the model, by hand."""
+
+import datetime as dt
+import math
+
+import numpy as np
+import pytest
+
+from forecasting.artifact import Card, SeriesCard
+from forecasting.config import Kind, Missing
+from forecasting.errors import SettingError, TooFewDays, UnknownMetric, UnknownSite
+from forecasting.panel import Observations, Series, build_panel, to_day
+from forecasting.serving.forecasts import (
+    Forecast,
+    check_days_ahead,
+    find_series,
+    first_instance,
+    next_instance,
+    shape_answer,
+)
+
+LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+FIRST = to_day(dt.date(2024, 1, 1))
+NOON = dt.datetime(2024, 6, 1, 12, tzinfo=dt.UTC)
+
+
+def make_series(metric: str = "page_visits", **changed: object) -> SeriesCard:
+    values = {
+        "site": "blog", "metric": metric, "kind": Kind.count, "additive": True, "unit_scale": 1.0,
+        "band_scale": (1.0,) * 7, "widening": (1.0, 1.5, 2.0, 2.0, 2.5), "day_correlation": 0.25,
+    }  # fmt: skip
+    return SeriesCard(**{**values, **changed})  # type: ignore[arg-type]
+
+
+def make_card(*series: SeriesCard) -> Card:
+    return Card(
+        version="v1", created_at="", model={"sequence_length": 7, "prediction_horizon": 7}, context_length=56,
+        levels=LEVELS, total_parameters=0, features=(), data={}, series=series, training={}, libraries={}, hashes={},
+    )  # fmt: skip
+
+
+def quantiles(*medians: float) -> np.ndarray:
+    """Ten below and ten above a median at 0.1 and 0.9."""
+    return np.array([[m - 15, m - 10, m - 5, m, m + 5, m + 10, m + 15] for m in medians], np.float32)
+
+
+def answer(series: SeriesCard, *medians: float) -> dict:
+    return shape_answer(Forecast(series, FIRST, quantiles(*medians)), make_card(series), made_at=NOON)
+
+
+def test_documented_answer_of_page_visits() -> None:
+    shaped = answer(make_series(), 100.4, 200.6)
+    assert shaped["predictions"] == [
+        {"date": "2024-01-02", "predicted_visits": 100, "lower": 90, "upper": 110},
+        {"date": "2024-01-03", "predicted_visits": 201, "lower": 191, "upper": 211},
+    ]
+    assert (shaped["days_ahead"], shaped["total_predicted_visits"], shaped["data_until"]) == (2, 301, "2024-01-01")
+    assert shaped["prediction_date"] == "2024-06-01T12:00:00+00:00"
+
+
+def test_total_adds_up_and_its_band_follows_the_correlation_of_days() -> None:
+    independent, equal = (answer(make_series(day_correlation=r), 100, 100, 100, 100)["total"] for r in (0.0, 1.0))
+    assert independent == {"value": 400, "lower": 400 - 20, "upper": 400 + 20}  # 10 a day, times sqrt(4)
+    assert equal == {"value": 400, "lower": 360, "upper": 440}  # 10 a day, times 4
+    between = answer(make_series(day_correlation=0.25), 100, 100, 100, 100)["total"]
+    assert between["upper"] == round(400 + 10 * math.sqrt(4 + 12 * 0.25))
+
+
+def test_visitors_do_not_add_up() -> None:
+    shaped = answer(make_series("unique_visitors", additive=False), 100, 200)
+    assert shaped["total"] is None
+    assert shaped["total_predicted_visits"] == 300  # documented: the sum of the rows, whatever it means
+    assert shaped["predictions"][0]["predicted_value"] == shaped["predictions"][0]["predicted_visits"] == 100
+
+
+def test_rate_is_answered_in_the_sources_unit_and_as_no_visits() -> None:
+    series = make_series("bounce_rate", kind=Kind.rate, additive=False, unit_scale=100.0)
+    values = np.array([[0.1, 0.2, 0.25, 0.304, 0.4, 0.5, 0.6]], np.float32)
+    shaped = shape_answer(Forecast(series, FIRST, values), make_card(series), made_at=NOON)
+    [row] = shaped["predictions"]
+    assert row == {"date": "2024-01-02", "predicted_value": 30.4, "lower": 20.0, "upper": 50.0}
+    assert shaped["total"] is None
+    assert shaped["total_predicted_visits"] is None
+
+
+@pytest.mark.parametrize("days", [0, 31, -1])
+def test_days_ahead_is_1_to_30(days: int) -> None:
+    with pytest.raises(SettingError) as refusal:
+        check_days_ahead(days)
+    assert str(refusal.value) == f"days_ahead is {days}; it must be 1 to 30."
+
+
+def test_series_are_found_or_named() -> None:
+    card = make_card(make_series(), make_series("signups"))
+    assert find_series(card, metric="signups", site=None).metric == "signups"
+    with pytest.raises(UnknownMetric) as refusal:
+        find_series(card, metric="x", site="blog")
+    assert str(refusal.value) == ("There is no metric 'x' in version v1. It was trained on: page_visits, signups.")
+    with pytest.raises(UnknownSite) as refusal_of_site:
+        find_series(card, metric="page_visits", site="x")
+    assert str(refusal_of_site.value) == "There is no site 'x' in version v1. It was trained on: blog."
+    two = make_card(make_series(), make_series(site="shop"))
+    with pytest.raises(UnknownSite, match="There are 2 sites: say which with `site`, one of blog, shop."):
+        find_series(two, metric="page_visits", site=None)
+
+
+def observe(metric: str, num_days: int, missing: tuple[int, ...] = ()) -> Observations:
+    days = np.setdiff1d(np.arange(num_days), missing)
+    return Observations(Series("blog", metric), FIRST + days, days.astype(np.float64))
+
+
+def test_window_ends_on_the_series_own_last_day() -> None:
+    """Alone or read together with a series that goes on: the same window."""
+    both = build_panel([observe("page_visits", 80), observe("signups", 70)], today=dt.date(2030, 1, 1))
+    alone = build_panel([observe("signups", 70)], today=dt.date(2030, 1, 1))
+    card = make_card(make_series("signups"))
+    for panel in (both, alone):
+        instance = first_instance(panel, card.series[0], card)
+        np.testing.assert_array_equal(instance.history, np.arange(14, 70))
+        assert instance.first_day == FIRST + 14
+
+
+def test_short_history_is_padded_and_too_short_a_one_refused() -> None:
+    series, card = make_series(), make_card(make_series())
+    padded = first_instance(build_panel([observe("page_visits", 40)], today=dt.date(2030, 1, 1)), series, card)
+    assert np.isnan(padded.history[:16]).all()
+    np.testing.assert_array_equal(padded.history[16:], np.arange(40))
+    assert padded.first_day == FIRST - 16
+    holes = build_panel(
+        [observe("page_visits", 80, missing=tuple(range(30, 70)))], today=dt.date(2030, 1, 1), missing=Missing.mask
+    )
+    with pytest.raises(TooFewDays) as refusal:
+        first_instance(holes, series, card)
+    assert str(refusal.value) == (
+        "page_visits of blog has 16 known days among the last 56; a forecast needs 28. "
+        "Load the missing days, or train with data.missing=zero if they had no traffic."
+    )
+
+
+def test_next_window_moves_on_by_a_horizon_with_the_medians_in_place() -> None:
+    series, card = make_series(band_scale=(2.0,) * 7), make_card(make_series())
+    first = first_instance(build_panel([observe("page_visits", 56)], today=dt.date(2030, 1, 1)), series, card)
+    second = next_instance(first, quantiles(*range(500, 507)), step=1, series=series, card=card)
+    np.testing.assert_array_equal(second.history, [*range(7, 56), *range(500, 507)])
+    assert second.first_day == first.first_day + 7
+    np.testing.assert_allclose(first.band_scale, 2.0)
+    np.testing.assert_allclose(second.band_scale, 2.0 * 1.5)

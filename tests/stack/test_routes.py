@@ -1,0 +1,226 @@
+"""The documented routes over HTTP, on the running stack, held against CONTRACT and against the other ways to ask."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+import torch
+
+from forecasting import PredictionService
+from forecasting.artifact import WEIGHTS, load_artifact
+from forecasting.config import Config, ModelConfig, load_config
+from forecasting.model.forecaster import MEDIAN, Forecaster
+
+from .conftest import Place, Process
+
+UNKNOWN = (
+    "There is no metric 'nope' in version v1.10. "
+    "It was trained on: first_time_visitors, page_visits, returning_visitors, unique_visitors."
+)
+
+
+@pytest.fixture(scope="module")
+def http(served: Process) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=served.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def config(place: Place) -> Config:
+    return load_config(environ=place.environment)
+
+
+@pytest.fixture(scope="module")
+def service(config: Config) -> Iterator[PredictionService]:
+    with PredictionService(config) as service:
+        yield service
+
+
+def without_time(answer: dict) -> dict:
+    return {key: value for key, value in answer.items() if key != "prediction_date"}
+
+
+def test_health_and_model_info(http: httpx.Client) -> None:
+    health = http.get("/health")
+    assert health.status_code == 200
+    assert health.json() == {
+        "status": "healthy", "service": "ml-prediction-api", "model_loaded": True, "problems": [],
+    }  # fmt: skip
+    info = http.get("/model/info").json()
+    assert (info["model_version"], info["sequence_length"], info["prediction_horizon"]) == ("v1.10", 7, 7)
+    assert info["is_trained"] is True
+    assert info["total_parameters"] == Forecaster(ModelConfig(hidden_size=8)).num_parameters()
+
+
+@pytest.mark.parametrize("days_ahead", [1, 7, 8, 30])
+def test_exactly_the_asked_days_come_back(http: httpx.Client, days_ahead: int) -> None:
+    answer = http.get("/predict/page-visits", params={"days_ahead": days_ahead}).json()
+    dates = [dt.date.fromisoformat(row["date"]) for row in answer["predictions"]]
+    assert dates == [dt.date(2020, 8, 20) + dt.timedelta(day) for day in range(days_ahead)]
+    visits = [row["predicted_visits"] for row in answer["predictions"]]
+    assert all(isinstance(number, int) and number >= 0 for number in visits)
+    assert (answer["days_ahead"], answer["total_predicted_visits"]) == (days_ahead, sum(visits))
+    assert (answer["model_version"], answer["data_until"]) == ("v1.10", "2020-08-19")
+    assert dt.datetime.fromisoformat(answer["prediction_date"]).tzinfo is not None
+    assert all(row["lower"] <= row["predicted_visits"] <= row["upper"] for row in answer["predictions"])
+
+
+def test_fewer_days_are_the_first_rows_of_more(http: httpx.Client) -> None:
+    few, many = (http.get("/predict/page-visits", params={"days_ahead": days}).json() for days in (3, 30))
+    assert many["predictions"][:3] == few["predictions"]
+
+
+def test_bands_widen_week_by_week(http: httpx.Client) -> None:
+    rows = http.get("/predict/page-visits", params={"days_ahead": 28}).json()["predictions"]
+    widths = [
+        np.mean([(row["upper"] - row["lower"]) / row["predicted_visits"] for row in rows[week : week + 7]])
+        for week in range(0, 28, 7)
+    ]
+    assert widths[0] < widths[3]
+
+
+def test_seven_days_unless_said(http: httpx.Client) -> None:
+    answers = [
+        http.get("/predict/page-visits"),
+        http.post("/predict", json={}),
+        http.post("/predict", json={"days_ahead": 7, "metric": "page_visits"}),
+    ]
+    first, *others = (without_time(answer.json()) for answer in answers)
+    assert first["days_ahead"] == 7
+    assert all(other == first for other in others)
+
+
+def test_other_metrics_have_a_value_besides_visits(http: httpx.Client) -> None:
+    answer = http.post("/predict", json={"days_ahead": 2, "metric": "unique_visitors"}).json()
+    assert all(row["predicted_value"] == row["predicted_visits"] for row in answer["predictions"])
+    assert answer["total"] is None
+
+
+def test_many_metrics_at_once_are_the_single_answers(http: httpx.Client) -> None:
+    answers = http.post("/predict/multiple", json={"metrics": ["page_visits", "nope", "unique_visitors"]}).json()
+    assert list(answers) == ["page_visits", "nope", "unique_visitors"]
+    assert answers["nope"] == {"error": UNKNOWN}
+    for metric in ("page_visits", "unique_visitors"):
+        alone = http.post("/predict", json={"metric": metric}).json()
+        assert without_time(answers[metric]) == without_time(alone)
+
+
+def test_bare_list_of_older_clients(http: httpx.Client) -> None:
+    old = http.post("/predict/multiple", params={"days_ahead": 3}, json=["page_visits"]).json()
+    new = http.post("/predict/multiple", json={"metrics": ["page_visits"], "days_ahead": 3}).json()
+    assert without_time(old["page_visits"]) == without_time(new["page_visits"])
+    assert len(old["page_visits"]["predictions"]) == 3
+
+
+def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
+    asked = {"metrics": ["page_visits"], "sites": ["siteanalytics", "other"], "days_ahead": 1}
+    answers = http.post("/predict/multiple", json=asked).json()
+    assert answers["siteanalytics"]["page_visits"]["site"] == "siteanalytics"
+    assert answers["other"]["page_visits"] == {
+        "error": "There is no site 'other' in version v1.10. It was trained on: siteanalytics."
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "detail"),
+    [
+        ("POST", "/predict", {"metric": "nope"}, 400, UNKNOWN),
+        (
+            "POST", "/predict", {"site": "x"}, 400,
+            "There is no site 'x' in version v1.10. It was trained on: siteanalytics.",
+        ),
+        (
+            "GET", "/predict/page-visits?days_ahead=0", None, 422,
+            "days_ahead: Input should be greater than or equal to 1 (found '0')",
+        ),
+        (
+            "GET", "/predict/page-visits?days_ahead=31", None, 422,
+            "days_ahead: Input should be less than or equal to 30 (found '31')",
+        ),
+        (
+            "GET", "/predict/page-visits?days_ahead=x", None, 422,
+            "days_ahead: Input should be a valid integer, unable to parse string as an integer (found 'x')",
+        ),
+        (
+            "POST", "/predict", {"days_ahead": 31}, 422,
+            "days_ahead: Input should be less than or equal to 30 (found 31)",
+        ),
+        ("POST", "/predict", {"days": 7}, 422, "days: Extra inputs are not permitted (found 7)"),
+        (
+            "POST", "/predict", b'{"days_ahead": 7,', 422,
+            "The body is no JSON: Expecting property name enclosed in double quotes",
+        ),
+        ("POST", "/predict", None, 422, "body: Field required (found None)"),
+        (
+            "POST", "/predict/multiple", {"metrics": []}, 422,
+            "metrics: List should have at least 1 item after validation, not 0 (found [])",
+        ),
+        (
+            "POST", "/predict/multiple?days_ahead=31", ["page_visits"], 422,
+            "days_ahead: Input should be less than or equal to 30 (found '31')",
+        ),
+        (
+            "POST", "/predict/multiple", [1], 422,
+            "0: Input should be a valid string (found 1)",
+        ),
+        (
+            "POST", "/model/retrain", None, 501,
+            "Retraining by request is not there yet. Run: python scripts/train.py --model-version v1.10, "
+            "then restart scripts/serve.py.",
+        ),
+        ("GET", "/nope", None, 404, "There is no route '/nope'. GET / lists them."),
+        ("GET", "/predict", None, 405, "/predict does not answer GET. GET / lists the routes."),
+    ],
+)  # fmt: skip
+def test_refusals_say_what_was_found(
+    http: httpx.Client, method: str, path: str, body: object, status: int, detail: str
+) -> None:
+    content = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+    response = http.request(method, path, content=content, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()) == (status, {"detail": detail})
+
+
+def test_index_lists_every_documented_route(http: httpx.Client) -> None:
+    assert set(http.get("/").json()["routes"]) >= {
+        "GET /health", "GET /model/info", "GET /predict/page-visits", "POST /predict", "POST /predict/multiple",
+        "POST /model/retrain", "GET /",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("days_ahead", [7, 30])
+def test_python_answers_as_the_shim_does(http: httpx.Client, service: PredictionService, days_ahead: int) -> None:
+    over_http = http.get("/predict/page-visits", params={"days_ahead": days_ahead}).json()
+    assert without_time(service.predict_page_visits(days_ahead=days_ahead)) == without_time(over_http)
+    many = http.post("/predict/multiple", json={"metrics": ["page_visits", "returning_visitors"]}).json()
+    ours = service.predict_multiple(["page_visits", "returning_visitors"])
+    assert {metric: without_time(one) for metric, one in ours.items()} == {
+        metric: without_time(one) for metric, one in many.items()
+    }
+
+
+def test_answers_are_the_forecasters_own(http: httpx.Client, config: Config, sample: dict[str, np.ndarray]) -> None:
+    """The trained weights in memory, on the shipped sample file's last 56 days, against what the whole stack says."""
+    artifact = load_artifact(config.model_dir)
+    forecaster = Forecaster(ModelConfig(hidden_size=8)).eval()
+    forecaster.load_state_dict(torch.load(artifact.folder / WEIGHTS, weights_only=True))
+    history = torch.from_numpy(sample["page_visits"][-56:].astype(np.float32))[None]
+    first_day = (dt.date(2020, 8, 19) - dt.date(1970, 1, 1)).days - 55
+    with torch.no_grad():
+        quantiles = forecaster(history, torch.tensor([first_day]), torch.tensor([0]), torch.ones(1, 7))[0].numpy()
+    rows = http.get("/predict/page-visits").json()["predictions"]
+    assert [row["predicted_visits"] for row in rows] == [round(float(value)) for value in quantiles[:, MEDIAN]]
+    assert [row["lower"] for row in rows] == [round(float(value)) for value in quantiles[:, 1]]
+
+
+def test_one_line_a_request_that_nobody_can_forge(http: httpx.Client, served: Process) -> None:
+    http.get("/predict/page-visits", params={"days_ahead": 2})
+    assert served.wait_for(r"GET '/predict/page-visits' 'page_visits' 2 days v1\.10 200 [\d.]+ ms\n")
+    http.post("/predict", json={"metric": "x\nGET '/forged'"})
+    assert served.wait_for(r"POST '/predict' \"x\\nGET '/forged'\" 7 days v1\.10 400")
+
+
+def test_embedded_database_is_said(served: Process) -> None:
+    assert served.wait_for("none of DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD is set: using the embedded")

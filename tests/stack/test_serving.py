@@ -1,0 +1,164 @@
+"""scripts/serve.py as a process: how it starts, what it refuses, how it ends, and what the death of a part does."""
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from forecasting.artifact import load_artifact
+
+from .conftest import FREE_PORTS, QUICK, Place, Process, command_of
+
+PREDICT = "/predict/page-visits?days_ahead=7"
+
+
+@pytest.fixture
+def own_database() -> Iterator[Path]:
+    """A folder for an embedded PostgreSQL that a test may kill."""
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    yield folder / "pg"
+    shutil.rmtree(folder)
+
+
+def answer_within(url: str, *, seconds: float, status: int = 200) -> httpx.Response:
+    """The first answer of that status; every one before it must be an honest 502, 503 or 504, and none may hang."""
+    end = time.monotonic() + seconds
+    while True:
+        response = httpx.get(url, timeout=15)
+        if response.status_code == status:
+            return response
+        assert response.status_code in {502, 503, 504}, response.text
+        assert response.json()["detail"]
+        assert time.monotonic() < end, response.text
+        time.sleep(0.1)
+
+
+def workers(process: Process) -> list[psutil.Process]:
+    return process.children("model_service_worker")
+
+
+def test_dead_worker_and_dead_torchserve(place: Place) -> None:
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
+    url = process.url
+    before = httpx.get(url + PREDICT).json()["predictions"]
+    [worker] = workers(process)
+    worker.kill()
+    assert answer_within(url + PREDICT, seconds=20).json()["predictions"] == before
+    [java] = process.children("ModelServer")
+    java.kill()
+    refused = answer_within(url + PREDICT, seconds=20, status=503)
+    assert "TorchServe is not running" in refused.json()["detail"]
+    assert refused.headers["Retry-After"] == "3"
+    health = httpx.get(url + "/health")
+    assert health.status_code == 200
+    assert (health.json()["status"], health.json()["model_loaded"]) == ("degraded", False)
+    assert "TorchServe is not running" in health.json()["problems"][0]
+    assert httpx.get(url + "/model/info").status_code == 503
+    assert process.end(signal.SIGINT) == 0
+    assert not workers_left(java.pid)
+
+
+def workers_left(java: int) -> list[int]:
+    return [one.pid for one in psutil.process_iter() if one.status() != "zombie" and os.getpgid(one.pid) == java]
+
+
+def test_dead_postgresql_comes_back(empty_place: Place, own_database: Path) -> None:
+    environment = {"TRAFFIC_PGDATA": str(own_database)}
+    assert empty_place.run("train.py", "data.metrics=page_visits", *QUICK, **environment).returncode == 0
+    process = empty_place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS, **environment)
+    url = process.url
+    before = httpx.get(url + PREDICT).json()["predictions"]
+    [postmaster] = [one for one in psutil.process_iter() if str(own_database) in command_of(one)]
+    postmaster.kill()
+    assert answer_within(url + PREDICT, seconds=30).json()["predictions"] == before
+    assert process.end() == 0
+    assert not [one for one in psutil.process_iter() if str(own_database) in command_of(one)]
+
+
+def test_database_of_ones_own_that_is_down_degrades_and_is_said(place: Place) -> None:
+    somewhere = {"DB_HOST": "127.0.0.1", "DB_PORT": "1", "DB_PASSWORD": "hunter2"}
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS, **somewhere)
+    url = process.url
+    health = httpx.get(url + "/health").json()
+    assert (health["status"], health["model_loaded"]) == ("degraded", True)
+    refused = httpx.get(url + PREDICT)
+    assert refused.status_code == 503
+    assert "127.0.0.1" in refused.json()["detail"]
+    assert process.end() == 0
+    assert "hunter2" not in process.text + refused.text + str(health)
+
+
+def test_killed_serving_leaves_no_process(place: Place) -> None:
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
+    assert process.url
+    children = process.children()
+    assert len(children) >= 2
+    process.end(signal.SIGKILL)
+    wait_until(lambda: not [one for one in children if one.is_running() and one.status() != "zombie"])
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_it_starts_leaves_no_process(place: Place, how: signal.Signals) -> None:
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
+    wait_until(lambda: process.children("ModelServer"))
+    children = process.children()
+    assert process.end(how) == 130
+    wait_until(lambda: not [one for one in children if one.is_running() and one.status() != "zombie"])
+
+
+def test_port_in_use_is_said_before_anything_starts(place: Place) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        owner = psutil.Process()
+        result = place.run("serve.py", *FREE_PORTS, PORT=str(port))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"error: Port {port} on 127.0.0.1 cannot be taken: Address already in use, held by {owner.name()} "
+        f"(process {owner.pid}). Stop what holds it, or choose another port with PORT or --port.\n"
+    )
+
+
+def test_version_that_is_not_there(place: Place) -> None:
+    result = place.run("serve.py", MODEL_VERSION="v2")
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"error: There is no version v2 in {place.store} (there: v1.10). "
+        "Train it: python scripts/train.py --model-version v2\n",
+    )
+
+
+def test_corrupt_archive_is_made_again(place: Place, empty_place: Place) -> None:
+    shutil.copytree(place.store, empty_place.store)
+    archive = load_artifact(empty_place.store).archive
+    archive.write_bytes(archive.read_bytes()[:1000])
+    process = empty_place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
+    assert httpx.get(process.url + PREDICT).status_code == 200
+    assert process.end() == 0
+
+
+def test_corrupt_model_is_refused(place: Place, empty_place: Place) -> None:
+    shutil.copytree(place.store, empty_place.store)
+    model = load_artifact(empty_place.store).folder / "model.pt2"
+    model.write_bytes(model.read_bytes()[:1000])
+    result = empty_place.run("serve.py", *FREE_PORTS)
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"error: {model} is not the file that model.json beside it describes. Train the version again.\n",
+    )
+
+
+def wait_until(holds: Callable[[], object], *, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -1,0 +1,175 @@
+"""scripts/train.py as people run it: what it writes and says, what it refuses, and what a kill costs."""
+
+import asyncio
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+
+import asyncpg
+import numpy as np
+import pytest
+
+from forecasting.artifact import list_versions, load_artifact
+from forecasting.config import DatabaseConfig
+from forecasting.training import metrics
+
+from .conftest import QUICK, Place
+
+
+def execute(database: DatabaseConfig, statement: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(host=database.host, user="postgres", database=database.name, ssl=False)
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def refused(empty_place: Place, database: DatabaseConfig) -> Callable[..., str]:
+    """What scripts/train.py says on stderr on a database of its own, after it has ended with 1 and written nothing."""
+
+    def train(*statements: str, **environment: str) -> str:
+        for statement in statements:
+            execute(database, statement)
+        where = {"DB_HOST": database.host, "DB_NAME": database.name, "DB_PASSWORD": ""}
+        result = empty_place.run("train.py", *QUICK, **{**where, **environment})
+        assert result.returncode == 1, result.stdout + result.stderr
+        assert "Traceback" not in result.stdout + result.stderr
+        assert list_versions(empty_place.store) == []
+        return result.stderr
+
+    return train
+
+
+def test_version_says_what_it_is(place: Place, sample: dict[str, np.ndarray]) -> None:
+    artifact = load_artifact(place.store, "v1.10")
+    assert {file.name for file in artifact.folder.iterdir()} == {"model.json", "model.pt2", "weights.pt", "report.png"}
+    assert artifact.archive.name == "forecaster-v1.10.mar"
+    card = json.loads((artifact.folder / "model.json").read_text())
+    assert card["version"] == "v1.10"
+    assert card["data"]["last_day"] == "2020-08-19"
+    assert card["training"]["refitted_on_all_days"] is True
+    assert [series["metric"] for series in card["series"]] == list(sample)
+    assert set(card["hashes"]) == {"model.pt2", "weights.pt", "report.png"}
+    assert (artifact.folder / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_reported_seasonal_naive_is_the_samples(place: Place, sample: dict[str, np.ndarray]) -> None:
+    """The table's other half, from the shipped file alone: 120 days, the last 24 test, every cutoff among them."""
+    series = load_artifact(place.store, "v1.10").card.series
+    for one in series:
+        values = sample[one.metric].astype(np.float32)
+        starts = range(len(values) - 24, len(values) - 6)
+        actual = np.stack([values[start : start + 7] for start in starts])
+        naive = np.stack([values[start - 7 : start] for start in starts])
+        assert one.metrics["num_cutoffs"] == len(starts)
+        assert one.metrics["seasonal_naive"]["mae"] == pytest.approx(metrics.mae(actual, naive), rel=1e-6)
+
+
+def test_training_is_told_line_by_line(place: Place) -> None:
+    log = (place.store / "training.log").read_text()
+    for said in (
+        r"read 4 series of 176 days, 2020-02-26\.\.2020-08-19, no gaps",
+        r"train 2020-04-22\.\.2020-07-08, validation 2020-07-09\.\.2020-07-26, test 2020-07-27\.\.2020-08-19",
+        r"trained 3 of 3 epochs in [\d.]+ s, best epoch \d \(validation loss 0\.\d{4}\)",
+        r"page_visits +forecaster +[\d,]+ ",
+        r"seasonal naive +[\d,]+ ",
+        r"error relative to the seasonal naive forecast: \d\.\d\d",
+        r"refitted on all days for \d epochs",
+        r"s in all: imports [\d.]+, PostgreSQL [\d.]+, fitting [\d.]+, refitting [\d.]+, export [\d.]+, plot [\d.]+",
+        r"next: python scripts/serve.py --model-version v1\.10",
+    ):
+        assert re.search(said, log), said
+
+
+def test_same_command_same_weights(place: Place, empty_place: Place) -> None:
+    result = empty_place.run("train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)
+    assert result.returncode == 0, result.stderr
+    again, before = (load_artifact(one.store, "v1.10").card for one in (empty_place, place))
+    assert again.hashes["weights.pt"] == before.hashes["weights.pt"]
+
+
+def test_too_few_days(refused: Callable[..., str], database: DatabaseConfig) -> None:
+    assert refused("delete from daily_metrics where date < '2020-07-22'") == (
+        f"error: page_visits of {database.name} has 29 days of data; at least 30 are needed. Wait for more, or load "
+        "older days. Read were the last 116 days, 2020-04-26..2020-08-19.\n"
+    )
+
+
+def test_empty_table(refused: Callable[..., str]) -> None:
+    assert refused("truncate daily_metrics") == ("error: There is no complete day of data; at least 30 are needed.\n")
+
+
+def test_table_that_is_not_there(refused: Callable[..., str], database: DatabaseConfig) -> None:
+    assert refused("drop table daily_metrics") == (
+        f"error: There is no table daily_metrics in the database {database.name}. Check DB_NAME, or create it: one "
+        "row a day, a `date` column, and a numeric column for each metric.\n"
+    )
+
+
+def test_server_that_is_not_there(refused: Callable[..., str]) -> None:
+    said = refused(DB_HOST="127.0.0.1", DB_PORT="1", DB_PASSWORD="hunter2")
+    assert "127.0.0.1" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["epochs=3"], "error: There is no setting 'epochs' (in the command line). Did you mean training.epochs?\n"),
+        (
+            ["--model-version", "../x"],
+            "error: Version '../x' cannot be a folder's name. Use up to 64 letters, digits, dots, hyphens and "
+            "underscores, beginning with a letter or a digit, such as v1.0.0.\n",
+        ),
+        (["--days-back", "29"], "error: data.days_back (--days-back) is 29; at least 30 days are needed.\n"),
+    ],
+)
+def test_misuse_ends_with_2(empty_place: Place, arguments: list[str], text: str) -> None:
+    result = empty_place.run("train.py", *arguments)
+    assert (result.returncode, result.stderr) == (2, text)
+
+
+def test_model_dir_that_cannot_be_written(empty_place: Place) -> None:
+    empty_place.store.write_text("a file")
+    result = empty_place.run("train.py", *QUICK)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: {empty_place.store}/training.log cannot be written (File exists). "
+        "Give this user the right, or set MODEL_DIR.\n"
+    )
+
+
+def test_killed_training_leaves_nothing_half_and_resumes(empty_place: Place) -> None:
+    """Killed after its first checkpoint; resumed, it is the training that nobody killed."""
+    arguments = ["--epochs", "400", "training.patience=0", "model.hidden_size=32", "training.accelerator=cpu"]
+    killed = empty_place.start("train.py", *arguments)
+    wait_until(lambda: list(empty_place.store.glob(".v1.0.0.*.ckpt")))
+    killed.end(signal.SIGKILL)
+    assert list_versions(empty_place.store) == []
+    resumed = empty_place.run("train.py", *arguments, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming from epoch" in resumed.stdout
+    left = {path.name for path in empty_place.store.iterdir()}
+    assert left == {"v1.0.0", "forecaster-v1.0.0.mar", "training.log"}
+
+
+def test_interrupted_training_keeps_the_best_so_far(empty_place: Place) -> None:
+    running = empty_place.start("train.py", "--epochs", "100000", "training.patience=0", *QUICK[1:])
+    running.wait_for(r"windows to train on")
+    time.sleep(5)  # imports are over by then, and some epochs too
+    assert running.end(signal.SIGINT, seconds=60) == 0
+    assert "interrupted: the best so far is kept" in running.text
+    card = load_artifact(empty_place.store, "v1.0.0").card
+    assert 1 <= card.training["best_epoch"] <= card.training["epochs_run"] < 100_000
+    assert card.training["refitted_on_all_days"] is False
+
+
+def wait_until(holds: Callable[[], object], *, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
