@@ -1,5 +1,6 @@
 """What every script shares: where its lines go, how it ends, and what its parts took."""
 
+import gc
 import logging
 import os
 import sys
@@ -67,4 +68,5 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         # The reader of our output has left (`| head`): nobody is there to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    gc.freeze()  # spares Python its last search for garbage, more than a second after torch and Lightning
     sys.exit(code)

@@ -88,7 +88,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class MetricConfig:
-    kind: Kind | None = _setting(None, "count, rate or other; unset: by the column's type and name")
+    kind: Kind | None = _setting(None, "count, rate or other; unset: by the column's type")
     unit: Unit | None = _setting(None, "of a rate, as stored: fraction (0..1) or percent (0..100); never guessed")
     additive: bool | None = _setting(None, "whether days add up to a week's total; unset: counts do")
 
@@ -288,6 +288,12 @@ def describe_settings() -> str:
     """A line a setting: what `--help` ends with."""
     lines = (f"  {key:35}{_help(setting)}" for key, setting, _ in list_settings())
     return "\n".join(["every setting, as key=value or in a --config file:", *lines])
+
+
+def flags_table(flags: Mapping[str, str] = FLAGS) -> str:
+    """README's table of flags: a row each."""
+    rows = (f"| `{flag}` | `{key}` | {_help(find_setting(key))} |" for flag, key in flags.items())
+    return "\n".join(rows)
 
 
 def find_setting(key: str) -> Field[Any]:

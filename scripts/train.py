@@ -20,14 +20,17 @@ def main(argv: list[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, switches=SWITCHES)
     start_log(config.model_dir / "training.log", debug=config.debug)
     clock = Stopwatch()
-    with ThreadPoolExecutor(1) as reader:
-        reading = reader.submit(read, config)  # PostgreSQL starts and answers while Python imports
+    from forecasting.warehouse.embedded import leave_servers
+
+    with ThreadPoolExecutor(1) as background:
+        reading = background.submit(read, config)  # PostgreSQL starts and answers while Python imports
         with clock.part("imports"):
             from forecasting.serving.archive import write_archive
             from forecasting.training.run import train
         with clock.part("PostgreSQL"):
             panel = reading.result()
-    artifact = train(panel, config, clock=clock, resume=arguments.resume)
+        background.submit(leave_servers)
+        artifact = train(panel, config, clock=clock, resume=arguments.resume)
     with clock.part(".mar"):
         archive = write_archive(artifact)
     LOGGER.info("%s", clock.describe())

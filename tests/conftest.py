@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,16 +18,28 @@ NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def embedded() -> "Iterator[DatabaseConfig]":
+def short_folder() -> Iterator[Path]:
+    """A temporary folder of a short path, as a socket's must be; in memory where there is room: disks may be slow."""
+    memory = Path("/dev/shm")
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir=memory if roomy else "/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def embedded(short_folder: Path) -> "Iterator[DatabaseConfig]":
     """The embedded server with the sample site, which stays as it is."""
     from forecasting.config import DatabaseConfig
     from forecasting.warehouse.embedded import find_server
 
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # a socket's path is short
+    folder = short_folder / "embedded"
     find_server(folder).join("siteanalytics")
+    host = str(find_server(folder).socket_folder)
+    for statement in ("alter system set fsync = off", "select pg_reload_conf()"):  # nothing here cuts the power
+        asyncio.run(_execute(host, statement))
     yield DatabaseConfig(embedded=True, pgdata=folder)
     find_server(folder).leave()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

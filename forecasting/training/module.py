@@ -52,7 +52,7 @@ class ForecastModule(pl.LightningModule):
         self.log("val/loss", self._loss(batch), batch_size=len(batch.target))
 
     def configure_optimizers(self) -> Any:  # Any: Lightning's own union of many types
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_and_cosine(self.epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 

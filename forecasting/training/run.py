@@ -4,7 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from forecasting.artifact import Artifact, load_artifact, staged_version, write_card
+import torch
+
+from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, staged_version, write_card
 from forecasting.command import LOGGER, Stopwatch
 from forecasting.config import Config
 from forecasting.panel import Panel, Verdict, to_date
@@ -12,7 +14,8 @@ from forecasting.training.backtest import backtest, judge, relative_error
 from forecasting.training.datamodule import TrafficDataModule
 from forecasting.training.fit import Fitted, fit, refit
 from forecasting.training.report import format_table, plot
-from forecasting.training.version import describe_version, forecast_next, write_model
+from forecasting.training.tracing import tracing
+from forecasting.training.version import describe_version, forecast_next
 
 PLOT = "report.png"
 
@@ -20,7 +23,7 @@ PLOT = "report.png"
 def train(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = False) -> Artifact:
     """Fits, judges on the test part, refits on all days, and writes the version. Nothing is written if it fails."""
     version, store = config.training.model_version, config.model_dir
-    with staged_version(store, version) as folder:
+    with staged_version(store, version) as folder, tracing(config.model) as tracer:
         data = TrafficDataModule(panel, config)
         _say_data(panel, data)
         checkpoint = _checkpoint(store, panel, config)
@@ -33,7 +36,8 @@ def train(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = Fals
         with clock.part("refitting"):
             served = _refit(panel, config, fitted)
         with clock.part("export"):
-            write_model(folder, served.forecaster)
+            tracer.write(served.forecaster, folder / PROGRAM)
+            torch.save(served.forecaster.state_dict(), folder / WEIGHTS)
         with clock.part("plot"):
             title = f"{version}: the test part was forecast before the refit on all days"
             plot(folder / PLOT, panel, tested, forecast_next(served.forecaster, panel), title=title)

@@ -1,15 +1,14 @@
-"""From trained weights to a version on disk."""
+"""What a version is told to be in model.json, and its next forecasts."""
 
 import dataclasses
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from forecasting.artifact import PROGRAM, WEIGHTS, Card, SeriesCard, describe_libraries, export_program, now_text
+from forecasting.artifact import Card, SeriesCard, describe_libraries, now_text
 from forecasting.config import MAX_DAYS_AHEAD, Config
 from forecasting.model.forecaster import KINDS, LEVELS, Forecaster
 from forecasting.panel import Panel, to_date
@@ -36,12 +35,6 @@ def forecast_next(forecaster: Forecaster, panel: Panel) -> Float[np.ndarray, "se
             torch.ones(num_series, horizon),
         )
     return np.asarray(quantiles.numpy())
-
-
-def write_model(folder: Path, forecaster: Forecaster) -> None:
-    """The exported program, and the weights by themselves for whoever trains on."""
-    export_program(forecaster, folder / PROGRAM)
-    torch.save(forecaster.state_dict(), folder / WEIGHTS)
 
 
 def describe_version(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ class Place:
 
     store: Path
     environment: dict[str, str]
+    started: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     def run(self, script: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -54,7 +55,15 @@ class Place:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        self.started.append(process)
         return Process(process, log)
+
+    def end_all(self) -> None:
+        """Whatever a failed test has left behind; a SIGTERM first, since a killed script takes seconds to be missed."""
+        for process in self.started:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(30)
 
 
 @dataclass
@@ -108,18 +117,21 @@ def environment(embedded: "DatabaseConfig") -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def place(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One with a trained version v1.10, not to be changed."""
     store = tmp_path_factory.mktemp("stack") / "store"
     trained = Place(store, {**environment, "MODEL_DIR": str(store)})
     result = trained.run("train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)
     assert result.returncode == 0, result.stderr
-    return trained
+    yield trained
+    trained.end_all()
 
 
 @pytest.fixture
-def empty_place(environment: dict[str, str], tmp_path: Path) -> Place:
-    return Place(tmp_path / "store", {**environment, "MODEL_DIR": str(tmp_path / "store")})
+def empty_place(environment: dict[str, str], tmp_path: Path) -> Iterator[Place]:
+    empty = Place(tmp_path / "store", {**environment, "MODEL_DIR": str(tmp_path / "store")})
+    yield empty
+    empty.end_all()
 
 
 @pytest.fixture(scope="session")

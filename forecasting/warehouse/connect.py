@@ -1,0 +1,167 @@
+"""Connections, to the embedded PostgreSQL or to the user's own, and what to do when there is none."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from forecasting.config import DatabaseConfig
+from forecasting.errors import CannotConnect, WarehouseError
+from forecasting.warehouse.cluster import PORT
+from forecasting.warehouse.embedded import find_server
+from forecasting.warehouse.queries import Connection
+
+__all__ = ["Connection", "OwnConnection", "Pool", "connect", "open_pool", "translate_errors"]
+
+if TYPE_CHECKING:  # generic in the stubs alone
+    OwnConnection = asyncpg.Connection[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    OwnConnection, Pool = asyncpg.Connection, asyncpg.Pool
+
+logger = logging.getLogger("forecasting.warehouse")
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+COMMAND_TIMEOUT_SECONDS = 60.0
+APPLICATION_NAME = "website-traffic-forecasting"
+AS_OWNER = {"user": "postgres", "password": "", "ssl": False}  # of the embedded server, which asks for no password
+NOTHING_SAID = "none of DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD is set"
+
+# Of a connection that ends, or a server that stops, starts or recovers. InternalClientError is what asyncpg raises when
+# a connection ends between two of its own steps.
+LOST = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
+NOBODY = "nothing answers there. Check DB_HOST and DB_PORT, and that the server runs and listens there."
+NOT_POSTGRESQL = "what answers there does not speak as PostgreSQL does. Check DB_PORT."
+# What happened, and what to check; the first that fits is said, so that what is narrower comes before what is wider.
+REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (
+        TimeoutError,
+        f"no answer within {CONNECT_TIMEOUT_SECONDS:.0f} s. Check DB_HOST and DB_PORT, and that no firewall stops it.",
+    ),
+    (socket.gaierror, "the host's name is not known. Check DB_HOST."),
+    (asyncpg.InvalidPasswordError, "the password is not accepted. Check DB_USER and DB_PASSWORD."),
+    (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        "the server does not let this user in ({error}). Check DB_USER, and pg_hba.conf on the server.",
+    ),
+    (asyncpg.InvalidCatalogNameError, "there is no such database. Check DB_NAME."),
+    (
+        asyncpg.InsufficientPrivilegeError,
+        "the user may not use this database ({error}). Grant CONNECT on it, or check DB_NAME and DB_USER.",
+    ),
+    (asyncpg.CannotConnectNowError, "the server is not ready ({error}). Try again in a moment."),
+    (
+        asyncpg.TooManyConnectionsError,
+        "all of the server's connections are taken. Close some, or raise its max_connections.",
+    ),
+    (asyncpg.PostgresConnectionError, NOT_POSTGRESQL),
+    (ConnectionRefusedError, NOBODY),
+    (ConnectionError, NOT_POSTGRESQL),
+    (OSError, NOBODY),
+    (Exception, "{error}."),
+)
+
+
+async def connect(
+    config: DatabaseConfig, *, writable: bool = False, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS
+) -> OwnConnection:
+    """An open connection, in UTC; read-only unless said. With `config.embedded` the server is started first.
+
+    `timeout_seconds` is of each statement. Raises CannotConnect, which never carries the password.
+    """
+    return await _connect(config, writable=writable, command_timeout=timeout_seconds)
+
+
+async def open_pool(
+    config: DatabaseConfig,
+    *,
+    max_size: int,
+    writable: bool = False,
+    timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+) -> Pool:
+    """A pool that connects when a connection is first asked for: `acquire` is what raises CannotConnect.
+
+    So a server that is down, or crashes, does not need the pool to be opened again when it is back.
+    """
+
+    async def connect_one(*_: Any, **options: Any) -> OwnConnection:  # Any: the pool's own options
+        return await _connect(config, writable=writable, **options)
+
+    return await asyncpg.create_pool(
+        min_size=0, max_size=max_size, command_timeout=timeout_seconds, connect=connect_one
+    )
+
+
+@contextmanager
+def translate_errors(doing: str) -> Iterator[None]:
+    """asyncpg's errors as WarehouseError. `doing` completes "while": "reading daily_metrics"."""
+    try:
+        yield
+    except (TimeoutError, asyncpg.QueryCanceledError) as error:
+        raise WarehouseError(f"PostgreSQL took too long while {doing}. Try again, or read fewer days.") from error
+    except LOST as error:
+        raise CannotConnect(
+            f"The connection to PostgreSQL was lost while {doing}: {_first_line(error)}. Try again."
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise WarehouseError(f"PostgreSQL failed while {doing}: {_first_line(error)}.") from error
+
+
+async def _connect(config: DatabaseConfig, *, writable: bool, **options: Any) -> OwnConnection:  # Any: asyncpg's
+    settings = {"application_name": APPLICATION_NAME, "timezone": "UTC"}
+    if not writable:
+        settings["default_transaction_read_only"] = "on"
+    options = {"timeout": CONNECT_TIMEOUT_SECONDS, "server_settings": settings, **options}
+    try:
+        if config.embedded:
+            return await _connect_embedded(config, options)
+        where = {"host": config.host, "port": config.port, "user": config.user, "password": config.password}
+        return await _open(database=config.name, **where, **options)
+    except (*LOST, asyncpg.PostgresError) as error:
+        raise CannotConnect(f"{_place(config)}: {_explain(error)}") from error
+
+
+async def _connect_embedded(config: DatabaseConfig, options: dict[str, Any]) -> OwnConnection:  # Any: asyncpg's
+    server = find_server(config.pgdata)
+    options = {**options, "host": str(server.socket_folder), "port": PORT, "database": config.name, **AS_OWNER}
+    if server.in_use:
+        with suppress(*LOST):
+            return await _open(**options)
+        logger.warning("the embedded PostgreSQL in %s does not answer: starting it again", config.pgdata)
+    else:
+        logger.info("%s: using the embedded PostgreSQL in %s", NOTHING_SAID, config.pgdata)
+    await asyncio.to_thread(server.join, config.name)
+    return await _open(**options)
+
+
+async def _open(**options: Any) -> OwnConnection:  # Any: asyncpg's options, too many overloads for a dictionary
+    connection: OwnConnection = await asyncpg.connect(**options)
+    return connection
+
+
+def _place(config: DatabaseConfig) -> str:
+    if config.embedded:
+        return f"Cannot connect to the embedded PostgreSQL in {config.pgdata}"
+    return (
+        f"Cannot connect to PostgreSQL at host {config.host}, port {config.port}, "
+        f"database {config.name}, as user {config.user}"
+    )
+
+
+def _explain(error: Exception) -> str:
+    return next(text for kind, text in REASONS if isinstance(error, kind)).format(error=_first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    """Without the server's DETAIL and HINT."""
+    return str(error).partition("\n")[0].rstrip(".")

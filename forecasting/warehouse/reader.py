@@ -1,0 +1,59 @@
+"""The panel that training and serving read."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from forecasting.config import MIN_DAYS, DataConfig, MetricConfig
+from forecasting.errors import TooFewDays
+from forecasting.panel import Panel, Series, build_panel
+from forecasting.warehouse import siteanalytics
+from forecasting.warehouse.connect import translate_errors
+from forecasting.warehouse.queries import Connection
+
+
+def today_in(timezone: str) -> dt.date:
+    """The day that is not over yet in an IANA time zone."""
+    return dt.datetime.now(ZoneInfo(timezone)).date()
+
+
+async def read_panel(
+    connection: Connection,
+    *,
+    data: DataConfig,
+    metrics: Mapping[str, MetricConfig],
+    num_days: int | None = None,
+    today: dt.date | None = None,
+) -> Panel:
+    """The last `num_days` days (None: all) up to the last complete day in the data, of all metrics and sites, or of
+    those that `data` names. `today`, by default the day it is in `data.timezone`, is not complete.
+
+    Raises DataError for what the data lacks, WarehouseError for what PostgreSQL does.
+    """
+    if num_days is not None and num_days < MIN_DAYS:
+        raise TooFewDays(f"{num_days} days were asked for; at least {MIN_DAYS} are needed.")
+    today = today or today_in(data.timezone)
+    with translate_errors("reading daily_metrics"):
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            reading = await siteanalytics.read_observations(
+                connection, data=data, metrics=metrics, num_days=num_days, today=today
+            )
+    try:
+        panel = build_panel(reading.observations, today=today, missing=data.missing, named=data.metrics)
+    except TooFewDays as error:
+        if num_days is None or reading.last_date is None:
+            raise
+        read = f"{reading.first_date}..{reading.last_date}"
+        raise TooFewDays(f"{error} Read were the last {num_days} days, {read}.") from error
+    return replace(panel, notes=(*reading.notes, *panel.notes))
+
+
+async def list_series(connection: Connection, *, metrics: Mapping[str, MetricConfig]) -> list[Series]:
+    """Every series with a value on any day, by site, then in the order of columns.
+
+    Raises WarehouseError.
+    """
+    with translate_errors("listing the series of daily_metrics"):
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            return await siteanalytics.list_series(connection, metrics=metrics)

@@ -1,0 +1,54 @@
+"""The database that the embedded PostgreSQL starts with: the documented backend's tables and the sample site."""
+
+import csv
+import gzip
+import io
+from importlib.resources import files
+from pathlib import Path
+
+import asyncpg
+
+from forecasting.warehouse.cluster import PORT
+from forecasting.warehouse.queries import Connection, load_query
+
+
+async def create_database(socket_folder: Path, name: str) -> None:
+    """Makes the database, unless there is one of that name, which is left as it is.
+
+    It is filled under another name, in one transaction: a database of the right name is complete.
+    """
+    server = await _connect(socket_folder, "postgres")
+    try:
+        if await server.fetchval("select exists (select from pg_database where datname = $1)", name):
+            return
+        unfinished = f"{name}_unfinished"
+        await server.execute(f"drop database if exists {_quote(unfinished)}")
+        await server.execute(f"create database {_quote(unfinished)}")
+        await _fill(socket_folder, unfinished)
+        await server.execute(f"alter database {_quote(unfinished)} rename to {_quote(name)}")
+    finally:
+        await server.close()
+
+
+async def _fill(socket_folder: Path, name: str) -> None:
+    text = gzip.decompress((files("forecasting.warehouse") / "sample" / "daily_metrics.csv.gz").read_bytes())
+    columns = next(csv.reader(io.StringIO(text.decode())))
+    connection = await _connect(socket_folder, name)
+    try:
+        async with connection.transaction():
+            await connection.execute(load_query("create_siteanalytics"))
+            await connection.copy_to_table(
+                "daily_metrics", source=io.BytesIO(text), columns=columns, format="csv", header=True
+            )
+    finally:
+        await connection.close()
+
+
+async def _connect(socket_folder: Path, database: str) -> Connection:
+    return await asyncpg.connect(
+        host=str(socket_folder), port=PORT, user="postgres", password="", database=database, ssl=False
+    )
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

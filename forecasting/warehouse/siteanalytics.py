@@ -1,0 +1,229 @@
+"""The documented backend's database as a source: `daily_metrics`, one row a day, every numeric column a metric."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forecasting.config import DataConfig, Kind, MetricConfig, Unit
+from forecasting.errors import AmbiguousUnit, MissingTable, UnknownMetric, UnknownSite, WarehouseError
+from forecasting.panel import Observations, Series
+from forecasting.warehouse.queries import Connection, fetch
+
+NO_METRICS = ("id", "site")
+COUNTS = ("smallint", "integer", "bigint")
+MEASURES = ("real", "double precision", "numeric")
+DATES = ("date", "timestamp without time zone", "timestamp with time zone")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read, and what was odd about it, a sentence each."""
+
+    observations: tuple[Observations, ...]
+    notes: tuple[str, ...] = ()
+    first_date: dt.date | None = None
+    last_date: dt.date | None = None
+
+
+async def read_observations(
+    connection: Connection,
+    *,
+    data: DataConfig,
+    metrics: Mapping[str, MetricConfig],
+    num_days: int | None,
+    today: dt.date,
+) -> Reading:
+    """The last `num_days` days up to the last complete one, of the metrics and sites that `data` names, and what is
+    stored of today and later. The site is the `site` column's, else the database's name.
+
+    Raises MissingTable, UnknownMetric, UnknownSite, and AmbiguousUnit where a rate that is asked for has no unit.
+    """
+    await _check_table(connection)
+    types = await _read_types(connection, timezone=data.timezone)
+    _refuse_unknown_columns(data.metrics, types=types)
+    last_date, undated = await _read_extent(connection, today=today, sites=data.sites)
+    first_date = _first_date(last_date, num_days=num_days)
+    found = await _read_series(connection, data=data, metrics=metrics, types=types, first_date=first_date)
+    if last_date is not None or data.sites:
+        await _refuse_missing(connection, found, data=data, types=types, first_date=first_date)
+    notes = [f"daily_metrics has {_rows(undated)} without a date: left out"] if undated else []
+    told = [_tell_unit(one, metrics, named=data.metrics, notes=notes) for one in found]
+    observations = tuple(one for one in told if one is not None)
+    if found and not observations:
+        raise AmbiguousUnit(_ask_unit(found[0]))
+    return Reading(observations, tuple(notes), first_date, last_date)
+
+
+async def list_series(connection: Connection, *, metrics: Mapping[str, MetricConfig]) -> list[Series]:
+    """Every series that has a value on any day, rates without a unit among them. Reads the whole table."""
+    await _check_table(connection)
+    types = await _read_types(connection, timezone="UTC")
+    rows = await fetch(connection, "list_series", list(types))
+    return sorted(
+        (_describe(row["site"], row["metric"], types[row["metric"]], metrics) for row in rows),
+        key=lambda series: (series.site, list(types).index(series.metric)),
+    )
+
+
+async def _check_table(connection: Connection) -> None:
+    (row,) = await fetch(connection, "find_daily_metrics")
+    database, reader = row["database"], row["reader"]
+    if row["found"] and not row["readable"]:
+        raise MissingTable(
+            f"The user {reader} may not read daily_metrics in the database {database}. Let its owner run: "
+            f'GRANT SELECT ON {row["found"]} TO "{reader}";'
+        )
+    if not row["found"] and row["schemas"]:
+        schema = row["schemas"][0]
+        raise MissingTable(
+            f"The table daily_metrics of the database {database} is in the schema {schema}, where the user {reader} "
+            f'does not look. Let its owner run: GRANT USAGE ON SCHEMA "{schema}" TO "{reader}"; '
+            f'ALTER ROLE "{reader}" IN DATABASE "{database}" SET search_path = "{schema}", public;'
+        )
+    if not row["found"]:
+        raise MissingTable(
+            f"There is no table daily_metrics in the database {database}. Check DB_NAME, or create it: one row a day, "
+            "a `date` column, and a numeric column for each metric."
+        )
+
+
+async def _read_types(connection: Connection, *, timezone: str) -> dict[str, str]:
+    """The columns that can be metrics, in their order, with their types. Days are days of `timezone` from here on."""
+    types = {row["name"]: row["type"] for row in await fetch(connection, "read_columns")}
+    if "date" not in types:
+        raise WarehouseError(
+            f"daily_metrics has no column `date`. It has: {', '.join(types)}. Rename the one that holds the day, or "
+            "make a view of that name."
+        )
+    if types["date"] not in DATES:
+        raise WarehouseError(
+            f"The column `date` of daily_metrics is of type {types['date']}, which holds no days. Change it: "
+            "ALTER TABLE daily_metrics ALTER COLUMN date TYPE date USING date::date;"
+        )
+    if types["date"] == "timestamp with time zone":
+        await connection.execute("select set_config('TimeZone', $1, true)", timezone)
+    return {name: of for name, of in types.items() if of in COUNTS + MEASURES and name not in (*NO_METRICS, "date")}
+
+
+async def _read_extent(connection: Connection, *, today: dt.date, sites: Sequence[str]) -> tuple[dt.date | None, int]:
+    """The last complete day, if any, and the number of rows that have no day."""
+    (row,) = await fetch(connection, "read_extent", today, list(sites))
+    return row["last_day"], row["undated"]
+
+
+async def _read_series(
+    connection: Connection,
+    *,
+    data: DataConfig,
+    metrics: Mapping[str, MetricConfig],
+    types: Mapping[str, str],
+    first_date: dt.date,
+) -> list[Observations]:
+    """In the order of sites, then of columns, as stored."""
+    wanted = [name for name in types if not data.metrics or name in data.metrics]
+    rows = await fetch(connection, "read_series", wanted, first_date, data.sites)
+    rows.sort(key=lambda row: (row["site"], wanted.index(row["metric"])))
+    return [
+        Observations(
+            series=_describe(row["site"], row["metric"], types[row["metric"]], metrics),
+            days=np.array(row["days"], np.int64),
+            values=np.array(row["values"], np.float64),
+        )
+        for row in rows
+    ]
+
+
+def _describe(site: str, metric: str, column_type: str, metrics: Mapping[str, MetricConfig]) -> Series:
+    said = metrics.get(metric, MetricConfig())
+    by_type = Kind.count if column_type in COUNTS else Kind.other
+    kind = said.kind or (Kind.rate if said.unit else by_type)  # only a rate has a unit
+    return Series(
+        site=site,
+        metric=metric,
+        kind=kind,
+        additive=kind is Kind.count if said.additive is None else said.additive,
+        unit_scale=100.0 if kind is Kind.rate and said.unit is Unit.percent else 1.0,
+    )
+
+
+def _first_date(last_date: dt.date | None, *, num_days: int | None) -> dt.date:
+    if last_date is None or num_days is None:
+        return dt.date.min
+    return last_date - dt.timedelta(days=min(num_days, last_date.toordinal()) - 1)
+
+
+def _refuse_unknown_columns(named: Sequence[str], *, types: Mapping[str, str]) -> None:
+    for metric in named:
+        if metric not in types:
+            raise UnknownMetric(
+                f"There is no metric {metric!r}: daily_metrics has no numeric column of that name. "
+                f"There are: {', '.join(sorted(types))}."
+            )
+
+
+async def _refuse_missing(
+    connection: Connection,
+    found: Sequence[Observations],
+    *,
+    data: DataConfig,
+    types: Mapping[str, str],
+    first_date: dt.date,
+) -> None:
+    """Raises where a site or a metric that was asked for has no value on the days read."""
+    sites, metrics = {one.series.site for one in found}, {one.series.metric for one in found}
+    if sites.issuperset(data.sites) and metrics.issuperset(data.metrics):
+        return
+    rows = await fetch(connection, "list_series", list(types))
+    known_sites, known_metrics = ({row[key] for row in rows} for key in ("site", "metric"))
+    since = f" since {first_date}" if first_date > dt.date.min else ""
+    for site in data.sites:
+        if site not in known_sites:
+            raise UnknownSite(f"There is no site {site!r}. There are: {', '.join(sorted(known_sites))}.")
+        if site not in sites:
+            raise UnknownSite(f"The site {site!r} has no value{since}. Read more days, or leave it out of data.sites.")
+    for metric in data.metrics:
+        if metric not in known_metrics:
+            raise UnknownMetric(
+                f"The metric {metric!r} has no value on any day: its column is NULL throughout. "
+                f"There are: {', '.join(sorted(known_metrics))}."
+            )
+        if metric not in metrics:
+            raise UnknownMetric(f"The metric {metric!r} has no value{since}. Read more days, or leave it out.")
+
+
+def _tell_unit(
+    one: Observations, metrics: Mapping[str, MetricConfig], *, named: Sequence[str], notes: list[str]
+) -> Observations | None:
+    """A rate in 0..1; anything else as it is; None for a rate whose unit nobody said, with a note."""
+    if one.series.kind is not Kind.rate:
+        return one
+    unit = metrics[one.series.metric].unit
+    if unit is None:
+        if one.series.metric in named:
+            raise AmbiguousUnit(_ask_unit(one))
+        notes.append(f"{one.series.name} is left out. {_ask_unit(one)}")
+        return None
+    if unit is Unit.fraction and np.median(one.values) > 1:
+        raise AmbiguousUnit(
+            f"{one.series.name} is said to be a fraction, 0..1, but {_range(one)}. "
+            f"Say metrics.{one.series.metric}.unit=percent if it is 0..100."
+        )
+    return replace(one, values=one.values / one.series.unit_scale)
+
+
+def _ask_unit(one: Observations) -> str:
+    key = f"metrics.{one.series.metric}.unit"
+    return (
+        f"{one.series.metric} is a rate, stored as 0..1 or as 0..100: {_range(one)}, and the two are never told apart "
+        f"by guessing. Say {key}=fraction or {key}=percent."
+    )
+
+
+def _range(one: Observations) -> str:
+    return f"its values are {np.min(one.values):g}..{np.max(one.values):g}"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"

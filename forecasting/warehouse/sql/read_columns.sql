@@ -1,0 +1,11 @@
+-- The columns of daily_metrics in their order, with their types; a domain counts as what it is made of.
+select
+    attribute.attname::text as name,
+    format_type(coalesce(nullif(type.typbasetype, 0), type.oid), null) as type
+from pg_catalog.pg_attribute as attribute
+inner join pg_catalog.pg_type as type on type.oid = attribute.atttypid
+where
+    attribute.attrelid = to_regclass('daily_metrics')
+    and attribute.attnum > 0
+    and not attribute.attisdropped
+order by attribute.attnum;

@@ -1,0 +1,27 @@
+-- Every value of the given metrics from a day on: one row a series, days since 1970-01-01 and values in their order.
+-- Rows are taken apart as jsonb, so that one query serves whatever columns there are; text carries NaN and Infinity.
+-- $1 text[]   metrics: numeric columns of daily_metrics
+-- $2 date     first day
+-- $3 text[]   sites; empty: all
+with measured as (
+    select
+        coalesce(row_.content ->> 'site', current_database()) as site,
+        m.date::date - date '1970-01-01' as day,
+        row_.content
+    from daily_metrics as m
+    cross join lateral (select to_jsonb(m.*) as content) as row_
+    where m.date >= $2::date and isfinite(m.date)
+)
+
+select
+    measured.site,
+    entry.metric,
+    array_agg(measured.day order by measured.day) as days,
+    array_agg(entry.value::double precision order by measured.day) as values
+from measured
+cross join lateral jsonb_each_text(measured.content) as entry (metric, value)
+where
+    entry.metric = any($1::text[])
+    and entry.value is not null
+    and (cardinality($3::text[]) = 0 or measured.site = any($3))
+group by measured.site, entry.metric;

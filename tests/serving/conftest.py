@@ -1,0 +1,81 @@
+"""A version made from untrained weights, its .mar, and the real TorchServe: one of each a run.
+
+The package is imported inside the fixtures: what tests import of it goes through jaxtyping, which is not ready before.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from forecasting.artifact import Artifact
+    from forecasting.config import ServingConfig
+    from forecasting.model.forecaster import Forecaster
+    from forecasting.serving.torchserve import TorchServe
+
+VERSION = "v1.10"
+
+
+@pytest.fixture(scope="session")
+def untrained() -> "Forecaster":
+    import torch
+
+    from forecasting.config import ModelConfig
+    from forecasting.model.forecaster import Forecaster
+
+    torch.manual_seed(11)
+    return Forecaster(ModelConfig(hidden_size=16)).eval()
+
+
+@pytest.fixture(scope="session")
+def untrained_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFactory) -> "Artifact":
+    from forecasting import artifact
+    from forecasting.model.forecaster import LEVELS
+
+    store = tmp_path_factory.mktemp("store")
+    card = artifact.Card(
+        version=VERSION,
+        created_at=artifact.now_text(),
+        model={"sequence_length": 7, "prediction_horizon": 7},
+        context_length=untrained.settings.context_length,
+        levels=tuple(LEVELS),
+        total_parameters=untrained.num_parameters(),
+        features=(),
+        data={},
+        series=(),
+        training={},
+        libraries=artifact.describe_libraries(),
+        hashes={},
+    )
+    with artifact.staged_version(store, VERSION) as folder:
+        artifact.export_program(untrained, folder / artifact.PROGRAM)
+        artifact.write_card(folder, card)
+    return artifact.load_artifact(store, VERSION)
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> "ServingConfig":
+    """Settings of a small TorchServe wherever there is room."""
+    from forecasting.config import ServingConfig
+    from forecasting.serving.torchserve import PORTS
+
+    return replace(ServingConfig(workers=1, startup_timeout_seconds=60.0), **dict.fromkeys(PORTS, 0))
+
+
+@pytest.fixture(scope="session")
+def torchserve(untrained_artifact: "Artifact", free_ports: "ServingConfig") -> "Iterator[TorchServe]":
+    """Two workers, started as from a shell that has secrets in its environment."""
+    from forecasting.serving.archive import ensure_archive
+    from forecasting.serving.torchserve import start_torchserve
+
+    secrets = {"DB_PASSWORD": "hunter2", "DB_HOST": "db.example", "PYTHONPATH": "/nowhere", "API_TOKEN": "t"}
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in secrets.items():
+            environment.setitem(os.environ, name, value)
+        archive = ensure_archive(untrained_artifact)
+        server = start_torchserve(archive, VERSION, replace(free_ports, workers=2))
+    with server:
+        yield server
