@@ -3,11 +3,13 @@
 import gc
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from forecasting.errors import ForecastingError, SettingError, StoreNotWritable
@@ -55,10 +57,12 @@ def start_log(file: Path | None, *, debug: bool) -> None:
 
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Ends the program with main's code; 1 for an error of ours, 2 for a misuse, its text on stderr."""
+    signal.signal(signal.SIGTERM, _end)
     try:
         code = main() or 0
     except ForecastingError as error:
-        LOGGER.error("%s", error, exc_info=LOGGER.isEnabledFor(logging.DEBUG))  # noqa: TRY400
+        LOGGER.debug("where it happened:", exc_info=True)
+        LOGGER.error("%s", error)  # noqa: TRY400 - the traceback is for those who debug
         print(f"error: {error}", file=sys.stderr)
         code = 2 if isinstance(error, SettingError) else 1
     except KeyboardInterrupt:
@@ -70,3 +74,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         code = 1
     gc.freeze()  # spares Python its last search for garbage, more than a second after torch and Lightning
     sys.exit(code)
+
+
+def _end(signum: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends a program as an exception does, so that what it has started is stopped."""
+    print("ended", file=sys.stderr)
+    sys.exit(128 + signum)

@@ -1,6 +1,5 @@
 """Serves a version: TorchServe on its .mar, and the documented routes on $PORT, until Ctrl-C or SIGTERM."""
 
-import signal
 import sys
 
 try:
@@ -13,8 +12,6 @@ except ModuleNotFoundError as missing:
 def main(argv: list[str] | None = None) -> None:
     config, _ = parse_arguments(argv, about=__doc__, flags=SERVE_FLAGS)
     start_log(None, debug=config.debug)
-    # Before the shim handles signals itself, a SIGTERM must unwind as Ctrl-C does: TorchServe may run already.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from forecasting.serving.server import serve
 
     serve(config)

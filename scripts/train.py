@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 try:
     from forecasting.command import LOGGER, Stopwatch, run, start_log
     from forecasting.config import Config, parse_arguments
+    from forecasting.training.tracing import tracing
+    from forecasting.warehouse.embedded import leave_servers
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 
@@ -20,17 +22,16 @@ def main(argv: list[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, switches=SWITCHES)
     start_log(config.model_dir / "training.log", debug=config.debug)
     clock = Stopwatch()
-    from forecasting.warehouse.embedded import leave_servers
-
-    with ThreadPoolExecutor(1) as background:
-        reading = background.submit(read, config)  # PostgreSQL starts and answers while Python imports
+    # Imports take seconds, so PostgreSQL answers and another process traces the model meanwhile.
+    with ThreadPoolExecutor(1) as background, tracing(config.model) as tracer:
+        reading = background.submit(read, config)
         with clock.part("imports"):
             from forecasting.serving.archive import write_archive
             from forecasting.training.run import train
         with clock.part("PostgreSQL"):
             panel = reading.result()
         background.submit(leave_servers)
-        artifact = train(panel, config, clock=clock, resume=arguments.resume)
+        artifact = train(panel, config, tracer=tracer, clock=clock, resume=arguments.resume)
     with clock.part(".mar"):
         archive = write_archive(artifact)
     LOGGER.info("%s", clock.describe())

@@ -113,7 +113,8 @@ class MinMaxScaling(Scaling):
         known: Bool[Tensor, "batch days"],
         kind: Int[Tensor, " batch"],
     ) -> tuple[Float[Tensor, "batch 1"], Float[Tensor, "batch 1"]]:
-        return self.data_min.expand(len(x), 1), self.data_range.expand(len(x), 1)
+        batch = x.shape[0]  # not len(x), which torch.export would take for a constant
+        return self.data_min.expand(batch, 1), self.data_range.expand(batch, 1)
 
 
 def masked_mean(x: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"]) -> Float[Tensor, "batch 1"]:

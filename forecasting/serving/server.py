@@ -59,7 +59,7 @@ def serve(config: Config) -> None:
         logger.info("starting TorchServe on %s", archive)
         with start_torchserve(archive, artifact.card.version, config.serving) as torchserve:
             logger.info("TorchServe answers on %s, its keys are in %s", torchserve.inference_url, torchserve.key_file)
-            with suppress(KeyboardInterrupt):  # uvicorn raises the signal again that it has ended for
+            with suppress(KeyboardInterrupt, SystemExit):  # uvicorn raises the signal again that it has ended for
                 asyncio.run(_serve_shim(config, artifact, torchserve, listener))
             logger.info("stopping TorchServe")
     logger.info("stopped")

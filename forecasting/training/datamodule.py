@@ -144,6 +144,10 @@ class TrafficDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> Batches:
         return self._batches(self.test_index, shuffle=False)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Lightning's own walks every batch to find its tensors: a tenth of a small step."""
+        return batch if batch.history.device == device else Batch(*(tensor.to(device) for tensor in batch))
+
     def _batches(self, index: Int[Tensor, "windows 2"], *, shuffle: bool) -> Batches:
         size = self.config.training.batch_size if shuffle else 4096
         return Batches(self.windows, index, batch_size=size, shuffle=shuffle)

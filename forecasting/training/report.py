@@ -95,7 +95,9 @@ def _draw_tested(axis: Any, tested: Backtest, scale: float) -> None:
     horizon = tested.actual.shape[1]
     for number, window in enumerate(range(len(tested.actual) - 1, -1, -horizon)):
         label = "test part, 80% band" if number == 0 else None
-        _draw_band(axis, tested.first_days[window], tested.quantiles[window] * scale, color="tab:blue", label=label)
+        _draw_band(
+            axis, int(tested.first_days[window]), tested.quantiles[window] * scale, color="tab:blue", label=label
+        )
 
 
 def _draw_band(

@@ -14,16 +14,16 @@ from forecasting.training.backtest import backtest, judge, relative_error
 from forecasting.training.datamodule import TrafficDataModule
 from forecasting.training.fit import Fitted, fit, refit
 from forecasting.training.report import format_table, plot
-from forecasting.training.tracing import tracing
+from forecasting.training.tracing import Tracer
 from forecasting.training.version import describe_version, forecast_next
 
 PLOT = "report.png"
 
 
-def train(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = False) -> Artifact:
+def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, resume: bool = False) -> Artifact:
     """Fits, judges on the test part, refits on all days, and writes the version. Nothing is written if it fails."""
     version, store = config.training.model_version, config.model_dir
-    with staged_version(store, version) as folder, tracing(config.model) as tracer:
+    with staged_version(store, version) as folder:
         data = TrafficDataModule(panel, config)
         _say_data(panel, data)
         checkpoint = _checkpoint(store, panel, config)

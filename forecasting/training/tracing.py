@@ -1,6 +1,7 @@
 """The export's slow half, done beside training: the graph follows from the settings alone; another process traces it.
 
-On two cores this hides two seconds, a fifth of the documented job. Only the weights are filled in at the end.
+On two cores this hides two seconds, a fifth of the documented job; only the weights are filled in at the end. It is
+light to import, so that the process can start before anything else.
 """
 
 import json
@@ -11,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from forecasting.artifact import export_program
 from forecasting.command import LOGGER
 from forecasting.config import ModelConfig, Scaling
-from forecasting.model.forecaster import Forecaster
+
+if TYPE_CHECKING:
+    from forecasting.model.forecaster import Forecaster
 
 TIMEOUT_SECONDS = 120.0
 
@@ -32,8 +34,10 @@ class Tracer:
             stderr=subprocess.PIPE,
         )
 
-    def write(self, forecaster: Forecaster, path: Path) -> None:
+    def write(self, forecaster: "Forecaster", path: Path) -> None:
         """Writes the Forecaster as export_program does; by itself, if the process has failed."""
+        import torch
+
         try:
             _, said = self.process.communicate(timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -61,6 +65,10 @@ def tracing(settings: ModelConfig) -> Iterator[Tracer]:
 
 
 def main(settings: str, path: str) -> None:
+    import torch
+
+    from forecasting.model.forecaster import Forecaster
+
     said = json.loads(settings)
     model = ModelConfig(**{**said, "scaling": Scaling(said["scaling"])})
     torch.set_num_threads(1)

@@ -105,12 +105,12 @@ def test_killed_serving_leaves_no_process(place: Place) -> None:
     wait_until(lambda: not [one for one in children if one.is_running() and one.status() != "zombie"])
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_while_it_starts_leaves_no_process(place: Place, how: signal.Signals) -> None:
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_while_it_starts_leaves_no_process(place: Place, how: signal.Signals, code: int) -> None:
     process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
     wait_until(lambda: process.children("ModelServer"))
     children = process.children()
-    assert process.end(how) == 130
+    assert process.end(how) == code
     wait_until(lambda: not [one for one in children if one.is_running() and one.status() != "zombie"])
 
 

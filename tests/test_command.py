@@ -1,0 +1,51 @@
+"""How scripts end: codes, words, and tracebacks for those who ask."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+from forecasting.command import LOGGER, run, start_log
+from forecasting.errors import SettingError, TooFewDays
+def main():
+    start_log(None, debug={debug})
+    LOGGER.info("said")
+    {body}
+run(main)
+"""
+
+
+def end(body: str, *, debug: bool = False) -> "subprocess.CompletedProcess[str]":
+    program = PROGRAM.format(body=body, debug=debug)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "stderr"),
+    [
+        ("pass", 0, ""),
+        ("return 3", 3, ""),
+        ("raise TooFewDays('29 days')", 1, "error: 29 days\n"),
+        ("raise SettingError('no such key')", 2, "error: no such key\n"),
+        ("raise KeyboardInterrupt", 130, "stopped\n"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(5)", 143, "ended\n"),
+    ],
+)
+def test_codes_and_words(body: str, code: int, stderr: str) -> None:
+    result = end(body)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "said\n", stderr)
+
+
+def test_traceback_only_in_the_log_of_those_who_debug() -> None:
+    assert "Traceback" not in end("raise TooFewDays('29 days')").stderr
+    result = end("raise TooFewDays('29 days')", debug=True)
+    assert "Traceback" in result.stdout
+    assert result.stderr == "error: 29 days\n"
+
+
+def test_a_mistake_of_ours_is_not_hidden() -> None:
+    result = end("1 / 0")
+    assert result.returncode == 1
+    assert "ZeroDivisionError" in result.stderr

@@ -1,0 +1,87 @@
+"""The table and the plot, on a made series."""
+
+from pathlib import Path
+
+import numpy as np
+
+from forecasting.config import Config
+from forecasting.model.forecaster import LEVELS, Forecaster
+from forecasting.panel import Panel
+from forecasting.training.backtest import Backtest, backtest, judge, relative_error
+from forecasting.training.datamodule import TrafficDataModule
+from forecasting.training.report import COLUMNS, format_table, plot
+
+from .conftest import make_panel
+
+
+def made_backtest(panel: Panel) -> Backtest:
+    """Two windows of one series: off by one above, and repeating last week off by two below."""
+    actual = np.full((2, 7), 10, np.float32)
+    return Backtest(
+        series=np.array([0, 0]),
+        first_days=np.array([panel.cutoff - 13, panel.cutoff - 6]),
+        actual=actual,
+        quantiles=(actual + 1)[..., None] + np.float32([-3, -2, -1, 0, 1, 2, 3]),
+        naive=actual - 2,
+    )
+
+
+def test_measures_and_table_by_hand(quick: Config) -> None:
+    panel = make_panel(116, num_series=1)
+    data = TrafficDataModule(panel, quick)
+    measured = judge(made_backtest(panel), panel, data)
+    assert (measured[0]["mae"], measured[0]["seasonal_naive"]["mae"], measured[0]["wape"]) == (1.0, 2.0, 0.1)
+    assert measured[0]["coverage_80"] == 1.0
+    assert relative_error(measured) == 0.5
+    lines = format_table(panel, measured).splitlines()
+    assert lines[0].split() == [
+        "series",
+        "forecast",
+        "MSE",
+        "MAE",
+        "RMSE",
+        "MAPE",
+        "R2",
+        "MASE",
+        "WAPE",
+        "80%",
+        "band",
+        "held",
+    ]
+    assert lines[1].split()[:6] == ["page_visits", "forecaster", "1.00", "1.00", "1.00", "10.0%"]
+    assert lines[1].split()[6] == "undefined"  # R2 of a constant
+    assert lines[2].split()[:5] == ["seasonal", "naive", "4.00", "2.00", "2.00"]
+
+
+def test_series_without_a_known_test_day_is_said(quick: Config) -> None:
+    panel = make_panel(116)
+    measured = judge(made_backtest(panel), panel, TrafficDataModule(panel, quick))
+    assert measured[1] == {"num_cutoffs": 0}
+    assert "no known day in the test part" in format_table(panel, measured)
+
+
+def test_backtest_forecasts_what_the_forecaster_does(quick: Config) -> None:
+    """Each window again by itself, from the panel's own values."""
+    import torch
+
+    panel = make_panel(116)
+    forecaster = Forecaster(quick.model).eval()
+    data = TrafficDataModule(panel, quick)
+    tested = backtest(forecaster, data)
+    for row, (series, day) in enumerate(data.test_index.tolist()):
+        history = torch.from_numpy(panel.values[series, day - 56 : day])[None]
+        first_day = torch.tensor([panel.first_day + day - 56])
+        with torch.no_grad():
+            alone = forecaster(history, first_day, torch.tensor([0]), torch.ones(1, 7))[0]
+        np.testing.assert_allclose(tested.quantiles[row], alone.numpy(), rtol=1e-4)
+        np.testing.assert_array_equal(tested.naive[row], panel.values[series, day - 7 : day])
+        assert tested.first_days[row] == panel.first_day + day
+
+
+def test_plot_is_drawn_for_more_series_than_it_shows(tmp_path: Path, quick: Config) -> None:
+    panel = make_panel(116, num_series=8)
+    forecaster = Forecaster(quick.model)
+    tested = backtest(forecaster, TrafficDataModule(panel, quick))
+    upcoming = np.full((8, 7, len(LEVELS)), 100, np.float32)
+    plot(tmp_path / "report.png", panel, tested, upcoming, title="v1")
+    assert (tmp_path / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
