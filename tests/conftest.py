@@ -36,7 +36,11 @@ def embedded(short_folder: Path) -> "Iterator[DatabaseConfig]":
     folder = short_folder / "embedded"
     find_server(folder).join("siteanalytics")
     host = str(find_server(folder).socket_folder)
-    for statement in ("alter system set fsync = off", "select pg_reload_conf()"):  # nothing here cuts the power
+    for statement in (
+        "alter system set fsync = off",  # nothing here cuts the power
+        "select pg_reload_conf()",
+        "create database untouched template siteanalytics",  # to copy from, while others use the sample
+    ):
         asyncio.run(_execute(host, statement))
     yield DatabaseConfig(embedded=True, pgdata=folder)
     find_server(folder).leave()
@@ -50,7 +54,7 @@ def database(embedded: "DatabaseConfig") -> "Iterator[DatabaseConfig]":
 
     name = f"copy_{next(NUMBERS)}"
     host = str(find_server(embedded.pgdata).socket_folder)
-    asyncio.run(_execute(host, f"create database {name} template siteanalytics"))
+    asyncio.run(_execute(host, f"create database {name} template untouched"))
     yield DatabaseConfig(embedded=False, host=host, name=name)
     asyncio.run(_execute(host, f"drop database {name} with (force)"))
 

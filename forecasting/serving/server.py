@@ -58,7 +58,10 @@ def serve(config: Config) -> None:
         archive = ensure_archive(artifact)
         logger.info("starting TorchServe on %s", archive)
         with start_torchserve(archive, artifact.card.version, config.serving) as torchserve:
-            logger.info("TorchServe answers on %s, its keys are in %s", torchserve.inference_url, torchserve.key_file)
+            logger.info(
+                "TorchServe answers on %s and is managed on %s, its keys are in %s",
+                torchserve.inference_url, torchserve.management_url, torchserve.key_file,
+            )  # fmt: skip
             with suppress(KeyboardInterrupt, SystemExit):  # uvicorn raises the signal again that it has ended for
                 asyncio.run(_serve_shim(config, artifact, torchserve, listener))
             logger.info("stopping TorchServe")

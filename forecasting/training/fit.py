@@ -95,7 +95,8 @@ class EpochProgress(pl.Callback):
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"),
             TextColumn("{task.fields[loss]}"), TimeRemainingColumn(),
         )  # fmt: skip
-        self.progress = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
+        console = Console(stderr=True)
+        self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.progress.add_task(label, total=epochs, loss="")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import re
+import subprocess
 from collections.abc import Iterator
 
 import httpx
@@ -11,7 +13,7 @@ import torch
 
 from forecasting import PredictionService
 from forecasting.artifact import WEIGHTS, load_artifact
-from forecasting.config import Config, ModelConfig, load_config
+from forecasting.config import PROJECT, Config, ModelConfig, load_config
 from forecasting.model.forecaster import MEDIAN, Forecaster
 
 from .conftest import Place, Process
@@ -224,3 +226,33 @@ def test_one_line_a_request_that_nobody_can_forge(http: httpx.Client, served: Pr
 
 def test_embedded_database_is_said(served: Process) -> None:
     assert served.wait_for("none of DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD is set: using the embedded")
+
+
+def test_readmes_requests_give_answers_of_the_shape_it_shows(served: Process) -> None:
+    """Each curl of the routes, run as it stands on the stack's own port, beside the answer printed under it."""
+    readme = (PROJECT / "README.md").read_text()
+    shown = re.findall(r"```sh\n(curl -s [^\n]*:5000[^\n]*)\n```\n```json\n(.*?)```", readme, re.DOTALL)
+    assert len(shown) == 2
+    for command, answer in shown:
+        ours = command.replace("http://127.0.0.1:5000", served.url)
+        said = json.loads(subprocess.run(["bash", "-c", ours], capture_output=True, check=True).stdout)
+        expected = json.loads(answer)
+        assert list(said) == list(expected)
+        assert [list(row) for row in said["predictions"]] == [list(row) for row in expected["predictions"]]
+
+
+def test_readmes_curl_reaches_torchserve_with_its_key(served: Process) -> None:
+    keys = served.wait_for(r"its keys are in (\S+)")[1]
+    inference = served.wait_for(r"TorchServe answers on (\S+) and")[1]
+    readme = (PROJECT / "README.md").read_text()
+    [script] = re.findall(r"```sh\nKEYS=[^\n]*\n(key\(\).*?)```", readme, re.DOTALL)
+    management = served.wait_for(r"is managed on (\S+),")[1]
+    script = script.replace("http://127.0.0.1:8080", inference).replace("http://127.0.0.1:8081", management)
+    request = {"instances": [{"history": [100.0] * 56, "first_day": "2024-01-01", "kind": "count"}]}
+    run = subprocess.run(
+        ["bash", "-c", f"KEYS={keys}\n{script.replace('v1.0.0', 'v1.10').replace('@request.json', '@-')}"],
+        input=json.dumps(request), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert '"modelName": "forecaster"' in run.stdout
+    answer = json.loads(run.stdout[run.stdout.index('{"model_version"') :])
+    assert np.shape(answer["quantiles"]) == (1, 7, 7)

@@ -9,7 +9,7 @@ from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
 from forecasting.training.backtest import Backtest, backtest, judge, relative_error
 from forecasting.training.datamodule import TrafficDataModule
-from forecasting.training.report import COLUMNS, format_table, plot
+from forecasting.training.report import format_table, plot
 
 from .conftest import make_panel
 
