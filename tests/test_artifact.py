@@ -32,7 +32,7 @@ SERIES = SeriesCard(
 def make_card(version: str) -> Card:
     return Card(
         version=version,
-        created_at="2026-01-01T00:00:00+00:00",
+        created_at="2026-01-01",
         model={"sequence_length": 7, "prediction_horizon": 7},
         context_length=56,
         levels=LEVELS,
@@ -46,10 +46,10 @@ def make_card(version: str) -> Card:
     )
 
 
-def write(store: Path, version: str, content: bytes = b"model") -> None:
+def write(store: Path, version: str, content: bytes = b"model", *, created_at: str = "2026-01-01") -> None:
     with staged_version(store, version) as folder:
         (folder / artifact.PROGRAM).write_bytes(content)
-        write_card(folder, make_card(version))
+        write_card(folder, dataclasses.replace(make_card(version), created_at=created_at))
 
 
 def test_card_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -60,9 +60,9 @@ def test_card_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_versions_are_text_and_the_newest_is_served_unless_said(tmp_path: Path) -> None:
-    for version in ("v1.9", "v1.10", "v1.1"):
-        write(tmp_path, version)
-    os.utime(tmp_path / "v1.10" / artifact.CARD, (2e9, 2e9))
+    for version, created_at in (("v1.9", "2026-01-01"), ("v1.10", "2026-03-01"), ("v1.1", "2026-02-01")):
+        write(tmp_path, version, created_at=created_at)
+    os.utime(tmp_path / "v1.9" / artifact.CARD, (2e9, 2e9))  # as a copy of the store would do
     assert sorted(list_versions(tmp_path)) == ["v1.1", "v1.10", "v1.9"]
     assert load_artifact(tmp_path).card.version == "v1.10"
     assert load_artifact(tmp_path, "v1.1").card.version == "v1.1"

@@ -1,7 +1,9 @@
 """How scripts end: codes, words, and tracebacks for those who ask."""
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +47,16 @@ def test_traceback_only_in_the_log_of_those_who_debug() -> None:
     assert result.stderr == "error: 29 days\n"
 
 
-def test_a_mistake_of_ours_is_not_hidden() -> None:
-    result = end("1 / 0")
+def test_a_mistake_of_ours_is_not_hidden(tmp_path: Path) -> None:
+    body = f"from pathlib import Path; start_log(Path({str(tmp_path / 'training.log')!r}), debug=False); 1 / 0"
+    result = end(body)
     assert result.returncode == 1
     assert "ZeroDivisionError" in result.stderr
+    assert "ZeroDivisionError" in (tmp_path / "training.log").read_text()
+
+
+def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
+    program = PROGRAM.format(body="[LOGGER.info('line %d', number) for number in range(100_000)]", debug=False)
+    pipe = f"{sys.executable} -c {shlex.quote(program)} | head -1"
+    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("said\n", "")

@@ -108,6 +108,15 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
             "training.learning_rate=0",
             "training.learning_rate (--learning-rate) is 0.0; it must be above 0 and below 1.",
         ),
+        ("serving.deadline_seconds=0", "serving.deadline_seconds is 0.0; it must be a number of seconds above 0."),
+        ("serving.deadline_seconds=nan", "serving.deadline_seconds is nan; it must be a number of seconds above 0."),
+        ("serving.batch_size=0", "serving.batch_size is 0; it must be at least 1."),
+        ("serving.max_batch_delay_ms=-5", "serving.max_batch_delay_ms is -5; it must be 0 or more."),
+        (
+            "training.accelerator=foo",
+            "training.accelerator in the command line is 'foo', but must be auto or cpu or gpu.",
+        ),
+        ("training.model_version=???", "training.model_version in the command line is '???', which is no value."),
         ("serving.port=70000", "serving.port is 70000; a port is 0 (any free one) to 65535."),
         (
             "database.password=hunter2",
@@ -122,13 +131,19 @@ def test_bad_setting_is_refused_with_what_to_do(said: str, text: str) -> None:
     assert str(refusal.value) == text
 
 
+def test_reference_to_nothing_is_refused() -> None:
+    with pytest.raises(SettingError, match="A setting cannot be worked out: Interpolation key 'x' not found"):
+        load(MODEL_DIR="/tmp/${x}")
+
+
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=f"There is no configuration file {tmp_path}/none.yaml"):
         load_config(files=[tmp_path / "none.yaml"], environ={})
     broken = tmp_path / "broken.yaml"
-    broken.write_text("a: [1,\n")
-    with pytest.raises(SettingError, match=rf"{broken} cannot be read as yaml"):
-        load_config(files=[broken], environ={})
+    for content in (b"a: [1,\n", b"\xff\xfe\x00"):
+        broken.write_bytes(content)
+        with pytest.raises(SettingError, match=rf"{broken} cannot be read as yaml"):
+            load_config(files=[broken], environ={})
 
 
 def test_a_metric_of_any_name_can_be_described() -> None:

@@ -67,6 +67,34 @@ def test_impossible_values_are_masked_and_named_whatever_gaps_become() -> None:
     assert panel.notes == ("page_visits of blog: 2 days with a value that cannot be, masked (2024-01-04..2024-01-08)",)
 
 
+def test_day_in_its_row_without_a_value_is_masked_even_where_gaps_are_zero() -> None:
+    values = [5.0] * 40
+    values[10] = np.nan
+    panel = build_panel([without(observe(values), 20)], today=TODAY, missing=Missing.zero)
+    assert np.isnan(panel.values[0, 10])
+    assert panel.values[0, 20] == 0
+    assert list(panel.verdicts[0, [10, 20]]) == [Verdict.unmeasured, Verdict.gap]
+    assert panel.notes == (
+        "page_visits of blog: 1 day without a value in its row, masked (2024-01-11)",
+        "page_visits of blog: 1 day without data, taken as zero",
+    )
+
+
+def test_sparse_rows_are_enough_days_where_a_missing_one_is_zero() -> None:
+    sparse = without(observe([5.0] * 41), *[day for day in range(41) if day % 4])
+    assert build_panel([sparse], today=TODAY, missing=Missing.zero).num_days == 41
+    with pytest.raises(TooFewDays, match="has 11 days of data"):
+        build_panel([sparse], today=TODAY, missing=Missing.mask)
+
+
+def test_window_ends_on_the_series_own_last_day() -> None:
+    panel = build_panel([observe([1.0] * 40), observe(list(range(35)), metric="ended")], today=TODAY)
+    history, first_day = panel.window(1, 56)
+    np.testing.assert_array_equal(history[21:], np.arange(35))
+    assert np.isnan(history[:21]).all()
+    assert first_day == FIRST - 21
+
+
 def test_rate_above_one_cannot_be_and_other_values_may_be_negative() -> None:
     rate = observe([0.5] * 39 + [1.5], metric="bounce_rate", kind=Kind.rate)
     other = observe([-3.0] * 40, metric="balance", kind=Kind.other)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from forecasting import config
 from forecasting.model.features import num_features, step_features
 from forecasting.model.network import LEVELS, MEDIAN, Network
-from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, Scaled, Scaling
+from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, Scaled, WindowScaling
 
 KINDS = {config.Kind.count: COUNT, config.Kind.rate: RATE, config.Kind.other: OTHER}
 
@@ -17,7 +17,7 @@ KINDS = {config.Kind.count: COUNT, config.Kind.rate: RATE, config.Kind.other: OT
 class Forecaster(nn.Module):
     """The heart: scaling, features, network. What it learned is its state_dict; what it is, `settings`."""
 
-    def __init__(self, settings: config.ModelConfig, scaling: Scaling | None = None) -> None:
+    def __init__(self, settings: config.ModelConfig, scaling: WindowScaling | None = None) -> None:
         super().__init__()
         self.settings = settings
         default = RobustScaling if settings.scaling is config.Scaling.robust else MinMaxScaling

@@ -49,7 +49,8 @@ class Network(nn.Module):
         """`extra` joins after the LSTM: what the dense layers should see unfiltered."""
         states, _ = self.lstm(steps)
         last = torch.cat([self.dropout(states[:, -1]), extra], 1)
-        out = self.head(functional.gelu(self.dense(last))).view(-1, self.horizon, len(LEVELS))
+        # In float32 from here on, whatever the layers computed in: differences of quantiles are small.
+        out = self.head(functional.gelu(self.dense(last))).float().view(-1, self.horizon, len(LEVELS))
         median, gaps = out[..., :1], functional.softplus(out[..., 1:])
         below = median - gaps[..., :MEDIAN].flip(-1).cumsum(-1).flip(-1)
         above = median + gaps[..., MEDIAN:].cumsum(-1)

@@ -20,7 +20,7 @@ class Scaled(NamedTuple):
     spread: Float[Tensor, "batch 1"]
 
 
-class Scaling(nn.Module):
+class WindowScaling(nn.Module):
     """What robust and min-max scaling share. A subclass says what `level`, `spread` and the transform are."""
 
     def forward(self, history: Float[Tensor, "batch days"], kind: Int[Tensor, " batch"]) -> Scaled:
@@ -58,7 +58,7 @@ class Scaling(nn.Module):
         raise NotImplementedError
 
 
-class RobustScaling(Scaling):
+class RobustScaling(WindowScaling):
     """Each window by its own median and mean absolute deviations, so that one model serves a blog and a shop.
 
     Counts as log(1 + y): noise and weekday shapes of traffic are proportional to its level. Rates as asin(sqrt(y)),
@@ -90,7 +90,7 @@ class RobustScaling(Scaling):
         return level, torch.maximum(0.5 * away + 0.5 * weekly, floor)
 
 
-class MinMaxScaling(Scaling):
+class MinMaxScaling(WindowScaling):
     """The documented scaling: 0..1 over the train part, by a fitted scikit-learn MinMaxScaler of one series."""
 
     data_min: Tensor

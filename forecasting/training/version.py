@@ -21,18 +21,14 @@ FEATURES = (
 
 
 def forecast_next(forecaster: Forecaster, panel: Panel) -> Float[np.ndarray, "series horizon levels"]:
-    """Quantiles of the days after the panel's cutoff."""
-    context, horizon = forecaster.settings.context_length, forecaster.settings.prediction_horizon
-    num_series = len(panel.series)
-    history = np.full((num_series, context), np.nan, np.float32)
-    recent = panel.tail(context)
-    history[:, context - recent.num_days :] = recent.values
+    """Quantiles of the days after each series' last one."""
+    windows = [panel.window(row, forecaster.settings.context_length) for row in range(len(panel.series))]
     with torch.no_grad():
         quantiles = forecaster.eval()(
-            torch.from_numpy(history),
-            torch.full((num_series,), panel.cutoff + 1 - context),
+            torch.from_numpy(np.stack([history for history, _ in windows])),
+            torch.tensor([first_day for _, first_day in windows]),
             torch.tensor([KINDS[series.kind] for series in panel.series]),
-            torch.ones(num_series, horizon),
+            torch.ones(len(windows), forecaster.settings.prediction_horizon),
         )
     return np.asarray(quantiles.numpy())
 

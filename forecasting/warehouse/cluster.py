@@ -77,7 +77,7 @@ class Cluster:
         if os.geteuid() != 0:
             return None
         owner = self.data.stat().st_uid if self.data.exists() else 0
-        account = pwd.getpwuid(owner) if owner else _find_or_add_account()
+        account = _find_account(owner, self.data) if owner else _find_or_add_account()
         for path in (self.data, programs()):
             _let_through(path, account)
         _open_programs()
@@ -172,6 +172,16 @@ def programs() -> Path:
 def _environment() -> dict[str, str]:
     """Ours without PGPORT and its like, which would move the server or its clients elsewhere."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
+
+
+def _find_account(owner: int, data: Path) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(owner)
+    except KeyError as error:
+        raise CannotConnect(
+            f"{data} belongs to the user id {owner}, which has no account here. Give it to one (chown), or set "
+            "TRAFFIC_PGDATA to another folder."
+        ) from error
 
 
 def _find_or_add_account() -> pwd.struct_passwd:

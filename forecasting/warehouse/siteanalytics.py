@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecasting.config import DataConfig, Kind, MetricConfig, Unit
-from forecasting.errors import AmbiguousUnit, MissingTable, UnknownMetric, UnknownSite, WarehouseError
+from forecasting.errors import AmbiguousUnit, MissingTable, TooFewDays, UnknownMetric, UnknownSite, WarehouseError
 from forecasting.panel import Observations, Series
 from forecasting.warehouse.queries import Connection, fetch
 
@@ -38,7 +38,8 @@ async def read_observations(
     """The last `num_days` days up to the last complete one, of the metrics and sites that `data` names, and what is
     stored of today and later. The site is the `site` column's, else the database's name.
 
-    Raises MissingTable, UnknownMetric, UnknownSite, and AmbiguousUnit where a rate that is asked for has no unit.
+    Raises MissingTable, UnknownMetric, UnknownSite, TooFewDays where one of them has nothing on the days read, and
+    AmbiguousUnit where a rate that is asked for has no unit.
     """
     await _check_table(connection)
     types = await _read_types(connection, timezone=data.timezone)
@@ -126,13 +127,17 @@ async def _read_series(
     rows = await fetch(connection, "read_series", wanted, first_date, data.sites)
     rows.sort(key=lambda row: (row["site"], wanted.index(row["metric"])))
     return [
-        Observations(
-            series=_describe(row["site"], row["metric"], types[row["metric"]], metrics),
-            days=np.array(row["days"], np.int64),
-            values=np.array(row["values"], np.float64),
-        )
+        _observe(_describe(row["site"], row["metric"], types[row["metric"]], metrics), row["days"], row["values"])
         for row in rows
     ]
+
+
+def _observe(series: Series, days: list[int], values: list[float | None]) -> Observations:
+    """NULL as NaN; but where a column begins or ends with NULLs, the series itself begins later or ends before."""
+    measured = np.array(values, np.float64)
+    known = np.flatnonzero(~np.isnan(measured))
+    whole = slice(known[0], known[-1] + 1) if known.size else slice(None)
+    return Observations(series, np.array(days, np.int64)[whole], measured[whole])
 
 
 def _describe(site: str, metric: str, column_type: str, metrics: Mapping[str, MetricConfig]) -> Series:
@@ -182,7 +187,10 @@ async def _refuse_missing(
         if site not in known_sites:
             raise UnknownSite(f"There is no site {site!r}. There are: {', '.join(sorted(known_sites))}.")
         if site not in sites:
-            raise UnknownSite(f"The site {site!r} has no value{since}. Read more days, or leave it out of data.sites.")
+            raise TooFewDays(
+                f"The site {site!r} has no value of {', '.join(data.metrics) or 'any metric'}{since}. "
+                "Load newer days, or leave it out."
+            )
     for metric in data.metrics:
         if metric not in known_metrics:
             raise UnknownMetric(
@@ -190,7 +198,7 @@ async def _refuse_missing(
                 f"There are: {', '.join(sorted(known_metrics))}."
             )
         if metric not in metrics:
-            raise UnknownMetric(f"The metric {metric!r} has no value{since}. Read more days, or leave it out.")
+            raise TooFewDays(f"The metric {metric!r} has no value{since}. Load newer days, or leave it out.")
 
 
 def _tell_unit(
@@ -205,7 +213,7 @@ def _tell_unit(
             raise AmbiguousUnit(_ask_unit(one))
         notes.append(f"{one.series.name} is left out. {_ask_unit(one)}")
         return None
-    if unit is Unit.fraction and np.median(one.values) > 1:
+    if unit is Unit.fraction and np.nanmedian(one.values) > 1:
         raise AmbiguousUnit(
             f"{one.series.name} is said to be a fraction, 0..1, but {_range(one)}. "
             f"Say metrics.{one.series.metric}.unit=percent if it is 0..100."
@@ -222,7 +230,7 @@ def _ask_unit(one: Observations) -> str:
 
 
 def _range(one: Observations) -> str:
-    return f"its values are {np.min(one.values):g}..{np.max(one.values):g}"
+    return f"its values are {np.nanmin(one.values):g}..{np.nanmax(one.values):g}"
 
 
 def _rows(count: int) -> str:

@@ -81,11 +81,14 @@ def test_untrained_bands_are_those_of_a_normal_distribution() -> None:
     torch.testing.assert_close(ratios, torch.full_like(ratios, ratios.mean().item()), rtol=0.03, atol=0)
 
 
-def test_unknown_history_is_not_read() -> None:
+def test_unknown_days_are_not_zeros_and_not_nan() -> None:
     forecaster = make()
-    history = histories()
-    history[:, :20] = torch.nan
-    assert torch.isfinite(ask(forecaster, history)).all()
+    unknown, zero = histories(), histories()
+    unknown[:, :20] = torch.nan
+    zero[:, :20] = 0
+    forecast = ask(forecaster, unknown)
+    assert torch.isfinite(forecast).all()
+    assert not torch.allclose(forecast, ask(forecaster, zero))
 
 
 @pytest.mark.parametrize(

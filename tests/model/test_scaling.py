@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.preprocessing import MinMaxScaler
 
-from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, Scaling
+from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, WindowScaling
 
 
 def kinds(kind: int, batch: int) -> torch.Tensor:
@@ -16,7 +16,7 @@ def kinds(kind: int, batch: int) -> torch.Tensor:
     ("kind", "low", "high"), [(COUNT, 0.0, 1e6), (COUNT, 0.0, 9.0), (RATE, 0.0, 1.0), (OTHER, -500.0, 500.0)]
 )
 @pytest.mark.parametrize("scaling", [RobustScaling(), MinMaxScaling(2.0, 10.0)])
-def test_unscale_undoes_scale(scaling: Scaling, kind: int, low: float, high: float) -> None:
+def test_unscale_undoes_scale(scaling: WindowScaling, kind: int, low: float, high: float) -> None:
     history = low + (high - low) * torch.rand(5, 56, generator=torch.Generator().manual_seed(1))
     scaled = scaling(history, kinds(kind, 5))
     inside = scaled.z.abs() < 15  # beyond, z is clamped on purpose

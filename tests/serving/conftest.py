@@ -6,6 +6,7 @@ The package is imported inside the fixtures: what tests import of it goes throug
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,12 +31,10 @@ def untrained() -> "Forecaster":
     return Forecaster(ModelConfig(hidden_size=16)).eval()
 
 
-@pytest.fixture(scope="session")
-def untrained_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFactory) -> "Artifact":
+def make_artifact(untrained: "Forecaster", store: Path, **changed: object) -> "Artifact":
     from forecasting import artifact
     from forecasting.model.forecaster import LEVELS
 
-    store = tmp_path_factory.mktemp("store")
     card = artifact.Card(
         version=VERSION,
         created_at=artifact.now_text(),
@@ -52,8 +51,30 @@ def untrained_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPat
     )
     with artifact.staged_version(store, VERSION) as folder:
         artifact.export_program(untrained, folder / artifact.PROGRAM)
-        artifact.write_card(folder, card)
+        artifact.write_card(folder, replace(card, **changed))  # type: ignore[arg-type]
     return artifact.load_artifact(store, VERSION)
+
+
+@pytest.fixture(scope="session")
+def untrained_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFactory) -> "Artifact":
+    return make_artifact(untrained, tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def sample_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFactory) -> "Artifact":
+    """As if trained on two metrics of the sample site, whose table has no `site` column."""
+    from forecasting.artifact import SeriesCard
+    from forecasting.config import Kind
+
+    series = tuple(
+        SeriesCard(
+            site="siteanalytics", metric=metric, kind=Kind.count, additive=True, unit_scale=1.0,
+            band_scale=(1.0,) * 7, widening=(1.0,) * 5, day_correlation=0.5,
+        )
+        for metric in ("page_visits", "unique_visitors")
+    )  # fmt: skip
+    data = {"missing": "zero", "timezone": "UTC", "last_day": "2020-08-19"}
+    return make_artifact(untrained, tmp_path_factory.mktemp("sample"), series=series, data=data)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """The .mar: made by the real torch-model-archiver, made again whenever it is not what it should be."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -48,6 +50,25 @@ def test_archive_holds_model_card_and_handler(artifact: Artifact) -> None:
 def test_nothing_else_is_left_in_the_store(artifact: Artifact) -> None:
     write_archive(artifact)
     assert sorted(file.name for file in artifact.folder.parent.iterdir()) == ["forecaster-v1.10.mar", "v1.10"]
+
+
+def test_leftovers_of_a_killed_one_are_removed(artifact: Artifact) -> None:
+    """A process that packs, killed in the middle; what a living one packs stays."""
+    store = artifact.folder.parent
+    program = (
+        "import os, signal\nfrom pathlib import Path\nfrom forecasting import artifact\n"
+        "from forecasting.serving import archive\n"
+        f"found = artifact.load_artifact(Path({str(store)!r}))\n"
+        "archive.subprocess.run = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "archive.write_archive(found)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    [left] = store.glob(".*")
+    living = store / f".v1.10.{os.getpid()}.living"
+    living.mkdir()
+    write_archive(artifact)
+    assert not left.exists()
+    assert sorted(file.name for file in store.iterdir()) == [living.name, "forecaster-v1.10.mar", "v1.10"]
 
 
 def test_archive_is_made_once(artifact: Artifact) -> None:
@@ -104,10 +125,7 @@ def test_store_that_cannot_be_written_is_named(artifact: Artifact) -> None:
     store.write_text("")
     with pytest.raises(StoreNotWritable) as error:
         write_archive(artifact)
-    assert str(error.value) == (
-        f"{store} cannot be written (Not a directory), and forecaster-v1.10.mar has to be made there. "
-        "Give this user the right, or set MODEL_DIR."
-    )
+    assert str(error.value) == (f"{store} cannot be written (File exists). Give this user the right, or set MODEL_DIR.")
     assert folder.is_dir()
 
 

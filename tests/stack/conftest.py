@@ -54,6 +54,7 @@ class Place:
                 cwd=self.store.parent,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own, as a shell gives it: Ctrl-C goes to all of it
             )
         self.started.append(process)
         return Process(process, log)

@@ -169,6 +169,24 @@ def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
             "0: Input should be a valid string (found 1)",
         ),
         (
+            "POST", "/predict", b'{"metric": "\xff"}', 422,
+            "The body is no text in UTF-8: byte 12 cannot be there (invalid start byte).",
+        ),
+        (
+            "POST", "/predict", b"[" * 100_000, 422,
+            "The body cannot be read: its lists or objects are nested too deeply.",
+        ),
+        (
+            "POST", "/predict", {"metric": "\ud800"}, 422,
+            "metric: Input should be a valid string, unable to parse raw data as a unicode string "
+            "(found '\\ud800')",
+        ),
+        (
+            "POST", "/predict/multiple", {"metrics": ["a"], "site": "b", "sites": ["c"]}, 422,
+            "body: Say `site` for one or `sites` for several, not both "
+            "(found {'metrics': ['a'], 'site': 'b', 'sites': ['c']})",
+        ),
+        (
             "POST", "/model/retrain", None, 501,
             "Retraining by request is not there yet. Run: python scripts/train.py --model-version v1.10, "
             "then restart scripts/serve.py.",
@@ -186,10 +204,12 @@ def test_refusals_say_what_was_found(
 
 
 def test_index_lists_every_documented_route(http: httpx.Client) -> None:
-    assert set(http.get("/").json()["routes"]) >= {
+    index = http.get("/").json()
+    assert set(index["routes"]) >= {
         "GET /health", "GET /model/info", "GET /predict/page-visits", "POST /predict", "POST /predict/multiple",
         "POST /model/retrain", "GET /",
     }  # fmt: skip
+    assert "/predict" in http.get(index["documentation"]).json()["paths"]
 
 
 @pytest.mark.parametrize("days_ahead", [7, 30])

@@ -105,6 +105,20 @@ def test_killed_serving_leaves_no_process(place: Place) -> None:
     wait_until(lambda: not [one for one in children if one.is_running() and one.status() != "zombie"])
 
 
+def test_ctrl_c_in_a_terminal_leaves_no_process(place: Place, own_database: Path) -> None:
+    """It goes to every process of the group, and would reach TorchServe and PostgreSQL if they were in it."""
+    environment = {"TRAFFIC_PGDATA": str(own_database)}
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS, **environment)
+    assert httpx.get(process.url + PREDICT).status_code == 200
+    children = process.children()
+    assert len(children) >= 2
+    os.killpg(process.process.pid, signal.SIGINT)
+    assert process.process.wait(30) == 0
+    assert not [one for one in children if one.is_running() and one.status() != "zombie"]
+    assert not [one for one in psutil.process_iter() if str(own_database) in command_of(one)]
+    assert process.text.endswith("stopping TorchServe\nstopped\n")
+
+
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_while_it_starts_leaves_no_process(place: Place, how: signal.Signals, code: int) -> None:
     process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
@@ -112,6 +126,18 @@ def test_stopped_while_it_starts_leaves_no_process(place: Place, how: signal.Sig
     children = process.children()
     assert process.end(how) == code
     wait_until(lambda: not [one for one in children if one.is_running() and one.status() != "zombie"])
+
+
+def test_client_that_comes_too_early_is_refused_rather_than_left_waiting(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = place.start("serve.py", "--port", str(port), "serving.workers=1", *FREE_PORTS)
+    wait_until(lambda: process.children("ModelServer"))
+    with pytest.raises(httpx.ConnectError, match="refused"):
+        httpx.get(f"http://127.0.0.1:{port}/health")
+    assert process.url == f"http://127.0.0.1:{port}"
+    assert httpx.get(f"{process.url}/health").status_code == 200
+    assert process.end() == 0
 
 
 def test_port_in_use_is_said_before_anything_starts(place: Place) -> None:

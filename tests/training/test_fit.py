@@ -1,27 +1,33 @@
 """Fitting: repeatable, resumable, stoppable, blind to what comes later, and better than repeating last week."""
 
+import logging
 import os
 import signal
-import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import MinMaxScaler
 
-from forecasting.config import Config, Scaling, load_config
-from forecasting.errors import DataError
+from forecasting.config import Accelerator, Config, Scaling, load_config
+from forecasting.errors import DataError, SettingError, TooFewDays
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
 from forecasting.training import fit as fitting
 from forecasting.training.backtest import backtest, judge, relative_error
 from forecasting.training.datamodule import TrafficDataModule
-from forecasting.training.fit import Fitted, fit, refit
+from forecasting.training.fit import Fitted, refit
 from forecasting.training.module import pinball_loss
 
 from .conftest import make_panel
+
+
+def fit(panel: Panel, config: Config, **settings: Any) -> Fitted:
+    return fitting.fit(TrafficDataModule(panel, config), config, **settings)
 
 
 def weights(fitted: Fitted) -> dict[str, torch.Tensor]:
@@ -73,16 +79,69 @@ def test_resumed_training_is_the_training_that_was_killed(
     assert_same_to_the_bit(resumed, whole)
 
 
-def test_interrupt_keeps_the_best_so_far(panel: Panel, quick: Config) -> None:
+@pytest.mark.parametrize("moment", ["on_train_epoch_start", "setup"])
+def test_interrupt_keeps_the_best_so_far(
+    panel: Panel, quick: Config, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Ctrl-C while it trains, and before Lightning is ready to be told."""
     config = replace(quick, training=replace(quick.training, epochs=100_000, patience=0))
-    timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def interrupt(trainer: pl.Trainer, *_: object) -> None:
+        if trainer.current_epoch in (0, 2):
+            os.kill(os.getpid(), signal.SIGINT)
+            monkeypatch.setattr(fitting.EpochProgress, moment, staticmethod(lambda *_, **__: None))
+
+    monkeypatch.setattr(fitting.EpochProgress, moment, staticmethod(lambda *a, **_: interrupt(*a)))
     before = signal.getsignal(signal.SIGINT)
     fitted = fit(panel, config)
     assert fitted.interrupted
-    assert 1 <= fitted.best_epoch <= fitted.epochs < 100_000
+    assert 1 <= fitted.best_epoch <= fitted.epochs < 5
     assert "(interrupted: the best so far is kept)" in fitted.describe(most=100_000)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_checkpoint_that_was_cut_is_said_and_left_aside(
+    panel: Panel, quick: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(b"PK\x03\x04 half of it")
+    with caplog.at_level(logging.INFO, logger="forecasting"):
+        fitted = fit(panel, quick, checkpoint=cut, resume=True)
+        fit(panel, quick, checkpoint=tmp_path / "none.ckpt", resume=True)
+    assert fitted.epochs == 3
+    assert f"{cut} cannot be read" in caplog.text
+    assert "no checkpoint of these settings and this data to resume from: training from the start" in caplog.text
+
+
+def test_a_device_that_is_not_there_is_refused(panel: Panel, quick: Config) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(SettingError, match="training.accelerator=gpu cannot be used here"):
+        fit(panel, replace(quick, training=replace(quick.training, accelerator=Accelerator.gpu)))
+
+
+def test_a_part_without_a_known_day_is_refused(quick: Config) -> None:
+    panel = make_panel(116)
+    split = TrafficDataModule(panel, quick).split
+    for part, start, stop in (("train on", split.train, split.validation), ("validate", split.validation, split.test)):
+        values = panel.values.copy()
+        values[:, start:stop] = np.nan
+        with pytest.raises(TooFewDays, match=f"There is no window to {part}: train 2024-"):
+            TrafficDataModule(replace(panel, values=values), quick)
+
+
+def test_base_is_where_training_begins_and_what_is_kept_where_nothing_is_better(panel: Panel, quick: Config) -> None:
+    """A base fitted to this very panel for long, then trained on at a rate that can only spoil it."""
+    good = fit(panel, replace(quick, training=replace(quick.training, epochs=60, learning_rate=0.01))).forecaster
+    spoiling = replace(quick, training=replace(quick.training, epochs=2, learning_rate=0.9))
+    kept = fit(panel, spoiling, base=good)
+    assert (kept.best_epoch, kept.epochs) == (0, 2)
+    for name, weights in good.state_dict().items():
+        assert torch.equal(kept.forecaster.state_dict()[name], weights), name
+    assert "none better on the validation part than the base model as it is" in kept.describe(most=2)
+    begun = fit(panel, replace(quick, training=replace(quick.training, epochs=1, learning_rate=1e-9)), base=good)
+    for name, weights in good.state_dict().items():
+        torch.testing.assert_close(begun.forecaster.state_dict()[name], weights, rtol=0, atol=1e-6)
 
 
 def test_early_stopping_stops_and_patience_0_does_not(panel: Panel, quick: Config) -> None:

@@ -1,5 +1,6 @@
 """The table and the plot, on a made series."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,17 @@ def test_measures_and_table_by_hand(quick: Config) -> None:
     assert lines[1].split()[:6] == ["page_visits", "forecaster", "1.00", "1.00", "1.00", "10.0%"]
     assert lines[1].split()[6] == "undefined"  # R2 of a constant
     assert lines[2].split()[:5] == ["seasonal", "naive", "4.00", "2.00", "2.00"]
+
+
+def test_days_that_repeating_last_week_knows_nothing_of_are_judged_for_neither(quick: Config) -> None:
+    """A weekday that nobody ever counted: its one value in the test part would make every figure NaN."""
+    panel = make_panel(116, num_series=1)
+    tested = made_backtest(panel)
+    naive = tested.naive.copy()
+    naive[:, 5] = np.nan
+    [measured] = judge(replace(tested, naive=naive), panel, TrafficDataModule(panel, quick))
+    assert (measured["mae"], measured["seasonal_naive"]["mae"]) == (1.0, 2.0)
+    assert judge(replace(tested, naive=naive * np.nan), panel, TrafficDataModule(panel, quick)) == [{"num_cutoffs": 0}]
 
 
 def test_series_without_a_known_test_day_is_said(quick: Config) -> None:

@@ -149,7 +149,27 @@ def test_missing_days_are_zero_or_masked_as_said(database: DatabaseConfig) -> No
     assert np.isnan(mask.values[0, place])
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e300"])
+@pytest.mark.parametrize("value", ["null", "'NaN'"])
+def test_rows_without_a_value_are_masked_though_missing_days_are_zero(database: DatabaseConfig, value: str) -> None:
+    alter = "alter table daily_metrics alter page_visits type double precision"
+    spoil = f"update daily_metrics set page_visits = {value} where date = '2024-02-10'"  # noqa: S608 - ours
+    panel = read(database, OWN, alter, spoil)
+    place = to_day(dt.date(2024, 2, 10)) - panel.first_day
+    assert panel.verdicts[0, place] == Verdict.unmeasured
+    assert np.isnan(panel.values[0]).nonzero()[0].tolist() == [place]
+    assert panel.notes == (f"page_visits of {database.name}: 1 day without a value in its row, masked (2024-02-10)",)
+
+
+def test_a_column_that_was_added_later_begins_with_its_first_value(database: DatabaseConfig) -> None:
+    panel = read(database, OWN, "alter table daily_metrics add signups int",
+                 "update daily_metrics set signups = 3 where date >= '2024-01-28'")  # fmt: skip
+    row = panel.find(metric="signups")
+    begun = to_day(dt.date(2024, 1, 28)) - panel.first_day
+    assert (panel.verdicts[row, :begun] == Verdict.before).all()
+    assert (panel.verdicts[row, begun:] == Verdict.observed).all()
+
+
+@pytest.mark.parametrize("value", ["Infinity", "-Infinity", "1e300"])
 def test_values_that_cannot_be_are_masked(database: DatabaseConfig, value: str) -> None:
     alter = "alter table daily_metrics alter page_visits type double precision"
     spoil = f"update daily_metrics set page_visits = '{value}' where date = '2024-02-10'"  # noqa: S608 - ours
@@ -218,7 +238,7 @@ def test_thirty_days_are_enough(database: DatabaseConfig) -> None:
     [
         ("delete from daily_metrics where date < '2024-02-01'", None,
          "page_visits of {site} has 29 days of data; at least 30 are needed. Wait for more, or load older days."),
-        ("delete from daily_metrics where date between '2024-02-10' and '2024-02-12'", 32,
+        ("delete from daily_metrics where date < '2024-02-01'", 32,
          "page_visits of {site} has 29 days of data; at least 30 are needed. Wait for more, or load older days. "
          "Read were the last 32 days, 2024-01-29..2024-02-29."),
         ("truncate daily_metrics", None, "There is no complete day of data; at least 30 are needed."),
@@ -308,10 +328,16 @@ def test_unknown_names_are_answered_with_those_there_are(
 
 def test_metric_that_ended_long_ago_is_no_unknown_one(database: DatabaseConfig) -> None:
     ended = "update daily_metrics set returning_visitors = null where date > '2019-12-31'"
-    with pytest.raises(UnknownMetric) as caught:
+    with pytest.raises(TooFewDays) as caught:
         read(database, ended, data=DataConfig(metrics=["returning_visitors"]), num_days=84)
     assert str(caught.value) == (
-        "The metric 'returning_visitors' has no value since 2020-05-28. Read more days, or leave it out."
+        "The metric 'returning_visitors' has no value since 2020-05-28. Load newer days, or leave it out."
+    )
+    with pytest.raises(TooFewDays) as caught:  # as serving asks for it
+        read(database, data=DataConfig(metrics=["returning_visitors"], sites=[database.name]), num_days=84)
+    assert str(caught.value) == (
+        f"The site '{database.name}' has no value of returning_visitors since 2020-05-28. "
+        "Load newer days, or leave it out."
     )
     assert names(read(database, num_days=84)) == ["page_visits", "unique_visitors", "first_time_visitors"]
 

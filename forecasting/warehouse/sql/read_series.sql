@@ -1,4 +1,5 @@
 -- Every value of the given metrics from a day on: one row a series, days since 1970-01-01 and values in their order.
+-- A NULL in a row that exists stays NULL: a day that was not measured is not a day without a row.
 -- Rows are taken apart as jsonb, so that one query serves whatever columns there are; text carries NaN and Infinity.
 -- $1 text[]   metrics: numeric columns of daily_metrics
 -- $2 date     first day
@@ -22,6 +23,6 @@ from measured
 cross join lateral jsonb_each_text(measured.content) as entry (metric, value)
 where
     entry.metric = any($1::text[])
-    and entry.value is not null
     and (cardinality($3::text[]) = 0 or measured.site = any($3))
-group by measured.site, entry.metric;
+group by measured.site, entry.metric
+having count(entry.value) > 0;

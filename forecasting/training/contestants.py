@@ -1,0 +1,215 @@
+"""Who forecasts in a rolling backtest: a model, the seasonal naive forecast, and statsforecast's methods."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from forecasting.artifact import SeriesCard, load_artifact
+from forecasting.command import LOGGER
+from forecasting.config import MIN_DAYS, Config, Kind
+from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN, Forecaster
+from forecasting.panel import Panel, to_date
+from forecasting.training.baselines import seasonal_naive_quantiles
+from forecasting.training.calibration import widening
+from forecasting.training.peers import MEDIAN_OF_PEERS, PEERS, check_installed, forecast_peer, peer_processes
+from forecasting.training.rolling import Forecasts, Rolling
+
+BATCH = 4096  # windows that a model forecasts at once
+NAIVE = "seasonal naive"
+Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as Forecaster.forward
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Forecaster, or a version's exported one. `cards`: what a version knows of its series, by site and metric."""
+
+    name: str
+    forward: Forward
+    context_length: int
+    horizon: int
+    cards: Mapping[tuple[str, str], SeriesCard] = field(default_factory=dict)
+
+
+def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Forecasts]:
+    """The model's forecasts first, then the seasonal naive ones, then the peers'.
+
+    Raises SettingError where peers are asked for and statsforecast is missing, ArtifactError where the model is.
+    """
+    if peers:
+        check_installed()
+    asked = config.backtest.model
+    if asked == "fine-tune":
+        ours = forecast_fine_tuned(rolling, config)
+    else:
+        ours = forecast_by(rolling, load_base_model() if asked == "base" else load_version(config, rolling.panel))
+    return [ours, forecast_naive(rolling), *(forecast_peers(rolling) if peers else [])]
+
+
+def load_base_model() -> Model:
+    """The base as it is. Raises UnknownVersion where there is none."""
+    from forecasting.training.base import load_base
+
+    return _model_of("base", load_base())
+
+
+def load_version(config: Config, panel: Panel) -> Model:
+    """A version by its exported program, with a note where its training has seen days that it is to forecast."""
+    artifact = load_artifact(config.model_dir, config.backtest.model)
+    card = artifact.card
+    LOGGER.info(
+        "note: %s was trained on days until %s: its forecasts of days up to then are of days that it has seen",
+        card.version, card.data["last_day"],
+    )  # fmt: skip
+    cards = {(one.site, one.metric): one for one in card.series}
+    unknown = [one.name for one in panel.series if (one.site, one.metric) not in cards]
+    if unknown:
+        LOGGER.info("note: %s was not trained on %d of the series, such as %s", card.version, len(unknown), unknown[0])
+    forward = cast(Forward, artifact.load_program())
+    return Model(card.version, forward, card.context_length, card.horizon, cards)
+
+
+def forecast_by(rolling: Rolling, model: Model) -> Forecasts:
+    """Every origin's forecast by a model, in batches; it never knows more than `rolling` shows."""
+    started = time.monotonic()
+    parts = []
+    with progress(model.name, len(rolling.rows)) as advance:
+        for start in range(0, len(rolling.rows), BATCH):
+            part = slice(start, start + BATCH)
+            parts.append(_forecast_part(rolling, part, model))
+            advance(len(parts[-1]))
+    return Forecasts(model.name, np.concatenate(parts), time.monotonic() - started)
+
+
+def forecast_fine_tuned(rolling: Rolling, config: Config) -> Forecasts:
+    """By models fitted to all series on the days before, anew every `backtest.refit` days."""
+    started = time.monotonic()
+    first, every = int(rolling.cutoffs.min()), config.backtest.refit
+    blocks = (rolling.cutoffs - first) // every
+    quantiles = np.empty((len(blocks), rolling.horizon, len(LEVELS)), np.float32)
+    names = np.unique(blocks)
+    for number, block in enumerate(names):
+        last_day = first + int(block) * every
+        model = _model_of("fine-tuned", fine_tune(rolling.known_until(last_day), config))
+        until = to_date(rolling.panel.first_day + last_day)
+        LOGGER.info("fitted on the days until %s, %d of %d", until, number + 1, len(names))
+        quantiles[blocks == block] = forecast_by(rolling.select(blocks == block), model).quantiles
+    return Forecasts("fine-tuned", quantiles, time.monotonic() - started)
+
+
+def fine_tune(panel: Panel, config: Config) -> Forecaster:
+    """A Forecaster for all series of a panel, fitted as training fits what it serves, on all of the panel's days."""
+    from forecasting.training.base import find_base
+    from forecasting.training.datamodule import TrafficDataModule
+    from forecasting.training.fit import fit, refit
+
+    data = dataclasses.replace(config.data, days_back=max(MIN_DAYS, panel.num_days))
+    config = dataclasses.replace(config, data=data)
+    base = find_base(config.model)
+    fitted = fit(TrafficDataModule(panel, config), config, base=base)
+    if fitted.interrupted:
+        raise KeyboardInterrupt  # it ends one fit early, but this is one of many
+    if fitted.best_epoch == 0:
+        return fitted.forecaster
+    return refit(panel, config, epochs=fitted.best_epoch, base=base).forecaster
+
+
+def forecast_naive(rolling: Rolling) -> Forecasts:
+    started = time.monotonic()
+    num_days = rolling.history_days or int(rolling.cutoffs.max()) + 1
+    parts = []
+    for start in range(0, len(rolling.rows), BATCH):
+        history = rolling.histories(slice(start, start + BATCH), num_days)
+        parts.append(seasonal_naive_quantiles(history, horizon=rolling.horizon, levels=LEVELS))
+    return Forecasts(NAIVE, _inside_range(rolling, np.concatenate(parts)), time.monotonic() - started)
+
+
+def forecast_peers(rolling: Rolling) -> list[Forecasts]:
+    """Each of PEERS, and the median of them, quantile by quantile."""
+    histories = [rolling.visible(origin) for origin in range(len(rolling.rows))]
+    found = []
+    with peer_processes(len(histories)) as processes:
+        for name in PEERS:
+            with progress(name, len(histories)) as advance:
+                peer = forecast_peer(name, histories, horizon=rolling.horizon, processes=processes, advance=advance)
+            if peer.num_failed:
+                told = (name, peer.num_failed, len(histories))
+                LOGGER.info("note: %s failed on %d of %d histories: seasonal naive stands in", *told)
+            found.append(Forecasts(name, _inside_range(rolling, peer.quantiles), peer.seconds))
+    median = np.median(np.stack([one.quantiles for one in found]), axis=0)
+    return [*found, Forecasts(MEDIAN_OF_PEERS, median, sum(one.seconds for one in found))]
+
+
+def _model_of(name: str, forecaster: Forecaster) -> Model:
+    settings = forecaster.settings
+    return Model(name, forecaster.cpu().eval(), settings.context_length, settings.prediction_horizon)
+
+
+def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndarray, "part horizon levels"]:
+    """Beyond the model's horizon its medians stand for days that nobody has seen, as in serving; bands are wider."""
+    rows = rolling.rows[part]
+    series = [rolling.panel.series[row] for row in rows]
+    cards = [model.cards.get((one.site, one.metric)) for one in series]
+    kind = torch.tensor([KINDS[card.kind if card else one.kind] for one, card in zip(series, cards, strict=True)])
+    # A version may keep a series in another unit than this panel.
+    scales = [one.unit_scale / card.unit_scale if card else 1.0 for one, card in zip(series, cards, strict=True)]
+    scale = torch.tensor(scales, dtype=torch.float32)[:, None]
+    history = torch.from_numpy(rolling.histories(part, model.context_length)) * scale
+    first_day = torch.from_numpy(rolling.cutoffs[part]) + rolling.panel.first_day + 1 - model.context_length
+    bands = torch.from_numpy(_band_scales(rolling, part, model, cards))
+    steps = []
+    for step in range(bands.shape[1]):
+        with torch.no_grad():
+            steps.append(model.forward(history, first_day, kind, bands[:, step]))
+        history = torch.cat([history, steps[-1][..., MEDIAN]], 1)[:, -model.context_length :]
+        first_day = first_day + model.horizon
+    quantiles = torch.cat(steps, 1)[:, : rolling.horizon] / scale[..., None]
+    return np.asarray(quantiles.numpy())
+
+
+def _band_scales(
+    rolling: Rolling, part: slice, model: Model, cards: list[SeriesCard | None]
+) -> Float[np.ndarray, "part steps horizon"]:
+    """A version's own factors for its series; else none, and what the visible past says of weeks further ahead."""
+    num_steps = -(-rolling.horizon // model.horizon)
+    scales = np.ones((len(cards), num_steps, model.horizon), np.float32)
+    for number, (origin, card) in enumerate(zip(range(len(rolling.rows))[part], cards, strict=True)):
+        if card is not None:
+            scales[number] = np.outer(card.widening[:num_steps], card.band_scale)
+        elif num_steps > 1:
+            factors = widening(rolling.visible(origin), horizon=model.horizon, num_horizons=num_steps)
+            scales[number] = np.array(factors)[:, None]
+    return scales
+
+
+def _inside_range(
+    rolling: Rolling, quantiles: Float[np.ndarray, "origins horizon levels"]
+) -> Float[np.ndarray, "origins horizon levels"]:
+    """No negative counts, no rates outside 0..1: what anybody would do with these methods' answers."""
+    kinds = [rolling.panel.series[row].kind for row in rolling.rows]
+    lowest = np.array([-np.inf if kind is Kind.other else 0 for kind in kinds], np.float32)
+    highest = np.array([1 if kind is Kind.rate else np.inf for kind in kinds], np.float32)
+    return np.asarray(np.clip(quantiles, lowest[:, None, None], highest[:, None, None]))
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Advance]:
+    """A line on stderr while it lasts: forecasts made, time gone, time left."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("forecasts"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,97 @@
+"""Which forecasts a rolling backtest makes, and what each may see: the one place that decides what is past."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, BacktestConfig
+from forecasting.errors import TooFewDays
+from forecasting.panel import Panel, Verdict
+
+RECENT = 56  # days before a cutoff, of which serving too asks that enough are known
+
+
+@dataclass(frozen=True)
+class Rolling:
+    """Forecasts to make: of the panel's `rows`, at `cutoffs`, places in the panel of the last day that one may see.
+
+    Whoever forecasts gets the days from `histories` or `visible`, and nothing later is in them.
+    """
+
+    panel: Panel
+    rows: Int[np.ndarray, " origins"]
+    cutoffs: Int[np.ndarray, " origins"]
+    horizon: int
+    history_days: int | None  # None: all
+    left_out: int = 0  # origins with too few known days before them
+
+    def visible(self, origin: int) -> Float[np.ndarray, " days"]:
+        """What may be seen of one series, from its first known day on."""
+        stop = int(self.cutoffs[origin]) + 1
+        start = 0 if self.history_days is None else max(0, stop - self.history_days)
+        values = self.panel.values[self.rows[origin], start:stop]
+        return values[np.flatnonzero(np.isfinite(values))[0] :]
+
+    def histories(self, origins: slice, num_days: int) -> Float[np.ndarray, "part days"]:
+        """The last `num_days` days before each cutoff, NaN where unknown or not to be seen."""
+        offsets = np.arange(1 - num_days, 1)
+        days = self.cutoffs[origins, None] + offsets
+        values = self.panel.values[self.rows[origins, None], np.maximum(days, 0)]
+        hidden = days < 0
+        if self.history_days is not None:
+            hidden |= offsets <= -self.history_days
+        return np.where(hidden, np.float32(np.nan), values)
+
+    def actual(self) -> Float[np.ndarray, "origins horizon"]:
+        """What came: a missing day counts as zero; one that was not measured, or cannot be, is NaN."""
+        days = self.cutoffs[:, None] + np.arange(1, self.horizon + 1)
+        values = self.panel.values[self.rows[:, None], days]
+        missing = self.panel.verdicts[self.rows[:, None], days] == Verdict.gap
+        return np.where(missing, np.float32(0), values)
+
+    def known_until(self, cutoff: int) -> Panel:
+        """The panel of the days that a model may be fitted on at a cutoff."""
+        panel, stop = self.panel, cutoff + 1
+        known = replace(panel, values=panel.values[:, :stop], verdicts=panel.verdicts[:, :stop])
+        return known if self.history_days is None else known.tail(self.history_days)
+
+    def select(self, origins: Bool[np.ndarray, " origins"]) -> "Rolling":
+        return replace(self, rows=self.rows[origins], cutoffs=self.cutoffs[origins])
+
+
+def roll(panel: Panel, settings: BacktestConfig) -> Rolling:
+    """The origins of every series: the last one's horizon ends with its own data, each other a step earlier.
+
+    Raises TooFewDays where no series reaches that far back.
+    """
+    found = [(row, cutoff) for row in range(len(panel.series)) for cutoff in _cutoffs(panel, row, settings)]
+    if not found:
+        raise TooFewDays(
+            f"No series is long enough: {MIN_DAYS} days before a cutoff and {settings.horizon} after it are needed, "
+            f"and {MIN_KNOWN_DAYS} known days among the last {RECENT}. Load more days, or lower --horizon."
+        )
+    rows, cutoffs = np.array(found, np.int64).T
+    left_out = settings.origins * len(panel.series) - len(found)
+    return Rolling(panel, rows, cutoffs, settings.horizon, settings.history_days, left_out)
+
+
+def _cutoffs(panel: Panel, row: int, settings: BacktestConfig) -> Int[np.ndarray, " origins"]:
+    """Oldest first."""
+    lived = np.flatnonzero(panel.verdicts[row] != Verdict.before)
+    last = lived[-1] - settings.horizon
+    cutoffs = last - settings.step * np.arange(settings.origins - 1, -1, -1)
+    cutoffs = cutoffs[cutoffs + 1 - lived[0] >= MIN_DAYS]
+    num_seen = min(RECENT, settings.history_days or RECENT)
+    known = np.concatenate([[0], np.isfinite(panel.values[row]).cumsum()])
+    num_known = known[cutoffs + 1] - known[np.maximum(cutoffs + 1 - num_seen, 0)]
+    return np.asarray(cutoffs[num_known >= MIN_KNOWN_DAYS])
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What one contestant said at every origin, in the panel's units; the median is its point forecast."""
+
+    name: str
+    quantiles: Float[np.ndarray, "origins horizon levels"]
+    seconds: float

@@ -1,0 +1,60 @@
+"""Forecasts days that are known as if they were not, of the database or of a file, and says how well that went."""
+
+import sys
+from typing import TYPE_CHECKING
+
+try:
+    from forecasting.command import LOGGER, run, start_log
+    from forecasting.config import BACKTEST_FLAGS, Config, parse_arguments
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
+
+if TYPE_CHECKING:
+    from forecasting.panel import Panel
+
+SWITCHES = {"--peers": "AutoETS, AutoTheta and DynamicOptimizedTheta beside it (pip install -e '.[bench]')"}
+
+
+def main(argv: list[str] | None = None) -> None:
+    config, arguments = parse_arguments(argv, about=__doc__, flags=BACKTEST_FLAGS, switches=SWITCHES)
+    start_log(None, debug=config.debug)
+    from forecasting.training.contestants import forecast_all
+    from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
+    from forecasting.training.rolling import roll
+
+    panel = read(config)
+    LOGGER.info("%s", describe_panel(panel))
+    rolling = roll(panel, config.backtest)
+    found = forecast_all(rolling, config, peers=arguments.peers)
+    LOGGER.info("%s", describe_backtest(rolling, found))
+    if config.backtest.out is not None:
+        write_forecasts(config.backtest.out, rolling, found[0])
+        LOGGER.info("wrote %s", config.backtest.out)
+    plot = config.backtest.plot or config.model_dir / "backtest.png"
+    plot_backtest(plot, rolling, found[0], title=f"{found[0].name}: forecasts of {rolling.horizon} days")
+    LOGGER.info("wrote %s", plot)
+
+
+def read(config: Config) -> "Panel":
+    """All days of the file, or of the database."""
+    if config.backtest.csv is not None:
+        from forecasting.warehouse.csv_file import read_csv_panel
+
+        return read_csv_panel(config.backtest.csv, config)
+    import asyncio
+
+    from forecasting.warehouse.connect import connect
+    from forecasting.warehouse.reader import read_panel
+
+    async def read_once() -> "Panel":
+        connection = await connect(config.database)
+        try:
+            return await read_panel(connection, data=config.data, metrics=config.metrics)
+        finally:
+            await connection.close()
+
+    return asyncio.run(read_once())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,33 @@
+"""Makes the base model: a Forecaster pretrained on synthetic traffic, into model_store/base of this checkout."""
+
+import platform
+import sys
+
+try:
+    from forecasting.command import LOGGER, run, start_log
+    from forecasting.config import parse_arguments
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
+
+SWITCHES = {"--resume": "go on from the last checkpoint of a pretraining that was killed"}
+
+
+def main(argv: list[str] | None = None) -> None:
+    config, arguments = parse_arguments(argv, about=__doc__, flags={}, switches=SWITCHES)
+    start_log(config.model_dir / "training.log", debug=config.debug)
+    from forecasting.training.base import BASE, save_base
+    from forecasting.training.pretrain import pretrain, synthetic_loss
+
+    checkpoint = config.model_dir / ".pretraining.ckpt"
+    forecaster, windows, seconds = pretrain(config, checkpoint=checkpoint, resume=arguments.resume)
+    loss = synthetic_loss(forecaster, config)
+    LOGGER.info("learned from %s windows, in this run for %.0f s", f"{windows:,}", seconds)
+    LOGGER.info("loss on sites never seen: %.4f", loss)
+    made = {"windows": windows, "seconds_of_last_run": round(seconds), "synthetic_loss": loss}
+    save_base(BASE, forecaster, config, {**made, "machine": platform.processor() or platform.machine()})
+    checkpoint.unlink(missing_ok=True)
+    LOGGER.info("wrote %s; next: python scripts/backtest.py --model base", BASE)
+
+
+if __name__ == "__main__":
+    run(main)

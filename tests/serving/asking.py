@@ -1,0 +1,132 @@
+"""Ways to ask a TorchServe, and to spoil it, that its tests share."""
+
+import asyncio
+import http.client
+import json
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from forecasting.config import Kind
+from forecasting.serving.archive import HANDLER
+from forecasting.serving.client import TorchServeClient
+from forecasting.serving.forecasts import Instance
+from forecasting.serving.torchserve import TorchServe
+
+VERSION = "v1.10"
+ONES = np.ones(7, dtype=np.float32)
+
+
+def make_instances(num: int = 6) -> list[Instance]:
+    """Of every kind, with unknown days and widened bands."""
+    random = np.random.default_rng(3)
+    kinds = [Kind.count, Kind.rate, Kind.other] * num
+    instances = []
+    for index in range(num):
+        history = random.uniform(0, 1, 56) * (1 if kinds[index] is Kind.rate else 10 ** (index % 4 + 1))
+        history[: index % 20] = np.nan
+        history[40] = np.nan
+        band_scale = random.uniform(0.5, 2, 7).astype(np.float32)
+        instances.append(Instance(history.astype(np.float32), 19000 + index, kinds[index], band_scale))
+    return instances
+
+
+def on_day(day: str, context_length: int = 56) -> Instance:
+    first_day = (np.datetime64(day) - np.datetime64("1970-01-01")).astype(int)
+    return Instance(np.arange(context_length, dtype=np.float32), int(first_day), Kind.count, ONES)
+
+
+def as_request(instances: list[Instance]) -> dict[str, Any]:
+    def plain(one: Instance) -> dict[str, Any]:
+        history = [None if np.isnan(value) else float(value) for value in one.history]
+        first_day = str(np.datetime64("1970-01-01") + one.first_day)
+        band_scale = one.band_scale.tolist()
+        return {"history": history, "first_day": first_day, "kind": one.kind.value, "band_scale": band_scale}
+
+    return {"instances": [plain(one) for one in instances]}
+
+
+def ask(server: TorchServe, instances: list[Instance], *, seconds: float = 10.0, version: str = VERSION) -> np.ndarray:
+    async def run() -> np.ndarray:
+        async with TorchServeClient(server.inference_url, version, server.key_file, seconds) as client:
+            return await client.predict(instances)
+
+    return asyncio.run(run())
+
+
+def find_trouble(server: TorchServe) -> str | None:
+    async def run() -> str | None:
+        async with TorchServeClient(server.inference_url, VERSION, server.key_file, 10.0) as client:
+            return await client.find_trouble()
+
+    return asyncio.run(run())
+
+
+def send(url: str, method: str, path: str, *, key: str | None = None, body: str | None = None) -> tuple[int, Any]:
+    """Status and JSON, by the standard library's client rather than ours."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
+    text = response.read()
+    connection.close()
+    return response.status, json.loads(text)
+
+
+def keys_of(server: TorchServe) -> dict[str, str]:
+    return {api: entry["key"] for api, entry in json.loads(server.key_file.read_text()).items()}
+
+
+def workers_of(server: TorchServe) -> list[int]:
+    path = f"/models/forecaster/{VERSION}"
+    _, answer = send(server.management_url, "GET", path, key=keys_of(server)["management"])
+    return [worker["pid"] for worker in answer[0]["workers"] if worker["status"] == "READY"]
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 15) -> bool:
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def group_of(pid: int) -> list[int]:
+    """Java and its workers, while Java lives."""
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+
+
+ONCE = """
+def once(name):
+    path = Path(os.environ["TMPDIR"]) / name
+    return path.exists() or path.touch()
+"""
+
+
+def spoil_handler(archive: Path, target: Path, *, first: str = "", handle: str = "") -> Path:
+    """A .mar like `archive` whose handler does something else first: when imported, or in `handle`."""
+    line = "        requests = [self._read_or_refuse(row) for row in data]\n"
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as copy:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == HANDLER.name:
+                text = content.decode()
+                assert line in text
+                content = text.replace(line, f"{handle}{line}").replace(
+                    "import array\n", f"import array\nimport os\n{first}"
+                )
+                content = content.replace("\nKINDS =", f"{ONCE}\nKINDS =", 1).encode()
+            copy.writestr(name, content)
+    return target

@@ -1,0 +1,171 @@
+"""HTTP alone: what a body may be, and how many sites are asked and fail. The routes' answers: tests/stack."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from forecasting.artifact import Artifact, SeriesCard
+from forecasting.config import Config, DatabaseConfig
+from forecasting.errors import CannotConnect
+from forecasting.panel import Panel
+from forecasting.serving.api import create_app
+from forecasting.serving.service import Forecasts, History, InProcessModel
+
+Read = Callable[[Sequence[SeriesCard]], Awaitable[Panel]]
+TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
+
+
+class InProcess:
+    """A backend whose model runs here."""
+
+    def __init__(self, artifact: Artifact, read: Read) -> None:
+        self.forecasts = Forecasts(artifact.card, InProcessModel(artifact), read)
+
+    async def find_troubles(self) -> tuple[bool, list[str]]:
+        return True, []
+
+
+async def send(artifact: Artifact, read: Read, path: str, body: bytes | None = None) -> httpx.Response:
+    transport = httpx.ASGITransport(create_app(InProcess(artifact, read)), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        headers = {"Content-Type": "application/json"}
+        return await client.request("GET" if body is None else "POST", path, content=body, headers=headers)
+
+
+async def never(series: Sequence[SeriesCard]) -> Panel:
+    raise AssertionError("refused before anything is read")
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"metric": "\xff"}', "The body is no text in UTF-8: byte 12 cannot be there (invalid start byte)."),
+        (b"[" * 100_000, "The body cannot be read: its lists or objects are nested too deeply."),
+        (
+            b'{"days_ahead": ' + b"9" * 5000 + b"}",
+            "The body cannot be read: Exceeds the limit (4300 digits) for integer string conversion: "
+            "value has 5000 digits.",
+        ),
+        (b'{"metric": "\\ud800"}', f"metric: {TEXT} (found '\\ud800')"),
+        (b'{"metric": "\xed\xa0\x80"}', f"metric: {TEXT} (found '\\ud800')"),
+        (b'{"\\ud800": 1}', f"body: {TEXT} (found '\\ud800')"),
+        (b'{"site": "' + b"x" * 201 + b'"}', "site: String should have at most 200 characters"),
+        (
+            b'{"days_ahead": NaN}',
+            "days_ahead: Input should be a finite number (found nan)",
+        ),
+    ],
+)
+def test_malformed_body_is_told_what_is_wrong(sample_artifact: Artifact, body: bytes, detail: str) -> None:
+    response = asyncio.run(send(sample_artifact, never, "/predict", body))
+    assert (response.status_code, response.json()) == (422, {"detail": detail})
+
+
+@pytest.mark.parametrize("depth", [500, 900, 940, 960, 2000])
+def test_lists_in_lists_are_refused_however_deep(sample_artifact: Artifact, depth: int) -> None:
+    body = b'{"metric": ' + b"[" * depth + b"]" * depth + b"}"
+    assert asyncio.run(send(sample_artifact, never, "/predict", body)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("asked", "detail"),
+    [
+        ({"metrics": ["x" * 201]}, "metrics.0: String should have at most 200 characters"),
+        (["x" * 201], "0: String should have at most 200 characters"),
+        ({"metrics": ["a"], "sites": ["x" * 201]}, "sites.0: String should have at most 200 characters"),
+        ({"metrics": ["\ud800"]}, f"metrics.0: {TEXT} (found '\\ud800')"),
+        ({"metrics": ["a"], "sites": ["\ud800"]}, f"sites.0: {TEXT} (found '\\ud800')"),
+        (
+            {"metrics": ["a"], "site": "b", "sites": ["c"]},
+            "body: Say `site` for one or `sites` for several, not both "
+            "(found {'metrics': ['a'], 'site': 'b', 'sites': ['c']})",
+        ),
+    ],
+)
+def test_malformed_request_for_many_is_told_what_is_wrong(
+    sample_artifact: Artifact, asked: object, detail: str
+) -> None:
+    response = asyncio.run(send(sample_artifact, never, "/predict/multiple", json.dumps(asked).encode()))
+    assert (response.status_code, response.json()) == (422, {"detail": detail})
+
+
+def test_site_of_a_query_has_a_length_too(sample_artifact: Artifact) -> None:
+    response = asyncio.run(send(sample_artifact, never, f"/predict/page-visits?site={'x' * 201}"))
+    assert (response.status_code, response.json()["detail"]) == (422, "site: String should have at most 200 characters")
+
+
+def test_documentation_loads_nothing_from_elsewhere(sample_artifact: Artifact) -> None:
+    index, description, *pages = (
+        asyncio.run(send(sample_artifact, never, path)) for path in ("/", "/openapi.json", "/docs", "/redoc")
+    )
+    assert index.json()["documentation"] == "/openapi.json"
+    assert "/predict" in description.json()["paths"]
+    assert [page.status_code for page in pages] == [404, 404]
+
+
+@pytest.fixture
+def two_sites(sample_artifact: Artifact) -> Artifact:
+    card = sample_artifact.card
+    series = tuple(replace(card.series[0], site=site) for site in ("blog", "shop"))
+    return replace(sample_artifact, card=replace(card, series=series))
+
+
+def test_site_asked_for_twice_is_read_once(sample_artifact: Artifact, embedded: DatabaseConfig) -> None:
+    """In the order in which they were asked for first."""
+    reads = 0
+
+    async def run() -> httpx.Response:
+        history = History(Config(database=embedded), sample_artifact.card)
+
+        async def read(series: Sequence[SeriesCard]) -> Panel:
+            nonlocal reads
+            reads += 1
+            return await history.read(series)
+
+        asked = {"metrics": ["page_visits"], "sites": ["siteanalytics", "b", "siteanalytics", "a", "b"]}
+        response = await send(sample_artifact, read, "/predict/multiple", json.dumps(asked).encode())
+        await history.close()
+        return response
+
+    response = asyncio.run(run())
+    assert list(response.json()) == ["siteanalytics", "b", "a"]
+    assert response.json()["siteanalytics"]["page_visits"]["days_ahead"] == 7
+    assert reads == 1
+
+
+def test_first_failure_is_the_answer_and_ends_the_others(two_sites: Artifact) -> None:
+    ended: list[str] = []
+
+    async def read(series: Sequence[SeriesCard]) -> Panel:
+        if series[0].site == "shop":
+            await asyncio.sleep(0.1)
+            raise CannotConnect("The shop is shut.")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append(series[0].site)
+            raise
+        raise AssertionError
+
+    asked: dict[str, Any] = {"metrics": ["page_visits"], "sites": ["blog", "shop"]}
+    response = asyncio.run(send(two_sites, read, "/predict/multiple", json.dumps(asked).encode()))
+    assert (response.status_code, response.json()) == (503, {"detail": "The shop is shut."})
+    assert ended == ["blog"]
+
+
+def test_database_that_is_down_is_said_for_several_sites_too(two_sites: Artifact) -> None:
+    nowhere = DatabaseConfig(embedded=False, host="127.0.0.1", port=1)
+
+    async def run() -> httpx.Response:
+        history = History(Config(database=nowhere), two_sites.card)
+        asked = {"metrics": ["page_visits"], "sites": ["blog", "shop"]}
+        return await send(two_sites, history.read, "/predict/multiple", json.dumps(asked).encode())
+
+    response = asyncio.run(run())
+    assert response.status_code == 503
+    assert "port 1" in response.json()["detail"]

@@ -1,0 +1,52 @@
+"""scripts/demo.py: the whole way, its end, and a refusal."""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .conftest import Place, command_of
+
+
+@pytest.fixture
+def own_database() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    yield folder / "pg"
+    shutil.rmtree(folder)
+
+
+def left_running(*words: str) -> list[str]:
+    return [command_of(one) for one in psutil.process_iter() if any(word in command_of(one) for word in words)]
+
+
+def test_demo_goes_the_whole_way_and_leaves_no_process(empty_place: Place, own_database: Path) -> None:
+    result = empty_place.run("demo.py", TRAFFIC_PGDATA=str(own_database))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "total" in result.stdout
+    assert "{'page_visits': 30, 'unique_visitors': 30}" in result.stdout
+    assert (empty_place.store / "demo" / "report.png").is_file()
+    assert left_running(str(own_database), str(empty_place.store)) == []
+
+
+def test_stopped_demo_leaves_no_process(empty_place: Place, own_database: Path) -> None:
+    demo = empty_place.start("demo.py", TRAFFIC_PGDATA=str(own_database))
+    demo.wait_for("windows to train on")
+    assert demo.end(signal.SIGTERM) == 143
+    end = time.monotonic() + 20
+    while left_running(str(own_database), str(empty_place.store)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_demo_says_what_training_says(empty_place: Place) -> None:
+    result = empty_place.run("demo.py", DB_HOST="127.0.0.1", DB_PORT="1")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+    assert os.listdir(empty_place.store) == ["training.log"]  # noqa: PTH208 - a name is all that is asked

@@ -1,0 +1,364 @@
+"""Rolling backtests: which days they forecast, that none sees what came later, and measures recomputed by pandas."""
+
+import importlib.util
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from forecasting.config import BacktestConfig, Config, Kind, load_config
+from forecasting.errors import SettingError, TooFewDays, UnknownVersion
+from forecasting.model.forecaster import LEVELS, Forecaster
+from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_date
+from forecasting.serving import forecasts as serving
+from forecasting.training import contestants
+from forecasting.training.baselines import seasonal_naive
+from forecasting.training.calibration import widening
+from forecasting.training.contestants import Model, forecast_all, forecast_by, forecast_fine_tuned, forecast_naive
+from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
+from forecasting.training.rolling import Forecasts, Rolling, roll
+from forecasting.training.version import describe_version
+
+from .conftest import make_panel
+
+QUANTILES = ["q05", "q10", "q25", "q50", "q75", "q90", "q95"]
+needs_statsforecast = pytest.mark.skipif(
+    importlib.util.find_spec("statsforecast") is None, reason="the bench extra is not installed"
+)
+
+
+@pytest.fixture
+def model(quick: Config) -> Model:
+    torch.manual_seed(0)
+    forecaster = Forecaster(quick.model)
+    torch.nn.init.normal_(forecaster.network.head.weight, std=0.05)  # an untrained one is a weighted mean
+    return Model("made", forecaster.eval(), quick.model.context_length, quick.model.prediction_horizon)
+
+
+def made_uneven(*, step: float = 1.0) -> Panel:
+    """A site with a gap and a value that cannot be; one that ends 10 days earlier; a rate; one that is nearly empty."""
+    even = make_panel(200, num_series=4, noise=0.2)
+    first, values = even.first_day, even.values.astype(np.float64) * step
+    days = np.arange(first, first + 200)
+    gap = np.r_[0:150, 153:200]
+    broken = values[0].copy()
+    broken[170] = -1
+    return build_panel(
+        [
+            Observations(Series("blog", "page_visits"), days[gap], broken[gap]),
+            Observations(Series("shop", "page_visits"), days[:190], values[1, :190]),
+            Observations(Series("blog", "bounce_rate", Kind.rate, additive=False), days, values[2] / 4000),
+            Observations(Series("news", "page_visits"), days, np.round(values[3] / 400)),
+        ],
+        today=to_date(first + 400),
+    )
+
+
+def changed_after(panel: Panel, cutoff: int) -> Panel:
+    values = panel.values.copy()
+    values[:, cutoff + 1 :] = 1e6
+    return replace(panel, values=values)
+
+
+def test_last_horizon_ends_with_each_series_own_data() -> None:
+    rolling = roll(made_uneven(), BacktestConfig(origins=3, step=10, horizon=14))
+    cutoffs = [rolling.cutoffs[rolling.rows == row].tolist() for row in range(4)]
+    assert cutoffs == [[165, 175, 185], [155, 165, 175], [165, 175, 185], [165, 175, 185]]
+
+
+def test_origins_with_too_few_days_before_them_are_left_out() -> None:
+    rolling = roll(make_panel(60, num_series=1), BacktestConfig(origins=5, step=7, horizon=7))
+    assert rolling.cutoffs.tolist() == [31, 38, 45, 52]  # 30 days at least are before the first
+    assert rolling.left_out == 1
+    with pytest.raises(TooFewDays) as error:
+        roll(make_panel(40, num_series=1), BacktestConfig(horizon=14))
+    assert str(error.value) == (
+        "No series is long enough: 30 days before a cutoff and 14 after it are needed, and 28 known days among the "
+        "last 56. Load more days, or lower --horizon."
+    )
+
+
+def test_missing_day_counts_as_zero_and_impossible_one_not_at_all() -> None:
+    panel = made_uneven()
+    rolling = roll(panel, BacktestConfig(origins=8))
+    actual = rolling.actual()
+    days = rolling.cutoffs[:, None] + np.arange(1, 8)
+    blog = (rolling.rows == 0)[:, None] & np.ones_like(days, bool)
+    assert panel.verdicts[0, 150] == Verdict.gap
+    assert (actual[blog & (days >= 150) & (days < 153)] == 0).all()
+    assert np.isnan(actual[blog & (days == 170)]).all()
+    assert np.isfinite(actual).sum() == actual.size - 1
+    masked = replace(panel, values=np.where(panel.verdicts == Verdict.gap, np.nan, panel.values).astype(np.float32))
+    np.testing.assert_array_equal(roll(masked, BacktestConfig(origins=8)).actual(), actual)
+
+
+@pytest.mark.parametrize("horizon", [7, 30])
+def test_no_peeking(model: Model, horizon: int) -> None:
+    panel = made_uneven()
+    settings = BacktestConfig(origins=4, horizon=horizon)
+    before = roll(panel, settings)
+    for cutoff in np.unique(before.cutoffs):
+        after = roll(changed_after(panel, cutoff), settings)
+        at = before.cutoffs == cutoff
+        for forecast in (lambda rolling: forecast_by(rolling, model), forecast_naive):
+            found, again = forecast(before).quantiles, forecast(after).quantiles
+            np.testing.assert_array_equal(again[at], found[at])
+            assert (cutoff == before.cutoffs.max()) == np.array_equal(again, found)  # later ones do see the change
+
+
+@needs_statsforecast
+def test_peers_do_not_peek() -> None:
+    panel = made_uneven()
+    before = roll(panel, BacktestConfig(origins=2))
+    cutoff = before.cutoffs.min()
+    after = roll(changed_after(panel, cutoff), BacktestConfig(origins=2))
+    found, again = contestants.forecast_peers(before), contestants.forecast_peers(after)
+    assert [one.name for one in found] == ["AutoETS", "AutoTheta", "DynamicOptimizedTheta", "median of the three"]
+    for one, other in zip(found, again, strict=True):
+        at = before.cutoffs == cutoff
+        np.testing.assert_array_equal(one.quantiles[at], other.quantiles[at])
+    each = np.stack([one.quantiles for one in found[:3]])
+    np.testing.assert_array_equal(found[3].quantiles, np.median(each, axis=0))
+    rates = found[0].quantiles[before.rows == 2]
+    assert rates.min() >= 0
+    assert rates.max() <= 1
+
+
+def test_fine_tuning_does_not_peek(quick: Config) -> None:
+    """Two blocks: what came after a cutoff of the first one changes the second one's model, and nothing before it."""
+    config = replace(quick, backtest=BacktestConfig(origins=4, refit=14, model="fine-tune"))
+    panel = made_uneven()
+    before = roll(panel, config.backtest)
+    cutoff = before.cutoffs.min() + 7
+    after = roll(changed_after(panel, int(cutoff)), config.backtest)
+    found, again = (forecast_fine_tuned(rolling, config).quantiles for rolling in (before, after))
+    at = before.cutoffs == cutoff
+    np.testing.assert_array_equal(found[at], again[at])
+    assert not np.array_equal(found[~at], again[~at])
+
+
+def test_history_hides_older_days(model: Model) -> None:
+    panel = make_panel(150)
+    settings = BacktestConfig(origins=1, history="35", horizon=30)
+    older = panel.values.copy()
+    older[:, : 120 - 35] = 1e6
+    for forecast in (lambda rolling: forecast_by(rolling, model), forecast_naive):
+        found = forecast(roll(panel, settings)).quantiles
+        np.testing.assert_array_equal(found, forecast(roll(replace(panel, values=older), settings)).quantiles)
+    assert roll(panel, settings).visible(0).size == 35
+    assert np.isnan(roll(panel, settings).histories(slice(None), 56)[:, :21]).all()
+
+
+def test_thirty_days_ahead_are_servings(model: Model, quick: Config) -> None:
+    """The model's own window, medians fed back and bands widened by serving's code."""
+    panel = make_panel(150, noise=0.2)
+    rolling = roll(panel, BacktestConfig(origins=1, horizon=30))
+    found = forecast_by(rolling, model).quantiles
+    known = rolling.known_until(int(rolling.cutoffs[0]))
+    forecaster = model.forward
+    assert isinstance(forecaster, Forecaster)
+    card = describe_version(quick, forecaster, known, [{}, {}], {})
+    for row, series in enumerate(card.series):
+        assert series.widening == widening(known.values[row], horizon=7, num_horizons=5)
+        instance = serving.first_instance(known, series, card)
+        parts = []
+        for step in range(1, 6):
+            with torch.no_grad():
+                parts.append(forecaster(
+                    torch.from_numpy(instance.history)[None], torch.tensor([instance.first_day]), torch.tensor([0]),
+                    torch.from_numpy(instance.band_scale)[None],
+                )[0].numpy())  # fmt: skip
+            if step < 5:
+                instance = serving.next_instance(instance, parts[-1], step, series, card)
+        np.testing.assert_allclose(found[row], np.concatenate(parts)[:30], rtol=1e-4)
+
+
+def test_batches_do_not_matter(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    rolling = roll(made_uneven(), BacktestConfig(origins=5))
+    whole = forecast_by(rolling, model).quantiles, forecast_naive(rolling).quantiles
+    monkeypatch.setattr(contestants, "BATCH", 3)
+    np.testing.assert_allclose(forecast_by(rolling, model).quantiles, whole[0], rtol=1e-4)
+    np.testing.assert_array_equal(forecast_naive(rolling).quantiles, whole[1])
+
+
+def read_back(file: Path) -> pd.DataFrame:
+    return pd.read_csv(file, parse_dates=["cutoff", "date"])
+
+
+def test_file_holds_what_was_forecast(model: Model, tmp_path: Path) -> None:
+    panel = made_uneven()
+    rolling = roll(panel, BacktestConfig(origins=3))
+    found = forecast_by(rolling, model)
+    write_forecasts(tmp_path / "out.csv", rolling, found)
+    frame = read_back(tmp_path / "out.csv")
+    assert list(frame.columns) == ["series", "metric", "cutoff", "date", "value", "forecast", *QUANTILES]
+    assert len(frame) == found.quantiles.shape[0] * 7
+    written = frame[QUANTILES].to_numpy(np.float32).reshape(found.quantiles.shape)
+    np.testing.assert_array_equal(written, found.quantiles)
+    np.testing.assert_array_equal(frame["value"].to_numpy(np.float32), rolling.actual().ravel())
+    assert (frame["forecast"] == frame["q50"]).all()
+    ahead = (frame["date"] - frame["cutoff"]).dt.days
+    assert (ahead.to_numpy().reshape(-1, 7) == np.arange(1, 8)).all()
+    assert frame["date"][frame["series"] == "shop"].max() == pd.Timestamp(to_date(panel.first_day + 189))
+    with pytest.raises(SettingError) as error:
+        write_forecasts(tmp_path / "no" / "out.csv", rolling, found)
+    assert str(error.value) == (
+        f"--out {tmp_path}/no/out.csv cannot be written (No such file or directory). Say another place."
+    )
+
+
+def table_row(text: str, name: str, *, block: int) -> list[float]:
+    """Figures of a contestant in the first or second table, shares as shares."""
+    rows = re.findall(rf"^{name} .*$", text, re.MULTILINE)
+    cells = rows[block].removeprefix(name).split()
+    return [float(cell.rstrip("%")) / (100 if cell.endswith("%") else 1) for cell in cells]
+
+
+def recomputed(frame: pd.DataFrame, naive: pd.Series, panel: Panel) -> list[float]:
+    """MASE, WAPE, relative error, series worse, pinball, coverage 80% and 90%, by pandas from the written file."""
+    frame = frame.assign(naive=naive).dropna(subset="value")
+    levels = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95])
+    mase, relative, pinball = [], [], []
+    for (site, metric), group in frame.groupby(["series", "metric"]):
+        row = panel.find(metric=str(metric), site=str(site))
+        days = pd.date_range(to_date(panel.first_day), periods=panel.num_days)
+        past = pd.Series(panel.values[row].astype(float), days)[: group["cutoff"].min()]
+        scale = past.diff(7).abs().mean()
+        errors = (group["forecast"] - group["value"]).abs()
+        mase.append(errors.mean() / scale)
+        relative.append(errors.mean() / (group["naive"] - group["value"]).abs().mean())
+        misses = group["value"].to_numpy()[:, None] - group[QUANTILES].to_numpy()
+        pinball.append(np.maximum(levels * misses, (levels - 1) * misses).mean() / scale)
+    held_80 = frame["value"].between(frame["q10"], frame["q90"]).mean()
+    held_90 = frame["value"].between(frame["q05"], frame["q95"]).mean()
+    wape = (frame["forecast"] - frame["value"]).abs().sum() / frame["value"].sum()
+    worse = float(sum(one > 1 for one in relative))
+    return [np.mean(mase), wape, np.exp(np.mean(np.log(relative))), worse, np.mean(pinball), held_80, held_90]
+
+
+@pytest.mark.parametrize("horizon", [7, 30])
+def test_printed_measures_are_those_of_the_file(model: Model, tmp_path: Path, horizon: int) -> None:
+    panel = made_uneven()
+    rolling = roll(panel, BacktestConfig(origins=4, horizon=horizon))
+    found = [forecast_by(rolling, model), forecast_naive(rolling)]
+    text = describe_backtest(rolling, found)
+    write_forecasts(tmp_path / "out.csv", rolling, found[0])
+    frame = read_back(tmp_path / "out.csv")
+    naive = pd.Series(seasonal_naive(rolling.histories(slice(None), 90), horizon=horizon).ravel())
+    judged = ~frame["metric"].str.endswith("_rate") & (frame["series"] != "news")  # below 5 a day
+    assert "2 series with a mean of 5 a day or more on the days forecast, and not repeating themselves:" in text
+    assert "2 other series (nearly empty, rates, or repeating themselves):" in text
+    for block, rows in enumerate((judged, ~judged)):
+        printed = table_row(text, "made", block=block)[:7]
+        np.testing.assert_allclose(printed, recomputed(frame[rows], naive[rows], panel), atol=0.00051)
+        of_naive = table_row(text, "seasonal naive", block=block)
+        assert of_naive[2:4] == [1.0, 0.0]
+
+
+def test_units_of_the_source(model: Model, tmp_path: Path, quick: Config) -> None:
+    """A rate kept as 0..1 for a source of percents is written as percents; a version may keep another unit."""
+    panel = made_uneven()
+    percents = replace(panel, series=tuple(
+        replace(one, unit_scale=100.0) if one.kind is Kind.rate else one for one in panel.series
+    ))  # fmt: skip
+    settings = BacktestConfig(origins=2)
+    for name, one in (("plain", panel), ("percent", percents)):
+        rolling = roll(one, settings)
+        write_forecasts(tmp_path / f"{name}.csv", rolling, forecast_by(rolling, model))
+    plain, percent = (read_back(tmp_path / f"{name}.csv").query("metric == 'bounce_rate'") for name in
+                      ("plain", "percent"))  # fmt: skip
+    columns = ["value", "forecast", *QUANTILES]
+    np.testing.assert_allclose(percent[columns], 100 * plain[columns], rtol=1e-6)
+    # The same percents from a file that says nothing: numbers of 0..100, which the version knows as a rate.
+    forecaster = model.forward
+    assert isinstance(forecaster, Forecaster)
+    card = describe_version(quick, forecaster, percents, [{}] * 4, {})
+    version = replace(model, cards={(one.site, one.metric): one for one in card.series})
+    unsaid = replace(
+        panel,
+        series=tuple(replace(one, kind=Kind.count) for one in panel.series),
+        values=np.where(np.arange(4)[:, None] == 2, 100 * panel.values, panel.values).astype(np.float32),
+    )
+    by_version = forecast_by(roll(unsaid, settings), version).quantiles
+    known = forecast_by(roll(percents, settings), version).quantiles
+    rates = roll(percents, settings).rows == 2
+    np.testing.assert_allclose(by_version[rates], 100 * known[rates], rtol=1e-4)
+    np.testing.assert_allclose(by_version[~rates], known[~rates], rtol=1e-4)
+
+
+def test_bands_of_a_version_are_scaled_as_its_card_says(model: Model, quick: Config) -> None:
+    panel = make_panel(150, noise=0.2, num_series=1)
+    rolling = roll(panel, BacktestConfig(origins=2, horizon=14))
+    forecaster = model.forward
+    assert isinstance(forecaster, Forecaster)
+    (card,) = describe_version(quick, forecaster, panel, [{}], {}).series
+    wide = replace(card, band_scale=(2.0,) * 7, widening=(1.0, 1.5, 2.0, 2.0, 2.0))
+    plain, widened = (
+        forecast_by(rolling, replace(model, cards={(card.site, card.metric): one})).quantiles
+        for one in (replace(card, widening=(1.0,) * 5), wide)
+    )
+    np.testing.assert_allclose(plain[..., 3], widened[..., 3], rtol=1e-6)
+    for days, factor in ((slice(0, 7), 2.0), (slice(7, 14), 3.0)):
+        logs = [np.log1p(one[:, days]) for one in (plain, widened)]  # counts are scaled in logarithms
+        away = [one - one[..., 3:4] for one in logs]
+        np.testing.assert_allclose(away[1], factor * away[0], rtol=1e-3, atol=1e-5)
+
+
+def test_plot_is_drawn_for_more_series_than_it_shows(model: Model, tmp_path: Path) -> None:
+    rolling = roll(make_panel(116, num_series=8), BacktestConfig(origins=3))
+    plot_backtest(tmp_path / "new" / "plot.png", rolling, forecast_by(rolling, model), title="made")
+    assert (tmp_path / "new" / "plot.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_notes_on_the_data_are_told_and_not_all_of_them() -> None:
+    panel = replace(make_panel(60), notes=tuple(f"odd {number}" for number in range(7)))
+    lines = describe_panel(panel).splitlines()
+    assert lines == [
+        "read 2 series, 2024-01-01..2024-02-29",
+        *(f"note: odd {number}" for number in range(5)),
+        "note: 2 more like these",
+    ]
+
+
+def test_perfect_forecasts_and_exact_repetition() -> None:
+    """A series that repeats itself counts apart, and what cannot be divided by zero is undefined, not infinite."""
+    panel = make_panel(116, num_series=1, noise=0.0)
+    rolling = roll(panel, BacktestConfig(origins=2))
+    exact = Forecasts("exact", np.repeat(rolling.actual()[..., None], len(LEVELS), 2), 0.0)
+    text = describe_backtest(rolling, [exact, forecast_naive(rolling)])
+    assert "1 other series" in text
+    assert re.search(r"^exact +undefined +0\.0% +undefined +0 +undefined +100\.0% +100\.0% +0\.00$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("history=20", "backtest.history (--history) is 20; at least 30 days are needed."),
+        ("history=none", "backtest.history (--history) is 'none'; it must be a number of days, or all."),
+        ("origins=0", "backtest.origins (--origins) is 0; it must be at least 1."),
+        ("step=0", "backtest.step (--step) is 0; it must be at least 1."),
+        ("refit=0", "backtest.refit (--refit) is 0; it must be at least 1."),
+        ("horizon=31", "backtest.horizon (--horizon) is 31; it must be 1 to 30."),
+    ],
+)
+def test_settings_that_cannot_be(setting: str, text: str) -> None:
+    with pytest.raises(SettingError) as error:
+        load_config([f"backtest.{setting}"], environ={})
+    assert str(error.value) == text
+
+
+def test_unknown_version_names_those_there_are(tmp_path: Path) -> None:
+    config = load_config(["backtest.model=v9", f"model_dir={tmp_path}"], environ={})
+    with pytest.raises(UnknownVersion) as error:
+        forecast_all(made_rolling(), config, peers=False)
+    assert str(error.value) == (
+        f"There is no version v9 in {tmp_path} (there: none). Train it: python scripts/train.py --model-version v9"
+    )
+
+
+def made_rolling() -> Rolling:
+    return roll(make_panel(100), BacktestConfig())

@@ -1,0 +1,128 @@
+"""Pretraining: windows of made sites, repeatable and resumable chunks, and the base on disk."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from forecasting.artifact import CARD, WEIGHTS
+from forecasting.config import Config, Init, ModelConfig, load_config
+from forecasting.errors import BrokenArtifact, SettingError, UnknownVersion
+from forecasting.model.forecaster import Forecaster
+from forecasting.training import fit as fitting
+from forecasting.training import pretrain as pretraining
+from forecasting.training.base import find_base, load_base, save_base
+from forecasting.training.prior import Traffic, sample_traffic
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Chunks of 256 windows, on a small network, in float32."""
+    monkeypatch.setattr(pretraining, "SITES", 64)
+    monkeypatch.setattr(pretraining, "WINDOWS_A_SITE", 4)
+    monkeypatch.setattr(pretraining, "BLOCKS_A_CHUNK", 1)
+    monkeypatch.setattr(pretraining, "CHUNK", 256)
+    said = ["pretraining.windows=1024", "pretraining.batch_size=64", "pretraining.precision=32-true"]
+    return load_config([*said, "model.hidden_size=8", "model.dropout=0", "training.accelerator=cpu"], environ={})
+
+
+def test_windows_are_slices_of_their_sites() -> None:
+    """Sites whose values are their own days: then a window's values say where it was cut."""
+    first_day = torch.tensor([1000, 5000])
+    values = (first_day[:, None] + torch.arange(119)).float()
+    traffic = Traffic(values, first_day, torch.tensor([0, 2]))
+    torch.manual_seed(0)
+    batch = pretraining.cut_windows(traffic, ModelConfig(), windows_a_site=50)
+    assert len(batch.target) == 100
+    whole = torch.cat([batch.history, batch.target], 1)
+    expected = batch.first_day[:, None] + torch.arange(63)
+    known = whole.isfinite()
+    torch.testing.assert_close(whole[known], expected.float()[known])
+    assert known[:, -35:].all()  # the target, and at least 28 days before it
+    assert not known.all()
+    torch.testing.assert_close(batch.kind, torch.where(batch.first_day < 5000, 0, 2))
+
+
+def test_same_seed_same_base_and_resumed_is_the_same(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY_SECONDS", 0.0)
+    whole, windows, _ = pretraining.pretrain(tiny, checkpoint=tmp_path / "whole.ckpt")
+    assert windows == 1024
+
+    def stop_after_two(trainer: object, module: object) -> None:
+        if trainer.current_epoch == 2:  # type: ignore[attr-defined]
+            raise RuntimeError("killed")
+
+    checkpoint = tmp_path / "killed.ckpt"
+    with monkeypatch.context() as killed:
+        killed.setattr(fitting.Checkpoint, "on_train_epoch_start", staticmethod(stop_after_two), raising=False)
+        with pytest.raises(RuntimeError, match="killed"):
+            pretraining.pretrain(tiny, checkpoint=checkpoint)
+    resumed, _, _ = pretraining.pretrain(tiny, checkpoint=checkpoint, resume=True)
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(weights, resumed.state_dict()[name]), name
+
+
+def test_pretraining_learns_what_holds_for_sites_never_seen(tiny: Config, tmp_path: Path) -> None:
+    config = replace(tiny, pretraining=replace(tiny.pretraining, windows=8_000))
+    torch.manual_seed(0)
+    before = pretraining.synthetic_loss(Forecaster(config.model).eval(), config, num_sites=2048)
+    trained, _, _ = pretraining.pretrain(config, checkpoint=tmp_path / "run.ckpt")
+    assert pretraining.synthetic_loss(trained, config, num_sites=2048) < 0.97 * before
+
+
+def test_a_part_that_is_none_is_refused(tiny: Config, tmp_path: Path) -> None:
+    config = replace(tiny, pretraining=replace(tiny.pretraining, without=["weekdays"]))
+    with pytest.raises(SettingError, match="There is no part 'weekdays' of the prior. Did you mean weekday?"):
+        pretraining.pretrain(config, checkpoint=tmp_path / "run.ckpt")
+
+
+def test_base_comes_back_as_it_was_saved(tiny: Config, tmp_path: Path) -> None:
+    forecaster = Forecaster(tiny.model).eval()
+    save_base(tmp_path / "base", forecaster, tiny, {"windows": 7})
+    loaded = load_base(tmp_path / "base")
+    inputs = forecaster.example_inputs()
+    torch.testing.assert_close(loaded(*inputs), forecaster(*inputs), rtol=0, atol=0)
+    assert json.loads((tmp_path / "base" / CARD).read_text())["windows"] == 7
+
+
+def test_missing_and_changed_base_are_named(tiny: Config, tmp_path: Path) -> None:
+    with pytest.raises(UnknownVersion) as refusal:
+        load_base(tmp_path / "base")
+    assert str(refusal.value) == (f"There is no base model in {tmp_path}/base. Make it: python scripts/pretrain.py")
+    save_base(tmp_path / "base", Forecaster(tiny.model), tiny, {})
+    (tmp_path / "base" / WEIGHTS).write_bytes(b"other")
+    with pytest.raises(BrokenArtifact, match="is not the file that model.json beside it describes. Pretrain again."):
+        load_base(tmp_path / "base")
+
+
+def test_base_is_taken_where_it_fits(tiny: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    assert find_base(tiny.model, folder) is None
+    save_base(folder, Forecaster(tiny.model), tiny, {})
+    assert find_base(tiny.model, folder) is not None
+    assert find_base(replace(tiny.model, init=Init.scratch), folder) is None
+    longer = replace(tiny.model, prediction_horizon=14)
+    assert find_base(longer, folder) is None
+    with pytest.raises(SettingError) as refusal:
+        find_base(replace(longer, init=Init.base), folder)
+    assert str(refusal.value) == (
+        "The base model does not fit model.prediction_horizon=14: it has 7. Leave that out, or model.init=scratch."
+    )
+
+
+def test_shipped_base_forecasts_traffic_it_has_not_seen() -> None:
+    """A floor: on synthetic sites of a seed of their own, a tenth better than repeating the last week."""
+    base = load_base()
+    torch.manual_seed(99)
+    traffic = sample_traffic(2000, 63, without=("rates", "others", "births", "gaps"))
+    history, target = traffic.values[:, :56], traffic.values[:, 56:]
+    with torch.no_grad():
+        quantiles = base(history, traffic.first_day, traffic.kind, torch.ones(2000, 7))
+    ours = (quantiles[..., 3] - target).abs().mean(1)
+    naive = (history[:, -7:] - target).abs().mean(1)
+    busy = history.mean(1) > 5
+    assert torch.exp(torch.log(ours[busy] / naive[busy].clamp(min=1e-9)).clamp(-5, 5).mean()) < 0.9
