@@ -29,6 +29,9 @@ from forecasting.panel import Panel
 from forecasting.training.datamodule import TrafficDataModule
 from forecasting.training.module import ForecastModule
 
+# Trained on from the base, a site's few weeks teach more noise than habit: a tenth of the rate, half of the way, and
+# none of it where validation gains less than this. EXPERIMENTS.md has what else was tried.
+FINE_TUNING_RATE, FINE_TUNING_SHARE, FINE_TUNING_GAIN = 0.1, 0.5, 0.03
 CHECKPOINT_EVERY_SECONDS = 5.0  # what a kill can cost at most; a checkpoint takes some 10 ms
 
 
@@ -48,8 +51,8 @@ class Fitted:
             return f"refitted on all days for {self.epochs} epochs in {self.seconds:.1f} s"
         if self.best_epoch == 0:
             return (
-                f"trained {self.epochs} of {most} epochs in {self.seconds:.1f} s, none better on the validation part "
-                f"than the base model as it is (loss {self.best_loss:.4f}), which is kept"
+                f"trained {self.epochs} of {most} epochs in {self.seconds:.1f} s, by which validation gained less than "
+                f"{FINE_TUNING_GAIN:.0%} on the base model (loss {self.best_loss:.4f}): that is kept as it is"
             )
         early = " (interrupted: the best so far is kept)" if self.interrupted else ""
         return (
@@ -145,7 +148,7 @@ def fit(
         callbacks.append(Checkpoint(checkpoint))
     module = _new_module(config, data, base)
     if base is not None:
-        best.hold(module, epoch=0, loss=_validation_loss(module, data))
+        best.hold(module, epoch=0, loss=validation_loss(module, data))
     resumed = find_resumable(checkpoint) if resume else None
     started = time.monotonic()
     trainer, interrupted = run_trainer(
@@ -158,19 +161,25 @@ def fit(
         resumed=resumed,
     )
     module.load_state_dict(best.weights or module.state_dict())
-    return Fitted(
-        module.forecaster.eval(), trainer.current_epoch, best.epoch, best.loss, interrupted, time.monotonic() - started
-    )
+    epoch, loss = best.epoch, best.loss
+    if base is not None:
+        epoch, loss = _settle(module, data, base, epoch)
+    return Fitted(module.forecaster.eval(), trainer.current_epoch, epoch, loss, interrupted, time.monotonic() - started)
 
 
 def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None = None) -> Fitted:
-    """Trains anew on all days, test part included, for the epochs that validation chose: what is served."""
+    """Trains anew on all days, test part included, for the epochs that validation chose: what is served.
+
+    From a `base`, half of the way there, as `fit` does.
+    """
     data = TrafficDataModule(panel, config, refit=True)
     module = _new_module(config, data, base)
     started = time.monotonic()
     trainer, interrupted = run_trainer(
         module, data, label="refitting", epochs=epochs, accelerator=config.training.accelerator, validate=False
     )
+    if base is not None:
+        _go_part_of_the_way(module, base)
     return Fitted(
         module.forecaster.eval(), trainer.current_epoch, epochs, None, interrupted, time.monotonic() - started
     )
@@ -198,13 +207,36 @@ def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None
         forecaster.load_state_dict(base.state_dict())
     return ForecastModule(
         forecaster,
-        learning_rate=config.training.learning_rate,
+        learning_rate=config.training.learning_rate * (1.0 if base is None else FINE_TUNING_RATE),
         epochs=config.training.epochs,
         seed=config.training.seed,
     )
 
 
-def _validation_loss(module: ForecastModule, data: TrafficDataModule) -> float:
+def _settle(module: ForecastModule, data: TrafficDataModule, base: Forecaster, epoch: int) -> tuple[int, float]:
+    """Leaves the module part of the way from the base, or at it. Its epoch, 0 for the base, and its loss."""
+    _go_part_of_the_way(module, base)
+    loss = validation_loss(module, data)
+    tuned = {name: weights.clone() for name, weights in module.forecaster.state_dict().items()}
+    module.forecaster.load_state_dict(base.state_dict())
+    base_loss = validation_loss(module, data)
+    if loss > (1 - FINE_TUNING_GAIN) * base_loss:
+        return 0, base_loss
+    module.forecaster.load_state_dict(tuned)
+    return epoch, loss
+
+
+def _go_part_of_the_way(module: ForecastModule, base: Forecaster) -> None:
+    """The weights between the base's and the trained ones; networks trained on from the same weights can be averaged.
+
+    Source: Wortsman et al. (2022), Robust fine-tuning of zero-shot models, CVPR.
+    """
+    weights = module.forecaster.state_dict()
+    between = {name: torch.lerp(base.state_dict()[name], weights[name], FINE_TUNING_SHARE) for name in weights}
+    module.forecaster.load_state_dict(between)
+
+
+def validation_loss(module: ForecastModule, data: TrafficDataModule) -> float:
     """Of the module as it is, over all windows at once."""
     module.eval()
     with torch.no_grad():

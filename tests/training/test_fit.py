@@ -15,13 +15,14 @@ from sklearn.preprocessing import MinMaxScaler
 
 from forecasting.config import Accelerator, Config, Scaling, load_config
 from forecasting.errors import DataError, SettingError, TooFewDays
+from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
 from forecasting.training import fit as fitting
 from forecasting.training.backtest import backtest, judge, relative_error
 from forecasting.training.datamodule import TrafficDataModule
 from forecasting.training.fit import Fitted, refit
-from forecasting.training.module import pinball_loss
+from forecasting.training.module import ForecastModule, pinball_loss
 
 from .conftest import make_panel
 
@@ -138,10 +139,39 @@ def test_base_is_where_training_begins_and_what_is_kept_where_nothing_is_better(
     assert (kept.best_epoch, kept.epochs) == (0, 2)
     for name, weights in good.state_dict().items():
         assert torch.equal(kept.forecaster.state_dict()[name], weights), name
-    assert "none better on the validation part than the base model as it is" in kept.describe(most=2)
+    assert "by which validation gained less than 3% on the base model" in kept.describe(most=2)
     begun = fit(panel, replace(quick, training=replace(quick.training, epochs=1, learning_rate=1e-9)), base=good)
     for name, weights in good.state_dict().items():
         torch.testing.assert_close(begun.forecaster.state_dict()[name], weights, rtol=0, atol=1e-6)
+
+
+def test_from_the_base_training_goes_half_of_the_way(
+    panel: Panel, quick: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(3)
+    base = Forecaster(quick.model)
+    half = refit(panel, quick, epochs=2, base=base)
+    monkeypatch.setattr(fitting, "FINE_TUNING_SHARE", 1.0)
+    whole = refit(panel, quick, epochs=2, base=base)
+    for name, began in base.state_dict().items():
+        torch.testing.assert_close(weights(half)[name], (began + weights(whole)[name]) / 2, rtol=1e-5, atol=1e-7)
+        assert name.startswith("scaling") or not torch.equal(weights(whole)[name], began)
+
+
+def test_what_validation_likes_better_than_the_base_is_kept(panel: Panel, quick: Config) -> None:
+    """A base that knows nothing but the mean of the last weeks, with bands much too wide."""
+    torch.manual_seed(3)
+    base = Forecaster(quick.model)
+    config = replace(quick, training=replace(quick.training, epochs=60, learning_rate=0.1))
+    tuned = fit(panel, config, base=base)
+    assert tuned.best_epoch > 0
+    data = TrafficDataModule(panel, config)
+    losses = [
+        fitting.validation_loss(ForecastModule(one, learning_rate=1.0, epochs=1, seed=0), data)
+        for one in (tuned.forecaster, base)
+    ]
+    assert losses[0] == pytest.approx(tuned.best_loss)
+    assert losses[0] <= 0.97 * losses[1]
 
 
 def test_early_stopping_stops_and_patience_0_does_not(panel: Panel, quick: Config) -> None:
