@@ -76,6 +76,10 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         code = 2 if isinstance(error, SettingError) else 1
     except (BrokenPipeError, KeyboardInterrupt) as ended:
         code = _end_early(ended)
+    except SystemExit as ended:
+        if ended.code == 128 + signal.SIGTERM:
+            print("ended", file=sys.stderr)
+        raise
     except Exception:
         LOGGER.exception("a mistake in the program itself")  # for the log; stderr gets it as Python prints it
         raise
@@ -94,5 +98,4 @@ def _end_early(reason: BaseException) -> int:
 
 def _end(signum: int, frame: FrameType | None) -> NoReturn:
     """SIGTERM ends a program as an exception does, so that what it has started is stopped."""
-    print("ended", file=sys.stderr)
     sys.exit(128 + signum)
