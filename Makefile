@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+EXTRAS ?= dev
 
 .PHONY: demo test lint train serve clean
 .DELETE_ON_ERROR:
@@ -9,7 +10,7 @@ INSTALLED := .venv/.installed
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else f"Python 3.11 or 3.12 is needed, found {sys.version.split()[0]} ($(PYTHON)). Say which to use: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
 	touch $@
 
 demo: $(INSTALLED) ## the whole way once: PostgreSQL, training, .mar, TorchServe, one forecast

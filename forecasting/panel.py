@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from forecasting.config import MIN_DAYS, Kind, Missing
+from forecasting.config import MIN_DAYS, Kind, MetricConfig, Missing, Unit
 from forecasting.errors import DuplicateDays, TooFewDays, UnknownMetric, UnknownSite
 
 EPOCH = dt.date(1970, 1, 1)
@@ -37,6 +37,18 @@ class Series:
     @property
     def name(self) -> str:
         return f"{self.metric} of {self.site}"
+
+
+def describe_series(site: str, metric: str, said: MetricConfig, *, otherwise: Kind) -> Series:
+    """A series as its settings say; `otherwise` is its kind where they are silent. Only a rate has a unit."""
+    kind = said.kind or (Kind.rate if said.unit else otherwise)
+    return Series(
+        site=site,
+        metric=metric,
+        kind=kind,
+        additive=kind is Kind.count if said.additive is None else said.additive,
+        unit_scale=100.0 if kind is Kind.rate and said.unit is Unit.percent else 1.0,
+    )
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,6 @@ SITES = 4096  # drawn at once
 WINDOWS_A_SITE = 8  # drawing a site costs as much as training on one window of it
 BLOCKS_A_CHUNK = 4
 CHUNK = SITES * WINDOWS_A_SITE * BLOCKS_A_CHUNK  # windows; a resumed run begins at the last whole one
-SHAPE = (
-    "sequence_length",
-    "prediction_horizon",
-    "weekly_lags",
-    "hidden_size",
-    "num_layers",
-    "scaling",
-    "seasonal_skip",
-)
 SPARE_DAYS = 56  # that windows of one site begin apart, at most
 MIN_KNOWN_DAYS, SHORT_SHARE = 14, 0.15  # of windows whose history is cut short, as a young site's is
 VALIDATION_SEED = 1_000_000_007

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from forecasting.config import MIN_DAYS, Config, Kind, MetricConfig, Unit
+from forecasting.config import MIN_DAYS, Config, Kind, MetricConfig
 from forecasting.errors import DataError, DuplicateDays, UnknownMetric, UnknownSite
-from forecasting.panel import Observations, Panel, Series, build_panel, to_date, to_day
+from forecasting.panel import Observations, Panel, Series, build_panel, describe_series, to_date, to_day
 from forecasting.warehouse.reader import today_in
 
 COLUMNS = ("series", "metric", "date", "value")
@@ -130,14 +130,7 @@ def _describe(site: str, metric: str, values: "np.ndarray", said: MetricConfig) 
     """
     first = values[np.isfinite(values)][:MIN_DAYS]
     by_name = metric.endswith("_rate") and bool(np.all((first >= 0) & (first <= 1)))
-    kind = said.kind or (Kind.rate if said.unit or by_name else Kind.count)
-    return Series(
-        site=site,
-        metric=metric,
-        kind=kind,
-        additive=kind is Kind.count if said.additive is None else said.additive,
-        unit_scale=100.0 if kind is Kind.rate and said.unit is Unit.percent else 1.0,
-    )
+    return describe_series(site, metric, said, otherwise=Kind.rate if by_name else Kind.count)
 
 
 def _select(

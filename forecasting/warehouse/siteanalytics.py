@@ -8,7 +8,7 @@ import numpy as np
 
 from forecasting.config import DataConfig, Kind, MetricConfig, Unit
 from forecasting.errors import AmbiguousUnit, MissingTable, TooFewDays, UnknownMetric, UnknownSite, WarehouseError
-from forecasting.panel import Observations, Series
+from forecasting.panel import Observations, Series, describe_series
 from forecasting.warehouse.queries import Connection, fetch
 
 NO_METRICS = ("id", "site")
@@ -141,16 +141,8 @@ def _observe(series: Series, days: list[int], values: list[float | None]) -> Obs
 
 
 def _describe(site: str, metric: str, column_type: str, metrics: Mapping[str, MetricConfig]) -> Series:
-    said = metrics.get(metric, MetricConfig())
     by_type = Kind.count if column_type in COUNTS else Kind.other
-    kind = said.kind or (Kind.rate if said.unit else by_type)  # only a rate has a unit
-    return Series(
-        site=site,
-        metric=metric,
-        kind=kind,
-        additive=kind is Kind.count if said.additive is None else said.additive,
-        unit_scale=100.0 if kind is Kind.rate and said.unit is Unit.percent else 1.0,
-    )
+    return describe_series(site, metric, metrics.get(metric, MetricConfig()), otherwise=by_type)
 
 
 def _first_date(last_date: dt.date | None, *, num_days: int | None) -> dt.date:
