@@ -44,6 +44,7 @@ MIN_JAVA = 17
 MAX_STARTS = 2  # of a worker that never became ready: with the third it is called hopeless
 POLL_SECONDS = 0.1
 STOP_SECONDS = 5.0
+LOG_SECONDS = 3.0  # at most, for the log to tell what went wrong
 MAX_SOCKET_PATH = 84  # of the 103 letters that a socket's path may have everywhere: /tmp/.ts.sock.<port> is added
 # What Java and the workers may see of our environment: no DB_PASSWORD, no PYTHONPATH, nothing that we do not know.
 VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
@@ -423,6 +424,7 @@ def _num_starts(server: TorchServe) -> int:
 
 def _trouble(server: TorchServe) -> str:
     """What the logs say last: a handler's own error, else TorchServe's warnings, else what Java printed."""
+    _let_log_end(server)
     failures = re.split(
         r"^.*(?=Backend worker process died|Invoking custom service failed)",
         _read_log(server, "worker.log"),
@@ -436,6 +438,15 @@ def _trouble(server: TorchServe) -> str:
         if lines := _read_log(server, name).splitlines():
             return f"\n{name} ends with:\n" + "\n".join(f"  {line}" for line in lines[-20:])
     return ""
+
+
+def _let_log_end(server: TorchServe) -> None:
+    """Waits for half a quiet second: Java writes a traceback line by line, after the answer that tells of it."""
+    seen, quiet_since, end = "", time.monotonic(), time.monotonic() + LOG_SECONDS
+    while time.monotonic() < min(quiet_since + 0.5, end):
+        time.sleep(POLL_SECONDS)
+        if (now := _read_log(server, "worker.log")) != seen:
+            seen, quiet_since = now, time.monotonic()
 
 
 def _read_log(server: TorchServe, name: str) -> str:
