@@ -41,19 +41,9 @@ def read(config: Config) -> "Panel":
         from forecasting.warehouse.csv_file import read_csv_panel
 
         return read_csv_panel(config.backtest.csv, config)
-    import asyncio
+    from forecasting.warehouse.reader import load_panel
 
-    from forecasting.warehouse.connect import connect
-    from forecasting.warehouse.reader import read_panel
-
-    async def read_once() -> "Panel":
-        connection = await connect(config.database)
-        try:
-            return await read_panel(connection, data=config.data, metrics=config.metrics)
-        finally:
-            await connection.close()
-
-    return asyncio.run(read_once())
+    return load_panel(config)
 
 
 if __name__ == "__main__":

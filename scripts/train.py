@@ -42,20 +42,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def read(config: Config) -> "Panel":
     """The days with targets, and the context before the first of them."""
-    import asyncio
+    from forecasting.warehouse.reader import load_panel
 
-    from forecasting.warehouse.connect import connect
-    from forecasting.warehouse.reader import read_panel
-
-    async def read_once() -> "Panel":
-        connection = await connect(config.database)
-        try:
-            num_days = config.data.days_back + config.model.context_length
-            return await read_panel(connection, data=config.data, metrics=config.metrics, num_days=num_days)
-        finally:
-            await connection.close()
-
-    return asyncio.run(read_once())
+    return load_panel(config, num_days=config.data.days_back + config.model.context_length)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Fitting: from a panel to trained weights, stoppable and resumable at any moment."""
 
 import logging
+import math
 import pickle
 import signal
 import threading
@@ -138,7 +139,7 @@ def fit(
 
     The same data, configuration and machine give the same weights to the bit. `checkpoint` is written now and then;
     with `resume`, training goes on from it where it exists. With a `base`, training begins with its weights, and ends
-    with them, as epoch 0, where no epoch was better on the validation part.
+    half of the way from them, or with them, as epoch 0, where the validation part gains too little by that.
     """
     best = KeepBest()
     callbacks: list[pl.Callback] = [best]
@@ -147,8 +148,9 @@ def fit(
     if checkpoint is not None:
         callbacks.append(Checkpoint(checkpoint))
     module = _new_module(config, data, base)
+    base_loss = validation_loss(module, data) if base is not None else math.inf
     if base is not None:
-        best.hold(module, epoch=0, loss=validation_loss(module, data))
+        best.hold(module, epoch=0, loss=base_loss)
     resumed = find_resumable(checkpoint) if resume else None
     started = time.monotonic()
     trainer, interrupted = run_trainer(
@@ -163,7 +165,8 @@ def fit(
     module.load_state_dict(best.weights or module.state_dict())
     epoch, loss = best.epoch, best.loss
     if base is not None:
-        epoch, loss = _settle(module, data, base, epoch)
+        loss = _settle(module, data, base, base_loss)
+        epoch = epoch if loss < base_loss else 0
     return Fitted(module.forecaster.eval(), trainer.current_epoch, epoch, loss, interrupted, time.monotonic() - started)
 
 
@@ -202,7 +205,7 @@ def find_resumable(checkpoint: Path | None) -> Path | None:
 def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None) -> ForecastModule:
     torch.set_num_threads(config.training.num_threads)
     torch.manual_seed(config.training.seed)
-    forecaster = Forecaster(config.model, _scaling(data.panel, config, data))
+    forecaster = Forecaster(config.model, _scaling(config, data))
     if base is not None:
         forecaster.load_state_dict(base.state_dict())
     return ForecastModule(
@@ -213,17 +216,14 @@ def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None
     )
 
 
-def _settle(module: ForecastModule, data: TrafficDataModule, base: Forecaster, epoch: int) -> tuple[int, float]:
-    """Leaves the module part of the way from the base, or at it. Its epoch, 0 for the base, and its loss."""
+def _settle(module: ForecastModule, data: TrafficDataModule, base: Forecaster, base_loss: float) -> float:
+    """Leaves the module part of the way from the base, or at it; its loss, which is the base's then."""
     _go_part_of_the_way(module, base)
     loss = validation_loss(module, data)
-    tuned = {name: weights.clone() for name, weights in module.forecaster.state_dict().items()}
+    if loss <= (1 - FINE_TUNING_GAIN) * base_loss:
+        return loss
     module.forecaster.load_state_dict(base.state_dict())
-    base_loss = validation_loss(module, data)
-    if loss > (1 - FINE_TUNING_GAIN) * base_loss:
-        return 0, base_loss
-    module.forecaster.load_state_dict(tuned)
-    return epoch, loss
+    return base_loss
 
 
 def _go_part_of_the_way(module: ForecastModule, base: Forecaster) -> None:
@@ -245,10 +245,11 @@ def validation_loss(module: ForecastModule, data: TrafficDataModule) -> float:
     return loss
 
 
-def _scaling(panel: Panel, config: Config, data: TrafficDataModule) -> MinMaxScaling | None:
+def _scaling(config: Config, data: TrafficDataModule) -> MinMaxScaling | None:
     """MinMaxScaler fitted on what trains, and on nothing later; None: the Forecaster's own."""
     if config.model.scaling is not Scaling.minmax:
         return None
+    panel = data.panel
     if len(panel.series) != 1:
         raise DataError(
             f"model.scaling=minmax is for one series, but there are {len(panel.series)}: "

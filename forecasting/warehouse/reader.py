@@ -1,15 +1,16 @@
 """The panel that training and serving read."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from forecasting.config import MIN_DAYS, DataConfig, MetricConfig
+from forecasting.config import MIN_DAYS, Config, DataConfig, MetricConfig
 from forecasting.errors import TooFewDays
 from forecasting.panel import Panel, Series, build_panel
 from forecasting.warehouse import siteanalytics
-from forecasting.warehouse.connect import translate_errors
+from forecasting.warehouse.connect import connect, translate_errors
 from forecasting.warehouse.queries import Connection
 
 
@@ -47,6 +48,19 @@ async def read_panel(
         read = f"{reading.first_date}..{reading.last_date}"
         raise TooFewDays(f"{error} Read were the last {num_days} days, {read}.") from error
     return replace(panel, notes=(*reading.notes, *panel.notes))
+
+
+def load_panel(config: Config, *, num_days: int | None = None) -> Panel:
+    """read_panel of the configured database, over a connection of its own. Blocks; not for a running event loop."""
+
+    async def load() -> Panel:
+        connection = await connect(config.database)
+        try:
+            return await read_panel(connection, data=config.data, metrics=config.metrics, num_days=num_days)
+        finally:
+            await connection.close()
+
+    return asyncio.run(load())
 
 
 async def list_series(connection: Connection, *, metrics: Mapping[str, MetricConfig]) -> list[Series]:

@@ -149,15 +149,20 @@ def test_missing_days_are_zero_or_masked_as_said(database: DatabaseConfig) -> No
     assert np.isnan(mask.values[0, place])
 
 
-@pytest.mark.parametrize("value", ["null", "'NaN'"])
-def test_rows_without_a_value_are_masked_though_missing_days_are_zero(database: DatabaseConfig, value: str) -> None:
+def assert_masked(database: DatabaseConfig, value: str, *, verdict: Verdict, told: str) -> None:
+    """A table of which one day has this value: that day alone is unknown, and is told."""
     alter = "alter table daily_metrics alter page_visits type double precision"
     spoil = f"update daily_metrics set page_visits = {value} where date = '2024-02-10'"  # noqa: S608 - ours
     panel = read(database, OWN, alter, spoil)
     place = to_day(dt.date(2024, 2, 10)) - panel.first_day
-    assert panel.verdicts[0, place] == Verdict.unmeasured
+    assert panel.verdicts[0, place] == verdict
     assert np.isnan(panel.values[0]).nonzero()[0].tolist() == [place]
-    assert panel.notes == (f"page_visits of {database.name}: 1 day without a value in its row, masked (2024-02-10)",)
+    assert panel.notes == (f"page_visits of {database.name}: 1 day {told}, masked (2024-02-10)",)
+
+
+@pytest.mark.parametrize("value", ["null", "'NaN'"])
+def test_rows_without_a_value_are_masked_though_missing_days_are_zero(database: DatabaseConfig, value: str) -> None:
+    assert_masked(database, value, verdict=Verdict.unmeasured, told="without a value in its row")
 
 
 def test_a_column_that_was_added_later_begins_with_its_first_value(database: DatabaseConfig) -> None:
@@ -171,13 +176,7 @@ def test_a_column_that_was_added_later_begins_with_its_first_value(database: Dat
 
 @pytest.mark.parametrize("value", ["Infinity", "-Infinity", "1e300"])
 def test_values_that_cannot_be_are_masked(database: DatabaseConfig, value: str) -> None:
-    alter = "alter table daily_metrics alter page_visits type double precision"
-    spoil = f"update daily_metrics set page_visits = '{value}' where date = '2024-02-10'"  # noqa: S608 - ours
-    panel = read(database, OWN, alter, spoil)
-    place = to_day(dt.date(2024, 2, 10)) - panel.first_day
-    assert panel.verdicts[0, place] == Verdict.invalid
-    assert np.isnan(panel.values[0]).nonzero()[0].tolist() == [place]
-    assert panel.notes == (f"page_visits of {database.name}: 1 day with a value that cannot be, masked (2024-02-10)",)
+    assert_masked(database, f"'{value}'", verdict=Verdict.invalid, told="with a value that cannot be")
 
 
 def test_negative_counts_are_masked(database: DatabaseConfig) -> None:
