@@ -5,6 +5,7 @@ the environment (a `.env` file below it), then flags and `key=value` from the co
 """
 
 import argparse
+import datetime as dt
 import difflib
 import math
 import os
@@ -114,6 +115,10 @@ class DataConfig:
     sites: list[str] = _setting(list, "sites to train; empty: all")
     timezone: str = _setting("UTC", "in which today's unfinished day is told from complete ones")
 
+    def today(self) -> dt.date:
+        """The day that is not over yet."""
+        return dt.datetime.now(ZoneInfo(self.timezone)).date()
+
     def __post_init__(self) -> None:
         _require(
             self.days_back >= MIN_DAYS,
@@ -159,11 +164,17 @@ class PretrainingConfig:
     precision: str = _setting("bf16-mixed", "as Lightning takes it; 32-true where the processor has no bfloat16")
     seed: int = _setting(0, "of weights, dropout and every synthetic site")
     without: list[str] = _setting(list, "parts of the prior to leave out, to see what they are worth")
+    real: list[str] = _setting(list, "CSV files of series,metric,date,value to go on with after that; empty: none")
+    real_windows: int = _setting(2_000_000, "windows of these files to learn from, each seen several times")
+    real_learning_rate: float = _setting(0.0003, "Adam's step at the peak of its schedule, on these windows")
 
     def __post_init__(self) -> None:
-        for name in ("windows", "batch_size"):
+        for name in ("windows", "batch_size", "real_windows"):
             value = getattr(self, name)
             _require(value >= 1, f"pretraining.{name} is {value}; it must be at least 1.")
+        for name in ("learning_rate", "real_learning_rate"):
+            value = getattr(self, name)
+            _require(0 < value < 1, f"pretraining.{name} is {value}; it must be above 0 and below 1.")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from pathlib import Path
 
 try:
     from forecasting.command import LOGGER, run, start_log
@@ -17,13 +18,24 @@ def main(argv: list[str] | None = None) -> None:
     start_log(config.model_dir / "training.log", debug=config.debug)
     from forecasting.training.base import BASE, save_base
     from forecasting.training.pretrain import pretrain, synthetic_loss
+    from forecasting.training.real import describe_files, go_on_with
+    from forecasting.warehouse.csv_file import read_csv_panel
 
+    panels = [read_csv_panel(Path(file), config) for file in config.pretraining.real]
     checkpoint = config.model_dir / ".pretraining.ckpt"
     forecaster, windows, seconds = pretrain(config, checkpoint=checkpoint, resume=arguments.resume)
     loss = synthetic_loss(forecaster, config)
-    LOGGER.info("learned from %s windows, in this run for %.0f s", f"{windows:,}", seconds)
-    LOGGER.info("loss on sites never seen: %.4f", loss)
-    made = {"windows": windows, "seconds_of_last_run": round(seconds), "synthetic_loss": loss}
+    LOGGER.info("learned from %s synthetic windows, in this run for %.0f s", f"{windows:,}", seconds)
+    LOGGER.info("loss on synthetic sites never seen: %.4f", loss)
+    if panels:
+        forecaster = go_on_with(panels, forecaster, config)
+        LOGGER.info("went on with %d real series", sum(len(panel.series) for panel in panels))
+    made = {
+        "windows": windows,
+        "seconds_of_last_run": round(seconds),
+        "synthetic_loss": loss,
+        "real": describe_files(config.pretraining.real, panels),
+    }
     save_base(BASE, forecaster, config, {**made, "machine": platform.processor() or platform.machine()})
     checkpoint.unlink(missing_ok=True)
     LOGGER.info("wrote %s; next: python scripts/backtest.py --model base", BASE)

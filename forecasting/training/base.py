@@ -30,7 +30,7 @@ def save_base(folder: Path, forecaster: Forecaster, config: Config, made: Mappin
     """Writes `folder`: the weights and, in model.json, how they were made. Any: json's own types."""
     card = {
         "model": asdict(forecaster.settings),
-        "pretraining": asdict(config.pretraining),
+        "pretraining": {**asdict(config.pretraining), "real": [Path(file).name for file in config.pretraining.real]},
         "prior": sorted(set(PARTS) - set(config.pretraining.without)),
         "total_parameters": forecaster.num_parameters(),
         "created_at": now_text(),

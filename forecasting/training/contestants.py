@@ -110,13 +110,12 @@ def forecast_fine_tuned(rolling: Rolling, config: Config) -> Forecasts:
 def fine_tune(panel: Panel, config: Config) -> Forecaster:
     """A Forecaster for all series of a panel, fitted as training fits what it serves, on all of the panel's days."""
     from forecasting.training.base import find_base
-    from forecasting.training.datamodule import TrafficDataModule
-    from forecasting.training.fit import fit, refit
+    from forecasting.training.fit import fit, refit, training_data
 
     data = dataclasses.replace(config.data, days_back=max(MIN_DAYS, panel.num_days))
     config = dataclasses.replace(config, data=data)
     base = find_base(config.model)
-    fitted = fit(TrafficDataModule(panel, config), config, base=base)
+    fitted = fit(training_data(panel, config, base), config, base=base)
     if fitted.interrupted:
         raise KeyboardInterrupt  # it ends one fit early, but this is one of many
     if fitted.best_epoch == 0:

@@ -127,6 +127,7 @@ class TrafficDataModule(pl.LightningDataModule):
         self.split = split_days(panel, days_back=config.data.days_back, model=config.model)
         self.windows = Windows(panel, config.model)
         self.refit = refit
+        self.batch_size = config.training.batch_size
         train_end = self.split.end if refit else self.split.validation
         self.train_index = self.windows.find(self.split.train, train_end)
         self.validation_index = self.windows.find(self.split.validation, self.split.test)
@@ -158,5 +159,5 @@ class TrafficDataModule(pl.LightningDataModule):
         return batch if batch.history.device == device else Batch(*(tensor.to(device) for tensor in batch))
 
     def _batches(self, index: Int[Tensor, "windows 2"], *, shuffle: bool) -> Batches:
-        size = self.config.training.batch_size if shuffle else 4096
+        size = self.batch_size if shuffle else 4096
         return Batches(self.windows, index, batch_size=size, shuffle=shuffle)

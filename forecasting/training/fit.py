@@ -28,11 +28,12 @@ from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
 from forecasting.training.datamodule import TrafficDataModule
+from forecasting.training.made import FineTuningData
 from forecasting.training.module import ForecastModule
 
-# Trained on from the base, a site's few weeks teach more noise than habit: a tenth of the rate, half of the way, and
-# none of it where validation gains less than this. EXPERIMENTS.md has what else was tried.
-FINE_TUNING_RATE, FINE_TUNING_SHARE, FINE_TUNING_GAIN = 0.1, 0.5, 0.03
+# Trained on from the base, few weeks teach more noise than habit: a tenth of the rate, so many epochs or windows
+# at most, and not all of the way. EXPERIMENTS.md has what else was tried.
+FINE_TUNING_RATE, FINE_TUNING_EPOCHS, FINE_TUNING_WINDOWS, FINE_TUNING_SHARE = 0.1, 20, 150_000, 0.75
 CHECKPOINT_EVERY_SECONDS = 5.0  # what a kill can cost at most; a checkpoint takes some 10 ms
 
 
@@ -52,8 +53,8 @@ class Fitted:
             return f"refitted on all days for {self.epochs} epochs in {self.seconds:.1f} s"
         if self.best_epoch == 0:
             return (
-                f"trained {self.epochs} of {most} epochs in {self.seconds:.1f} s, by which validation gained less than "
-                f"{FINE_TUNING_GAIN:.0%} on the base model (loss {self.best_loss:.4f}): that is kept as it is"
+                f"trained {self.epochs} epochs in {self.seconds:.1f} s, by which validation did not gain on the base "
+                f"model (loss {self.best_loss:.4f}): that is kept as it is"
             )
         early = " (interrupted: the best so far is kept)" if self.interrupted else ""
         return (
@@ -138,48 +139,62 @@ def fit(
     """Trains on the train part until validation no longer improves; the weights are the best epoch's.
 
     The same data, configuration and machine give the same weights to the bit. `checkpoint` is written now and then;
-    with `resume`, training goes on from it where it exists. With a `base`, training begins with its weights, and ends
-    half of the way from them, or with them, as epoch 0, where the validation part gains too little by that.
+    with `resume`, training goes on from it where it exists. With a `base`, training begins with its weights and takes
+    `fine_tuning_epochs`; it ends part of the way from them, or with them, as epoch 0, where validation gains nothing.
     """
     best = KeepBest()
-    callbacks: list[pl.Callback] = [best]
-    if config.training.patience:
+    callbacks: list[pl.Callback] = [] if base is not None else [best]
+    if config.training.patience and base is None:
         callbacks.append(EarlyStopping("val/loss", patience=config.training.patience))
     if checkpoint is not None:
         callbacks.append(Checkpoint(checkpoint))
-    module = _new_module(config, data, base)
+    epochs = config.training.epochs if base is None else fine_tuning_epochs(data, config)
+    module = _new_module(config, data, base, epochs=epochs)
     base_loss = validation_loss(module, data) if base is not None else math.inf
-    if base is not None:
-        best.hold(module, epoch=0, loss=base_loss)
     resumed = find_resumable(checkpoint) if resume else None
     started = time.monotonic()
     trainer, interrupted = run_trainer(
         module,
         data,
         label="training",
-        epochs=config.training.epochs,
+        epochs=epochs,
         accelerator=config.training.accelerator,
         callbacks=callbacks,
+        validate=base is None,
+        precision=_precision(base),
         resumed=resumed,
     )
-    module.load_state_dict(best.weights or module.state_dict())
-    epoch, loss = best.epoch, best.loss
-    if base is not None:
+    if base is None:
+        module.load_state_dict(best.weights or module.state_dict())
+        epoch, loss = best.epoch, best.loss
+    else:
         loss = _settle(module, data, base, base_loss)
-        epoch = epoch if loss < base_loss else 0
+        epoch = trainer.current_epoch if loss < base_loss else 0
     return Fitted(module.forecaster.eval(), trainer.current_epoch, epoch, loss, interrupted, time.monotonic() - started)
+
+
+def fine_tuning_epochs(data: TrafficDataModule, config: Config) -> int:
+    """Passes over the train part that training on from the base takes: few, and the fewer the more there is of it."""
+    enough = -(-FINE_TUNING_WINDOWS // len(data.train_index))
+    return min(config.training.epochs, FINE_TUNING_EPOCHS, enough)
 
 
 def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None = None) -> Fitted:
     """Trains anew on all days, test part included, for the epochs that validation chose: what is served.
 
-    From a `base`, half of the way there, as `fit` does.
+    From a `base`, part of the way there, as `fit` does.
     """
-    data = TrafficDataModule(panel, config, refit=True)
-    module = _new_module(config, data, base)
+    data = training_data(panel, config, base, refit=True)
+    module = _new_module(config, data, base, epochs=config.training.epochs if base is None else epochs)
     started = time.monotonic()
     trainer, interrupted = run_trainer(
-        module, data, label="refitting", epochs=epochs, accelerator=config.training.accelerator, validate=False
+        module,
+        data,
+        label="refitting",
+        epochs=epochs,
+        accelerator=config.training.accelerator,
+        precision=_precision(base),
+        validate=False,
     )
     if base is not None:
         _go_part_of_the_way(module, base)
@@ -202,16 +217,29 @@ def find_resumable(checkpoint: Path | None) -> Path | None:
     return checkpoint
 
 
-def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None) -> ForecastModule:
+def _precision(base: Forecaster | None) -> str:
+    return "32-true" if base is None else "bf16-mixed"
+
+
+def training_data(panel: Panel, config: Config, base: Forecaster | None, *, refit: bool = False) -> TrafficDataModule:
+    """A panel's windows as they are, or as training on from a base needs them."""
+    return TrafficDataModule(panel, config, refit=refit) if base is None else FineTuningData(panel, config, refit=refit)
+
+
+def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None, *, epochs: int) -> ForecastModule:
     torch.set_num_threads(config.training.num_threads)
     torch.manual_seed(config.training.seed)
     forecaster = Forecaster(config.model, _scaling(config, data))
     if base is not None:
         forecaster.load_state_dict(base.state_dict())
+    rate = config.training.learning_rate
+    if base is not None:
+        # Larger batches of much data are as good as more of the small ones, with a rate that grows by the root.
+        rate *= FINE_TUNING_RATE * math.sqrt(data.batch_size / config.training.batch_size)
     return ForecastModule(
         forecaster,
-        learning_rate=config.training.learning_rate * (1.0 if base is None else FINE_TUNING_RATE),
-        epochs=config.training.epochs,
+        learning_rate=rate,
+        epochs=epochs,
         seed=config.training.seed,
     )
 
@@ -220,7 +248,7 @@ def _settle(module: ForecastModule, data: TrafficDataModule, base: Forecaster, b
     """Leaves the module part of the way from the base, or at it; its loss, which is the base's then."""
     _go_part_of_the_way(module, base)
     loss = validation_loss(module, data)
-    if loss <= (1 - FINE_TUNING_GAIN) * base_loss:
+    if loss < base_loss:
         return loss
     module.forecaster.load_state_dict(base.state_dict())
     return base_loss

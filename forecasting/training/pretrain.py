@@ -9,47 +9,20 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from forecasting.config import Config, ModelConfig
+from forecasting.config import Config
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
 from forecasting.training.datamodule import Batch
 from forecasting.training.fit import Checkpoint, find_resumable, run_trainer
+from forecasting.training.made import cut_windows, sample_windows
 from forecasting.training.module import ForecastModule, pinball_loss
-from forecasting.training.prior import PARTS, Traffic, known_tail, sample_traffic
+from forecasting.training.prior import PARTS, sample_traffic
 
-SITES = 4096  # drawn at once
-WINDOWS_A_SITE = 8  # drawing a site costs as much as training on one window of it
+BLOCK = 32_768  # windows drawn at once
 BLOCKS_A_CHUNK = 4
-CHUNK = SITES * WINDOWS_A_SITE * BLOCKS_A_CHUNK  # windows; a resumed run begins at the last whole one
-SPARE_DAYS = 56  # that windows of one site begin apart, at most
-MIN_KNOWN_DAYS, SHORT_SHARE = 14, 0.15  # of windows whose history is cut short, as a young site's is
+CHUNK = BLOCK * BLOCKS_A_CHUNK  # windows; a resumed run begins at the last whole one
 VALIDATION_SEED = 1_000_000_007
-
-
-def cut_windows(traffic: Traffic, model: ModelConfig, *, windows_a_site: int) -> Batch:
-    """Windows of made series, from places of their own in each; those with too little history or no target left out."""
-    size = model.context_length + model.prediction_horizon
-    starts = torch.randint(0, traffic.values.shape[1] - size + 1, (len(traffic.values), windows_a_site))
-    starts = starts.to(traffic.values.device)
-    cut = traffic.values.unfold(1, size, 1)
-    site = torch.arange(len(starts), device=starts.device)[:, None].expand_as(starts)
-    windows = cut[site, starts].flatten(0, 1)
-    history, target = windows[:, : model.context_length], windows[:, model.context_length :]
-    history = _cut_short(history)
-    keep = (history.isfinite().sum(1) >= MIN_KNOWN_DAYS) & target.isfinite().any(1)
-    first_day = (traffic.first_day[:, None] + starts).flatten()
-    kind = traffic.kind[site.flatten()]
-    return Batch(history[keep], first_day[keep], kind[keep], target[keep])
-
-
-def _cut_short(history: Float[Tensor, "windows context"]) -> Float[Tensor, "windows context"]:
-    context = history.shape[1]
-    known = torch.randint(28, context, (len(history),), device=history.device)
-    whole = torch.rand(len(history), device=history.device) >= SHORT_SHARE
-    return known_tail(history, torch.where(whole, context, known))
 
 
 class Chunk:
@@ -64,12 +37,9 @@ class Chunk:
 
     def __iter__(self) -> Iterator[Batch]:
         size = self._config.pretraining.batch_size
-        num_days = self._config.model.context_length + self._config.model.prediction_horizon + SPARE_DAYS
         for _ in range(BLOCKS_A_CHUNK):
-            traffic = sample_traffic(SITES, num_days, without=self._config.pretraining.without, device=self._device)
-            block = cut_windows(traffic, self._config.model, windows_a_site=WINDOWS_A_SITE)
-            for part in torch.split(torch.randperm(len(block.target), device=self._device), size):
-                yield Batch(*(tensor[part] for tensor in block))
+            block = sample_windows(self._config, BLOCK, device=self._device)
+            yield from (Batch(*part) for part in zip(*(torch.split(tensor, size) for tensor in block), strict=True))
 
 
 class SyntheticData(pl.LightningDataModule):

@@ -15,7 +15,7 @@ from forecasting.panel import Panel, Verdict, to_date
 from forecasting.training.backtest import backtest, judge, relative_error
 from forecasting.training.base import find_base
 from forecasting.training.datamodule import TrafficDataModule
-from forecasting.training.fit import Fitted, fit, refit
+from forecasting.training.fit import Fitted, fit, refit, training_data
 from forecasting.training.report import format_table, plot
 from forecasting.training.tracing import Tracer
 from forecasting.training.version import describe_version, forecast_next
@@ -27,9 +27,9 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
     """Fits, judges on the test part, refits on all days, and writes the version. Nothing is written if it fails."""
     version, store = config.training.model_version, config.model_dir
     with staged_version(store, version) as folder:
-        data = TrafficDataModule(panel, config)
-        _say_data(panel, data)
         base = find_base(config.model)
+        data = training_data(panel, config, base)
+        _say_data(panel, data)
         LOGGER.info("training from %s", "the base model" if base else "scratch")
         checkpoint = _checkpoint(store, panel, config)
         with clock.part("fitting"):

@@ -14,7 +14,6 @@ import numpy as np
 from forecasting.config import MIN_DAYS, Config, Kind, MetricConfig
 from forecasting.errors import DataError, DuplicateDays, UnknownMetric, UnknownSite
 from forecasting.panel import Observations, Panel, Series, build_panel, describe_series, to_date, to_day
-from forecasting.warehouse.reader import today_in
 
 COLUMNS = ("series", "metric", "date", "value")
 GZIP_MAGIC = b"\x1f\x8b"
@@ -25,8 +24,7 @@ def read_csv_panel(file: Path, config: Config) -> Panel:
     """The panel of a file, as of a database: of all series, or of those that `data.metrics` and `data.sites` name."""
     observations = read_csv(file, metrics=config.metrics)
     kept = _select(observations, metrics=config.data.metrics, sites=config.data.sites)
-    today = today_in(config.data.timezone)
-    return build_panel(kept, today=today, missing=config.data.missing, named=config.data.metrics)
+    return build_panel(kept, today=config.data.today(), missing=config.data.missing, named=config.data.metrics)
 
 
 def read_csv(file: Path, *, metrics: Mapping[str, MetricConfig] | None = None) -> list[Observations]:

@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
-from zoneinfo import ZoneInfo
 
 from forecasting.config import MIN_DAYS, Config, DataConfig, MetricConfig
 from forecasting.errors import TooFewDays
@@ -12,11 +11,6 @@ from forecasting.panel import Panel, Series, build_panel
 from forecasting.warehouse import siteanalytics
 from forecasting.warehouse.connect import connect, translate_errors
 from forecasting.warehouse.queries import Connection
-
-
-def today_in(timezone: str) -> dt.date:
-    """The day that is not over yet in an IANA time zone."""
-    return dt.datetime.now(ZoneInfo(timezone)).date()
 
 
 async def read_panel(
@@ -34,7 +28,7 @@ async def read_panel(
     """
     if num_days is not None and num_days < MIN_DAYS:
         raise TooFewDays(f"{num_days} days were asked for; at least {MIN_DAYS} are needed.")
-    today = today or today_in(data.timezone)
+    today = today or data.today()
     with translate_errors("reading daily_metrics"):
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             reading = await siteanalytics.read_observations(

@@ -21,14 +21,14 @@ from forecasting.panel import Panel
 from forecasting.training import fit as fitting
 from forecasting.training.backtest import backtest, judge, relative_error
 from forecasting.training.datamodule import TrafficDataModule
-from forecasting.training.fit import Fitted, refit
+from forecasting.training.fit import Fitted, fine_tuning_epochs, refit, training_data
 from forecasting.training.module import ForecastModule, pinball_loss
 
 from .conftest import make_panel
 
 
 def fit(panel: Panel, config: Config, **settings: Any) -> Fitted:
-    return fitting.fit(TrafficDataModule(panel, config), config, **settings)
+    return fitting.fit(training_data(panel, config, settings.get("base")), config, **settings)
 
 
 def weights(fitted: Fitted) -> dict[str, torch.Tensor]:
@@ -139,22 +139,23 @@ def test_base_is_where_training_begins_and_what_is_kept_where_nothing_is_better(
     assert (kept.best_epoch, kept.epochs) == (0, 2)
     for name, weights in good.state_dict().items():
         assert torch.equal(kept.forecaster.state_dict()[name], weights), name
-    assert "by which validation gained less than 3% on the base model" in kept.describe(most=2)
+    assert "by which validation did not gain on the base model" in kept.describe(most=2)
     begun = fit(panel, replace(quick, training=replace(quick.training, epochs=1, learning_rate=1e-9)), base=good)
     for name, weights in good.state_dict().items():
         torch.testing.assert_close(begun.forecaster.state_dict()[name], weights, rtol=0, atol=1e-6)
 
 
-def test_from_the_base_training_goes_half_of_the_way(
+def test_from_the_base_training_goes_part_of_the_way(
     panel: Panel, quick: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(3)
     base = Forecaster(quick.model)
-    half = refit(panel, quick, epochs=2, base=base)
+    part = refit(panel, quick, epochs=2, base=base)
     monkeypatch.setattr(fitting, "FINE_TUNING_SHARE", 1.0)
     whole = refit(panel, quick, epochs=2, base=base)
     for name, began in base.state_dict().items():
-        torch.testing.assert_close(weights(half)[name], (began + weights(whole)[name]) / 2, rtol=1e-5, atol=1e-7)
+        between = 0.25 * began + 0.75 * weights(whole)[name]
+        torch.testing.assert_close(weights(part)[name], between, rtol=1e-5, atol=1e-7)
         assert name.startswith("scaling") or not torch.equal(weights(whole)[name], began)
 
 
@@ -171,7 +172,17 @@ def test_what_validation_likes_better_than_the_base_is_kept(panel: Panel, quick:
         for one in (tuned.forecaster, base)
     ]
     assert losses[0] == pytest.approx(tuned.best_loss)
-    assert losses[0] <= 0.97 * losses[1]
+    assert losses[0] < losses[1]
+
+
+def test_fine_tuning_takes_the_fewer_epochs_the_more_data_there_is(quick: Config) -> None:
+    long = replace(quick, training=replace(quick.training, epochs=100), data=replace(quick.data, days_back=2000))
+    few, many = (
+        training_data(make_panel(days, num_series=series), long, None) for days, series in ((120, 1), (1500, 20))
+    )
+    assert fine_tuning_epochs(few, long) == 20
+    assert fine_tuning_epochs(many, long) == -(-150_000 // len(many.train_index)) == 8
+    assert fine_tuning_epochs(few, quick) == 3  # no more than were asked for
 
 
 def test_early_stopping_stops_and_patience_0_does_not(panel: Panel, quick: Config) -> None:

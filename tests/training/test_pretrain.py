@@ -14,14 +14,14 @@ from forecasting.model.forecaster import Forecaster
 from forecasting.training import fit as fitting
 from forecasting.training import pretrain as pretraining
 from forecasting.training.base import find_base, load_base, save_base
+from forecasting.training.made import cut_windows
 from forecasting.training.prior import Traffic, sample_traffic
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Config:
     """Chunks of 256 windows, on a small network, in float32."""
-    monkeypatch.setattr(pretraining, "SITES", 64)
-    monkeypatch.setattr(pretraining, "WINDOWS_A_SITE", 4)
+    monkeypatch.setattr(pretraining, "BLOCK", 256)
     monkeypatch.setattr(pretraining, "BLOCKS_A_CHUNK", 1)
     monkeypatch.setattr(pretraining, "CHUNK", 256)
     said = ["pretraining.windows=1024", "pretraining.batch_size=64", "pretraining.precision=32-true"]
@@ -34,7 +34,7 @@ def test_windows_are_slices_of_their_sites() -> None:
     values = (first_day[:, None] + torch.arange(119)).float()
     traffic = Traffic(values, first_day, torch.tensor([0, 2]))
     torch.manual_seed(0)
-    batch = pretraining.cut_windows(traffic, ModelConfig(), windows_a_site=50)
+    batch = cut_windows(traffic, ModelConfig(), windows_a_site=50)
     assert len(batch.target) == 100
     whole = torch.cat([batch.history, batch.target], 1)
     expected = batch.first_day[:, None] + torch.arange(63)

@@ -20,7 +20,7 @@ from forecasting.errors import (
 )
 from forecasting.panel import Panel, Verdict, to_date, to_day
 from forecasting.warehouse.connect import connect
-from forecasting.warehouse.reader import list_series, read_panel, today_in
+from forecasting.warehouse.reader import list_series, read_panel
 
 TODAY = dt.date(2024, 3, 1)
 # A table of the user's own: 40 days, 2024-01-21..2024-02-29, without the documented one's constraints.
@@ -458,5 +458,5 @@ def test_listing_names_every_series(database: DatabaseConfig) -> None:
 
 
 def test_today_is_that_of_the_time_zone() -> None:
-    east, west = today_in("Pacific/Kiritimati"), today_in("Etc/GMT+12")  # 26 hours apart
+    east, west = (DataConfig(timezone=zone).today() for zone in ("Pacific/Kiritimati", "Etc/GMT+12"))  # 26 hours apart
     assert (east - west).days in (1, 2)

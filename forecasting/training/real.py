@@ -1,0 +1,95 @@
+"""Real series for pretraining: after millions of made sites, the noise and the habits of some hundred real ones."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from forecasting.artifact import hash_file
+from forecasting.config import Config
+from forecasting.model.forecaster import Forecaster
+from forecasting.panel import Panel, to_date
+from forecasting.training.datamodule import Batch, Windows
+from forecasting.training.fit import run_trainer
+from forecasting.training.made import WithMade
+from forecasting.training.module import ForecastModule
+
+CHUNK = 32_768  # windows; an epoch
+
+
+class Chunk:
+    """An epoch: windows drawn from all of the panels', each with the same chance."""
+
+    def __init__(self, windows: Sequence[Windows], index: Int[Tensor, "windows 3"], *, batch_size: int) -> None:
+        self._windows = windows
+        self._index = index  # panel, series, first target day
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(CHUNK / self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for _ in range(len(self)):
+            drawn = self._index[torch.randint(len(self._index), (self._batch_size,), device=self._index.device)]
+            parts = [windows.gather(drawn[drawn[:, 0] == panel, 1:]) for panel, windows in enumerate(self._windows)]
+            yield Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+class RealData(pl.LightningDataModule):
+    """All windows of some panels, on the trainer's device."""
+
+    def __init__(self, panels: Sequence[Panel], config: Config) -> None:
+        super().__init__()
+        self.panels = panels
+        self.config = config
+
+    def train_dataloader(self) -> WithMade:
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        windows = [Windows(panel, self.config.model, device) for panel in self.panels]
+        found = [one.find(0, panel.num_days) for one, panel in zip(windows, self.panels, strict=True)]
+        index = [torch.cat([torch.full_like(one[:, :1], place), one], 1) for place, one in enumerate(found)]
+        chunk = Chunk(windows, torch.cat(index), batch_size=self.config.pretraining.batch_size)
+        return WithMade(chunk, self.config)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """It was made there."""
+        return batch
+
+
+def go_on_with(panels: Sequence[Panel], forecaster: Forecaster, config: Config) -> Forecaster:
+    """The Forecaster trained further on real series, `pretraining.real_windows` of their windows."""
+    settings = config.pretraining
+    torch.manual_seed(settings.seed)
+    epochs = math.ceil(settings.real_windows / CHUNK)
+    module = ForecastModule(
+        forecaster.train(), learning_rate=settings.real_learning_rate, epochs=epochs, seed=settings.seed
+    )
+    run_trainer(
+        module,
+        RealData(panels, config),
+        label="real series, in chunks of windows:",
+        epochs=epochs,
+        accelerator=config.training.accelerator,
+        precision=settings.precision,
+        validate=False,
+    )
+    return module.forecaster.cpu().eval()
+
+
+def describe_files(files: Sequence[str], panels: Sequence[Panel]) -> list[dict[str, Any]]:  # Any: json's own types
+    """What model.json says of the real series that a base has seen."""
+    return [
+        {
+            "file": Path(file).name,
+            "sha256": hash_file(Path(file)),
+            "num_series": len(panel.series),
+            "first_day": str(to_date(panel.first_day)),
+            "last_day": str(to_date(panel.cutoff)),
+        }
+        for file, panel in zip(files, panels, strict=True)
+    ]
