@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from forecasting.model.forecaster import Forecaster
 
 MODEL_NAME = "forecaster"
+FORECASTER, SEASONAL_NAIVE = "forecaster", "seasonal_naive"  # who answers for a series
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
 MAX_BATCH = 65536  # windows that the exported model takes at once
@@ -48,6 +49,8 @@ class SeriesCard:
     band_scale: tuple[float, ...]  # per day of the horizon; 1: as trained
     widening: tuple[float, ...]  # band factor of the first, second, ... horizon ahead
     day_correlation: float  # of the errors of two days, 0..1: how wide the total's band is
+    calibration_weeks: int = 0  # of the series' own past that the three before rest on
+    answers: str = FORECASTER  # or SEASONAL_NAIVE, where that measured better
     metrics: Mapping[str, Any] = field(default_factory=dict)  # Any: numbers, null, or the reason for a null
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from forecasting.artifact import Card, SeriesCard
+from forecasting.artifact import SEASONAL_NAIVE, Card, SeriesCard
+from forecasting.baselines import inside_range, seasonal_naive_quantiles
 from forecasting.config import MAX_DAYS_AHEAD, MIN_KNOWN_DAYS, Kind
 from forecasting.errors import SettingError, TooFewDays, UnknownMetric, UnknownSite
 from forecasting.panel import Panel, to_date
@@ -86,6 +87,23 @@ def next_instance(
     )
 
 
+def who_answers(
+    quantiles: Float[np.ndarray, "series days levels"],
+    series: Sequence[SeriesCard],
+    first: Sequence[Instance],
+    card: Card,
+) -> Float[np.ndarray, "series days levels"]:
+    """The forecaster's quantiles, but the seasonal naive forecast's for series whose card names that."""
+    naive = [place for place, one in enumerate(series) if one.answers == SEASONAL_NAIVE]
+    if not naive:
+        return quantiles
+    histories = np.stack([first[place].history for place in naive])
+    repeated = seasonal_naive_quantiles(histories, horizon=quantiles.shape[1], levels=card.levels)
+    answered = quantiles.copy()
+    answered[naive] = inside_range(repeated, [series[place].kind for place in naive])
+    return answered
+
+
 def shape_answer(forecast: Forecast, card: Card, *, made_at: dt.datetime) -> dict[str, Any]:  # Any: json's own types
     """The documented answer, in the source's unit: counts as integers, rates within their range."""
     series, levels = forecast.series, card.levels
@@ -105,6 +123,7 @@ def shape_answer(forecast: Forecast, card: Card, *, made_at: dt.datetime) -> dic
         "site": series.site,
         "metric": series.metric,
         "model_version": card.version,
+        "answered_by": series.answers,
         "prediction_date": made_at.isoformat(timespec="seconds"),
         "data_until": str(to_date(forecast.cutoff)),
         "days_ahead": len(rows),

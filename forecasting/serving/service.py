@@ -25,6 +25,7 @@ from forecasting.serving.forecasts import (
     first_instance,
     next_instance,
     shape_answer,
+    who_answers,
 )
 from forecasting.warehouse.connect import LOST, Connection, Pool, open_pool, translate_errors
 from forecasting.warehouse.reader import read_panel
@@ -109,6 +110,7 @@ class Forecasts:
         """All series in one request a horizon; the days after the first horizon by feeding the medians back."""
         if not series:
             return []
+        first = instances
         cutoffs = [one.first_day + self.card.context_length - 1 for one in instances]
         blocks = []
         for step in range(1, -(-days_ahead // self.card.horizon) + 1):
@@ -120,6 +122,7 @@ class Forecasts:
                     for instance, quantiles, one in zip(instances, block, series, strict=True)
                 ]
         quantiles = np.concatenate(blocks, axis=1)[:, :days_ahead]
+        quantiles = who_answers(quantiles, series, first, self.card)
         made_at = dt.datetime.now(dt.UTC)
         return [
             shape_answer(Forecast(one, cutoff, values), self.card, made_at=made_at)

@@ -8,17 +8,19 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from forecasting.artifact import FORECASTER, SEASONAL_NAIVE
+from forecasting.baselines import seasonal_naive
 from forecasting.errors import UndefinedMetric
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Panel
 from forecasting.training import metrics
-from forecasting.training.baselines import seasonal_naive
 from forecasting.training.datamodule import TrafficDataModule
 from forecasting.training.rolling import Forecasts, Rolling
 
 LOWER, UPPER = LEVELS.index(0.1), LEVELS.index(0.9)  # the 80% band
 LOWEST, HIGHEST = LEVELS.index(0.05), LEVELS.index(0.95)  # the 90% band
 MIN_MEAN = 5.0  # a day: nearly empty series reward whoever forecasts zero
+MIN_WEEKS, STANDARD_ERRORS = 12, 2.0  # of a test part, and of its weeks, that can take a series from the forecaster
 MIN_NAIVE_SHARE = 0.01  # of the mean: below it, repeating last week is all but exact and any ratio to it is chance
 
 
@@ -57,6 +59,29 @@ def backtest(forecaster: Forecaster, data: TrafficDataModule) -> Backtest:
 def judge(tested: Backtest, panel: Panel, data: TrafficDataModule) -> list[dict[str, Any]]:  # Any: numbers and reasons
     """The measures of each series of the panel, in the source's units, beside the seasonal naive forecast's."""
     return [_judge_series(tested.of(row), panel, row, data) for row in range(len(panel.series))]
+
+
+def choose_answerers(tested: Backtest, panel: Panel) -> list[str]:
+    """Who answers for each series: the forecaster, but where repeating last week was better beyond chance.
+
+    That is, by more than STANDARD_ERRORS of the weeks' differences, over MIN_WEEKS or more: what fewer weeks liked
+    better was worse on the weeks that followed (EXPERIMENTS.md).
+    """
+    return [SEASONAL_NAIVE if _is_worse(tested.of(row)) else FORECASTER for row in range(len(panel.series))]
+
+
+def _is_worse(tested: Backtest) -> bool:
+    naive_error = np.abs(tested.naive - tested.actual)
+    difference = np.abs(tested.quantiles[..., MEDIAN] - tested.actual) - naive_error
+    known = np.isfinite(difference).any(1)
+    if not known.any() or np.nanmean(naive_error) <= MIN_NAIVE_SHARE * np.nanmean(np.abs(tested.actual)):
+        return False  # what repeats itself, the forecaster repeats too; and it is ready for the day on which that ends
+    each = np.asarray(np.nanmean(difference[known], 1, dtype=np.float64))
+    week = (tested.first_days[known] - tested.first_days[known].min()) // 7
+    weeks = np.array([each[week == one].mean() for one in np.unique(week)])
+    if len(weeks) < MIN_WEEKS:
+        return False
+    return bool(weeks.mean() > STANDARD_ERRORS * weeks.std(ddof=1) / np.sqrt(len(weeks)))
 
 
 def relative_error(measures: list[dict[str, Any]]) -> float | None:  # Any: as judge gives them

@@ -1,10 +1,9 @@
 """Who forecasts in a rolling backtest: a model, the seasonal naive forecast, and statsforecast's methods."""
 
-import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -14,31 +13,37 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from forecasting.artifact import SeriesCard, load_artifact
+from forecasting.artifact import SEASONAL_NAIVE, SeriesCard, load_artifact
+from forecasting.baselines import inside_range, seasonal_naive_quantiles
 from forecasting.command import LOGGER
 from forecasting.config import MIN_DAYS, Config, Kind
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN, Forecaster
-from forecasting.panel import Panel, to_date
-from forecasting.training.baselines import seasonal_naive_quantiles
-from forecasting.training.calibration import widening
+from forecasting.panel import Panel, Series, to_date
+from forecasting.training.backtest import backtest, choose_answerers
+from forecasting.training.calibration import Bands, calibrate, usual_bands
 from forecasting.training.peers import MEDIAN_OF_PEERS, PEERS, check_installed, forecast_peer, peer_processes
 from forecasting.training.rolling import Forecasts, Rolling
 
 BATCH = 4096  # windows that a model forecasts at once
 NAIVE = "seasonal naive"
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as Forecaster.forward
+Key = tuple[str, str]
 Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A Forecaster, or a version's exported one. `cards`: what a version knows of its series, by site and metric."""
+    """A Forecaster, or a version's exported one. By site and metric: `cards`, what a version knows of its series, and
+    `bands`, what a model fitted here does; the seasonal naive forecast answers for those in `naive`.
+    """
 
     name: str
     forward: Forward
     context_length: int
     horizon: int
-    cards: Mapping[tuple[str, str], SeriesCard] = field(default_factory=dict)
+    cards: Mapping[Key, SeriesCard] = field(default_factory=dict)
+    bands: Mapping[Key, Bands] = field(default_factory=dict)
+    naive: Collection[Key] = ()
 
 
 def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Forecasts]:
@@ -76,7 +81,9 @@ def load_version(config: Config, panel: Panel) -> Model:
     if unknown:
         LOGGER.info("note: %s was not trained on %d of the series, such as %s", card.version, len(unknown), unknown[0])
     forward = cast(Forward, artifact.load_program())
-    return Model(card.version, forward, card.context_length, card.horizon, cards)
+    bands = {key: Bands(one.band_scale, one.widening, one.day_correlation) for key, one in cards.items()}
+    naive = {key for key, one in cards.items() if one.answers == SEASONAL_NAIVE}
+    return Model(card.version, forward, card.context_length, card.horizon, cards, bands, naive)
 
 
 def forecast_by(rolling: Rolling, model: Model) -> Forecasts:
@@ -100,27 +107,32 @@ def forecast_fine_tuned(rolling: Rolling, config: Config) -> Forecasts:
     names = np.unique(blocks)
     for number, block in enumerate(names):
         last_day = first + int(block) * every
-        model = _model_of("fine-tuned", fine_tune(rolling.known_until(last_day), config))
+        model = fine_tune(rolling.known_until(last_day), config)
         until = to_date(rolling.panel.first_day + last_day)
         LOGGER.info("fitted on the days until %s, %d of %d", until, number + 1, len(names))
         quantiles[blocks == block] = forecast_by(rolling.select(blocks == block), model).quantiles
     return Forecasts("fine-tuned", quantiles, time.monotonic() - started)
 
 
-def fine_tune(panel: Panel, config: Config) -> Forecaster:
-    """A Forecaster for all series of a panel, fitted as training fits what it serves, on all of the panel's days."""
+def fine_tune(panel: Panel, config: Config) -> Model:
+    """A model for all series of a panel, made as training makes what it serves, of all of the panel's days."""
     from forecasting.training.base import find_base
-    from forecasting.training.fit import fit, refit, training_data
+    from forecasting.training.fit import first_unseen, fit, refit, training_data
 
-    data = dataclasses.replace(config.data, days_back=max(MIN_DAYS, panel.num_days))
-    config = dataclasses.replace(config, data=data)
+    config = replace(config, data=replace(config.data, days_back=max(MIN_DAYS, panel.num_days)))
     base = find_base(config.model)
-    fitted = fit(training_data(panel, config, base), config, base=base)
+    data = training_data(panel, config, base)
+    fitted = fit(data, config, base=base)
     if fitted.interrupted:
         raise KeyboardInterrupt  # it ends one fit early, but this is one of many
-    if fitted.best_epoch == 0:
-        return fitted.forecaster
-    return refit(panel, config, epochs=fitted.best_epoch, base=base).forecaster
+    keys = [(series.site, series.metric) for series in panel.series]
+    unseen = first_unseen(fitted, data, from_base=base is not None)
+    bands = dict(zip(keys, calibrate(fitted.forecaster, panel, unseen=unseen), strict=True))
+    answers = choose_answerers(backtest(fitted.forecaster, data), panel)
+    naive = {key for key, who in zip(keys, answers, strict=True) if who == SEASONAL_NAIVE}
+    if fitted.best_epoch > 0:
+        fitted = refit(panel, config, epochs=fitted.best_epoch, base=base, share=fitted.share)
+    return replace(_model_of("fine-tuned", fitted.forecaster), bands=bands, naive=naive)
 
 
 def forecast_naive(rolling: Rolling) -> Forecasts:
@@ -130,7 +142,7 @@ def forecast_naive(rolling: Rolling) -> Forecasts:
     for start in range(0, len(rolling.rows), BATCH):
         history = rolling.histories(slice(start, start + BATCH), num_days)
         parts.append(seasonal_naive_quantiles(history, horizon=rolling.horizon, levels=LEVELS))
-    return Forecasts(NAIVE, _inside_range(rolling, np.concatenate(parts)), time.monotonic() - started)
+    return Forecasts(NAIVE, inside_range(np.concatenate(parts), _kinds(rolling)), time.monotonic() - started)
 
 
 def forecast_peers(rolling: Rolling) -> list[Forecasts]:
@@ -144,7 +156,7 @@ def forecast_peers(rolling: Rolling) -> list[Forecasts]:
             if peer.num_failed:
                 told = (name, peer.num_failed, len(histories))
                 LOGGER.info("note: %s failed on %d of %d histories: seasonal naive stands in", *told)
-            found.append(Forecasts(name, _inside_range(rolling, peer.quantiles), peer.seconds))
+            found.append(Forecasts(name, inside_range(peer.quantiles, _kinds(rolling)), peer.seconds))
     median = np.median(np.stack([one.quantiles for one in found]), axis=0)
     return [*found, Forecasts(MEDIAN_OF_PEERS, median, sum(one.seconds for one in found))]
 
@@ -165,40 +177,32 @@ def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndar
     scale = torch.tensor(scales, dtype=torch.float32)[:, None]
     history = torch.from_numpy(rolling.histories(part, model.context_length)) * scale
     first_day = torch.from_numpy(rolling.cutoffs[part]) + rolling.panel.first_day + 1 - model.context_length
-    bands = torch.from_numpy(_band_scales(rolling, part, model, cards))
+    bands = torch.from_numpy(_band_scales(rolling, series, model))
+    own_history = history
     steps = []
     for step in range(bands.shape[1]):
         with torch.no_grad():
             steps.append(model.forward(history, first_day, kind, bands[:, step]))
         history = torch.cat([history, steps[-1][..., MEDIAN]], 1)[:, -model.context_length :]
         first_day = first_day + model.horizon
-    quantiles = torch.cat(steps, 1)[:, : rolling.horizon] / scale[..., None]
-    return np.asarray(quantiles.numpy())
+    quantiles = np.asarray((torch.cat(steps, 1)[:, : rolling.horizon] / scale[..., None]).numpy())
+    naive = np.array([(one.site, one.metric) in model.naive for one in series])
+    if naive.any():
+        repeated = seasonal_naive_quantiles((own_history / scale).numpy(), horizon=rolling.horizon, levels=LEVELS)
+        quantiles[naive] = inside_range(repeated, [one.kind for one in series])[naive]
+    return quantiles
 
 
-def _band_scales(
-    rolling: Rolling, part: slice, model: Model, cards: list[SeriesCard | None]
-) -> Float[np.ndarray, "part steps horizon"]:
-    """A version's own factors for its series; else none, and what the visible past says of weeks further ahead."""
+def _band_scales(rolling: Rolling, series: Sequence[Series], model: Model) -> Float[np.ndarray, "part steps horizon"]:
+    """What is known of each series' bands; else what holds for most series."""
     num_steps = -(-rolling.horizon // model.horizon)
-    scales = np.ones((len(cards), num_steps, model.horizon), np.float32)
-    for number, (origin, card) in enumerate(zip(range(len(rolling.rows))[part], cards, strict=True)):
-        if card is not None:
-            scales[number] = np.outer(card.widening[:num_steps], card.band_scale)
-        elif num_steps > 1:
-            factors = widening(rolling.visible(origin), horizon=model.horizon, num_horizons=num_steps)
-            scales[number] = np.array(factors)[:, None]
-    return scales
+    usual = usual_bands(model.horizon)
+    bands = [model.bands.get((one.site, one.metric), usual) for one in series]
+    return np.stack([np.outer(one.widening[:num_steps], one.scale) for one in bands]).astype(np.float32)
 
 
-def _inside_range(
-    rolling: Rolling, quantiles: Float[np.ndarray, "origins horizon levels"]
-) -> Float[np.ndarray, "origins horizon levels"]:
-    """No negative counts, no rates outside 0..1: what anybody would do with these methods' answers."""
-    kinds = [rolling.panel.series[row].kind for row in rolling.rows]
-    lowest = np.array([-np.inf if kind is Kind.other else 0 for kind in kinds], np.float32)
-    highest = np.array([1 if kind is Kind.rate else np.inf for kind in kinds], np.float32)
-    return np.asarray(np.clip(quantiles, lowest[:, None, None], highest[:, None, None]))
+def _kinds(rolling: Rolling) -> list[Kind]:
+    return [rolling.panel.series[row].kind for row in rolling.rows]
 
 
 @contextmanager

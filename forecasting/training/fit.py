@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,8 +32,10 @@ from forecasting.training.made import FineTuningData
 from forecasting.training.module import ForecastModule
 
 # Trained on from the base, few weeks teach more noise than habit: a tenth of the rate, so many epochs or windows
-# at most, and not all of the way. EXPERIMENTS.md has what else was tried.
-FINE_TUNING_RATE, FINE_TUNING_EPOCHS, FINE_TUNING_WINDOWS, FINE_TUNING_SHARE = 0.1, 20, 150_000, 0.75
+# at most, and as much of the way as validation likes best, of days / (days + FINE_TUNING_DAYS): what two months teach
+# spoils the next week more often than not, however validation liked it. EXPERIMENTS.md has what else was tried.
+FINE_TUNING_RATE, FINE_TUNING_EPOCHS, FINE_TUNING_WINDOWS = 0.1, 20, 150_000
+FINE_TUNING_SHARES, FINE_TUNING_DAYS = (0.5, 0.75, 1.0), 365
 CHECKPOINT_EVERY_SECONDS = 5.0  # what a kill can cost at most; a checkpoint takes some 10 ms
 
 
@@ -47,6 +49,8 @@ class Fitted:
     best_loss: float | None  # on the validation part; None where nothing validated
     interrupted: bool
     seconds: float
+    base_loss: float | None = None  # of the base as it is
+    share: float = 1.0  # of the way from the base's weights to the trained ones
 
     def describe(self, *, most: int) -> str:
         if self.best_loss is None:
@@ -55,6 +59,11 @@ class Fitted:
             return (
                 f"trained {self.epochs} epochs in {self.seconds:.1f} s, by which validation did not gain on the base "
                 f"model (loss {self.best_loss:.4f}): that is kept as it is"
+            )
+        if self.base_loss is not None:
+            return (
+                f"trained {self.epochs} epochs in {self.seconds:.1f} s, and went {self.share:.0%} of the way from the "
+                f"base model (validation loss {self.best_loss:.4f}, of the base as it is {self.base_loss:.4f})"
             )
         early = " (interrupted: the best so far is kept)" if self.interrupted else ""
         return (
@@ -150,7 +159,6 @@ def fit(
         callbacks.append(Checkpoint(checkpoint))
     epochs = config.training.epochs if base is None else fine_tuning_epochs(data, config)
     module = _new_module(config, data, base, epochs=epochs)
-    base_loss = validation_loss(module, data) if base is not None else math.inf
     resumed = find_resumable(checkpoint) if resume else None
     started = time.monotonic()
     trainer, interrupted = run_trainer(
@@ -164,13 +172,23 @@ def fit(
         precision=_precision(base),
         resumed=resumed,
     )
+    epochs = trainer.current_epoch
     if base is None:
         module.load_state_dict(best.weights or module.state_dict())
-        epoch, loss = best.epoch, best.loss
-    else:
-        loss = _settle(module, data, base, base_loss)
-        epoch = trainer.current_epoch if loss < base_loss else 0
-    return Fitted(module.forecaster.eval(), trainer.current_epoch, epoch, loss, interrupted, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Fitted(module.forecaster.eval(), epochs, best.epoch, best.loss, interrupted, seconds)
+    share, losses = _settle(module, data, base)
+    epoch, seconds = epochs if share else 0, time.monotonic() - started
+    return Fitted(
+        module.forecaster.eval(), epochs, epoch, losses[share], interrupted, seconds, base_loss=losses[0.0], share=share
+    )
+
+
+def first_unseen(fitted: Fitted, data: TrafficDataModule, *, from_base: bool) -> int:
+    """The place in the panel of the first day that a fitted Forecaster has not been trained on."""
+    if from_base:
+        return 0 if fitted.best_epoch == 0 else data.split.validation
+    return data.split.test  # validation chose the epoch
 
 
 def fine_tuning_epochs(data: TrafficDataModule, config: Config) -> int:
@@ -179,10 +197,10 @@ def fine_tuning_epochs(data: TrafficDataModule, config: Config) -> int:
     return min(config.training.epochs, FINE_TUNING_EPOCHS, enough)
 
 
-def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None = None) -> Fitted:
+def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None = None, share: float = 1.0) -> Fitted:
     """Trains anew on all days, test part included, for the epochs that validation chose: what is served.
 
-    From a `base`, part of the way there, as `fit` does.
+    From a `base`, the `share` of the way that it chose.
     """
     data = training_data(panel, config, base, refit=True)
     module = _new_module(config, data, base, epochs=config.training.epochs if base is None else epochs)
@@ -197,7 +215,7 @@ def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None 
         validate=False,
     )
     if base is not None:
-        _go_part_of_the_way(module, base)
+        _go_part_of_the_way(module, base, module.forecaster.state_dict(), share)
     return Fitted(
         module.forecaster.eval(), trainer.current_epoch, epochs, None, interrupted, time.monotonic() - started
     )
@@ -244,23 +262,26 @@ def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None
     )
 
 
-def _settle(module: ForecastModule, data: TrafficDataModule, base: Forecaster, base_loss: float) -> float:
-    """Leaves the module part of the way from the base, or at it; its loss, which is the base's then."""
-    _go_part_of_the_way(module, base)
-    loss = validation_loss(module, data)
-    if loss < base_loss:
-        return loss
-    module.forecaster.load_state_dict(base.state_dict())
-    return base_loss
+def _settle(module: ForecastModule, data: TrafficDataModule, base: Forecaster) -> tuple[float, dict[float, float]]:
+    """Leaves the module at the share of the way from the base that validation likes best, 0 for none; all losses."""
+    trained = {name: weights.clone() for name, weights in module.forecaster.state_dict().items()}
+    num_days = data.split.end - data.split.train
+    reach = num_days / (num_days + FINE_TUNING_DAYS)
+    losses = {}
+    for share in (0.0, *(reach * part for part in FINE_TUNING_SHARES)):
+        _go_part_of_the_way(module, base, trained, share)
+        losses[share] = validation_loss(module, data)
+    best = min(losses, key=lambda share: losses[share])
+    _go_part_of_the_way(module, base, trained, best)
+    return best, losses
 
 
-def _go_part_of_the_way(module: ForecastModule, base: Forecaster) -> None:
+def _go_part_of_the_way(module: ForecastModule, base: Forecaster, trained: Mapping[str, Tensor], share: float) -> None:
     """The weights between the base's and the trained ones; networks trained on from the same weights can be averaged.
 
     Source: Wortsman et al. (2022), Robust fine-tuning of zero-shot models, CVPR.
     """
-    weights = module.forecaster.state_dict()
-    between = {name: torch.lerp(base.state_dict()[name], weights[name], FINE_TUNING_SHARE) for name in weights}
+    between = {name: torch.lerp(weights, trained[name], share) for name, weights in base.state_dict().items()}
     module.forecaster.load_state_dict(between)
 
 

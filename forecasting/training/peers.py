@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from forecasting.baselines import seasonal_naive_quantiles
 from forecasting.errors import SettingError
-from forecasting.training.baselines import seasonal_naive_quantiles
 
 PEERS = ("AutoETS", "AutoTheta", "DynamicOptimizedTheta")
 MEDIAN_OF_PEERS = "median of the three"

@@ -3,19 +3,21 @@
 import glob
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, staged_version, write_card
+from forecasting.artifact import PROGRAM, SEASONAL_NAIVE, WEIGHTS, Artifact, load_artifact, staged_version, write_card
 from forecasting.command import LOGGER, Stopwatch
 from forecasting.config import Config
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel, Verdict, to_date
-from forecasting.training.backtest import backtest, judge, relative_error
+from forecasting.training.backtest import MIN_WEEKS, backtest, choose_answerers, judge, relative_error
 from forecasting.training.base import find_base
+from forecasting.training.calibration import Bands, calibrate
 from forecasting.training.datamodule import TrafficDataModule
-from forecasting.training.fit import Fitted, fit, refit, training_data
+from forecasting.training.fit import Fitted, first_unseen, fit, refit, training_data
 from forecasting.training.report import format_table, plot
 from forecasting.training.tracing import Tracer
 from forecasting.training.version import describe_version, forecast_next
@@ -38,6 +40,11 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
         tested = backtest(fitted.forecaster, data)
         measures = judge(tested, panel, data)
         _say_measures(panel, measures)
+        with clock.part("calibration"):
+            unseen = first_unseen(fitted, data, from_base=base is not None)
+            bands = calibrate(fitted.forecaster, panel, unseen=unseen)
+        answers = choose_answerers(tested, panel)
+        _say_answers(panel, answers, bands, fitted, from_base=base is not None)
         with clock.part("refitting"):
             served = _refit(panel, config, fitted, base)
         with clock.part("export"):
@@ -50,12 +57,16 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
             "init": "base" if base else "scratch",
             "epochs_run": fitted.epochs,
             "best_epoch": fitted.best_epoch,
+            "validation_loss": fitted.best_loss,
+            "validation_loss_of_base": fitted.base_loss,
+            "share_of_the_way_from_base": fitted.share,
             "refitted_on_all_days": served is not fitted,
             "split": data.split.describe(panel),
             "relative_error": relative_error(measures),
             "seconds": dict(clock.parts),
         }
-        write_card(folder, describe_version(config, served.forecaster, panel, measures, details))
+        card = describe_version(config, served.forecaster, panel, measures, details, bands=bands, answers=answers)
+        write_card(folder, card)
     for left in store.glob(f".{glob.escape(version)}.*.ckpt*"):  # of other settings and data too: they are done with
         left.unlink(missing_ok=True)
     return load_artifact(store, version)
@@ -68,12 +79,34 @@ def _refit(panel: Panel, config: Config, fitted: Fitted, base: Forecaster | None
         return fitted
     if fitted.best_epoch == 0:
         return fitted
-    served = refit(panel, config, epochs=fitted.best_epoch, base=base)
+    served = refit(panel, config, epochs=fitted.best_epoch, base=base, share=fitted.share)
     if served.interrupted:
         LOGGER.info("the refit was interrupted: the judged weights are kept, which have not seen the last days")
         return fitted
     LOGGER.info("%s", served.describe(most=config.training.epochs))
     return served
+
+
+def _say_answers(
+    panel: Panel, answers: Sequence[str], bands: Sequence[Bands], fitted: Fitted, *, from_base: bool
+) -> None:
+    naive = [series.name for series, who in zip(panel.series, answers, strict=True) if who == SEASONAL_NAIVE]
+    model = "the fine-tuned model" if fitted.best_epoch else "the base model as it is"
+    LOGGER.info(
+        "%s answers for %d of %d series",
+        model if from_base else "the trained model", len(answers) - len(naive), len(answers),
+    )  # fmt: skip
+    if naive:
+        LOGGER.info(
+            "the seasonal naive forecast measured better over %d weeks or more, and answers for: %s",
+            MIN_WEEKS,
+            ", ".join(naive),
+        )
+    weeks, scales = {one.num_weeks for one in bands}, [scale for one in bands for scale in one.scale]
+    LOGGER.info(
+        "bands set by %s weeks of each series' own past: %.2f to %.2f times as wide as trained",
+        f"{min(weeks)} to {max(weeks)}" if len(weeks) > 1 else min(weeks), min(scales), max(scales),
+    )  # fmt: skip
 
 
 def _checkpoint(store: Path, panel: Panel, config: Config) -> Path:

@@ -1,6 +1,7 @@
 """What a version is told to be in model.json, and its next forecasts."""
 
 import dataclasses
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -9,10 +10,10 @@ import torch
 from jaxtyping import Float
 
 from forecasting.artifact import Card, SeriesCard, describe_libraries, now_text
-from forecasting.config import MAX_DAYS_AHEAD, Config
+from forecasting.config import Config
 from forecasting.model.forecaster import KINDS, LEVELS, Forecaster
-from forecasting.panel import Panel, to_date
-from forecasting.training.calibration import day_correlation, widening
+from forecasting.panel import Panel, Series, to_date
+from forecasting.training.calibration import Bands
 
 FEATURES = (
     "value", "same weekday of the weeks before", "rolling means of 7, 14 and 28 days", "day of week",
@@ -39,6 +40,9 @@ def describe_version(
     panel: Panel,
     measures: list[dict[str, Any]],  # Any: as backtest.judge gives them
     training: dict[str, Any],
+    *,
+    bands: Sequence[Bands],
+    answers: Sequence[str],
 ) -> Card:
     """model.json, but for the files' hashes."""
     return Card(
@@ -56,25 +60,25 @@ def describe_version(
             "notes": list(panel.notes),
             **_plain(config.data),
         },
-        series=tuple(_describe_series(panel, row, measured, config) for row, measured in enumerate(measures)),
+        series=tuple(_describe_series(*one) for one in zip(panel.series, measures, bands, answers, strict=True)),
         training={**_plain(config.training), **training},
         libraries=describe_libraries(),
         hashes={},
     )
 
 
-def _describe_series(panel: Panel, row: int, measured: dict[str, Any], config: Config) -> SeriesCard:
-    series, horizon = panel.series[row], config.model.prediction_horizon
-    values = panel.values[row]
+def _describe_series(series: Series, measured: dict[str, Any], bands: Bands, answers: str) -> SeriesCard:
     return SeriesCard(
         site=series.site,
         metric=series.metric,
         kind=series.kind,
         additive=series.additive,
         unit_scale=series.unit_scale,
-        band_scale=(1.0,) * horizon,
-        widening=widening(values, horizon=horizon, num_horizons=-(-MAX_DAYS_AHEAD // horizon)),
-        day_correlation=day_correlation(values),
+        band_scale=bands.scale,
+        widening=bands.widening,
+        day_correlation=bands.day_correlation,
+        calibration_weeks=bands.num_weeks,
+        answers=answers,
         metrics=measured,
     )
 

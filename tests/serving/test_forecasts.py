@@ -12,11 +12,13 @@ from forecasting.errors import SettingError, TooFewDays, UnknownMetric, UnknownS
 from forecasting.panel import Observations, Series, build_panel, to_day
 from forecasting.serving.forecasts import (
     Forecast,
+    Instance,
     check_days_ahead,
     find_series,
     first_instance,
     next_instance,
     shape_answer,
+    who_answers,
 )
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -145,3 +147,17 @@ def test_next_window_moves_on_by_a_horizon_with_the_medians_in_place() -> None:
     assert second.first_day == first.first_day + 7
     np.testing.assert_allclose(first.band_scale, 2.0)
     np.testing.assert_allclose(second.band_scale, 2.0 * 1.5)
+
+
+def test_seasonal_naive_answers_where_the_card_says_so() -> None:
+    series = [make_series(), make_series("clicks", answers="seasonal_naive")]
+    card = make_card(*series)
+    week = np.array([10, 20, 30, 40, 50, 60, 70], np.float32)
+    instances = [Instance(np.tile(week, 8), FIRST, one.kind, np.ones(7, np.float32)) for one in series]
+    by_model = np.stack([quantiles(*range(100, 110))] * 2)
+    answered = who_answers(by_model, series, instances, card)
+    np.testing.assert_array_equal(answered[0], by_model[0])
+    np.testing.assert_array_equal(answered[1], np.repeat(np.tile(week, 2)[:10, None], 7, 1))  # no change, no band
+    np.testing.assert_array_equal(by_model[1], by_model[0])
+    assert answer(series[0], 100)["answered_by"] == "forecaster"
+    assert answer(series[1], 100)["answered_by"] == "seasonal_naive"

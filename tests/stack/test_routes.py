@@ -15,6 +15,7 @@ from forecasting import PredictionService
 from forecasting.artifact import WEIGHTS, load_artifact
 from forecasting.config import PROJECT, Config, ModelConfig, load_config
 from forecasting.model.forecaster import MEDIAN, Forecaster
+from forecasting.serving.forecasts import find_series
 
 from .conftest import Place, Process
 
@@ -231,7 +232,8 @@ def test_answers_are_the_forecasters_own(http: httpx.Client, config: Config, sam
     history = torch.from_numpy(sample["page_visits"][-56:].astype(np.float32))[None]
     first_day = (dt.date(2020, 8, 19) - dt.date(1970, 1, 1)).days - 55
     with torch.no_grad():
-        quantiles = forecaster(history, torch.tensor([first_day]), torch.tensor([0]), torch.ones(1, 7))[0].numpy()
+        bands = torch.tensor([find_series(artifact.card, metric="page_visits", site=None).band_scale])
+        quantiles = forecaster(history, torch.tensor([first_day]), torch.tensor([0]), bands)[0].numpy()
     rows = http.get("/predict/page-visits").json()["predictions"]
     assert [row["predicted_visits"] for row in rows] == [round(float(value)) for value in quantiles[:, MEDIAN]]
     assert [row["lower"] for row in rows] == [round(float(value)) for value in quantiles[:, 1]]

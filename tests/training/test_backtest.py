@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,16 @@ import pandas as pd
 import pytest
 import torch
 
+from forecasting.artifact import FORECASTER, SEASONAL_NAIVE, Card, SeriesCard
+from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
 from forecasting.config import BacktestConfig, Config, Kind, load_config
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_date
 from forecasting.serving import forecasts as serving
 from forecasting.training import contestants
-from forecasting.training.baselines import seasonal_naive
-from forecasting.training.calibration import widening
+from forecasting.training.backtest import Backtest, choose_answerers
+from forecasting.training.calibration import Bands, usual_bands
 from forecasting.training.contestants import Model, forecast_all, forecast_by, forecast_fine_tuned, forecast_naive
 from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
 from forecasting.training.rolling import Forecasts, Rolling, roll
@@ -56,6 +59,20 @@ def made_uneven(*, step: float = 1.0) -> Panel:
         ],
         today=to_date(first + 400),
     )
+
+
+def card_of(panel: Panel, forecaster: Forecaster, config: Config) -> Card:
+    num_series = len(panel.series)
+    bands, answers = [usual_bands(7)] * num_series, [FORECASTER] * num_series
+    return describe_version(config, forecaster, panel, [{}] * num_series, {}, bands=bands, answers=answers)
+
+
+def version_of(model: Model, cards: Sequence[SeriesCard]) -> Model:
+    """The model as a version that knows these series."""
+    found = {(one.site, one.metric): one for one in cards}
+    bands = {key: Bands(one.band_scale, one.widening, one.day_correlation) for key, one in found.items()}
+    naive = {key for key, one in found.items() if one.answers == SEASONAL_NAIVE}
+    return replace(model, cards=found, bands=bands, naive=naive)
 
 
 def changed_after(panel: Panel, cutoff: int) -> Panel:
@@ -161,9 +178,9 @@ def test_thirty_days_ahead_are_servings(model: Model, quick: Config) -> None:
     known = rolling.known_until(int(rolling.cutoffs[0]))
     forecaster = model.forward
     assert isinstance(forecaster, Forecaster)
-    card = describe_version(quick, forecaster, known, [{}, {}], {})
+    card = card_of(known, forecaster, quick)
     for row, series in enumerate(card.series):
-        assert series.widening == widening(known.values[row], horizon=7, num_horizons=5)
+        assert series.widening == usual_bands(7).widening
         instance = serving.first_instance(known, series, card)
         parts = []
         for step in range(1, 6):
@@ -276,8 +293,8 @@ def test_units_of_the_source(model: Model, tmp_path: Path, quick: Config) -> Non
     # The same percents from a file that says nothing: numbers of 0..100, which the version knows as a rate.
     forecaster = model.forward
     assert isinstance(forecaster, Forecaster)
-    card = describe_version(quick, forecaster, percents, [{}] * 4, {})
-    version = replace(model, cards={(one.site, one.metric): one for one in card.series})
+    card = card_of(percents, forecaster, quick)
+    version = version_of(model, card.series)
     unsaid = replace(
         panel,
         series=tuple(replace(one, kind=Kind.count) for one in panel.series),
@@ -295,11 +312,10 @@ def test_bands_of_a_version_are_scaled_as_its_card_says(model: Model, quick: Con
     rolling = roll(panel, BacktestConfig(origins=2, horizon=14))
     forecaster = model.forward
     assert isinstance(forecaster, Forecaster)
-    (card,) = describe_version(quick, forecaster, panel, [{}], {}).series
+    (card,) = card_of(panel, forecaster, quick).series
     wide = replace(card, band_scale=(2.0,) * 7, widening=(1.0, 1.5, 2.0, 2.0, 2.0))
     plain, widened = (
-        forecast_by(rolling, replace(model, cards={(card.site, card.metric): one})).quantiles
-        for one in (replace(card, widening=(1.0,) * 5), wide)
+        forecast_by(rolling, version_of(model, [one])).quantiles for one in (replace(card, widening=(1.0,) * 5), wide)
     )
     np.testing.assert_allclose(plain[..., 3], widened[..., 3], rtol=1e-6)
     for days, factor in ((slice(0, 7), 2.0), (slice(7, 14), 3.0)):
@@ -362,3 +378,45 @@ def test_unknown_version_names_those_there_are(tmp_path: Path) -> None:
 
 def made_rolling() -> Rolling:
     return roll(make_panel(100), BacktestConfig())
+
+
+def weeks_tested(panel: Panel, *, weeks: int, ours: float, naive: float, spread: float) -> Backtest:
+    """Test parts of two series: errors of `ours` and `naive` a day on the first, the other way round on the second."""
+    random = np.random.default_rng(0)
+    num = 7 * weeks
+    series = np.repeat([0, 1], num)
+    first_days = np.tile(panel.first_day + np.arange(num), 2)
+    actual = np.full((2 * num, 7), 100, np.float32)
+    errors = np.abs(np.array([ours, naive, naive, ours])[:, None, None] + spread * random.normal(size=(4, num, 7)))
+    quantiles = np.repeat(np.concatenate([100 + errors[0], 100 + errors[2]])[..., None], 7, 2).astype(np.float32)
+    naive_forecast = np.concatenate([100 + errors[1], 100 + errors[3]]).astype(np.float32)
+    return Backtest(series, first_days, actual, quantiles, naive_forecast)
+
+
+def test_seasonal_naive_answers_where_it_is_better_beyond_chance_over_enough_weeks() -> None:
+    panel = make_panel(200, num_series=2)
+    clearly = {"ours": 12.0, "naive": 10.0, "spread": 3.0}
+    assert choose_answerers(weeks_tested(panel, weeks=16, **clearly), panel) == [SEASONAL_NAIVE, FORECASTER]
+    assert choose_answerers(weeks_tested(panel, weeks=8, **clearly), panel) == [FORECASTER, FORECASTER]
+    barely = {"ours": 10.02, "naive": 10.0, "spread": 3.0}
+    assert choose_answerers(weeks_tested(panel, weeks=16, **barely), panel) == [FORECASTER, FORECASTER]
+
+
+def test_what_repeats_itself_stays_with_the_forecaster() -> None:
+    panel = make_panel(200, num_series=2)
+    tested = weeks_tested(panel, weeks=16, ours=0.1, naive=0.0, spread=0.0)
+    assert choose_answerers(tested, panel) == [FORECASTER, FORECASTER]
+
+
+def test_series_that_a_version_leaves_to_the_seasonal_naive_forecast(model: Model, quick: Config) -> None:
+    panel = made_uneven()
+    rolling = roll(panel, BacktestConfig(origins=2, horizon=30))
+    assert isinstance(model.forward, Forecaster)
+    cards = card_of(panel, model.forward, quick).series
+    mixed = [replace(one, answers=SEASONAL_NAIVE) if row in (1, 2) else one for row, one in enumerate(cards)]
+    plain, found = (forecast_by(rolling, version_of(model, some)).quantiles for some in (cards, mixed))
+    left = np.isin(rolling.rows, (1, 2))
+    np.testing.assert_array_equal(found[~left], plain[~left])
+    expected = seasonal_naive_quantiles(rolling.histories(slice(None), 56), horizon=30, levels=LEVELS)
+    highest = np.where(rolling.rows == 2, 1, np.inf)[:, None, None]
+    np.testing.assert_allclose(found[left], np.clip(expected, 0, highest)[left], rtol=1e-6)

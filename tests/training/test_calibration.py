@@ -1,52 +1,115 @@
-"""Band widths from a series' own past, on noise whose truth is known."""
+"""Bands from a series' own past: noise whose truth is known, and a base that is made too sure of itself."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from forecasting.training.calibration import day_correlation, widening
+from forecasting.model.forecaster import Forecaster
+from forecasting.panel import Panel
+from forecasting.training.base import load_base
+from forecasting.training.calibration import CORRELATION, LARGEST, calibrate, usual_bands
 
-RANDOM = np.random.default_rng(0)
-
-
-def test_independent_days_do_not_correlate() -> None:
-    assert day_correlation(RANDOM.normal(100, 10, 20_000)) == pytest.approx(0.0, abs=0.03)
-
-
-def test_steady_growth_is_an_error_that_all_days_share() -> None:
-    """Changes from week to week are g plus the difference of two noises: pairs correlate by g^2 / (g^2 + 2 s^2)."""
-    num_days, growth, noise = 20_000, 10.0, 10.0
-    values = growth / 7 * np.arange(num_days) + RANDOM.normal(0, noise, num_days)
-    assert day_correlation(values) == pytest.approx(growth**2 / (growth**2 + 2 * noise**2), abs=0.03)
-    assert day_correlation(growth * np.arange(num_days)) == pytest.approx(1.0)
+from .conftest import make_panel
 
 
-def test_random_walk_widens_as_the_square_root_of_the_weeks() -> None:
-    walk = np.cumsum(RANDOM.normal(0, 1, 200_000))
-    factors = widening(walk, horizon=7, num_horizons=5)
-    np.testing.assert_allclose(factors, np.sqrt([1, 2, 3, 4, 5]), rtol=0.05)
+@pytest.fixture(scope="module")
+def base() -> Forecaster:
+    return load_base()
 
 
-def test_noise_around_a_fixed_week_does_not_widen() -> None:
-    week = np.tile([10.0, 20, 30, 40, 50, 60, 70], 3000)
-    np.testing.assert_allclose(
-        widening(week + RANDOM.normal(0, 1, week.size), horizon=7, num_horizons=5), 1.0, rtol=0.03
-    )
+def squeezed(base: Forecaster, factor: float) -> Forecaster:
+    """The base with bands `factor` times as wide as they should be: its gaps are softplus of the head's outputs."""
+    other = Forecaster(base.settings)
+    other.load_state_dict(base.state_dict())
+    network, unscaled = other.network, other.network.forward
+
+    def forward(steps: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
+        quantiles = unscaled(steps, extra)
+        median = quantiles[..., 3:4]
+        return median + factor * (quantiles - median)
+
+    network.forward = forward  # type: ignore[method-assign]
+    return other.eval()
 
 
-def test_factors_never_fall_and_start_at_one() -> None:
-    factors = widening(RANDOM.uniform(0, 100, 60), horizon=7, num_horizons=5)
-    assert factors[0] == 1.0
-    assert list(factors) == sorted(factors)
+def held(forecaster: Forecaster, panel: Panel, scale: tuple[float, ...]) -> float:
+    """Share of the days of the last two years that the 80% band holds, counted by hand."""
+    inside = []
+    for cutoff in range(panel.num_days - 8, 400, -7):
+        history = torch.from_numpy(panel.values[:1, cutoff - 55 : cutoff + 1])
+        first_day = torch.tensor([panel.first_day + cutoff - 55])
+        with torch.no_grad():
+            quantiles = forecaster(history, first_day, torch.tensor([0]), torch.tensor([scale]))[0].numpy()
+        actual = panel.values[0, cutoff + 1 : cutoff + 8]
+        inside.append((quantiles[:, 1] <= actual) & (actual <= quantiles[:, 5]))
+    return float(np.mean(inside))
 
 
-@pytest.mark.parametrize("values", [np.zeros(60), np.full(60, np.nan), np.ones(8)])
-def test_past_that_says_nothing_gives_the_widest(values: np.ndarray) -> None:
-    assert day_correlation(values) == 1.0
-    np.testing.assert_allclose(widening(values, horizon=7, num_horizons=3), [math.sqrt(k) for k in (1, 2, 3)])
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_bands_of_the_wrong_width_are_set_right(base: Forecaster, factor: float) -> None:
+    panel = make_panel(1100, num_series=1, noise=0.2)
+    wrong = squeezed(base, factor)
+    (bands,) = calibrate(wrong, panel, unseen=0)
+    assert bands.num_weeks == 104
+    before, after = held(wrong, panel, (1.0,) * 7), held(wrong, panel, bands.scale)
+    assert abs(after - 0.8) < 0.04 < abs(before - 0.8)
+    right = calibrate(base, panel, unseen=0)[0].scale
+    np.testing.assert_allclose(np.array(bands.scale) * factor, right, rtol=0.06)
 
 
-def test_longer_horizons_widen_by_whole_weeks() -> None:
-    walk = np.cumsum(RANDOM.normal(0, 1, 100_000))
-    np.testing.assert_allclose(widening(walk, horizon=14, num_horizons=2), [1, math.sqrt(2)], rtol=0.05)
+def test_few_weeks_say_little_and_none_nothing(base: Forecaster) -> None:
+    wrong = squeezed(base, 0.7)
+    panel = make_panel(1100, num_series=1, noise=0.2)
+    means = [float(np.mean(calibrate(wrong, panel.tail(days), unseen=0)[0].scale)) for days in (70, 200, 1100)]
+    assert 1.0 < means[0] < means[1] < means[2]
+    assert calibrate(wrong, panel, unseen=panel.num_days - 5) == [usual_bands(7)]
+
+
+def test_days_that_were_trained_on_are_not_asked(base: Forecaster) -> None:
+    panel = make_panel(400, num_series=2, noise=0.2)
+    other = panel.values.copy()
+    other[:, :200] *= np.random.default_rng(1).uniform(0.1, 10, 200).astype(np.float32)
+    changed = replace(panel, values=other)
+    assert calibrate(base, panel, unseen=300) == calibrate(base, changed, unseen=300)
+    assert calibrate(base, panel, unseen=0) != calibrate(base, changed, unseen=0)
+
+
+def test_noise_around_a_fixed_week_widens_less_than_a_wandering_level(base: Forecaster) -> None:
+    still = make_panel(1000, num_series=1, noise=0.1)
+    random = np.random.default_rng(0)
+    wander = np.exp(np.cumsum(random.normal(0, 0.05, 1000))).astype(np.float32)
+    moving = replace(still, values=np.round(still.values * wander))
+    (calm,), (lively,) = calibrate(base, still, unseen=0), calibrate(base, moving, unseen=0)
+    assert calm.widening[4] < lively.widening[4]
+    for bands in (calm, lively):
+        assert bands.widening[0] == 1.0
+        assert list(bands.widening) == sorted(bands.widening)
+        assert len(bands.widening) == 5
+
+
+def test_independent_errors_correlate_less_than_a_wandering_level(base: Forecaster) -> None:
+    still = make_panel(1000, num_series=1, noise=0.1)
+    wander = np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.05, 1000))).astype(np.float32)
+    moving = replace(still, values=np.round(still.values * wander))
+    (calm,), (lively,) = calibrate(base, still, unseen=0), calibrate(base, moving, unseen=0)
+    assert 0 <= calm.day_correlation < 0.35 < lively.day_correlation <= 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e9])
+def test_series_that_repeats_itself_has_bands_that_are_numbers(base: Forecaster, value: float) -> None:
+    panel = make_panel(300, num_series=1)
+    (bands,) = calibrate(base, replace(panel, values=np.full_like(panel.values, value)), unseen=0)
+    numbers = [*bands.scale, *bands.widening, bands.day_correlation]
+    assert all(math.isfinite(number) for number in numbers)
+    assert max(bands.scale) <= LARGEST
+
+
+def test_usual_bands_widen_with_the_days_ahead_whatever_the_horizon() -> None:
+    assert usual_bands(7).widening == pytest.approx((1.0, 1.85, 2.7, 3.55, 4.4))
+    assert usual_bands(14).widening == pytest.approx((1.0, 2.7, 4.4))
+    assert usual_bands(1).widening[::7] == pytest.approx((1.0, 1.85, 2.7, 3.55, 4.4))
+    assert usual_bands(7).scale == (1.0,) * 7
+    assert usual_bands(7).day_correlation == CORRELATION

@@ -145,34 +145,34 @@ def test_base_is_where_training_begins_and_what_is_kept_where_nothing_is_better(
         torch.testing.assert_close(begun.forecaster.state_dict()[name], weights, rtol=0, atol=1e-6)
 
 
-def test_from_the_base_training_goes_part_of_the_way(
-    panel: Panel, quick: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_the_base_training_goes_part_of_the_way(panel: Panel, quick: Config) -> None:
     torch.manual_seed(3)
     base = Forecaster(quick.model)
-    part = refit(panel, quick, epochs=2, base=base)
-    monkeypatch.setattr(fitting, "FINE_TUNING_SHARE", 1.0)
-    whole = refit(panel, quick, epochs=2, base=base)
+    part, whole = (refit(panel, quick, epochs=2, base=base, share=share) for share in (0.75, 1.0))
     for name, began in base.state_dict().items():
         between = 0.25 * began + 0.75 * weights(whole)[name]
         torch.testing.assert_close(weights(part)[name], between, rtol=1e-5, atol=1e-7)
         assert name.startswith("scaling") or not torch.equal(weights(whole)[name], began)
 
 
-def test_what_validation_likes_better_than_the_base_is_kept(panel: Panel, quick: Config) -> None:
-    """A base that knows nothing but the mean of the last weeks, with bands much too wide."""
+def test_of_all_shares_of_the_way_validation_has_its_choice(panel: Panel, quick: Config) -> None:
     torch.manual_seed(3)
     base = Forecaster(quick.model)
     config = replace(quick, training=replace(quick.training, epochs=60, learning_rate=0.1))
     tuned = fit(panel, config, base=base)
-    assert tuned.best_epoch > 0
-    data = TrafficDataModule(panel, config)
-    losses = [
-        fitting.validation_loss(ForecastModule(one, learning_rate=1.0, epochs=1, seed=0), data)
-        for one in (tuned.forecaster, base)
-    ]
-    assert losses[0] == pytest.approx(tuned.best_loss)
-    assert losses[0] < losses[1]
+    shares = [60 / (60 + 365) * part for part in fitting.FINE_TUNING_SHARES]  # 60 days teach a seventh of the way
+    assert tuned.share in shares
+    assert tuned.base_loss == pytest.approx(loss_of(base, panel, config))
+    assert tuned.best_loss == pytest.approx(loss_of(tuned.forecaster, panel, config))
+    assert tuned.best_loss < tuned.base_loss
+    said = tuned.describe(most=60)
+    assert f"went {tuned.share:.0%} of the way from the base model (validation loss {tuned.best_loss:.4f}, " in said
+    assert said.endswith(f"of the base as it is {tuned.base_loss:.4f})")
+
+
+def loss_of(forecaster: Forecaster, panel: Panel, config: Config) -> float:
+    module = ForecastModule(forecaster, learning_rate=1.0, epochs=1, seed=0)
+    return fitting.validation_loss(module, TrafficDataModule(panel, config))
 
 
 def test_fine_tuning_takes_the_fewer_epochs_the_more_data_there_is(quick: Config) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from forecasting.baselines import seasonal_naive
 from forecasting.errors import UndefinedMetric
 from forecasting.training import metrics
-from forecasting.training.baselines import seasonal_naive
 
 RANDOM = np.random.default_rng(0)
 ACTUAL = RANDOM.uniform(50, 150, (6, 7)).astype(np.float32)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import LEVELS
 from forecasting.training import peers
-from forecasting.training.baselines import seasonal_naive, seasonal_naive_quantiles
 
 from .conftest import WEEK
 

@@ -1,10 +1,12 @@
-"""Forecasts that a model must beat to be worth anything."""
+"""Forecasts that a model must beat to be worth anything, and that answer where it does not."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float
+
+from forecasting.config import Kind
 
 
 def seasonal_naive(
@@ -43,3 +45,12 @@ def seasonal_naive_quantiles(
     deviations = np.array([NormalDist().inv_cdf(level) for level in levels])
     width = spread[:, None] * np.sqrt(seasons_ahead)
     return np.asarray(median[..., None] + width[..., None] * deviations, np.float32)
+
+
+def inside_range(
+    quantiles: Float[np.ndarray, "windows horizon levels"], kinds: Sequence[Kind]
+) -> Float[np.ndarray, "windows horizon levels"]:
+    """No negative counts, no rates outside 0..1: what anybody would do with such methods' answers."""
+    lowest = np.array([-np.inf if kind is Kind.other else 0 for kind in kinds], np.float32)
+    highest = np.array([1 if kind is Kind.rate else np.inf for kind in kinds], np.float32)
+    return np.asarray(np.clip(quantiles, lowest[:, None, None], highest[:, None, None]))
