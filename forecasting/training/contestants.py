@@ -17,12 +17,13 @@ from forecasting.artifact import SEASONAL_NAIVE, SeriesCard, load_artifact
 from forecasting.baselines import inside_range, seasonal_naive_quantiles
 from forecasting.command import LOGGER
 from forecasting.config import MIN_DAYS, Config, Kind
+from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Panel, Series, to_date
 from forecasting.training.backtest import backtest, choose_answerers
 from forecasting.training.calibration import Bands, calibrate, usual_bands
 from forecasting.training.peers import MEDIAN_OF_PEERS, PEERS, check_installed, forecast_peer, peer_processes
-from forecasting.training.rolling import Forecasts, Rolling
+from forecasting.training.rolling import RECENT, Forecasts, Rolling
 
 BATCH = 4096  # windows that a model forecasts at once
 NAIVE = "seasonal naive"
@@ -115,13 +116,23 @@ def forecast_fine_tuned(rolling: Rolling, config: Config) -> Forecasts:
 
 
 def fine_tune(panel: Panel, config: Config) -> Model:
-    """A model for all series of a panel, made as training makes what it serves, of all of the panel's days."""
+    """A model for all series of a panel that still live, made as training makes what it serves, of all of their days.
+
+    The base as it is, with a note, where their days are too few to train on.
+    """
     from forecasting.training.base import find_base
     from forecasting.training.fit import first_unseen, fit, refit, training_data
 
-    config = replace(config, data=replace(config.data, days_back=max(MIN_DAYS, panel.num_days)))
     base = find_base(config.model)
-    data = training_data(panel, config, base)
+    panel = _living(panel)
+    config = replace(config, data=replace(config.data, days_back=max(MIN_DAYS, panel.num_days)))
+    try:
+        data = training_data(panel, config, base)
+    except TooFewDays as error:
+        if base is None:
+            raise
+        LOGGER.info("note: the base as it is forecasts from %s on: %s", to_date(panel.cutoff), error)
+        return _model_of("fine-tuned", base)
     fitted = fit(data, config, base=base)
     if fitted.interrupted:
         raise KeyboardInterrupt  # it ends one fit early, but this is one of many
@@ -133,6 +144,19 @@ def fine_tune(panel: Panel, config: Config) -> Model:
     if fitted.best_epoch > 0:
         fitted = refit(panel, config, epochs=fitted.best_epoch, base=base, share=fitted.share)
     return replace(_model_of("fine-tuned", fitted.forecaster), bands=bands, naive=naive)
+
+
+def _living(panel: Panel) -> Panel:
+    """The series with a known day among the last RECENT, from the first of their known days on."""
+    known = np.isfinite(panel.values)
+    rows = np.flatnonzero(known[:, -RECENT:].any(1))
+    if not rows.size:
+        return panel
+    first = int(np.flatnonzero(known[rows].any(0))[0])
+    series = tuple(panel.series[row] for row in rows)
+    return replace(panel, series=series, values=panel.values[rows], verdicts=panel.verdicts[rows]).tail(
+        panel.num_days - first
+    )
 
 
 def forecast_naive(rolling: Rolling) -> Forecasts:

@@ -60,12 +60,12 @@ class Fitted:
                 f"trained {self.epochs} epochs in {self.seconds:.1f} s, by which validation did not gain on the base "
                 f"model (loss {self.best_loss:.4f}): that is kept as it is"
             )
+        early = " (interrupted: the best so far is kept)" if self.interrupted else ""
         if self.base_loss is not None:
             return (
-                f"trained {self.epochs} epochs in {self.seconds:.1f} s, and went {self.share:.0%} of the way from the "
-                f"base model (validation loss {self.best_loss:.4f}, of the base as it is {self.base_loss:.4f})"
+                f"trained {self.epochs} epochs in {self.seconds:.1f} s{early}, and went {self.share:.0%} of the way "
+                f"from the base model (validation loss {self.best_loss:.4f}, of the base as it is {self.base_loss:.4f})"
             )
-        early = " (interrupted: the best so far is kept)" if self.interrupted else ""
         return (
             f"trained {self.epochs} of {most} epochs in {self.seconds:.1f} s{early}, best epoch {self.best_epoch} "
             f"(validation loss {self.best_loss:.4f})"

@@ -1,6 +1,7 @@
 """Rolling backtests: which days they forecast, that none sees what came later, and measures recomputed by pandas."""
 
 import importlib.util
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +14,9 @@ import torch
 
 from forecasting.artifact import FORECASTER, SEASONAL_NAIVE, Card, SeriesCard
 from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
-from forecasting.config import BacktestConfig, Config, Kind, load_config
+from forecasting.config import BacktestConfig, Config, Init, Kind, load_config
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
-from forecasting.model.forecaster import LEVELS, Forecaster
+from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_date
 from forecasting.serving import forecasts as serving
 from forecasting.training import contestants
@@ -420,3 +421,45 @@ def test_series_that_a_version_leaves_to_the_seasonal_naive_forecast(model: Mode
     expected = seasonal_naive_quantiles(rolling.histories(slice(None), 56), horizon=30, levels=LEVELS)
     highest = np.where(rolling.rows == 2, 1, np.inf)[:, None, None]
     np.testing.assert_allclose(found[left], np.clip(expected, 0, highest)[left], rtol=1e-6)
+
+
+def made_of_two_eras() -> Panel:
+    """A site that ended years before another began."""
+    even = make_panel(200, num_series=2, noise=0.1)
+    days = np.arange(even.first_day, even.first_day + 200)
+    return build_panel(
+        [
+            Observations(Series("old", "page_visits"), days, even.values[0].astype(np.float64)),
+            Observations(Series("new", "page_visits"), days + 2000, even.values[1].astype(np.float64)),
+        ],
+        today=to_date(even.first_day + 3000),
+    )
+
+
+def test_fine_tuning_goes_by_the_sites_that_live(quick: Config) -> None:
+    panel = made_of_two_eras()
+    config = replace(quick, backtest=BacktestConfig(origins=4, refit=14), model=replace(quick.model, init=Init.scratch))
+    rolling = roll(panel, config.backtest)
+    found = forecast_fine_tuned(rolling, config).quantiles
+    assert np.isfinite(found).all()
+    alone = replace(panel, series=panel.series[1:], values=panel.values[1:], verdicts=panel.verdicts[1:]).tail(200)
+    by_itself = forecast_fine_tuned(roll(alone, config.backtest), config).quantiles
+    assert by_itself.shape == found[rolling.rows == 1].shape
+    error, of_itself = (np.abs(one[..., MEDIAN] - rolling.actual()[rolling.rows == 1]).mean()
+                        for one in (found[rolling.rows == 1], by_itself))  # fmt: skip
+    assert error == pytest.approx(of_itself, rel=0.3)
+
+
+def test_base_as_it_is_forecasts_where_days_are_too_few_to_train_on(
+    quick: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    panel = made_of_two_eras()
+    values = panel.values.copy()
+    values[0, 32:150] = np.nan  # nothing is known of the days that would validate
+    config = load_config(["backtest.origins=1"], environ={})
+    rolling = roll(replace(panel, values=values), config.backtest).select(np.array([True, False]))
+    with caplog.at_level(logging.INFO):
+        found = forecast_fine_tuned(rolling, config)
+    assert "note: the base as it is forecasts from 2024-07-11 on: There is no window to " in caplog.text
+    expected = forecast_by(rolling, contestants.load_base_model())
+    np.testing.assert_allclose(found.quantiles, expected.quantiles, rtol=1e-5)
