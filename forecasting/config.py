@@ -38,7 +38,7 @@ class Scaling(StrEnum):
 
 
 class Init(StrEnum):
-    base = "base"  # the pretrained weights, which have seen no real site
+    base = "base"  # the pretrained weights
     scratch = "scratch"
 
 
@@ -135,10 +135,10 @@ class DataConfig:
 @dataclass(frozen=True)
 class TrainingConfig:
     model_version: str = _setting("v1.0.0", "the version that training writes; text, so v1.10 stays v1.10")
-    epochs: int = _setting(100, "passes over the train part, at most")
-    batch_size: int = _setting(32, "windows a step")
+    epochs: int = _setting(100, "passes over the train part, at most; from the base no more than 20")
+    batch_size: int = _setting(32, "windows a step; from the base up to 256 where there is much data")
     learning_rate: float = _setting(0.001, "Adam's step at the peak of its schedule")
-    patience: int = _setting(20, "epochs without a better validation loss before stopping; 0: run them all")
+    patience: int = _setting(20, "from scratch: epochs without a better validation loss before stopping; 0: run all")
     seed: int = _setting(0, "of weights, dropout and the order of windows")
     accelerator: Accelerator = _setting(Accelerator.auto, "cpu, gpu, or auto: a GPU where there is one")
     num_threads: int = _setting(1, "CPU threads of torch: steps this small gain nothing from a second")
@@ -161,7 +161,7 @@ class PretrainingConfig:
     windows: int = _setting(30_000_000, "synthetic windows to learn from, rounded up to whole chunks")
     batch_size: int = _setting(512, "windows a step")
     learning_rate: float = _setting(0.002, "Adam's step at the peak of its schedule")
-    precision: str = _setting("bf16-mixed", "as Lightning takes it; 32-true where the processor has no bfloat16")
+    precision: str = _setting("bf16-mixed", "of fine-tuning too; 32-true where the processor has no bfloat16")
     seed: int = _setting(0, "of weights, dropout and every synthetic site")
     without: list[str] = _setting(list, "parts of the prior to leave out, to see what they are worth")
     real: list[str] = _setting(list, "CSV files of series,metric,date,value to go on with after that; empty: none")

@@ -1,4 +1,5 @@
-"""Makes the base model: a Forecaster pretrained on synthetic traffic, into model_store/base of this checkout."""
+"""Makes the base model, in model_store/base of this checkout: a Forecaster pretrained on synthetic traffic, and then on
+real series where `pretraining.real` names files of them."""
 
 import platform
 import sys
@@ -27,14 +28,20 @@ def main(argv: list[str] | None = None) -> None:
     loss = synthetic_loss(forecaster, config)
     LOGGER.info("learned from %s synthetic windows, in this run for %.0f s", f"{windows:,}", seconds)
     LOGGER.info("loss on synthetic sites never seen: %.4f", loss)
+    real_windows = 0
+    if panels and windows < config.pretraining.windows:
+        LOGGER.warning("interrupted: written without the real series. Pretrain again to have them.")
+        panels = []
     if panels:
-        forecaster = go_on_with(panels, forecaster, config)
-        LOGGER.info("went on with %d real series", sum(len(panel.series) for panel in panels))
+        forecaster, real_windows = go_on_with(panels, forecaster, config)
+        num_series = sum(len(panel.series) for panel in panels)
+        LOGGER.info("went on with %s windows of %d real series", f"{real_windows:,}", num_series)
     made = {
         "windows": windows,
         "seconds_of_last_run": round(seconds),
         "synthetic_loss": loss,
-        "real": describe_files(config.pretraining.real, panels),
+        "real": describe_files(config.pretraining.real[: len(panels)], panels),
+        "windows_of_real": real_windows,
     }
     save_base(BASE, forecaster, config, {**made, "machine": platform.processor() or platform.machine()})
     checkpoint.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Bands set right on a series' own past, by forecasts of days that the model had not been trained on.
+"""Bands set right on a series' own past, by forecasts of days that fitting had not trained on.
 
 Split conformal prediction: a band is widened or narrowed by the factor that would have made it hold its share of those
 days. Source: Angelopoulos & Bates (2021), A Gentle Introduction to Conformal Prediction, arXiv 2107.07511. A factor of
 few weeks says little, so it counts for n / (n + WEEKS_TO_TRUST) of the way, in logarithms, from what holds for most
-series. EXPERIMENTS.md has the measurements behind these numbers.
+series. EXPERIMENTS.md has what was measured.
 """
 
 import math
@@ -24,7 +24,7 @@ WEEKS_TO_TRUST, WEEKS_TO_TRUST_A_DAY = 8, 52  # for a factor of all days of the 
 MAX_WEEKS = 104  # forecasts looked back on
 GROWTH = 0.85  # of a band, each week further ahead: medians that are fed back make the model too sure of itself
 CORRELATION = 0.5  # of the errors of two days of a week
-SMALLEST, LARGEST = 0.6, 1.6  # factors that are believed, of what holds for most series
+SMALLEST, LARGEST = 0.6, 1.6  # factors that are believed, of what they are shrunk to
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def calibrate(forecaster: Forecaster, panel: Panel, *, unseen: int) -> list[Band
 def _calibrate_series(forecaster: Forecaster, panel: Panel, row: int, unseen: int) -> Bands:
     horizon = forecaster.settings.prediction_horizon
     usual = usual_bands(horizon)
-    cutoffs = _cutoffs(panel, row, unseen, horizon)
+    context = forecaster.settings.context_length
+    cutoffs = _cutoffs(panel, row, unseen, horizon=horizon, context=context)
     if not cutoffs.size:
         return usual
     tried = _Tried(forecaster, panel, row, cutoffs)
@@ -67,15 +68,16 @@ def _calibrate_series(forecaster: Forecaster, panel: Panel, row: int, unseen: in
     return Bands(scale, tuple(widening), tried.day_correlation(np.array(scale)), len(cutoffs))
 
 
-def _cutoffs(panel: Panel, row: int, unseen: int, horizon: int) -> Int[np.ndarray, " origins"]:
+def _cutoffs(panel: Panel, row: int, unseen: int, *, horizon: int, context: int) -> Int[np.ndarray, " origins"]:
     """A week apart, latest first; what is forecast from them is known and was not trained on."""
     known = np.isfinite(panel.values[row])
     if not known.any():
         return np.empty(0, np.int64)
     last = int(np.flatnonzero(known)[-1]) - horizon
     cutoffs = np.arange(last, max(unseen - 1, 0) - 1, -SEASON)[:MAX_WEEKS]
-    enough = known.cumsum()[cutoffs] >= MIN_KNOWN_DAYS if cutoffs.size else cutoffs
-    return np.asarray(cutoffs[enough.astype(bool)])
+    until = np.concatenate([[0], known.cumsum()])
+    in_context = until[cutoffs + 1] - until[np.maximum(cutoffs + 1 - context, 0)]
+    return np.asarray(cutoffs[in_context >= MIN_KNOWN_DAYS])
 
 
 class _Tried:

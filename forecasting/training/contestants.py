@@ -143,6 +143,8 @@ def fine_tune(panel: Panel, config: Config) -> Model:
     naive = {key for key, who in zip(keys, answers, strict=True) if who == SEASONAL_NAIVE}
     if fitted.best_epoch > 0:
         fitted = refit(panel, config, epochs=fitted.best_epoch, base=base, share=fitted.share)
+        if fitted.interrupted:
+            raise KeyboardInterrupt
     return replace(_model_of("fine-tuned", fitted.forecaster), bands=bands, naive=naive)
 
 
@@ -210,10 +212,11 @@ def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndar
         history = torch.cat([history, steps[-1][..., MEDIAN]], 1)[:, -model.context_length :]
         first_day = first_day + model.horizon
     quantiles = np.asarray((torch.cat(steps, 1)[:, : rolling.horizon] / scale[..., None]).numpy())
-    naive = np.array([(one.site, one.metric) in model.naive for one in series])
-    if naive.any():
-        repeated = seasonal_naive_quantiles((own_history / scale).numpy(), horizon=rolling.horizon, levels=LEVELS)
-        quantiles[naive] = inside_range(repeated, [one.kind for one in series])[naive]
+    naive = [place for place, one in enumerate(series) if (one.site, one.metric) in model.naive]
+    if naive:
+        seen = (own_history / scale).numpy()[naive]
+        repeated = seasonal_naive_quantiles(seen, horizon=rolling.horizon, levels=LEVELS)
+        quantiles[naive] = inside_range(repeated, [series[place].kind for place in naive])
     return quantiles
 
 

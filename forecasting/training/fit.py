@@ -31,9 +31,9 @@ from forecasting.training.datamodule import TrafficDataModule
 from forecasting.training.made import FineTuningData
 from forecasting.training.module import ForecastModule
 
-# Trained on from the base, few weeks teach more noise than habit: a tenth of the rate, so many epochs or windows
-# at most, and as much of the way as validation likes best, of days / (days + FINE_TUNING_DAYS): what two months teach
-# spoils the next week more often than not, however validation liked it. EXPERIMENTS.md has what else was tried.
+# Trained on from the base, few weeks teach more noise than habit: a tenth of the rate (for 32 windows), so many epochs
+# or windows at most, and as much of the way as validation likes best, of days / (days + FINE_TUNING_DAYS): what two
+# months teach spoils the next week more often than not, however validation liked it. EXPERIMENTS.md has the rest.
 FINE_TUNING_RATE, FINE_TUNING_EPOCHS, FINE_TUNING_WINDOWS = 0.1, 20, 150_000
 FINE_TUNING_SHARES, FINE_TUNING_DAYS = (0.5, 0.75, 1.0), 365
 CHECKPOINT_EVERY_SECONDS = 5.0  # what a kill can cost at most; a checkpoint takes some 10 ms
@@ -169,7 +169,7 @@ def fit(
         accelerator=config.training.accelerator,
         callbacks=callbacks,
         validate=base is None,
-        precision=_precision(base),
+        precision=_precision(config, base),
         resumed=resumed,
     )
     epochs = trainer.current_epoch
@@ -211,7 +211,7 @@ def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None 
         label="refitting",
         epochs=epochs,
         accelerator=config.training.accelerator,
-        precision=_precision(base),
+        precision=_precision(config, base),
         validate=False,
     )
     if base is not None:
@@ -235,8 +235,8 @@ def find_resumable(checkpoint: Path | None) -> Path | None:
     return checkpoint
 
 
-def _precision(base: Forecaster | None) -> str:
-    return "32-true" if base is None else "bf16-mixed"
+def _precision(config: Config, base: Forecaster | None) -> str:
+    return "32-true" if base is None else config.pretraining.precision
 
 
 def training_data(panel: Panel, config: Config, base: Forecaster | None, *, refit: bool = False) -> TrafficDataModule:

@@ -14,7 +14,8 @@ from forecasting.training.prior import Traffic, known_tail, sample_traffic
 
 WINDOWS_A_SITE = 8  # drawing a site costs as much as training on one window of it
 SPARE_DAYS = 56  # that windows of one site begin apart, at most
-MIN_KNOWN_DAYS, SHORT_SHARE = 14, 0.15  # of windows whose history is cut short, as a young site's is
+YOUNG_DAYS, SHORT_SHARE = 14, 0.15  # known at least, of windows whose history is cut short, as a young site's is
+POOL = 512  # made windows that an epoch draws from, at least: of as many sites as it takes
 MADE_SHARE = 0.15  # of the windows of a batch of real ones: what those do not show is not forgotten
 RESCALED = 1.0  # spread of the logarithm of what counts are multiplied by
 STEPS_AN_EPOCH, MAX_BATCH = 16, 256  # of fine-tuning: batches grow with the data
@@ -53,23 +54,32 @@ def cut_windows(traffic: Traffic, model: ModelConfig, *, windows_a_site: int) ->
     return cut_short(Batch(history, first_day, traffic.kind[site.flatten()], target))
 
 
-def cut_short(batch: Batch) -> Batch:
-    """Some histories as short as a young site's; without windows that know too little, or no target."""
+def cut_short(batch: Batch, *, drop: bool = True) -> Batch:
+    """Some histories as short as a young site's. Windows that know too little by that, or no target, are dropped, or
+    else stay as they came.
+    """
     history, device = batch.history, batch.history.device
     num_windows, context = history.shape
     known = torch.randint(28, context, (num_windows,), device=device)
     whole = torch.rand(num_windows, device=device) >= SHORT_SHARE
-    history = known_tail(history, torch.where(whole, context, known))
-    keep = (history.isfinite().sum(1) >= MIN_KNOWN_DAYS) & batch.target.isfinite().any(1)
-    return Batch(history[keep], batch.first_day[keep], batch.kind[keep], batch.target[keep])
+    cut = known_tail(history, torch.where(whole, context, known))
+    enough = cut.isfinite().sum(1) >= YOUNG_DAYS
+    if not drop:
+        return batch._replace(history=torch.where(enough[:, None], cut, history))
+    keep = enough & batch.target.isfinite().any(1)
+    return Batch(cut[keep], batch.first_day[keep], batch.kind[keep], batch.target[keep])
 
 
 class WithMade:
-    """An epoch of real windows, varied in what does not matter, with windows of made sites in each batch."""
+    """An epoch of real windows, varied in what does not matter, with windows of made sites in each batch.
 
-    def __init__(self, real: RealBatches, config: Config) -> None:
+    `drop`: without those whose history, cut short, knows too little; a site of 30 days has no others.
+    """
+
+    def __init__(self, real: RealBatches, config: Config, *, drop: bool = True) -> None:
         self._real = real
         self._config = config
+        self._drop = drop
 
     def __len__(self) -> int:
         return len(self._real)
@@ -79,19 +89,20 @@ class WithMade:
         for batch in self._real:
             num_made = math.ceil(MADE_SHARE / (1 - MADE_SHARE) * len(batch.target))
             if made is None:
-                made = sample_windows(self._config, num_made * len(self), device=batch.target.device)
+                made = sample_windows(self._config, max(POOL, num_made * len(self)), device=batch.target.device)
             drawn = torch.randint(len(made.target), (num_made,), device=batch.target.device)
-            parts = vary(batch), Batch(*(tensor[drawn] for tensor in made))
+            parts = vary(batch, drop=self._drop), Batch(*(tensor[drawn] for tensor in made))
             yield Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
-def vary(batch: Batch) -> Batch:
+def vary(batch: Batch, *, drop: bool = True) -> Batch:
     """Counts multiplied by a number of their own, dates moved by whole weeks: so that what is learned is a shape."""
     num_windows, device = len(batch.target), batch.target.device
     factor = torch.exp(RESCALED * torch.randn(num_windows, 1, device=device))
     factor = torch.where(batch.kind[:, None] == COUNT, factor, 1.0)
     weeks = torch.randint(-MOVED_WEEKS, MOVED_WEEKS + 1, (num_windows,), device=device)
-    return cut_short(Batch(batch.history * factor, batch.first_day + 7 * weeks, batch.kind, batch.target * factor))
+    varied = Batch(batch.history * factor, batch.first_day + 7 * weeks, batch.kind, batch.target * factor)
+    return cut_short(varied, drop=drop)
 
 
 class FineTuningData(TrafficDataModule):
@@ -102,4 +113,4 @@ class FineTuningData(TrafficDataModule):
         self.batch_size = max(self.batch_size, min(MAX_BATCH, len(self.train_index) // STEPS_AN_EPOCH))
 
     def train_dataloader(self) -> WithMade:  # type: ignore[override]  # iterated in the same way
-        return WithMade(super().train_dataloader(), self.config)
+        return WithMade(super().train_dataloader(), self.config, drop=False)

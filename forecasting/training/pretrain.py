@@ -1,4 +1,4 @@
-"""Pretraining: the base model, from synthetic traffic alone. Imports nothing of PostgreSQL or TorchServe."""
+"""Pretraining on synthetic traffic; real.py may go on from there. Imports nothing of PostgreSQL or TorchServe."""
 
 import difflib
 import math

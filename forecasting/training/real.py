@@ -61,15 +61,15 @@ class RealData(pl.LightningDataModule):
         return batch
 
 
-def go_on_with(panels: Sequence[Panel], forecaster: Forecaster, config: Config) -> Forecaster:
-    """The Forecaster trained further on real series, `pretraining.real_windows` of their windows."""
+def go_on_with(panels: Sequence[Panel], forecaster: Forecaster, config: Config) -> tuple[Forecaster, int]:
+    """The Forecaster trained further on real series, and on how many of their windows. Ctrl-C ends it after a chunk."""
     settings = config.pretraining
     torch.manual_seed(settings.seed)
     epochs = math.ceil(settings.real_windows / CHUNK)
     module = ForecastModule(
         forecaster.train(), learning_rate=settings.real_learning_rate, epochs=epochs, seed=settings.seed
     )
-    run_trainer(
+    trainer, _ = run_trainer(
         module,
         RealData(panels, config),
         label="real series, in chunks of windows:",
@@ -78,7 +78,7 @@ def go_on_with(panels: Sequence[Panel], forecaster: Forecaster, config: Config) 
         precision=settings.precision,
         validate=False,
     )
-    return module.forecaster.cpu().eval()
+    return module.forecaster.cpu().eval(), trainer.current_epoch * CHUNK
 
 
 def describe_files(files: Sequence[str], panels: Sequence[Panel]) -> list[dict[str, Any]]:  # Any: json's own types

@@ -33,7 +33,7 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
         data = training_data(panel, config, base)
         _say_data(panel, data)
         LOGGER.info("training from %s", "the base model" if base else "scratch")
-        checkpoint = _checkpoint(store, panel, config)
+        checkpoint = _checkpoint(store, panel, config, base)
         with clock.part("fitting"):
             fitted = fit(data, config, base=base, checkpoint=checkpoint, resume=resume)
         LOGGER.info("%s", fitted.describe(most=config.training.epochs))
@@ -52,7 +52,8 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
             torch.save(served.forecaster.state_dict(), folder / WEIGHTS)
         with clock.part("plot"):
             title = f"{version}: the test part was forecast before the refit on all days"
-            plot(folder / PLOT, panel, tested, forecast_next(served.forecaster, panel), title=title)
+            upcoming = forecast_next(served.forecaster, panel, bands=bands, answers=answers)
+            plot(folder / PLOT, panel, tested, upcoming, title=title)
         details = {
             "init": "base" if base else "scratch",
             "epochs_run": fitted.epochs,
@@ -103,16 +104,23 @@ def _say_answers(
             ", ".join(naive),
         )
     weeks, scales = {one.num_weeks for one in bands}, [scale for one in bands for scale in one.scale]
+    if not max(weeks):
+        LOGGER.info("bands as trained: there is no week of the series' own past to set them by")
+        return
     LOGGER.info(
         "bands set by %s weeks of each series' own past: %.2f to %.2f times as wide as trained",
         f"{min(weeks)} to {max(weeks)}" if len(weeks) > 1 else min(weeks), min(scales), max(scales),
     )  # fmt: skip
 
 
-def _checkpoint(store: Path, panel: Panel, config: Config) -> Path:
+def _checkpoint(store: Path, panel: Panel, config: Config, base: Forecaster | None) -> Path:
     """Named after settings and data, so that nothing is resumed that would not have become the same version."""
     settings = json.dumps([repr(config.model), repr(config.data), repr(config.training)])
-    name = hashlib.sha256(settings.encode() + panel.values.tobytes()).hexdigest()[:16]
+    known = hashlib.sha256(settings.encode() + panel.values.tobytes())
+    known.update(repr((panel.first_day, panel.series, config.pretraining)).encode())
+    for weights in base.state_dict().values() if base is not None else ():
+        known.update(weights.numpy().tobytes())
+    name = known.hexdigest()[:16]
     return store / f".{config.training.model_version}.{name}.ckpt"
 
 

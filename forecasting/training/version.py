@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from forecasting.artifact import Card, SeriesCard, describe_libraries, now_text
+from forecasting.artifact import SEASONAL_NAIVE, Card, SeriesCard, describe_libraries, now_text
+from forecasting.baselines import inside_range, seasonal_naive_quantiles
 from forecasting.config import Config
 from forecasting.model.forecaster import KINDS, LEVELS, Forecaster
 from forecasting.panel import Panel, Series, to_date
@@ -21,17 +22,24 @@ FEATURES = (
 )  # fmt: skip
 
 
-def forecast_next(forecaster: Forecaster, panel: Panel) -> Float[np.ndarray, "series horizon levels"]:
-    """Quantiles of the days after each series' last one."""
+def forecast_next(
+    forecaster: Forecaster, panel: Panel, *, bands: Sequence[Bands], answers: Sequence[str]
+) -> Float[np.ndarray, "series horizon levels"]:
+    """Quantiles of the days after each series' last one, as serving will answer them."""
     windows = [panel.window(row, forecaster.settings.context_length) for row in range(len(panel.series))]
     with torch.no_grad():
         quantiles = forecaster.eval()(
             torch.from_numpy(np.stack([history for history, _ in windows])),
             torch.tensor([first_day for _, first_day in windows]),
             torch.tensor([KINDS[series.kind] for series in panel.series]),
-            torch.ones(len(windows), forecaster.settings.prediction_horizon),
+            torch.tensor([one.scale for one in bands]),
         )
-    return np.asarray(quantiles.numpy())
+    found = np.asarray(quantiles.numpy())
+    for row, (history, _) in enumerate(windows):
+        if answers[row] == SEASONAL_NAIVE:
+            repeated = seasonal_naive_quantiles(history[None], horizon=found.shape[1], levels=LEVELS)
+            found[row] = inside_range(repeated, [panel.series[row].kind])[0]
+    return found
 
 
 def describe_version(

@@ -113,3 +113,14 @@ def test_usual_bands_widen_with_the_days_ahead_whatever_the_horizon() -> None:
     assert usual_bands(1).widening[::7] == pytest.approx((1.0, 1.85, 2.7, 3.55, 4.4))
     assert usual_bands(7).scale == (1.0,) * 7
     assert usual_bands(7).day_correlation == CORRELATION
+
+
+def test_forecasts_out_of_a_hole_are_not_asked(base: Forecaster) -> None:
+    """A context without 28 known days is what serving refuses to forecast from."""
+    panel = make_panel(400, num_series=1, noise=0.2)
+    values = panel.values.copy()
+    values[0, 150:300] = np.nan
+    cutoffs = range(392, -1, -7)
+    enough = sum(np.isfinite(values[0, max(cutoff - 55, 0) : cutoff + 1]).sum() >= 28 for cutoff in cutoffs)
+    (bands,) = calibrate(base, replace(panel, values=values), unseen=0)
+    assert bands.num_weeks == enough < len(cutoffs)

@@ -75,4 +75,21 @@ def test_windows_of_made_sites_are_about_as_many_as_asked_for(quick: Config) -> 
     torch.manual_seed(0)
     windows = sample_windows(quick, 4000, device=torch.device("cpu"))
     assert 3500 < len(windows.target) <= 4000
-    assert (windows.history.isfinite().sum(1) >= made.MIN_KNOWN_DAYS).all()
+    assert (windows.history.isfinite().sum(1) >= made.YOUNG_DAYS).all()
+
+
+def test_one_series_of_sixty_days_never_lacks_a_made_window(quick: Config) -> None:
+    """Some made sites are born too late for any window: of few sites, all may be."""
+    data = FineTuningData(make_panel(60, num_series=1), quick)
+    for seed in range(40):
+        torch.manual_seed(seed)
+        assert sum(len(batch.target) for batch in data.train_dataloader()) > len(data.train_index)
+
+
+def test_windows_of_a_site_of_thirty_days_are_all_trained_on(quick: Config) -> None:
+    data = FineTuningData(make_panel(30, num_series=1), quick)
+    known = data.windows.gather(data.train_index).history.isfinite().sum(1)
+    assert known.max() < made.YOUNG_DAYS
+    torch.manual_seed(0)
+    (batch,) = data.train_dataloader()
+    torch.testing.assert_close(batch.history[: len(known)].isfinite().sum(1).sort().values, known.sort().values)

@@ -42,12 +42,16 @@ def test_a_series_of_the_same_kind_that_it_has_not_seen_is_forecast_better(tiny:
     def loss(forecaster: Forecaster) -> float:
         return validation_loss(ForecastModule(forecaster, learning_rate=1.0, epochs=1, seed=0), unseen)
 
-    assert loss(go_on_with(seen, untrained(tiny), tiny)) < 0.9 * loss(untrained(tiny))
+    assert loss(go_on_with(seen, untrained(tiny), tiny)[0]) < 0.9 * loss(untrained(tiny))
 
 
 def test_same_seed_same_weights(tiny: Config) -> None:
-    first, again = (go_on_with([make_panel(116)], untrained(tiny), tiny).state_dict() for _ in range(2))
+    first, again = (go_on_with([make_panel(116)], untrained(tiny), tiny)[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_windows_learned_from_are_counted(tiny: Config) -> None:
+    assert go_on_with([make_panel(116)], untrained(tiny), tiny)[1] == 8192
 
 
 def test_every_window_of_every_panel_is_drawn(tiny: Config) -> None:
