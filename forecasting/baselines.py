@@ -54,3 +54,22 @@ def inside_range(
     lowest = np.array([-np.inf if kind is Kind.other else 0 for kind in kinds], np.float32)
     highest = np.array([1 if kind is Kind.rate else np.inf for kind in kinds], np.float32)
     return np.asarray(np.clip(quantiles, lowest[:, None, None], highest[:, None, None]))
+
+
+def answer_naively(
+    quantiles: Float[np.ndarray, "windows horizon levels"],
+    histories: Sequence[Float[np.ndarray, " days"]],
+    kinds: Sequence[Kind],
+    naive: Sequence[bool],
+    *,
+    levels: Sequence[float],
+) -> Float[np.ndarray, "windows horizon levels"]:
+    """The quantiles, but the seasonal naive forecast's, from its history, for each window that is marked `naive`."""
+    places = [place for place, one in enumerate(naive) if one]
+    if not places:
+        return quantiles
+    history = np.stack([histories[place] for place in places])
+    repeated = seasonal_naive_quantiles(history, horizon=quantiles.shape[1], levels=levels)
+    answered = quantiles.copy()
+    answered[places] = inside_range(repeated, [kinds[place] for place in places])
+    return answered

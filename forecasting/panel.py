@@ -98,6 +98,11 @@ class Panel:
             raise UnknownMetric(f"There is no metric {metric!r}. There are: {', '.join(sorted(rows))}.")
         return rows[metric]
 
+    def count_known(self, row: int, cutoffs: Int[np.ndarray, " cutoffs"], num_days: int) -> Int[np.ndarray, " cutoffs"]:
+        """Known days of a series among the last `num_days` up to each cutoff, a place in the panel."""
+        until = np.concatenate([[0], np.isfinite(self.values[row]).cumsum()])
+        return np.asarray(until[cutoffs + 1] - until[np.maximum(cutoffs + 1 - num_days, 0)])
+
     def window(self, row: int, context_length: int) -> tuple[Float[np.ndarray, " context"], int]:
         """The last days of a series, up to the last that it has itself, and the first one's days since 1970-01-01.
 

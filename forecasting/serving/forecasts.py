@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from forecasting.artifact import SEASONAL_NAIVE, Card, SeriesCard
-from forecasting.baselines import inside_range, seasonal_naive_quantiles
+from forecasting.baselines import answer_naively
 from forecasting.config import MAX_DAYS_AHEAD, MIN_KNOWN_DAYS, Kind
 from forecasting.errors import SettingError, TooFewDays, UnknownMetric, UnknownSite
 from forecasting.panel import Panel, to_date
@@ -94,14 +94,13 @@ def who_answers(
     card: Card,
 ) -> Float[np.ndarray, "series days levels"]:
     """The forecaster's quantiles, but the seasonal naive forecast's for series whose card names that."""
-    naive = [place for place, one in enumerate(series) if one.answers == SEASONAL_NAIVE]
-    if not naive:
-        return quantiles
-    histories = np.stack([first[place].history for place in naive])
-    repeated = seasonal_naive_quantiles(histories, horizon=quantiles.shape[1], levels=card.levels)
-    answered = quantiles.copy()
-    answered[naive] = inside_range(repeated, [series[place].kind for place in naive])
-    return answered
+    return answer_naively(
+        quantiles,
+        [one.history for one in first],
+        [one.kind for one in series],
+        [one.answers == SEASONAL_NAIVE for one in series],
+        levels=card.levels,
+    )
 
 
 def shape_answer(forecast: Forecast, card: Card, *, made_at: dt.datetime) -> dict[str, Any]:  # Any: json's own types

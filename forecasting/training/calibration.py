@@ -15,11 +15,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from forecasting.config import MAX_DAYS_AHEAD, MIN_KNOWN_DAYS
-from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN, Forecaster
+from forecasting.model.forecaster import KINDS, MEDIAN, Forecaster
 from forecasting.panel import Panel
+from forecasting.training.backtest import HIGHEST, LOWER, LOWEST, UPPER
 
 SEASON = 7
-SHARES = {0.8: (LEVELS.index(0.1), LEVELS.index(0.9)), 0.9: (LEVELS.index(0.05), LEVELS.index(0.95))}
+SHARES = {0.8: (LOWER, UPPER), 0.9: (LOWEST, HIGHEST)}
 WEEKS_TO_TRUST, WEEKS_TO_TRUST_A_DAY = 8, 52  # for a factor of all days of the horizon, and of each
 MAX_WEEKS = 104  # forecasts looked back on
 GROWTH = 0.85  # of a band, each week further ahead: medians that are fed back make the model too sure of itself
@@ -57,7 +58,7 @@ def _calibrate_series(forecaster: Forecaster, panel: Panel, row: int, unseen: in
     cutoffs = _cutoffs(panel, row, unseen, horizon=horizon, context=context)
     if not cutoffs.size:
         return usual
-    tried = _Tried(forecaster, panel, row, cutoffs)
+    tried = _Tried(forecaster, panel, row, cutoffs, num_horizons=len(usual.widening))
     first = tried.scores(0, np.ones(horizon))
     pooled = _believed(first, 1.0, WEEKS_TO_TRUST)
     scale = tuple(_believed(first[..., day : day + 1], pooled, WEEKS_TO_TRUST_A_DAY) for day in range(horizon))
@@ -75,47 +76,39 @@ def _cutoffs(panel: Panel, row: int, unseen: int, *, horizon: int, context: int)
         return np.empty(0, np.int64)
     last = int(np.flatnonzero(known)[-1]) - horizon
     cutoffs = np.arange(last, max(unseen - 1, 0) - 1, -SEASON)[:MAX_WEEKS]
-    until = np.concatenate([[0], known.cumsum()])
-    in_context = until[cutoffs + 1] - until[np.maximum(cutoffs + 1 - context, 0)]
-    return np.asarray(cutoffs[in_context >= MIN_KNOWN_DAYS])
+    return np.asarray(cutoffs[panel.count_known(row, cutoffs, context) >= MIN_KNOWN_DAYS])
 
 
 class _Tried:
     """Forecasts of a series from some cutoffs, as far ahead as forecasts go, and what came."""
 
-    def __init__(self, forecaster: Forecaster, panel: Panel, row: int, cutoffs: Int[np.ndarray, " origins"]) -> None:
-        settings = forecaster.settings
-        context, self.horizon = settings.context_length, settings.prediction_horizon
-        nothing = np.full(context, np.nan, np.float32)
-        values = np.concatenate(
-            [nothing, panel.values[row], np.full(MAX_DAYS_AHEAD + self.horizon, np.nan, np.float32)]
-        )
+    def __init__(
+        self, forecaster: Forecaster, panel: Panel, row: int, cutoffs: Int[np.ndarray, " origins"], *, num_horizons: int
+    ) -> None:
+        context, self.horizon = forecaster.settings.context_length, forecaster.settings.prediction_horizon
+        num_ahead = num_horizons * self.horizon
+        before, after = (np.full(days, np.nan, np.float32) for days in (context, num_ahead))
+        values = np.concatenate([before, panel.values[row], after])
         place = cutoffs[:, None] + context
-        self._forecaster = forecaster
-        self._history = torch.from_numpy(values[place + np.arange(1 - context, 1)])
-        ahead = np.arange(1, 1 + self.horizon * -(-MAX_DAYS_AHEAD // self.horizon))
-        self._actual = torch.from_numpy(values[place + ahead])
-        self._first_day = torch.from_numpy(panel.first_day + cutoffs + 1 - context)
+        history = torch.from_numpy(values[place + np.arange(1 - context, 1)])
+        first_day = torch.from_numpy(panel.first_day + cutoffs + 1 - context)
+        self._scaling = forecaster.scaling
+        self._actual = torch.from_numpy(values[place + np.arange(1, 1 + num_ahead)])
         self._kind = torch.full((len(cutoffs),), KINDS[panel.series[row].kind])
-        self._fed = [self._history]
+        self._steps = []  # quantiles in the scaling's units, and the scaled window
+        for step in range(num_horizons):
+            with torch.no_grad():
+                z, scaled = forecaster.scaled_quantiles(history, first_day + step * self.horizon, self._kind)
+                median = self._scaling.unscale(z[..., MEDIAN : MEDIAN + 1], self._kind, scaled)[..., 0]
+            history = torch.cat([history, median], 1)[:, -context:]
+            self._steps.append((z, scaled))
 
     def scores(self, step: int, scale: Float[np.ndarray, " horizon"]) -> Float[np.ndarray, "shares origins horizon"]:
         """How many times as wide the 80% and the 90% band of a horizon would have had to be to hold each day."""
-        with torch.no_grad():
-            history, first_day = self._history_at(step), self._first_day + step * self.horizon
-            z, scaled = self._forecaster.scaled_quantiles(history, first_day, self._kind)
-            days = slice(step * self.horizon, (step + 1) * self.horizon)
-            target = self._forecaster.scaling.scale_target(self._actual[:, days], self._kind, scaled)
-            widths = (z - z[..., MEDIAN : MEDIAN + 1]) * torch.from_numpy(scale).float()[:, None]
-            return _needed(target - z[..., MEDIAN], widths)
-
-    def _history_at(self, step: int) -> Tensor:
-        while len(self._fed) <= step:
-            done, history = len(self._fed) - 1, self._fed[-1]
-            ones = torch.ones(len(history), self.horizon)
-            quantiles = self._forecaster(history, self._first_day + done * self.horizon, self._kind, ones)
-            self._fed.append(torch.cat([history, quantiles[..., MEDIAN]], 1)[:, -history.shape[1] :])
-        return self._fed[step]
+        z, scaled = self._steps[step]
+        days = slice(step * self.horizon, (step + 1) * self.horizon)
+        target = self._scaling.scale_target(self._actual[:, days], self._kind, scaled)
+        return _needed(target - z[..., MEDIAN], _widths(z, scale))
 
     def day_correlation(self, scale: Float[np.ndarray, " horizon"]) -> float:
         """How alike the errors of two days of one forecast are, 0 (independent) to 1 (the same), for the total's band.
@@ -126,14 +119,20 @@ class _Tried:
         n = self.horizon
         if n == 1:
             return CORRELATION
-        bands = torch.from_numpy(scale).float().expand(len(self._history), -1)
-        with torch.no_grad():
-            quantiles = self._forecaster(self._history, self._first_day, self._kind, bands).sum(1, keepdim=True)
+        z, scaled = self._steps[0]
+        banded = z[..., MEDIAN : MEDIAN + 1] + _widths(z, scale)
+        quantiles = self._scaling.unscale(banded, self._kind, scaled).sum(1, keepdim=True)
         error = self._actual[:, :n].sum(1, keepdim=True) - quantiles[..., MEDIAN]
         needed = _needed(error, quantiles - quantiles[..., MEDIAN : MEDIAN + 1])
         usual = math.sqrt((1 + (n - 1) * CORRELATION) / n)
         share = _believed(needed, usual, WEEKS_TO_TRUST)
         return float(np.clip((n * share**2 - 1) / (n - 1), 0.0, 1.0))
+
+
+def _widths(
+    z: Float[Tensor, "origins horizon levels"], scale: Float[np.ndarray, " horizon"]
+) -> Float[Tensor, "origins horizon levels"]:
+    return (z - z[..., MEDIAN : MEDIAN + 1]) * torch.from_numpy(scale).float()[:, None]
 
 
 def _needed(

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from forecasting.artifact import SEASONAL_NAIVE, SeriesCard, load_artifact
-from forecasting.baselines import inside_range, seasonal_naive_quantiles
+from forecasting.baselines import answer_naively, inside_range, seasonal_naive_quantiles
 from forecasting.command import LOGGER
 from forecasting.config import MIN_DAYS, Config, Kind
 from forecasting.errors import TooFewDays
@@ -45,6 +45,13 @@ class Model:
     cards: Mapping[Key, SeriesCard] = field(default_factory=dict)
     bands: Mapping[Key, Bands] = field(default_factory=dict)
     naive: Collection[Key] = ()
+
+    def knowing(self, series: Sequence[SeriesCard]) -> "Model":
+        """With what a version's cards say of their series."""
+        cards = {(one.site, one.metric): one for one in series}
+        bands = {key: Bands(one.band_scale, one.widening, one.day_correlation) for key, one in cards.items()}
+        naive = {key for key, one in cards.items() if one.answers == SEASONAL_NAIVE}
+        return replace(self, cards=cards, bands=bands, naive=naive)
 
 
 def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Forecasts]:
@@ -77,14 +84,12 @@ def load_version(config: Config, panel: Panel) -> Model:
         "note: %s was trained on days until %s: its forecasts of days up to then are of days that it has seen",
         card.version, card.data["last_day"],
     )  # fmt: skip
-    cards = {(one.site, one.metric): one for one in card.series}
-    unknown = [one.name for one in panel.series if (one.site, one.metric) not in cards]
+    forward = cast(Forward, artifact.load_program())
+    model = Model(card.version, forward, card.context_length, card.horizon).knowing(card.series)
+    unknown = [one.name for one in panel.series if (one.site, one.metric) not in model.cards]
     if unknown:
         LOGGER.info("note: %s was not trained on %d of the series, such as %s", card.version, len(unknown), unknown[0])
-    forward = cast(Forward, artifact.load_program())
-    bands = {key: Bands(one.band_scale, one.widening, one.day_correlation) for key, one in cards.items()}
-    naive = {key for key, one in cards.items() if one.answers == SEASONAL_NAIVE}
-    return Model(card.version, forward, card.context_length, card.horizon, cards, bands, naive)
+    return model
 
 
 def forecast_by(rolling: Rolling, model: Model) -> Forecasts:
@@ -137,7 +142,7 @@ def fine_tune(panel: Panel, config: Config) -> Model:
     if fitted.interrupted:
         raise KeyboardInterrupt  # it ends one fit early, but this is one of many
     keys = [(series.site, series.metric) for series in panel.series]
-    unseen = first_unseen(fitted, data, from_base=base is not None)
+    unseen = first_unseen(fitted, data)
     bands = dict(zip(keys, calibrate(fitted.forecaster, panel, unseen=unseen), strict=True))
     answers = choose_answerers(backtest(fitted.forecaster, data), panel)
     naive = {key for key, who in zip(keys, answers, strict=True) if who == SEASONAL_NAIVE}
@@ -201,10 +206,10 @@ def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndar
     # A version may keep a series in another unit than this panel.
     scales = [one.unit_scale / card.unit_scale if card else 1.0 for one, card in zip(series, cards, strict=True)]
     scale = torch.tensor(scales, dtype=torch.float32)[:, None]
-    history = torch.from_numpy(rolling.histories(part, model.context_length)) * scale
+    seen = rolling.histories(part, model.context_length)
+    history = torch.from_numpy(seen) * scale
     first_day = torch.from_numpy(rolling.cutoffs[part]) + rolling.panel.first_day + 1 - model.context_length
     bands = torch.from_numpy(_band_scales(rolling, series, model))
-    own_history = history
     steps = []
     for step in range(bands.shape[1]):
         with torch.no_grad():
@@ -212,12 +217,13 @@ def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndar
         history = torch.cat([history, steps[-1][..., MEDIAN]], 1)[:, -model.context_length :]
         first_day = first_day + model.horizon
     quantiles = np.asarray((torch.cat(steps, 1)[:, : rolling.horizon] / scale[..., None]).numpy())
-    naive = [place for place, one in enumerate(series) if (one.site, one.metric) in model.naive]
-    if naive:
-        seen = (own_history / scale).numpy()[naive]
-        repeated = seasonal_naive_quantiles(seen, horizon=rolling.horizon, levels=LEVELS)
-        quantiles[naive] = inside_range(repeated, [series[place].kind for place in naive])
-    return quantiles
+    return answer_naively(
+        quantiles,
+        list(seen),
+        [one.kind for one in series],
+        [(one.site, one.metric) in model.naive for one in series],
+        levels=LEVELS,
+    )
 
 
 def _band_scales(rolling: Rolling, series: Sequence[Series], model: Model) -> Float[np.ndarray, "part steps horizon"]:

@@ -1,7 +1,7 @@
 """Windows of a panel, split in time: train, validation, test, and nothing of a later part in an earlier."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +26,14 @@ class Batch(NamedTuple):
     first_day: Int[Tensor, " batch"]
     kind: Int[Tensor, " batch"]
     target: Float[Tensor, "batch horizon"]
+
+    def take(self, windows: Tensor) -> "Batch":
+        """Some of the windows, by their places or by a mask."""
+        return Batch(*(tensor[windows] for tensor in self))
+
+    @staticmethod
+    def join(parts: Sequence["Batch"]) -> "Batch":
+        return Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,17 @@ class Batches:
         index = self._index[torch.randperm(len(self._index))] if self._shuffle else self._index
         for part in torch.split(index, self._batch_size):
             yield self._windows.gather(part)
+
+
+class DeviceData(pl.LightningDataModule):
+    """Batches that come into being where the trainer uses them."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch
 
 
 class TrafficDataModule(pl.LightningDataModule):

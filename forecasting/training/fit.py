@@ -52,6 +52,10 @@ class Fitted:
     base_loss: float | None = None  # of the base as it is
     share: float = 1.0  # of the way from the base's weights to the trained ones
 
+    @property
+    def from_base(self) -> bool:
+        return self.base_loss is not None
+
     def describe(self, *, most: int) -> str:
         if self.best_loss is None:
             return f"refitted on all days for {self.epochs} epochs in {self.seconds:.1f} s"
@@ -61,7 +65,7 @@ class Fitted:
                 f"model (loss {self.best_loss:.4f}): that is kept as it is"
             )
         early = " (interrupted: the best so far is kept)" if self.interrupted else ""
-        if self.base_loss is not None:
+        if self.from_base:
             return (
                 f"trained {self.epochs} epochs in {self.seconds:.1f} s{early}, and went {self.share:.0%} of the way "
                 f"from the base model (validation loss {self.best_loss:.4f}, of the base as it is {self.base_loss:.4f})"
@@ -83,11 +87,8 @@ class KeepBest(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics["val/loss"])
         if loss < self.loss or not self.weights:
-            self.hold(pl_module, epoch=trainer.current_epoch + 1, loss=loss)
-
-    def hold(self, module: pl.LightningModule, *, epoch: int, loss: float) -> None:
-        self.loss, self.epoch = loss, epoch
-        self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
+            self.loss, self.epoch = loss, trainer.current_epoch + 1
+            self.weights = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {"loss": self.loss, "epoch": self.epoch, "weights": self.weights}
@@ -184,9 +185,9 @@ def fit(
     )
 
 
-def first_unseen(fitted: Fitted, data: TrafficDataModule, *, from_base: bool) -> int:
+def first_unseen(fitted: Fitted, data: TrafficDataModule) -> int:
     """The place in the panel of the first day that a fitted Forecaster has not been trained on."""
-    if from_base:
+    if fitted.from_base:
         return 0 if fitted.best_epoch == 0 else data.split.validation
     return data.split.test  # validation chose the epoch
 

@@ -37,8 +37,7 @@ def sample_windows(config: Config, num_windows: int, *, device: torch.device) ->
     num_sites = math.ceil(num_windows / WINDOWS_A_SITE)
     traffic = sample_traffic(num_sites, num_days, without=config.pretraining.without, device=device)
     windows = cut_windows(traffic, config.model, windows_a_site=WINDOWS_A_SITE)
-    order = torch.randperm(len(windows.target), device=device)
-    return Batch(*(tensor[order] for tensor in windows))
+    return windows.take(torch.randperm(len(windows.target), device=device))
 
 
 def cut_windows(traffic: Traffic, model: ModelConfig, *, windows_a_site: int) -> Batch:
@@ -66,8 +65,7 @@ def cut_short(batch: Batch, *, drop: bool = True) -> Batch:
     enough = cut.isfinite().sum(1) >= YOUNG_DAYS
     if not drop:
         return batch._replace(history=torch.where(enough[:, None], cut, history))
-    keep = enough & batch.target.isfinite().any(1)
-    return Batch(cut[keep], batch.first_day[keep], batch.kind[keep], batch.target[keep])
+    return batch._replace(history=cut).take(enough & batch.target.isfinite().any(1))
 
 
 class WithMade:
@@ -91,8 +89,7 @@ class WithMade:
             if made is None:
                 made = sample_windows(self._config, max(POOL, num_made * len(self)), device=batch.target.device)
             drawn = torch.randint(len(made.target), (num_made,), device=batch.target.device)
-            parts = vary(batch, drop=self._drop), Batch(*(tensor[drawn] for tensor in made))
-            yield Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+            yield Batch.join([vary(batch, drop=self._drop), made.take(drawn)])
 
 
 def vary(batch: Batch, *, drop: bool = True) -> Batch:

@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import lightning.pytorch as pl
 import torch
 
 from forecasting.config import Config
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
-from forecasting.training.datamodule import Batch
+from forecasting.training.datamodule import Batch, DeviceData
 from forecasting.training.fit import Checkpoint, find_resumable, run_trainer
 from forecasting.training.made import cut_windows, sample_windows
 from forecasting.training.module import ForecastModule, pinball_loss
@@ -42,18 +41,13 @@ class Chunk:
             yield from (Batch(*part) for part in zip(*(torch.split(tensor, size) for tensor in block), strict=True))
 
 
-class SyntheticData(pl.LightningDataModule):
+class SyntheticData(DeviceData):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
 
     def train_dataloader(self) -> Chunk:
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        return Chunk(self.config, device)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """It was made there."""
-        return batch
+        return Chunk(self.config, self.device)
 
 
 def check_parts(names: Collection[str]) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -14,7 +13,7 @@ from forecasting.artifact import hash_file
 from forecasting.config import Config
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel, to_date
-from forecasting.training.datamodule import Batch, Windows
+from forecasting.training.datamodule import Batch, DeviceData, Windows
 from forecasting.training.fit import run_trainer
 from forecasting.training.made import WithMade
 from forecasting.training.module import ForecastModule
@@ -37,10 +36,10 @@ class Chunk:
         for _ in range(len(self)):
             drawn = self._index[torch.randint(len(self._index), (self._batch_size,), device=self._index.device)]
             parts = [windows.gather(drawn[drawn[:, 0] == panel, 1:]) for panel, windows in enumerate(self._windows)]
-            yield Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+            yield Batch.join(parts)
 
 
-class RealData(pl.LightningDataModule):
+class RealData(DeviceData):
     """All windows of some panels, on the trainer's device."""
 
     def __init__(self, panels: Sequence[Panel], config: Config) -> None:
@@ -49,16 +48,11 @@ class RealData(pl.LightningDataModule):
         self.config = config
 
     def train_dataloader(self) -> WithMade:
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        windows = [Windows(panel, self.config.model, device) for panel in self.panels]
+        windows = [Windows(panel, self.config.model, self.device) for panel in self.panels]
         found = [one.find(0, panel.num_days) for one, panel in zip(windows, self.panels, strict=True)]
         index = [torch.cat([torch.full_like(one[:, :1], place), one], 1) for place, one in enumerate(found)]
         chunk = Chunk(windows, torch.cat(index), batch_size=self.config.pretraining.batch_size)
         return WithMade(chunk, self.config)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """It was made there."""
-        return batch
 
 
 def go_on_with(panels: Sequence[Panel], forecaster: Forecaster, config: Config) -> tuple[Forecaster, int]:

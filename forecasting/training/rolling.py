@@ -83,9 +83,7 @@ def _cutoffs(panel: Panel, row: int, settings: BacktestConfig) -> Int[np.ndarray
     cutoffs = last - settings.step * np.arange(settings.origins - 1, -1, -1)
     cutoffs = cutoffs[cutoffs + 1 - lived[0] >= MIN_DAYS]
     num_seen = min(RECENT, settings.history_days or RECENT)
-    known = np.concatenate([[0], np.isfinite(panel.values[row]).cumsum()])
-    num_known = known[cutoffs + 1] - known[np.maximum(cutoffs + 1 - num_seen, 0)]
-    return np.asarray(cutoffs[num_known >= MIN_KNOWN_DAYS])
+    return np.asarray(cutoffs[panel.count_known(row, cutoffs, num_seen) >= MIN_KNOWN_DAYS])
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,10 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
         measures = judge(tested, panel, data)
         _say_measures(panel, measures)
         with clock.part("calibration"):
-            unseen = first_unseen(fitted, data, from_base=base is not None)
+            unseen = first_unseen(fitted, data)
             bands = calibrate(fitted.forecaster, panel, unseen=unseen)
         answers = choose_answerers(tested, panel)
-        _say_answers(panel, answers, bands, fitted, from_base=base is not None)
+        _say_answers(panel, answers, bands, fitted)
         with clock.part("refitting"):
             served = _refit(panel, config, fitted, base)
         with clock.part("export"):
@@ -88,14 +88,12 @@ def _refit(panel: Panel, config: Config, fitted: Fitted, base: Forecaster | None
     return served
 
 
-def _say_answers(
-    panel: Panel, answers: Sequence[str], bands: Sequence[Bands], fitted: Fitted, *, from_base: bool
-) -> None:
+def _say_answers(panel: Panel, answers: Sequence[str], bands: Sequence[Bands], fitted: Fitted) -> None:
     naive = [series.name for series, who in zip(panel.series, answers, strict=True) if who == SEASONAL_NAIVE]
     model = "the fine-tuned model" if fitted.best_epoch else "the base model as it is"
     LOGGER.info(
         "%s answers for %d of %d series",
-        model if from_base else "the trained model", len(answers) - len(naive), len(answers),
+        model if fitted.from_base else "the trained model", len(answers) - len(naive), len(answers),
     )  # fmt: skip
     if naive:
         LOGGER.info(

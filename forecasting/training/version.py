@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 
 from forecasting.artifact import SEASONAL_NAIVE, Card, SeriesCard, describe_libraries, now_text
-from forecasting.baselines import inside_range, seasonal_naive_quantiles
+from forecasting.baselines import answer_naively
 from forecasting.config import Config
 from forecasting.model.forecaster import KINDS, LEVELS, Forecaster
 from forecasting.panel import Panel, Series, to_date
@@ -34,12 +34,13 @@ def forecast_next(
             torch.tensor([KINDS[series.kind] for series in panel.series]),
             torch.tensor([one.scale for one in bands]),
         )
-    found = np.asarray(quantiles.numpy())
-    for row, (history, _) in enumerate(windows):
-        if answers[row] == SEASONAL_NAIVE:
-            repeated = seasonal_naive_quantiles(history[None], horizon=found.shape[1], levels=LEVELS)
-            found[row] = inside_range(repeated, [panel.series[row].kind])[0]
-    return found
+    return answer_naively(
+        np.asarray(quantiles.numpy()),
+        [history for history, _ in windows],
+        [series.kind for series in panel.series],
+        [who == SEASONAL_NAIVE for who in answers],
+        levels=LEVELS,
+    )
 
 
 def describe_version(

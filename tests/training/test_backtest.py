@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from forecasting.artifact import FORECASTER, SEASONAL_NAIVE, Card, SeriesCard
+from forecasting.artifact import FORECASTER, SEASONAL_NAIVE, Card
 from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
 from forecasting.config import BacktestConfig, Config, Init, Kind, load_config
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
@@ -21,7 +20,7 @@ from forecasting.panel import Observations, Panel, Series, Verdict, build_panel,
 from forecasting.serving import forecasts as serving
 from forecasting.training import contestants
 from forecasting.training.backtest import Backtest, choose_answerers
-from forecasting.training.calibration import Bands, usual_bands
+from forecasting.training.calibration import usual_bands
 from forecasting.training.contestants import Model, forecast_all, forecast_by, forecast_fine_tuned, forecast_naive
 from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
 from forecasting.training.rolling import Forecasts, Rolling, roll
@@ -66,14 +65,6 @@ def card_of(panel: Panel, forecaster: Forecaster, config: Config) -> Card:
     num_series = len(panel.series)
     bands, answers = [usual_bands(7)] * num_series, [FORECASTER] * num_series
     return describe_version(config, forecaster, panel, [{}] * num_series, {}, bands=bands, answers=answers)
-
-
-def version_of(model: Model, cards: Sequence[SeriesCard]) -> Model:
-    """The model as a version that knows these series."""
-    found = {(one.site, one.metric): one for one in cards}
-    bands = {key: Bands(one.band_scale, one.widening, one.day_correlation) for key, one in found.items()}
-    naive = {key for key, one in found.items() if one.answers == SEASONAL_NAIVE}
-    return replace(model, cards=found, bands=bands, naive=naive)
 
 
 def changed_after(panel: Panel, cutoff: int) -> Panel:
@@ -295,7 +286,7 @@ def test_units_of_the_source(model: Model, tmp_path: Path, quick: Config) -> Non
     forecaster = model.forward
     assert isinstance(forecaster, Forecaster)
     card = card_of(percents, forecaster, quick)
-    version = version_of(model, card.series)
+    version = model.knowing(card.series)
     unsaid = replace(
         panel,
         series=tuple(replace(one, kind=Kind.count) for one in panel.series),
@@ -316,7 +307,7 @@ def test_bands_of_a_version_are_scaled_as_its_card_says(model: Model, quick: Con
     (card,) = card_of(panel, forecaster, quick).series
     wide = replace(card, band_scale=(2.0,) * 7, widening=(1.0, 1.5, 2.0, 2.0, 2.0))
     plain, widened = (
-        forecast_by(rolling, version_of(model, [one])).quantiles for one in (replace(card, widening=(1.0,) * 5), wide)
+        forecast_by(rolling, model.knowing([one])).quantiles for one in (replace(card, widening=(1.0,) * 5), wide)
     )
     np.testing.assert_allclose(plain[..., 3], widened[..., 3], rtol=1e-6)
     for days, factor in ((slice(0, 7), 2.0), (slice(7, 14), 3.0)):
@@ -415,7 +406,7 @@ def test_series_that_a_version_leaves_to_the_seasonal_naive_forecast(model: Mode
     assert isinstance(model.forward, Forecaster)
     cards = card_of(panel, model.forward, quick).series
     mixed = [replace(one, answers=SEASONAL_NAIVE) if row in (1, 2) else one for row, one in enumerate(cards)]
-    plain, found = (forecast_by(rolling, version_of(model, some)).quantiles for some in (cards, mixed))
+    plain, found = (forecast_by(rolling, model.knowing(some)).quantiles for some in (cards, mixed))
     left = np.isin(rolling.rows, (1, 2))
     np.testing.assert_array_equal(found[~left], plain[~left])
     expected = seasonal_naive_quantiles(rolling.histories(slice(None), 56), horizon=30, levels=LEVELS)
