@@ -64,6 +64,12 @@ class Accelerator(StrEnum):
     gpu = "gpu"
 
 
+class Precision(StrEnum):
+    auto = "auto"
+    fp32 = "32-true"  # as Lightning names them
+    bf16 = "bf16-mixed"
+
+
 def _setting(default: Any, about: str) -> Any:  # Any: the annotation beside it says which
     if isinstance(default, type):
         return field(default_factory=default, metadata={"help": about})
@@ -141,14 +147,17 @@ class TrainingConfig:
     patience: int = _setting(20, "from scratch: epochs without a better validation loss before stopping; 0: run all")
     seed: int = _setting(0, "of weights, dropout and the order of windows")
     accelerator: Accelerator = _setting(Accelerator.auto, "cpu, gpu, or auto: a GPU where there is one")
-    num_threads: int = _setting(1, "CPU threads of torch: steps this small gain nothing from a second")
+    precision: Precision = _setting(Precision.auto, "fp32, bf16, or auto: bf16 where the processor computes in it")
+    num_threads: int = _setting(0, "CPU threads of torch; 0: one for small batches, else one a core")
+    cuda_graph: bool = _setting(True, "on a GPU, replay whole training steps instead of launching their kernels")
 
     def __post_init__(self) -> None:
         check_version(self.model_version)
-        for name in ("epochs", "batch_size", "num_threads"):
+        for name in ("epochs", "batch_size"):
             flag = f" ({flag})" if (flag := _flag_of(f"training.{name}")) else ""
             value = getattr(self, name)
             _require(value >= 1, f"training.{name}{flag} is {value}; it must be at least 1.")
+        _require(self.num_threads >= 0, f"training.num_threads is {self.num_threads}; it must be 0 (auto) or more.")
         _require(
             0 < self.learning_rate < 1,
             f"training.learning_rate (--learning-rate) is {self.learning_rate}; it must be above 0 and below 1.",
@@ -161,7 +170,6 @@ class PretrainingConfig:
     windows: int = _setting(30_000_000, "synthetic windows to learn from, rounded up to whole chunks")
     batch_size: int = _setting(512, "windows a step")
     learning_rate: float = _setting(0.002, "Adam's step at the peak of its schedule")
-    precision: str = _setting("bf16-mixed", "of fine-tuning too; 32-true where the processor has no bfloat16")
     seed: int = _setting(0, "of weights, dropout and every synthetic site")
     without: list[str] = _setting(list, "parts of the prior to leave out, to see what they are worth")
     real: list[str] = _setting(list, "CSV files of series,metric,date,value to go on with after that; empty: none")
@@ -261,6 +269,21 @@ class DatabaseConfig:
 
 
 @dataclass(frozen=True)
+class ProcessConfig:
+    """Which of how many processes this is. From the environment alone, where torchrun says so."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0  # on its machine
+    local_world_size: int = 1
+
+    @property
+    def num_nodes(self) -> int:
+        """Machines."""
+        return self.world_size // self.local_world_size
+
+
+@dataclass(frozen=True)
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -270,6 +293,7 @@ class Config:
     serving: ServingConfig = field(default_factory=ServingConfig)
     backtest: BacktestConfig = field(default_factory=BacktestConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
     model_dir: Path = _setting(Path("model_store"), "folder of the versions")
     debug: bool = _setting(False, "tracebacks and SQL timings in the log")
 
@@ -298,6 +322,12 @@ VARIABLES = {
     "PORT": "serving.port",
     "DEBUG": "debug",
     "JAVA_HOME": "serving.java_home",
+}
+PROCESS_VARIABLES = {
+    "RANK": "rank",
+    "WORLD_SIZE": "world_size",
+    "LOCAL_RANK": "local_rank",
+    "LOCAL_WORLD_SIZE": "local_world_size",
 }
 DATABASE_VARIABLES = {"DB_HOST": "host", "DB_PORT": "port", "DB_NAME": "name", "DB_USER": "user"}
 
@@ -338,9 +368,10 @@ def load_config(
         _require(bool(equals), f"{setting!r} is no setting. Write key=value, such as training.epochs=50.")
         tree = _assign(tree, key, value, origin="the command line")
     try:
-        return replace(cast(Config, OmegaConf.to_object(tree)), database=_database(environ))
+        said = cast(Config, OmegaConf.to_object(tree))
     except OmegaConfBaseException as error:  # ${...} that names nothing
         raise SettingError(f"A setting cannot be worked out: {error}") from error
+    return replace(said, database=_database(environ), process=_process(environ))
 
 
 def parse_arguments(
@@ -396,7 +427,7 @@ def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
     hints = get_type_hints(schema)
     for setting in fields(schema):
         key, kind = f"{prefix}{setting.name}", hints[setting.name]
-        if kind is DatabaseConfig:
+        if kind in (DatabaseConfig, ProcessConfig):
             continue
         if is_dataclass(kind):
             yield from _walk(cast(type, kind), f"{key}.")
@@ -427,6 +458,19 @@ def _database(environ: Mapping[str, str]) -> DatabaseConfig:
     pgdata = environ.get("TRAFFIC_PGDATA") or Path(home) / "website-traffic-forecasting" / "pg"
     embedded = not said and not environ.get("DB_PORT")
     return DatabaseConfig(embedded=embedded, pgdata=Path(pgdata).absolute(), port=int(port), **said)
+
+
+def _process(environ: Mapping[str, str]) -> ProcessConfig:
+    said = {name: environ[variable] for variable, name in PROCESS_VARIABLES.items() if environ.get(variable)}
+    if "world_size" not in said:
+        return ProcessConfig()
+    process = ProcessConfig(**{name: int(value) if value.isdecimal() else -1 for name, value in said.items()})
+    _require(
+        0 <= process.rank < process.world_size and 0 <= process.local_rank < process.local_world_size,
+        f"RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE say {said}, which cannot be. Start with torchrun, which "
+        "sets them, or unset all four.",
+    )
+    return process
 
 
 def _read_yaml(file: Path) -> Iterator[tuple[str, Any]]:  # Any: yaml's own types
@@ -475,6 +519,8 @@ def _expected(kind: Any) -> str:  # Any: a type or a generic alias
 
 
 def _find(key: str, origin: str) -> Any:  # Any: a type or a generic alias
+    if key.split(".", maxsplit=1)[0] == "process":
+        raise SettingError(f"{key} in {origin}: torchrun says which of how many processes this is.")
     if key.split(".", maxsplit=1)[0] == "database":
         raise SettingError(
             f"{key} in {origin}: where the database is, and its password, come from the environment alone. "

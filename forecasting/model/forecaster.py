@@ -1,6 +1,6 @@
 """Forecaster: raw daily history in, quantiles of the next days out, everything between inside one torch module."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +12,13 @@ from forecasting.model.network import LEVELS, MEDIAN, Network
 from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, Scaled, WindowScaling
 
 KINDS = {config.Kind.count: COUNT, config.Kind.rate: RATE, config.Kind.other: OTHER}
+
+
+class Inputs(NamedTuple):
+    """What the network reads of windows. Nothing in it is learned, so training makes it for many steps at once."""
+
+    steps: Float[Tensor, "batch sequence features"]
+    extra: Float[Tensor, "batch 14"]  # of each of the next seven weekdays: its last value, then its mean of four weeks
 
 
 class Forecaster(nn.Module):
@@ -56,6 +63,16 @@ class Forecaster(nn.Module):
         kind: Int[Tensor, " batch"],
     ) -> tuple[Float[Tensor, "batch horizon levels"], Scaled]:
         """Quantiles in the scaling's units, where training compares them, and the scaled window."""
+        inputs, scaled = self.read_windows(history, first_day, kind)
+        return self.quantiles(inputs), scaled
+
+    def read_windows(
+        self,
+        history: Float[Tensor, "batch context"],
+        first_day: Int[Tensor, " batch"],
+        kind: Int[Tensor, " batch"],
+    ) -> tuple[Inputs, Scaled]:
+        """The half of a forecast in which there is nothing to learn: scaling and features."""
         scaled = self.scaling(history, kind)
         steps = step_features(
             scaled,
@@ -65,12 +82,16 @@ class Forecaster(nn.Module):
             weekly_lags=self.settings.weekly_lags,
             horizon=self.settings.prediction_horizon,
         )
-        last_week, month_of_weekdays = _weekdays(scaled.z, scaled.known)
-        correction = self.network(steps, torch.cat([last_week, month_of_weekdays], 1))
+        return Inputs(steps, torch.cat(_weekdays(scaled.z, scaled.known), 1)), scaled
+
+    def quantiles(self, inputs: Inputs) -> Float[Tensor, "batch horizon levels"]:
+        """The other half: the network's, in the scaling's units."""
+        correction: Tensor = self.network(inputs.steps, inputs.extra)
         if not self.settings.seasonal_skip:
-            return correction, scaled
-        horizon = torch.arange(self.settings.prediction_horizon, device=history.device) % 7
-        return correction + (0.5 * last_week + 0.5 * month_of_weekdays)[:, horizon, None], scaled
+            return correction
+        last_week, month_of_weekdays = inputs.extra[:, :7], inputs.extra[:, 7:]
+        horizon = torch.arange(self.settings.prediction_horizon, device=inputs.extra.device) % 7
+        return correction + (0.5 * last_week + 0.5 * month_of_weekdays)[:, horizon, None]
 
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

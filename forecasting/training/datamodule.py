@@ -1,22 +1,27 @@
 """Windows of a panel, split in time: train, validation, test, and nothing of a later part in an earlier."""
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from forecasting.config import Config, ModelConfig
 from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import KINDS
 from forecasting.panel import Panel, to_date
+from forecasting.training.ranks import gather_from_ranks
 
 TEST_SHARE, VALIDATION_SHARE = 0.20, 0.15
 MIN_TRAIN_KNOWN_DAYS = 7  # of a window's history: on 30 days of data there is no more
+BLOCK_WINDOWS = {"cpu": 4096, "cuda": 65_536}  # gathered at once: what stays in a processor's cache, and in a GPU busy
 
 
 class Batch(NamedTuple):
@@ -34,6 +39,17 @@ class Batch(NamedTuple):
     @staticmethod
     def join(parts: Sequence["Batch"]) -> "Batch":
         return Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+class Block(NamedTuple):
+    """The windows of several training steps, one step's after another's: a batch to Lightning.
+
+    So what there is nothing to learn in is made for many steps at once, and what Lightning costs is paid once for all.
+    """
+
+    windows: Batch
+    sizes: Sequence[int]  # windows of each step; 0 where another rank has them all
+    mine: Bool[Tensor, " all"] | None = None  # of the windows of all ranks in the block; None: all of them
 
 
 @dataclass(frozen=True)
@@ -79,50 +95,95 @@ class Windows:
     """Every window of a panel, gathered where the panel lies: a batch costs one indexed copy and no loop."""
 
     def __init__(self, panel: Panel, model: ModelConfig, device: torch.device | str = "cpu") -> None:
-        values = torch.from_numpy(panel.values.copy()).to(device)
-        before = torch.full((len(values), model.context_length), torch.nan, device=device)
-        size = model.context_length + model.prediction_horizon
-        self._windows = torch.cat([before, values], 1).unfold(1, size, 1)
+        before = torch.full((len(panel.series), model.context_length), torch.nan)
+        self._values = torch.cat([before, torch.from_numpy(panel.values)], 1).to(device)
         self._kind = torch.tensor([KINDS[series.kind] for series in panel.series], device=device)
         self._first_day = panel.first_day - model.context_length
         self.context_length = model.context_length
+        self.horizon = model.prediction_horizon
+
+    @property
+    def device(self) -> torch.device:
+        return self._values.device
+
+    def to(self, device: torch.device) -> "Windows":
+        """The same windows there."""
+        moved = copy.copy(self)
+        moved._values, moved._kind = self._values.to(device), self._kind.to(device)
+        return moved
 
     def find(self, start: int, stop: int) -> Int[Tensor, "windows 2"]:
-        """(series, first target day) of the windows with targets in [start, stop).
+        """(series, first target day) of the windows with targets in [start, stop), in the order of series, then days.
 
         Those without a known target, or with too little history, are none.
         """
-        horizon = self._windows.shape[2] - self.context_length
-        days = torch.arange(start, stop - horizon + 1)
-        windows = self._windows[:, days]
-        history, target = windows[..., : self.context_length], windows[..., self.context_length :]
-        enough = history.isfinite().sum(-1) >= MIN_TRAIN_KNOWN_DAYS
-        series, place = torch.nonzero(enough & target.isfinite().any(-1), as_tuple=True)
-        return torch.stack([series, days[place.cpu()].to(series.device)], 1)
+        days = torch.arange(start, stop - self.horizon + 1, device=self.device)
+        known = functional.pad(self._values.isfinite().to(torch.int32), (1, 0)).cumsum(1, dtype=torch.int32)
+        before, cutoff, end = (
+            known[:, days + ahead] for ahead in (0, self.context_length, self.context_length + self.horizon)
+        )
+        series, place = torch.nonzero((cutoff - before >= MIN_TRAIN_KNOWN_DAYS) & (end > cutoff), as_tuple=True)
+        return torch.stack([series, days[place]], 1)
 
     def gather(self, index: Int[Tensor, "batch 2"]) -> Batch:
         series, day = index[:, 0], index[:, 1]
-        windows = self._windows[series, day]
+        windows = self._values.unfold(1, self.context_length + self.horizon, 1)[series, day]
         history, target = windows[:, : self.context_length], windows[:, self.context_length :]
         return Batch(history, self._first_day + day, self._kind[series], target)
 
 
 class Batches:
-    """An epoch's batches, in a new order each time where `shuffle`, by the global generator."""
+    """An epoch in blocks of steps, in a new order each time where `shuffle`, by the global generator.
 
-    def __init__(self, windows: Windows, index: Int[Tensor, "windows 2"], *, batch_size: int, shuffle: bool) -> None:
+    Among several ranks the steps are those that one would take alone: of each, a rank has the windows of its own
+    series. `own` has the place in the `index` of every window of all ranks, -1 where it is another's.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        index: Int[Tensor, "windows 2"],
+        own: Int[Tensor, " all"],
+        *,
+        batch_size: int,
+        shuffle: bool,
+    ) -> None:
         self._windows = windows
-        self._index = index
+        self._index = index.to(windows.device)
+        self._own = own.to(windows.device)
         self._batch_size = batch_size
+        self._steps_a_block = max(1, BLOCK_WINDOWS[windows.device.type] // batch_size)
         self._shuffle = shuffle
 
     def __len__(self) -> int:
-        return math.ceil(len(self._index) / self._batch_size)
+        return max(1, math.ceil(len(self._own) / (self._steps_a_block * self._batch_size)))  # an empty one, if none
 
-    def __iter__(self) -> Iterator[Batch]:
-        index = self._index[torch.randperm(len(self._index))] if self._shuffle else self._index
-        for part in torch.split(index, self._batch_size):
-            yield self._windows.gather(part)
+    def __iter__(self) -> Iterator[Block]:
+        own = self._own[torch.randperm(len(self._own), device=self._own.device)] if self._shuffle else self._own
+        alone = len(self._own) == len(self._index)
+        for part in torch.split(own, self._steps_a_block * self._batch_size):
+            steps = torch.split(part, self._batch_size)
+            if alone:
+                yield Block(self._windows.gather(self._index[part]), [len(step) for step in steps])
+                continue
+            sizes = [int((step >= 0).sum()) for step in steps]
+            mine = part >= 0
+            yield Block(self._windows.gather(self._index[part[mine]]), sizes, mine)
+
+
+def number_windows(panel: Panel, index: Int[Tensor, "windows 2"]) -> Int[Tensor, " all"]:
+    """For each window of all ranks, by the names of their series and then by days: its place in this rank's index, or
+    -1. So the order of training does not depend on who holds which series.
+    """
+    names = [(series.site, series.metric) for series in panel.series]
+    counts = torch.bincount(index[:, 0].cpu(), minlength=len(names)).tolist()
+    everywhere = sorted(one for part in gather_from_ranks(list(zip(names, counts, strict=True))) for one in part)
+    ends = accumulate(count for _, count in everywhere)
+    begins = {name: end - count for (name, count), end in zip(everywhere, ends, strict=True)}
+    own = torch.full((sum(count for _, count in everywhere),), -1)
+    for name, count, end in zip(names, counts, accumulate(counts), strict=True):
+        own[begins[name] : begins[name] + count] = torch.arange(end - count, end)
+    return own
 
 
 class DeviceData(pl.LightningDataModule):
@@ -132,11 +193,11 @@ class DeviceData(pl.LightningDataModule):
     def device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Block, device: torch.device, dataloader_idx: int) -> Block:
         return batch
 
 
-class TrafficDataModule(pl.LightningDataModule):
+class TrafficDataModule(DeviceData):
     """The panel for Lightning. `refit`: all days train, none validate."""
 
     def __init__(self, panel: Panel, config: Config, *, refit: bool = False) -> None:
@@ -151,6 +212,7 @@ class TrafficDataModule(pl.LightningDataModule):
         self.train_index = self.windows.find(self.split.train, train_end)
         self.validation_index = self.windows.find(self.split.validation, self.split.test)
         self.test_index = self.windows.find(self.split.test, self.split.end)
+        self.own = number_windows(panel, self.train_index)
         self._refuse_empty_parts()
 
     def _refuse_empty_parts(self) -> None:
@@ -164,19 +226,23 @@ class TrafficDataModule(pl.LightningDataModule):
                 )
 
     def num_windows(self) -> tuple[int, int, int]:
-        """To train on, to validate, to test."""
-        return len(self.train_index), len(self.validation_index), len(self.test_index)
+        """To train on, to validate, to test; of all ranks."""
+        mine = (len(self.train_index), len(self.validation_index), len(self.test_index))
+        train, validation, test = (sum(parts) for parts in zip(*gather_from_ranks(mine), strict=True))
+        return train, validation, test
+
+    def setup(self, stage: str) -> None:
+        self.windows = self.windows.to(self.device)
+
+    def teardown(self, stage: str) -> None:
+        self.windows = self.windows.to(torch.device("cpu"))
 
     def train_dataloader(self) -> Batches:
-        return self._batches(self.train_index, shuffle=True)
+        return Batches(self.windows, self.train_index, self.own, batch_size=self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> Batches:
-        return self._batches(self.validation_index, shuffle=False)
+        return self.in_order(self.validation_index)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Lightning's own walks every batch to find its tensors: a tenth of a small step."""
-        return batch if batch.history.device == device else Batch(*(tensor.to(device) for tensor in batch))
-
-    def _batches(self, index: Int[Tensor, "windows 2"], *, shuffle: bool) -> Batches:
-        size = self.batch_size if shuffle else 4096
-        return Batches(self.windows, index, batch_size=size, shuffle=shuffle)
+    def in_order(self, index: Int[Tensor, "windows 2"]) -> Batches:
+        """Windows of this rank alone, as they come."""
+        return Batches(self.windows, index, torch.arange(len(index)), batch_size=4096, shuffle=False)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import pickle
 import signal
 import threading
@@ -22,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from forecasting.command import LOGGER
-from forecasting.config import Config, Scaling
+from forecasting.config import Accelerator, Config, Precision, Scaling, TrainingConfig
 from forecasting.errors import DataError, SettingError
 from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
@@ -30,12 +31,14 @@ from forecasting.panel import Panel
 from forecasting.training.datamodule import TrafficDataModule
 from forecasting.training.made import FineTuningData
 from forecasting.training.module import ForecastModule
+from forecasting.training.ranks import rank, sum_over_ranks
 
 # Trained on from the base, few weeks teach more noise than habit: a tenth of the rate (for 32 windows), so many epochs
 # or windows at most, and as much of the way as validation likes best, of days / (days + FINE_TUNING_DAYS): what two
 # months teach spoils the next week more often than not, however validation liked it. EXPERIMENTS.md has the rest.
 FINE_TUNING_RATE, FINE_TUNING_EPOCHS, FINE_TUNING_WINDOWS = 0.1, 20, 150_000
 FINE_TUNING_SHARES, FINE_TUNING_DAYS = (0.5, 0.75, 1.0), 365
+MIN_WINDOWS_FOR_THREADS = 128  # of a step
 CHECKPOINT_EVERY_SECONDS = 5.0  # what a kill can cost at most; a checkpoint takes some 10 ms
 
 
@@ -106,11 +109,13 @@ class Checkpoint(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Not where training stops by itself: a resumed run would add an epoch to what had ended.
-        if time.monotonic() - self.written >= CHECKPOINT_EVERY_SECONDS and not trainer.should_stop:
+        due = time.monotonic() - self.written >= CHECKPOINT_EVERY_SECONDS and not trainer.should_stop
+        if trainer.strategy.broadcast(due):
             # Aside and renamed: Lightning's own writing may be cut in two by a kill.
             aside = self.file.with_name(f"{self.file.name}.new")
             trainer.save_checkpoint(aside)
-            aside.replace(self.file)
+            if trainer.is_global_zero:
+                aside.replace(self.file)
             self.written = time.monotonic()
 
 
@@ -123,7 +128,8 @@ class EpochProgress(pl.Callback):
             TextColumn("{task.fields[loss]}"), TimeRemainingColumn(),
         )  # fmt: skip
         console = Console(stderr=True)
-        self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        shown = console.is_terminal and rank() == 0
+        self.progress = Progress(*columns, console=console, transient=True, disable=not shown)
         self.task = self.progress.add_task(label, total=epochs, loss="")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -167,10 +173,9 @@ def fit(
         data,
         label="training",
         epochs=epochs,
-        accelerator=config.training.accelerator,
+        config=config,
         callbacks=callbacks,
         validate=base is None,
-        precision=_precision(config, base),
         resumed=resumed,
     )
     epochs = trainer.current_epoch
@@ -194,7 +199,7 @@ def first_unseen(fitted: Fitted, data: TrafficDataModule) -> int:
 
 def fine_tuning_epochs(data: TrafficDataModule, config: Config) -> int:
     """Passes over the train part that training on from the base takes: few, and the fewer the more there is of it."""
-    enough = -(-FINE_TUNING_WINDOWS // len(data.train_index))
+    enough = -(-FINE_TUNING_WINDOWS // len(data.own))
     return min(config.training.epochs, FINE_TUNING_EPOCHS, enough)
 
 
@@ -211,8 +216,7 @@ def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None 
         data,
         label="refitting",
         epochs=epochs,
-        accelerator=config.training.accelerator,
-        precision=_precision(config, base),
+        config=config,
         validate=False,
     )
     if base is not None:
@@ -236,17 +240,13 @@ def find_resumable(checkpoint: Path | None) -> Path | None:
     return checkpoint
 
 
-def _precision(config: Config, base: Forecaster | None) -> str:
-    return "32-true" if base is None else config.pretraining.precision
-
-
 def training_data(panel: Panel, config: Config, base: Forecaster | None, *, refit: bool = False) -> TrafficDataModule:
     """A panel's windows as they are, or as training on from a base needs them."""
     return TrafficDataModule(panel, config, refit=refit) if base is None else FineTuningData(panel, config, refit=refit)
 
 
 def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None, *, epochs: int) -> ForecastModule:
-    torch.set_num_threads(config.training.num_threads)
+    torch.set_num_threads(_num_threads(config, batch_size=data.batch_size))
     torch.manual_seed(config.training.seed)
     forecaster = Forecaster(config.model, _scaling(config, data))
     if base is not None:
@@ -260,7 +260,16 @@ def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None
         learning_rate=rate,
         epochs=epochs,
         seed=config.training.seed,
+        use_graph=config.training.cuda_graph,
     )
+
+
+def _num_threads(config: Config, *, batch_size: int) -> int:
+    """Steps of fewer windows gain nothing from a second thread; processes of one machine share its cores."""
+    if config.training.num_threads:
+        return config.training.num_threads
+    cores = max(1, len(os.sched_getaffinity(0)) // config.process.local_world_size)
+    return cores if batch_size >= MIN_WINDOWS_FOR_THREADS else 1
 
 
 def _settle(module: ForecastModule, data: TrafficDataModule, base: Forecaster) -> tuple[float, dict[float, float]]:
@@ -287,12 +296,13 @@ def _go_part_of_the_way(module: ForecastModule, base: Forecaster, trained: Mappi
 
 
 def validation_loss(module: ForecastModule, data: TrafficDataModule) -> float:
-    """Of the module as it is, over all windows at once."""
+    """Of the module as it is, over the windows of all ranks."""
     module.eval()
     with torch.no_grad():
-        loss = float(module.loss(data.windows.gather(data.validation_index)))
+        losses = [module.sum_losses(block.windows) for block in data.val_dataloader()]
+        total, count = sum_over_ranks(torch.stack(losses).sum(0))
     module.train()  # Lightning leaves that as it finds it
-    return loss
+    return float(total / count)
 
 
 def _scaling(config: Config, data: TrafficDataModule) -> MinMaxScaling | None:
@@ -330,7 +340,7 @@ class Interrupt(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Only here: told earlier, Lightning would leave off within an epoch, or before the first.
-        trainer.should_stop = trainer.should_stop or self.happened
+        trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop or self.happened, all=False)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         if self.happened:
@@ -344,9 +354,8 @@ def run_trainer(
     *,
     label: str,
     epochs: int,
-    accelerator: str,
+    config: Config,
     callbacks: Sequence[pl.Callback] = (),
-    precision: str = "32-true",
     validate: bool = True,
     resumed: Path | None = None,
 ) -> tuple[pl.Trainer, bool]:
@@ -354,8 +363,7 @@ def run_trainer(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are is not news
     interrupt = Interrupt()
     trainer = _new_trainer(
-        accelerator=str(accelerator),
-        precision=precision,
+        config,
         max_epochs=epochs,
         callbacks=[*callbacks, interrupt, EpochProgress(label, epochs)],
         limit_val_batches=1.0 if validate else 0,
@@ -368,12 +376,16 @@ def run_trainer(
     return trainer, interrupt.happened
 
 
-def _new_trainer(**settings: Any) -> pl.Trainer:  # Any: Lightning's own settings
+def _new_trainer(config: Config, **settings: Any) -> pl.Trainer:  # Any: Lightning's own settings
     """A Trainer that writes and prints nothing by itself. Raises SettingError for a device that is not there."""
+    accelerator, process = config.training.accelerator, config.process
     try:
         return pl.Trainer(
-            devices=1,
-            gradient_clip_val=1.0,
+            accelerator=str(accelerator),
+            precision=str(choose_precision(config.training)),  # type: ignore[arg-type]  # one of its literals
+            strategy="auto" if process.world_size == 1 else "ddp",
+            devices=process.local_world_size,
+            num_nodes=process.num_nodes,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -383,6 +395,16 @@ def _new_trainer(**settings: Any) -> pl.Trainer:  # Any: Lightning's own setting
         )
     except MisconfigurationException as error:
         raise SettingError(
-            f"training.accelerator={settings['accelerator']} cannot be used here: {error} "
-            "Use training.accelerator=auto or cpu."
+            f"training.accelerator={accelerator} cannot be used here: {error} Use training.accelerator=auto or cpu."
         ) from error
+
+
+def choose_precision(training: TrainingConfig) -> Precision:
+    """bf16 where what trains has units for it, without which it would be slower."""
+    if training.precision is not Precision.auto:
+        return training.precision
+    if training.accelerator is not Accelerator.cpu and torch.cuda.is_available():
+        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return Precision.bf16 if has_units else Precision.fp32

@@ -12,7 +12,7 @@ import torch
 from forecasting.config import Config
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
-from forecasting.training.datamodule import Batch, DeviceData
+from forecasting.training.datamodule import Block, DeviceData
 from forecasting.training.fit import Checkpoint, find_resumable, run_trainer
 from forecasting.training.made import cut_windows, sample_windows
 from forecasting.training.module import ForecastModule, pinball_loss
@@ -32,13 +32,13 @@ class Chunk:
         self._device = device
 
     def __len__(self) -> int:
-        return math.ceil(CHUNK / self._config.pretraining.batch_size)
+        return BLOCKS_A_CHUNK
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Block]:
         size = self._config.pretraining.batch_size
         for _ in range(BLOCKS_A_CHUNK):
-            block = sample_windows(self._config, BLOCK, device=self._device)
-            yield from (Batch(*part) for part in zip(*(torch.split(tensor, size) for tensor in block), strict=True))
+            windows = sample_windows(self._config, BLOCK, device=self._device)
+            yield Block(windows, [len(step) for step in torch.split(windows.kind, size)])
 
 
 class SyntheticData(DeviceData):
@@ -76,8 +76,7 @@ def pretrain(config: Config, *, checkpoint: Path, resume: bool = False) -> tuple
         SyntheticData(config),
         label="pretraining, in chunks of windows:",
         epochs=chunks,
-        accelerator=config.training.accelerator,
-        precision=settings.precision,
+        config=config,
         callbacks=[Checkpoint(checkpoint)],
         validate=False,
         resumed=find_resumable(checkpoint) if resume else None,

@@ -13,7 +13,7 @@ from forecasting.artifact import hash_file
 from forecasting.config import Config
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel, to_date
-from forecasting.training.datamodule import Batch, DeviceData, Windows
+from forecasting.training.datamodule import BLOCK_WINDOWS, Batch, Block, DeviceData, Windows
 from forecasting.training.fit import run_trainer
 from forecasting.training.made import WithMade
 from forecasting.training.module import ForecastModule
@@ -28,15 +28,23 @@ class Chunk:
         self._windows = windows
         self._index = index  # panel, series, first target day
         self._batch_size = batch_size
+        self._steps_a_block = max(1, BLOCK_WINDOWS[index.device.type] // batch_size)
 
     def __len__(self) -> int:
-        return math.ceil(CHUNK / self._batch_size)
+        return math.ceil(CHUNK / (self._steps_a_block * self._batch_size))
 
-    def __iter__(self) -> Iterator[Batch]:
-        for _ in range(len(self)):
-            drawn = self._index[torch.randint(len(self._index), (self._batch_size,), device=self._index.device)]
-            parts = [windows.gather(drawn[drawn[:, 0] == panel, 1:]) for panel, windows in enumerate(self._windows)]
-            yield Batch.join(parts)
+    def __iter__(self) -> Iterator[Block]:
+        steps_left = math.ceil(CHUNK / self._batch_size)
+        while steps_left > 0:
+            steps = min(self._steps_a_block, steps_left)
+            places = torch.randint(len(self._index), (steps * self._batch_size,), device=self._index.device)
+            yield Block(self._gather(self._index[places]), [self._batch_size] * steps)
+            steps_left -= steps
+
+    def _gather(self, drawn: Int[Tensor, "batch 3"]) -> Batch:
+        places = [torch.nonzero(drawn[:, 0] == panel)[:, 0] for panel in range(len(self._windows))]
+        parts = [windows.gather(drawn[of, 1:]) for windows, of in zip(self._windows, places, strict=True)]
+        return Batch.join(parts).take(torch.cat(places).argsort())
 
 
 class RealData(DeviceData):
@@ -52,7 +60,7 @@ class RealData(DeviceData):
         found = [one.find(0, panel.num_days) for one, panel in zip(windows, self.panels, strict=True)]
         index = [torch.cat([torch.full_like(one[:, :1], place), one], 1) for place, one in enumerate(found)]
         chunk = Chunk(windows, torch.cat(index), batch_size=self.config.pretraining.batch_size)
-        return WithMade(chunk, self.config)
+        return WithMade(chunk, self.config, batch_size=self.config.pretraining.batch_size)
 
 
 def go_on_with(panels: Sequence[Panel], forecaster: Forecaster, config: Config) -> tuple[Forecaster, int]:
@@ -68,8 +76,7 @@ def go_on_with(panels: Sequence[Panel], forecaster: Forecaster, config: Config) 
         RealData(panels, config),
         label="real series, in chunks of windows:",
         epochs=epochs,
-        accelerator=config.training.accelerator,
-        precision=settings.precision,
+        config=config,
         validate=False,
     )
     return module.forecaster.cpu().eval(), trainer.current_epoch * CHUNK

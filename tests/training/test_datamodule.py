@@ -76,9 +76,9 @@ def test_every_window_trains_once_an_epoch_in_an_order_of_its_own(panel: Panel, 
     epochs = []
     for seed in (1, 2, 1):
         torch.manual_seed(seed)
-        batches = list(loader)
-        assert len(batches) == len(loader)
-        epochs.append(torch.cat([batch.first_day * 2 + (batch.history[:, -1] > 300) for batch in batches]))
+        blocks = list(loader)
+        assert len(blocks) == len(loader)
+        epochs.append(torch.cat([windows.first_day * 2 + (windows.history[:, -1] > 300) for windows, _, _ in blocks]))
     assert not torch.equal(epochs[0], epochs[1])
     torch.testing.assert_close(epochs[0], epochs[2])
     torch.testing.assert_close(epochs[0].sort().values, epochs[1].sort().values)

@@ -51,13 +51,13 @@ def test_fine_tuning_mixes_and_what_validates_is_as_it_came(quick: Config, monke
     monkeypatch.setattr(made, "RESCALED", 0.0)
     monkeypatch.setattr(made, "MOVED_WEEKS", 0)
     monkeypatch.setattr(made, "SHORT_SHARE", 0.0)
-    real = {tuple(row) for batch in plain.train_dataloader() for row in batch.target.tolist()}
-    seen = [tuple(row) for batch in tuning.train_dataloader() for row in batch.target.tolist()]
+    real = {tuple(row) for block in plain.train_dataloader() for row in block.windows.target.tolist()}
+    seen = [tuple(row) for block in tuning.train_dataloader() for row in block.windows.target.tolist()]
     assert real <= set(seen)
     share = sum(row not in real for row in seen) / len(seen)
     assert share == pytest.approx(made.MADE_SHARE, abs=0.03)
     for one, other in zip(plain.val_dataloader(), tuning.val_dataloader(), strict=True):
-        torch.testing.assert_close(one.history, other.history, equal_nan=True)
+        torch.testing.assert_close(one.windows.history, other.windows.history, equal_nan=True)
 
 
 def test_batches_grow_with_the_data(quick: Config) -> None:
@@ -83,7 +83,7 @@ def test_one_series_of_sixty_days_never_lacks_a_made_window(quick: Config) -> No
     data = FineTuningData(make_panel(60, num_series=1), quick)
     for seed in range(40):
         torch.manual_seed(seed)
-        assert sum(len(batch.target) for batch in data.train_dataloader()) > len(data.train_index)
+        assert sum(sum(block.sizes) for block in data.train_dataloader()) > len(data.train_index)
 
 
 def test_windows_of_a_site_of_thirty_days_are_all_trained_on(quick: Config) -> None:
@@ -91,5 +91,6 @@ def test_windows_of_a_site_of_thirty_days_are_all_trained_on(quick: Config) -> N
     known = data.windows.gather(data.train_index).history.isfinite().sum(1)
     assert known.max() < made.YOUNG_DAYS
     torch.manual_seed(0)
-    (batch,) = data.train_dataloader()
-    torch.testing.assert_close(batch.history[: len(known)].isfinite().sum(1).sort().values, known.sort().values)
+    (block,) = data.train_dataloader()
+    history = block.windows.history[: len(known)]  # of the only step: the real windows come first
+    torch.testing.assert_close(history.isfinite().sum(1).sort().values, known.sort().values)

@@ -24,7 +24,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(pretraining, "BLOCK", 256)
     monkeypatch.setattr(pretraining, "BLOCKS_A_CHUNK", 1)
     monkeypatch.setattr(pretraining, "CHUNK", 256)
-    said = ["pretraining.windows=1024", "pretraining.batch_size=64", "pretraining.precision=32-true"]
+    said = ["pretraining.windows=1024", "pretraining.batch_size=64", "training.precision=fp32"]
     return load_config([*said, "model.hidden_size=8", "model.dropout=0", "training.accelerator=cpu"], environ={})
 
 

@@ -24,9 +24,7 @@ from .conftest import make_panel
 @pytest.fixture
 def tiny(quick: Config, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(real, "CHUNK", 512)
-    pretraining = replace(
-        quick.pretraining, batch_size=64, precision="32-true", real_windows=8192, real_learning_rate=0.01
-    )
+    pretraining = replace(quick.pretraining, batch_size=64, real_windows=8192, real_learning_rate=0.01)
     return replace(quick, pretraining=pretraining)
 
 
@@ -56,7 +54,7 @@ def test_windows_learned_from_are_counted(tiny: Config) -> None:
 
 def test_every_window_of_every_panel_is_drawn(tiny: Config) -> None:
     data = real.RealData([make_panel(70, num_series=1), make_panel(70, num_series=2)], tiny)
-    targets = torch.cat([batch.target for batch in data.train_dataloader()._real])  # type: ignore[attr-defined]
+    targets = torch.cat([block.windows.target for block in data.train_dataloader()._real])  # type: ignore[attr-defined]
     assert len(targets) == 512
     levels = targets.mean(1)  # 200 and 400 a day at the peak of the week, in two of three series and in one
     assert (levels > 250).float().mean() == pytest.approx(1 / 3, abs=0.1)

@@ -1,0 +1,54 @@
+"""Training in several processes (torchrun): what each must know of the others. One process alone is rank 0 of 1."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from forecasting.config import Accelerator, ProcessConfig
+
+T = TypeVar("T")
+TIMEOUT = timedelta(minutes=30)  # the others may wait for one that reads more
+
+
+@contextmanager
+def joined(process: ProcessConfig, accelerator: Accelerator) -> Iterator[None]:
+    """Within it, the processes that torchrun has started know each other; nothing happens for one alone."""
+    if process.world_size == 1:
+        yield
+        return
+    gpus = accelerator is not Accelerator.cpu and torch.cuda.is_available()
+    if gpus:
+        torch.cuda.set_device(process.local_rank)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def num_ranks() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """In place, and returned."""
+    if num_ranks() > 1:
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def gather_from_ranks(thing: T) -> list[T]:
+    """What each rank has, in their order, on all of them."""
+    if num_ranks() == 1:
+        return [thing]
+    things: list[Any] = [None] * num_ranks()  # Any: the call's own type of what it fills
+    distributed.all_gather_object(things, thing)
+    return things
