@@ -22,7 +22,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecasting.config import Kind, check_version
+from forecasting.config import MAX_DAYS_AHEAD, PROJECT, Kind, ModelConfig, Scaling, check_version
 from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
 
 if TYPE_CHECKING:
@@ -34,7 +34,28 @@ MODEL_NAME = "forecaster"
 FORECASTER, SEASONAL_NAIVE = "forecaster", "seasonal_naive"  # who answers for a series
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
+BASE = PROJECT / "model_store" / "base"  # pretrained weights of the repository, never found by MODEL_DIR
+SEASON = 7
+GROWTH = 0.85  # of a band, each week further ahead: medians that are fed back make the model too sure of itself
+CORRELATION = 0.5  # of the errors of two days of a week
 MAX_BATCH = 65536  # windows that the exported model takes at once
+
+
+@dataclass(frozen=True)
+class Bands:
+    """What a series' bands are multiplied by; the fields are SeriesCard's."""
+
+    scale: tuple[float, ...]
+    widening: tuple[float, ...]
+    day_correlation: float
+    num_weeks: int = 0  # of the series' own past that this rests on
+
+
+def usual_bands(horizon: int) -> Bands:
+    """What holds for most series, where a series' own past says nothing."""
+    num_horizons = -(-MAX_DAYS_AHEAD // horizon)
+    widening = tuple(1 + GROWTH * horizon / SEASON * k for k in range(num_horizons))
+    return Bands((1.0,) * horizon, widening, CORRELATION)
 
 
 @dataclass(frozen=True)
@@ -181,6 +202,23 @@ def load_artifact(store: Path, version: str | None = None) -> Artifact:
     return Artifact(folder, card)
 
 
+def load_base(folder: Path = BASE) -> "Forecaster":
+    """The pretrained Forecaster. Raises UnknownVersion where there is none, BrokenArtifact for one that was changed."""
+    import torch
+
+    from forecasting.model.forecaster import Forecaster
+
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UnknownVersion(f"There is no base model in {folder}. Make it: python scripts/pretrain.py") from error
+    if hash_file(folder / WEIGHTS) != card["hashes"][WEIGHTS]:
+        raise BrokenArtifact(f"{folder / WEIGHTS} is not the file that {CARD} beside it describes. Pretrain again.")
+    forecaster = Forecaster(_read_settings(card["model"]))
+    forecaster.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
+    return forecaster.eval()
+
+
 def list_versions(store: Path) -> list[str]:
     """Whole versions, oldest first."""
     names = {file.parent.name.removesuffix(".previous") for file in store.glob(f"[!.]*/{CARD}")} - {"base"}
@@ -209,6 +247,10 @@ def now_text() -> str:
 
 def hash_file(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _read_settings(said: Mapping[str, Any]) -> ModelConfig:  # Any: json's own types
+    return ModelConfig(**{**said, "scaling": Scaling(said["scaling"]), "init": None})
 
 
 def _read_series(content: dict[str, Any]) -> SeriesCard:  # Any: json's own types

@@ -140,8 +140,10 @@ def build_panel(
     today: dt.date,
     missing: Missing = Missing.zero,
     named: Collection[str] = (),
+    cutoff: int | None = None,
 ) -> Panel:
-    """The panel of all series, up to the last complete day that any of them has.
+    """The panel of all series, up to the last complete day that any of them has, or a later `cutoff`, which is that
+    of the whole where these are a share of it.
 
     Today's unfinished day and days in the future are left out. Values that cannot be, or are NaN, are masked. Days that
     the source does not have, between two that it has, are zero or masked as `missing` says; days before a series began,
@@ -156,7 +158,8 @@ def build_panel(
         _refuse_duplicates(one)
     kept = _drop_short(kept, missing=missing, named=named, notes=notes)
     first_day = min(int(one.days.min()) for one in kept)
-    num_days = max(int(one.days.max()) for one in kept) - first_day + 1
+    last_day = max(int(one.days.max()) for one in kept)
+    num_days = max(last_day, last_day if cutoff is None else cutoff) - first_day + 1
     rows = [_lay_out(one, first_day=first_day, num_days=num_days, missing=missing, notes=notes) for one in kept]
     return Panel(
         series=tuple(one.series for one in kept),

@@ -1,4 +1,4 @@
-"""The base model on disk: pretrained weights of the repository, found from the package and never by MODEL_DIR."""
+"""The base model: how it is written, and whether training can begin from it."""
 
 import json
 from collections.abc import Mapping
@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from forecasting.artifact import CARD, WEIGHTS, hash_file, now_text, replace_folder, staging_folder
-from forecasting.config import PROJECT, Config, Init, ModelConfig, Scaling
-from forecasting.errors import BrokenArtifact, SettingError, UnknownVersion
+from forecasting.artifact import BASE, CARD, WEIGHTS, hash_file, load_base, now_text, replace_folder, staging_folder
+from forecasting.config import Config, Init, ModelConfig
+from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
 from forecasting.training.prior import PARTS
 
-BASE = PROJECT / "model_store" / "base"
+__all__ = ["BASE", "find_base", "load_base", "save_base"]
+
 SHAPE = (
     "sequence_length",
     "prediction_horizon",
@@ -44,19 +45,6 @@ def save_base(folder: Path, forecaster: Forecaster, config: Config, made: Mappin
         replace_folder(staging, folder)
 
 
-def load_base(folder: Path = BASE) -> Forecaster:
-    """The pretrained Forecaster. Raises UnknownVersion where there is none, BrokenArtifact for one that was changed."""
-    try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UnknownVersion(f"There is no base model in {folder}. Make it: python scripts/pretrain.py") from error
-    if hash_file(folder / WEIGHTS) != card["hashes"][WEIGHTS]:
-        raise BrokenArtifact(f"{folder / WEIGHTS} is not the file that {CARD} beside it describes. Pretrain again.")
-    forecaster = Forecaster(_read_settings(card["model"]))
-    forecaster.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
-    return forecaster.eval()
-
-
 def find_base(model: ModelConfig, folder: Path = BASE) -> Forecaster | None:
     """The base to train on from; None where `model.init` asks for none, or leaves it open and the base does not fit.
 
@@ -73,7 +61,3 @@ def find_base(model: ModelConfig, folder: Path = BASE) -> Forecaster | None:
         fits = ", ".join(f"{getattr(base.settings, name)}" for name in differing)
         raise SettingError(f"The base model does not fit {said}: it has {fits}. Leave that out, or model.init=scratch.")
     return None
-
-
-def _read_settings(said: Mapping[str, Any]) -> ModelConfig:  # Any: json's own types
-    return ModelConfig(**{**said, "scaling": Scaling(said["scaling"]), "init": None})

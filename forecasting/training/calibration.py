@@ -7,42 +7,24 @@ series. EXPERIMENTS.md has what was measured.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from forecasting.config import MAX_DAYS_AHEAD, MIN_KNOWN_DAYS
+from forecasting.artifact import CORRELATION, SEASON, Bands, usual_bands
+from forecasting.config import MIN_KNOWN_DAYS
 from forecasting.model.forecaster import KINDS, MEDIAN, Forecaster
 from forecasting.panel import Panel
 from forecasting.training.backtest import HIGHEST, LOWER, LOWEST, UPPER
 
-SEASON = 7
+__all__ = ["CORRELATION", "Bands", "calibrate", "usual_bands"]
+
 SHARES = {0.8: (LOWER, UPPER), 0.9: (LOWEST, HIGHEST)}
 WEEKS_TO_TRUST, WEEKS_TO_TRUST_A_DAY = 8, 52  # for a factor of all days of the horizon, and of each
 MAX_WEEKS = 104  # forecasts looked back on
-GROWTH = 0.85  # of a band, each week further ahead: medians that are fed back make the model too sure of itself
-CORRELATION = 0.5  # of the errors of two days of a week
 SMALLEST, LARGEST = 0.6, 1.6  # factors that are believed, of what they are shrunk to
-
-
-@dataclass(frozen=True)
-class Bands:
-    """What a series' bands are multiplied by; the fields are SeriesCard's."""
-
-    scale: tuple[float, ...]
-    widening: tuple[float, ...]
-    day_correlation: float
-    num_weeks: int = 0  # of the series' own past that this rests on
-
-
-def usual_bands(horizon: int) -> Bands:
-    """What holds for most series, where a series' own past says nothing."""
-    num_horizons = -(-MAX_DAYS_AHEAD // horizon)
-    widening = tuple(1 + GROWTH * horizon / SEASON * k for k in range(num_horizons))
-    return Bands((1.0,) * horizon, widening, CORRELATION)
 
 
 def calibrate(forecaster: Forecaster, panel: Panel, *, unseen: int) -> list[Bands]:

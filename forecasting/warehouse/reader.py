@@ -20,9 +20,11 @@ async def read_panel(
     metrics: Mapping[str, MetricConfig],
     num_days: int | None = None,
     today: dt.date | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Panel:
     """The last `num_days` days (None: all) up to the last complete day in the data, of all metrics and sites, or of
-    those that `data` names. `today`, by default the day it is in `data.timezone`, is not complete.
+    those that `data` names. `today`, by default the day it is in `data.timezone`, is not complete. `share` is which
+    share of the series, of how many: together they are the whole, each with the whole's cutoff.
 
     Raises DataError for what the data lacks, WarehouseError for what PostgreSQL does.
     """
@@ -32,10 +34,11 @@ async def read_panel(
     with translate_errors("reading daily_metrics"):
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             reading = await siteanalytics.read_observations(
-                connection, data=data, metrics=metrics, num_days=num_days, today=today
+                connection, data=data, metrics=metrics, num_days=num_days, today=today, share=share
             )
+    cutoff = reading.cutoff if share[1] > 1 else None
     try:
-        panel = build_panel(reading.observations, today=today, missing=data.missing, named=data.metrics)
+        panel = build_panel(reading.observations, today=today, missing=data.missing, named=data.metrics, cutoff=cutoff)
     except TooFewDays as error:
         if num_days is None or reading.last_date is None:
             raise
@@ -44,13 +47,15 @@ async def read_panel(
     return replace(panel, notes=(*reading.notes, *panel.notes))
 
 
-def load_panel(config: Config, *, num_days: int | None = None) -> Panel:
+def load_panel(config: Config, *, num_days: int | None = None, share: tuple[int, int] = (0, 1)) -> Panel:
     """read_panel of the configured database, over a connection of its own. Blocks; not for a running event loop."""
 
     async def load() -> Panel:
         connection = await connect(config.database)
         try:
-            return await read_panel(connection, data=config.data, metrics=config.metrics, num_days=num_days)
+            return await read_panel(
+                connection, data=config.data, metrics=config.metrics, num_days=num_days, share=share
+            )
         finally:
             await connection.close()
 

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Reading:
     notes: tuple[str, ...] = ()
     first_date: dt.date | None = None
     last_date: dt.date | None = None
+    cutoff: int | None = None  # the last complete day with a value, of all shares' series
 
 
 async def read_observations(
@@ -34,27 +36,35 @@ async def read_observations(
     metrics: Mapping[str, MetricConfig],
     num_days: int | None,
     today: dt.date,
+    share: tuple[int, int] = (0, 1),
 ) -> Reading:
     """The last `num_days` days up to the last complete one, of the metrics and sites that `data` names, and what is
-    stored of today and later. The site is the `site` column's, else the database's name.
+    stored of today and later. The site is the `site` column's, else the database's name. Of the series, those in the
+    `share` (which, of how many).
 
-    Raises MissingTable, UnknownMetric, UnknownSite, TooFewDays where one of them has nothing on the days read, and
-    AmbiguousUnit where a rate that is asked for has no unit.
+    Raises MissingTable, UnknownMetric, UnknownSite, TooFewDays where one of them has nothing on the days read or no
+    series is in the share, and AmbiguousUnit where a rate that is asked for has no unit.
     """
     await _check_table(connection)
     types = await _read_types(connection, timezone=data.timezone)
     _refuse_unknown_columns(data.metrics, types=types)
     last_date, undated = await _read_extent(connection, today=today, sites=data.sites)
     first_date = _first_date(last_date, num_days=num_days)
-    found = await _read_series(connection, data=data, metrics=metrics, types=types, first_date=first_date)
+    rows = await _read_series(connection, data=data, types=types, first_date=first_date, share=share, today=today)
     if last_date is not None or data.sites:
-        await _refuse_missing(connection, found, data=data, types=types, first_date=first_date)
+        await _refuse_missing(connection, rows, data=data, types=types, first_date=first_date)
+    found = [_observe(row, types=types, metrics=metrics) for row in rows if row["days"] is not None]
+    if rows and not found:
+        raise TooFewDays(
+            f"None of the {len(rows)} series is in share {share[0]} of {share[1]}. Use fewer processes, or load more."
+        )
     notes = [f"daily_metrics has {_rows(undated)} without a date: left out"] if undated else []
     told = [_tell_unit(one, metrics, named=data.metrics, notes=notes) for one in found]
     observations = tuple(one for one in told if one is not None)
     if found and not observations:
         raise AmbiguousUnit(_ask_unit(found[0]))
-    return Reading(observations, tuple(notes), first_date, last_date)
+    cutoff = max((row["last_day"] for row in rows if row["last_day"] is not None), default=None)
+    return Reading(observations, tuple(notes), first_date, last_date, cutoff)
 
 
 async def list_series(connection: Connection, *, metrics: Mapping[str, MetricConfig]) -> list[Series]:
@@ -118,26 +128,24 @@ async def _read_series(
     connection: Connection,
     *,
     data: DataConfig,
-    metrics: Mapping[str, MetricConfig],
     types: Mapping[str, str],
     first_date: dt.date,
-) -> list[Observations]:
-    """In the order of sites, then of columns, as stored."""
+    share: tuple[int, int],
+    today: dt.date,
+) -> list[Any]:  # Any: PostgreSQL's rows
+    """In the order of sites, then of columns; those of other shares without their days and values."""
     wanted = [name for name in types if not data.metrics or name in data.metrics]
-    rows = await fetch(connection, "read_series", wanted, first_date, data.sites)
-    rows.sort(key=lambda row: (row["site"], wanted.index(row["metric"])))
-    return [
-        _observe(_describe(row["site"], row["metric"], types[row["metric"]], metrics), row["days"], row["values"])
-        for row in rows
-    ]
+    rows = await fetch(connection, "read_series", wanted, first_date, data.sites, *share, today)
+    return sorted(rows, key=lambda row: (row["site"], wanted.index(row["metric"])))
 
 
-def _observe(series: Series, days: list[int], values: list[float | None]) -> Observations:
+def _observe(row: Any, *, types: Mapping[str, str], metrics: Mapping[str, MetricConfig]) -> Observations:
     """NULL as NaN; but where a column begins or ends with NULLs, the series itself begins later or ends before."""
-    measured = np.array(values, np.float64)
+    series = _describe(row["site"], row["metric"], types[row["metric"]], metrics)
+    measured = np.array(row["values"], np.float64)
     known = np.flatnonzero(~np.isnan(measured))
     whole = slice(known[0], known[-1] + 1) if known.size else slice(None)
-    return Observations(series, np.array(days, np.int64)[whole], measured[whole])
+    return Observations(series, np.array(row["days"], np.int64)[whole], measured[whole])
 
 
 def _describe(site: str, metric: str, column_type: str, metrics: Mapping[str, MetricConfig]) -> Series:
@@ -162,14 +170,14 @@ def _refuse_unknown_columns(named: Sequence[str], *, types: Mapping[str, str]) -
 
 async def _refuse_missing(
     connection: Connection,
-    found: Sequence[Observations],
+    found: Sequence[Any],  # Any: PostgreSQL's rows
     *,
     data: DataConfig,
     types: Mapping[str, str],
     first_date: dt.date,
 ) -> None:
     """Raises where a site or a metric that was asked for has no value on the days read."""
-    sites, metrics = {one.series.site for one in found}, {one.series.metric for one in found}
+    sites, metrics = {row["site"] for row in found}, {row["metric"] for row in found}
     if sites.issuperset(data.sites) and metrics.issuperset(data.metrics):
         return
     rows = await fetch(connection, "list_series", list(types))

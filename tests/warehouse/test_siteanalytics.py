@@ -53,6 +53,7 @@ def read(
     metrics: dict[str, MetricConfig] | None = None,
     num_days: int | None = None,
     today: dt.date = TODAY,
+    share: tuple[int, int] = (0, 1),
 ) -> Panel:
     """The panel after the scripts have changed the database."""
 
@@ -61,7 +62,12 @@ def read(
         connection = await connect(config)
         try:
             return await read_panel(
-                connection, data=data or DataConfig(), metrics=metrics or {}, num_days=num_days, today=today
+                connection,
+                data=data or DataConfig(),
+                metrics=metrics or {},
+                num_days=num_days,
+                today=today,
+                share=share,
             )
         finally:
             await connection.close()
@@ -138,6 +144,50 @@ def test_cutoff_is_that_of_the_sites_asked_for(database: DatabaseConfig) -> None
     ended = "delete from daily_metrics where site = 'blog' and date > '2024-02-25'"
     panel = read(database, OWN, SITE_COLUMN, ended, data=DataConfig(sites=["blog"]), num_days=30)
     assert (to_date(panel.cutoff), panel.num_days) == (dt.date(2024, 2, 25), 30)
+
+
+SITES = """
+alter table daily_metrics add site text, add signups integer default 3;
+update daily_metrics set site = 'site 0';
+insert into daily_metrics (date, page_visits, site)
+    select date, number * page_visits, 'site ' || number from daily_metrics, generate_series(1, 9) as number;
+delete from daily_metrics where site <> 'site 4' and date > '2024-02-27';
+"""
+
+
+@pytest.mark.parametrize("num_days", [None, 35])
+def test_shares_are_disjoint_and_together_the_whole(database: DatabaseConfig, num_days: int | None) -> None:
+    whole = read(database, OWN, SITES, num_days=num_days)
+    shares = [read(database, share=(number, 3), num_days=num_days) for number in range(3)]
+    assert sorted(one.name for share in shares for one in share.series) == sorted(one.name for one in whole.series)
+    assert len(whole.series) == 20
+    for share in shares:
+        assert share.cutoff == whole.cutoff
+        for row, one in enumerate(share.series):
+            expected = whole.values[whole.series.index(one), -share.num_days :]
+            np.testing.assert_array_equal(share.values[row], expected)
+
+
+def test_sites_in_another_share_are_no_unknown_ones(database: DatabaseConfig) -> None:
+    asked = DataConfig(sites=["site 1", "site 2", "site 3"], metrics=["page_visits", "signups"])
+    shares = [
+        read(database, *scripts, data=asked, share=(number, 2)) for number, scripts in ((0, (OWN, SITES)), (1, ()))
+    ]
+    assert [len(share.series) for share in shares] != [6, 6]
+    assert sum(len(share.series) for share in shares) == 6
+    with pytest.raises(UnknownSite, match="There is no site 'site 11'"):
+        read(database, data=DataConfig(sites=["site 1", "site 11"]), share=(0, 2))
+
+
+def test_share_without_a_series_is_refused(database: DatabaseConfig) -> None:
+    texts = []
+    for number in range(2):
+        try:
+            assert len(read(database, *([OWN] if not number else []), share=(number, 2)).series) == 1
+        except TooFewDays as error:
+            texts.append((number, str(error)))
+    [(number, text)] = texts
+    assert text == f"None of the 1 series is in share {number} of 2. Use fewer processes, or load more."
 
 
 def test_missing_days_are_zero_or_masked_as_said(database: DatabaseConfig) -> None:

@@ -4,6 +4,9 @@
 -- $1 text[]   metrics: numeric columns of daily_metrics
 -- $2 date     first day
 -- $3 text[]   sites; empty: all
+-- $4 integer  which share of the series, from 0: of the others NULL comes for days and values
+-- $5 integer  of how many shares
+-- $6 date     today, which is not over
 with measured as (
     select
         coalesce(row_.content ->> 'site', current_database()) as site,
@@ -17,10 +20,16 @@ with measured as (
 select
     measured.site,
     entry.metric,
-    array_agg(measured.day order by measured.day) as days,
-    array_agg(entry.value::double precision order by measured.day) as values
+    array_agg(measured.day order by measured.day) filter (where share.own) as days,
+    array_agg(entry.value::double precision order by measured.day) filter (where share.own) as values,
+    max(measured.day) filter (where entry.value <> 'NaN' and measured.day < $6::date - date '1970-01-01') as last_day
 from measured
 cross join lateral jsonb_each_text(measured.content) as entry (metric, value)
+cross join lateral (
+    select
+        (hashtextextended(measured.site || chr(31) || entry.metric, 0) & 9223372036854775807) % $5::integer
+        = $4::integer as own
+) as share
 where
     entry.metric = any($1::text[])
     and (cardinality($3::text[]) = 0 or measured.site = any($3))
