@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 try:
@@ -20,19 +21,26 @@ SWITCHES = {"--resume": "go on from where a killed training of the same settings
 
 def main(argv: list[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, switches=SWITCHES)
-    start_log(config.model_dir / "training.log", debug=config.debug)
+    first = config.process.rank == 0  # of the processes that torchrun has started, or the only one
+    if first:
+        start_log(config.model_dir / "training.log", debug=config.debug)
     clock = Stopwatch()
     # Imports take seconds, so PostgreSQL answers and another process traces the model meanwhile.
     place = {"store": config.model_dir, "version": config.training.model_version}
-    with ThreadPoolExecutor(1) as background, tracing(config.model, **place) as tracer:
+    with ThreadPoolExecutor(1) as background, tracing(config.model, **place) if first else nullcontext() as tracer:
         reading = background.submit(read, config)
         with clock.part("imports"):
             from forecasting.serving.archive import write_archive
-            from forecasting.training.run import train
+            from forecasting.training.ranks import joined
+            from forecasting.training.run import learn, train
         with clock.part("PostgreSQL"):
             panel = reading.result()
         background.submit(leave_servers)
-        artifact = train(panel, config, tracer=tracer, clock=clock, resume=arguments.resume)
+        with joined(config.process, config.training.accelerator):
+            if tracer is None:  # the first process writes for all
+                learn(panel, config, clock=clock, resume=arguments.resume)
+                return
+            artifact = train(panel, config, tracer=tracer, clock=clock, resume=arguments.resume)
     with clock.part(".mar"):
         archive = write_archive(artifact)
     LOGGER.info("%s", clock.describe())
@@ -41,10 +49,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read(config: Config) -> "Panel":
-    """The days with targets, and the context before the first of them."""
+    """The days with targets, and the context before the first of them, of this process's share of the series."""
     from forecasting.warehouse.reader import load_panel
 
-    return load_panel(config, num_days=config.data.days_back + config.model.context_length)
+    share = (config.process.rank, config.process.world_size)
+    return load_panel(config, num_days=config.data.days_back + config.model.context_length, share=share)
 
 
 if __name__ == "__main__":

@@ -107,8 +107,7 @@ class ForecastModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         # Once an epoch: logging each of these small steps would cost a tenth of its time.
-        loss = sum_over_ranks(torch.stack(self._losses).mean()) / num_ranks()
-        self.log("train/loss", loss, rank_zero_only=True)
+        self.log("train/loss", torch.stack(self._losses).mean(), sync_dist=True)
         self._losses.clear()
 
     def validation_step(self, block: Block, batch_idx: int) -> None:
@@ -117,7 +116,7 @@ class ForecastModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         total, count = sum_over_ranks(torch.stack(self._validated).sum(0))
         self._validated.clear()
-        self.log("val/loss", total / count.clamp(min=1))
+        self.log("val/loss", total / count.clamp(min=1), sync_dist=True)
 
     def sum_losses(self, windows: Batch) -> Float[Tensor, "2"]:
         """Of the known days of some windows: the sum of their losses, and their number."""

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
 from forecasting.config import Accelerator, ProcessConfig
+from forecasting.panel import Panel, Verdict
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # the others may wait for one that reads more
@@ -52,3 +55,15 @@ def gather_from_ranks(thing: T) -> list[T]:
     things: list[Any] = [None] * num_ranks()  # Any: the call's own type of what it fills
     distributed.all_gather_object(things, thing)
     return things
+
+
+def on_one_calendar(panel: Panel) -> Panel:
+    """The panel from the first day that any rank's has; all have the same last one."""
+    first_day = min(gather_from_ranks(panel.first_day))
+    missing = ((0, 0), (panel.first_day - first_day, 0))
+    return replace(
+        panel,
+        first_day=first_day,
+        values=np.pad(panel.values, missing, constant_values=np.nan),
+        verdicts=np.pad(panel.verdicts, missing, constant_values=Verdict.before),
+    )

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import LEVELS, MEDIAN
-from forecasting.panel import Panel, to_date
+from forecasting.panel import Panel, Series, to_date
 from forecasting.training.backtest import (
     LOWER,
     MIN_MEAN,
@@ -31,35 +31,43 @@ COLUMNS = {
     "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE", "r2": "R2", "mase": "MASE", "wape": "WAPE",
 }  # fmt: skip
 SHARES = ("mape", "wape")
-MAX_PANELS = 6  # series that one plot shows; the table has them all
+MAX_PANELS = 6  # series that one plot shows
 SHOWN_DAYS = 84
-MAX_NOTES = 5
+MAX_NOTES = 12
+MAX_ROWS = 20  # series in the table
 SHOWN_BEFORE = 28  # days before the first forecast
 
 
-def format_table(panel: Panel, measures: list[dict[str, Any]]) -> str:  # Any: as backtest.judge gives them
-    """The measures of each series beside the seasonal naive forecast's, as text."""
+def format_table(series: Sequence[Series], measures: list[dict[str, Any]]) -> str:  # Any: as backtest.judge gives them
+    """The measures of each series, or the first MAX_ROWS, beside the seasonal naive forecast's, as text."""
     table = Table(box=None, pad_edge=False, header_style="")
     for column, place in (("series", "left"), ("forecast", "left")):
         table.add_column(column, justify=place, no_wrap=True)  # type: ignore[arg-type]  # a literal, through a loop
     for column in (*COLUMNS.values(), "80% band held"):
         table.add_column(column, justify="right", no_wrap=True)
-    several = len({series.site for series in panel.series}) > 1
-    for series, measured in zip(panel.series, measures, strict=True):
-        name = series.name if several else series.metric
+    several = len({one.site for one in series}) > 1
+    for one, measured in list(zip(series, measures, strict=True))[:MAX_ROWS]:
+        name = one.name if several else one.metric
         if not measured["num_cutoffs"]:
             table.add_row(name, "no known day in the test part")
             continue
         table.add_row(name, "forecaster", *_cells(measured), f"{measured['coverage_80']:.0%}")
         table.add_row("", "seasonal naive", *_cells(measured["seasonal_naive"]))
+    if len(series) > MAX_ROWS:
+        table.add_row(f"and {len(series) - MAX_ROWS} more", "in model.json")
     return _render(table)
 
 
 def describe_panel(panel: Panel) -> str:
     """What was read, and what was odd about it; the first notes stand for many of a kind."""
     read = f"read {len(panel.series)} series, {to_date(panel.first_day)}..{to_date(panel.cutoff)}"
-    more = [f"note: {len(panel.notes) - MAX_NOTES} more like these"] if len(panel.notes) > MAX_NOTES else []
-    return "\n".join([read, *(f"note: {note}" for note in panel.notes[:MAX_NOTES]), *more])
+    return "\n".join([read, *format_notes(panel.notes)])
+
+
+def format_notes(notes: Sequence[str]) -> list[str]:
+    """A line each; of many, the first stand for the others."""
+    more = [f"note: {len(notes) - MAX_NOTES} more like these"] if len(notes) > MAX_NOTES else []
+    return [*(f"note: {note}" for note in notes[:MAX_NOTES]), *more]
 
 
 def describe_backtest(rolling: Rolling, found: Sequence[Forecasts]) -> str:

@@ -4,73 +4,128 @@ import glob
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
-from forecasting.artifact import PROGRAM, SEASONAL_NAIVE, WEIGHTS, Artifact, load_artifact, staged_version, write_card
+from forecasting.artifact import (
+    PROGRAM,
+    SEASONAL_NAIVE,
+    WEIGHTS,
+    Artifact,
+    Card,
+    load_artifact,
+    staged_version,
+    write_card,
+)  # fmt: skip
 from forecasting.command import LOGGER, Stopwatch
 from forecasting.config import Config
 from forecasting.model.forecaster import Forecaster
-from forecasting.panel import Panel, Verdict, to_date
-from forecasting.training.backtest import MIN_WEEKS, backtest, choose_answerers, judge, relative_error
+from forecasting.panel import Panel, Series, Verdict, to_date
+from forecasting.training.backtest import MIN_WEEKS, Backtest, backtest, choose_answerers, judge, relative_error
 from forecasting.training.base import find_base
 from forecasting.training.calibration import Bands, calibrate
-from forecasting.training.datamodule import TrafficDataModule
+from forecasting.training.datamodule import TrafficDataModule, split_days
 from forecasting.training.fit import Fitted, first_unseen, fit, refit, training_data
-from forecasting.training.report import format_table, plot
+from forecasting.training.ranks import gather_from_ranks, num_ranks, on_one_calendar
+from forecasting.training.report import MAX_NOTES, format_notes, format_table, plot
 from forecasting.training.tracing import Tracer
 from forecasting.training.version import describe_version, forecast_next
 
 PLOT = "report.png"
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What training has found out: weights and epochs, the same on all ranks, and of each series, of all of them."""
+
+    panel: Panel  # of this rank's series, as are tested and upcoming
+    fitted: Fitted  # judged on the test part
+    served: Fitted  # trained on all days
+    series: tuple[Series, ...]
+    measures: list[dict[str, Any]]  # Any: as backtest.judge gives them
+    bands: list[Bands]
+    answers: list[str]
+    tested: Backtest
+    upcoming: Float[np.ndarray, "own horizon levels"]
+
+
 def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, resume: bool = False) -> Artifact:
-    """Fits, judges on the test part, refits on all days, and writes the version. Nothing is written if it fails."""
+    """Fits, judges on the test part, refits on all days, and writes the version. Nothing is written if it fails.
+
+    Among several ranks this is for the first one, with a panel of its own series; the others learn.
+    """
     version, store = config.training.model_version, config.model_dir
     with staged_version(store, version) as folder:
-        base = find_base(config.model)
-        data = training_data(panel, config, base)
-        _say_data(panel, data)
-        LOGGER.info("training from %s", "the base model" if base else "scratch")
-        checkpoint = _checkpoint(store, panel, config, base)
-        with clock.part("fitting"):
-            fitted = fit(data, config, base=base, checkpoint=checkpoint, resume=resume)
-        LOGGER.info("%s", fitted.describe(most=config.training.epochs))
-        tested = backtest(fitted.forecaster, data)
-        measures = judge(tested, panel, data)
-        _say_measures(panel, measures)
-        with clock.part("calibration"):
-            unseen = first_unseen(fitted, data)
-            bands = calibrate(fitted.forecaster, panel, unseen=unseen)
-        answers = choose_answerers(tested, panel)
-        _say_answers(panel, answers, bands, fitted)
-        with clock.part("refitting"):
-            served = _refit(panel, config, fitted, base)
+        learned = learn(panel, config, clock=clock, resume=resume)
         with clock.part("export"):
-            tracer.write(served.forecaster, folder / PROGRAM)
-            torch.save(served.forecaster.state_dict(), folder / WEIGHTS)
+            tracer.write(learned.served.forecaster, folder / PROGRAM)
+            torch.save(learned.served.forecaster.state_dict(), folder / WEIGHTS)
         with clock.part("plot"):
             title = f"{version}: the test part was forecast before the refit on all days"
-            upcoming = forecast_next(served.forecaster, panel, bands=bands, answers=answers)
-            plot(folder / PLOT, panel, tested, upcoming, title=title)
-        details = {
-            "init": "base" if base else "scratch",
-            "epochs_run": fitted.epochs,
-            "best_epoch": fitted.best_epoch,
-            "validation_loss": fitted.best_loss,
-            "validation_loss_of_base": fitted.base_loss,
-            "share_of_the_way_from_base": fitted.share,
-            "refitted_on_all_days": served is not fitted,
-            "split": data.split.describe(panel),
-            "relative_error": relative_error(measures),
-            "seconds": dict(clock.parts),
-        }
-        card = describe_version(config, served.forecaster, panel, measures, details, bands=bands, answers=answers)
-        write_card(folder, card)
+            plot(folder / PLOT, learned.panel, learned.tested, learned.upcoming, title=title)
+        write_card(folder, _describe(config, learned, clock))
     for left in store.glob(f".{glob.escape(version)}.*.ckpt*"):  # of other settings and data too: they are done with
         left.unlink(missing_ok=True)
     return load_artifact(store, version)
+
+
+def learn(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = False) -> Learned:
+    """Everything but writing; each step is said. On all ranks at once, each with its own series."""
+    panel = on_one_calendar(panel)
+    base = find_base(config.model)
+    data = training_data(panel, config, base)
+    _say_data(panel, data)
+    LOGGER.info("training from %s", "the base model" if base else "scratch")
+    checkpoint = _checkpoint(config.model_dir, panel, config, base)
+    with clock.part("fitting"):
+        fitted = fit(data, config, base=base, checkpoint=checkpoint, resume=resume)
+    LOGGER.info("%s", fitted.describe(most=config.training.epochs))
+    with clock.part("calibration"):
+        tested = backtest(fitted.forecaster, data)
+        own_measures = judge(tested, panel, data)
+        own_bands = calibrate(fitted.forecaster, panel, unseen=first_unseen(fitted, data))
+    own_answers = choose_answerers(tested, panel)
+    series, measures, bands, answers = _of_all_ranks(panel.series, own_measures, own_bands, own_answers)
+    _say_measures(series, measures)
+    _say_answers(series, answers, bands, fitted)
+    with clock.part("refitting"):
+        served = _refit(panel, config, fitted, base)
+    upcoming = forecast_next(served.forecaster, panel, bands=own_bands, answers=own_answers)
+    return Learned(panel, fitted, served, tuple(series), measures, bands, answers, tested, upcoming)
+
+
+def _of_all_ranks(*columns: Sequence[Any]) -> list[list[Any]]:  # Any: what training says of each series
+    """The columns, whose first are the series, of all ranks together; by name, where there are several."""
+    rows = [row for part in gather_from_ranks(list(zip(*columns, strict=True))) for row in part]
+    if num_ranks() > 1:
+        rows.sort(key=lambda row: (row[0].site, row[0].metric))
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _describe(config: Config, learned: Learned, clock: Stopwatch) -> Card:
+    fitted, panel = learned.fitted, learned.panel
+    details = {
+        "init": "base" if fitted.from_base else "scratch",
+        "epochs_run": fitted.epochs,
+        "best_epoch": fitted.best_epoch,
+        "validation_loss": fitted.best_loss,
+        "validation_loss_of_base": fitted.base_loss,
+        "share_of_the_way_from_base": fitted.share,
+        "refitted_on_all_days": learned.served is not fitted,
+        "split": split_days(panel, days_back=config.data.days_back, model=config.model).describe(panel),
+        "relative_error": relative_error(learned.measures),
+        "ranks": num_ranks(),
+        "seconds": dict(clock.parts),
+    }
+    return describe_version(
+        config, learned.served.forecaster, panel, learned.series, learned.measures,
+        bands=learned.bands, answers=learned.answers, training=details,
+    )  # fmt: skip
 
 
 def _refit(panel: Panel, config: Config, fitted: Fitted, base: Forecaster | None) -> Fitted:
@@ -88,8 +143,8 @@ def _refit(panel: Panel, config: Config, fitted: Fitted, base: Forecaster | None
     return served
 
 
-def _say_answers(panel: Panel, answers: Sequence[str], bands: Sequence[Bands], fitted: Fitted) -> None:
-    naive = [series.name for series, who in zip(panel.series, answers, strict=True) if who == SEASONAL_NAIVE]
+def _say_answers(series: Sequence[Series], answers: Sequence[str], bands: Sequence[Bands], fitted: Fitted) -> None:
+    naive = [one.name for one, who in zip(series, answers, strict=True) if who == SEASONAL_NAIVE]
     model = "the fine-tuned model" if fitted.best_epoch else "the base model as it is"
     LOGGER.info(
         "%s answers for %d of %d series",
@@ -99,7 +154,7 @@ def _say_answers(panel: Panel, answers: Sequence[str], bands: Sequence[Bands], f
         LOGGER.info(
             "the seasonal naive forecast measured better over %d weeks or more, and answers for: %s",
             MIN_WEEKS,
-            ", ".join(naive),
+            ", ".join(naive[:MAX_NOTES]) + (f" and {len(naive) - MAX_NOTES} more" if len(naive) > MAX_NOTES else ""),
         )
     weeks, scales = {one.num_weeks for one in bands}, [scale for one in bands for scale in one.scale]
     if not max(weeks):
@@ -118,27 +173,30 @@ def _checkpoint(store: Path, panel: Panel, config: Config, base: Forecaster | No
     known.update(repr((panel.first_day, panel.series, config.pretraining)).encode())
     for weights in base.state_dict().values() if base is not None else ():
         known.update(weights.numpy().tobytes())
-    name = known.hexdigest()[:16]
+    together = hashlib.sha256("".join(gather_from_ranks(known.hexdigest())).encode())
+    name = together.hexdigest()[:16]
     return store / f".{config.training.model_version}.{name}.ckpt"
 
 
 def _say_data(panel: Panel, data: TrafficDataModule) -> None:
-    gaps = int((panel.verdicts == Verdict.gap).sum())
+    mine = (len(panel.series), int((panel.verdicts == Verdict.gap).sum()), panel.notes)
+    numbers, gaps, notes = zip(*gather_from_ranks(mine), strict=True)
     LOGGER.info(
-        "read %d series of %d days, %s..%s (days of %s), %s",
-        len(panel.series), panel.num_days, to_date(panel.first_day), to_date(panel.cutoff),
-        data.config.data.timezone, f"{gaps} days without data" if gaps else "no gaps",
+        "read %d series of %d days, %s..%s (days of %s), %s%s",
+        sum(numbers), panel.num_days, to_date(panel.first_day), to_date(panel.cutoff),
+        data.config.data.timezone, f"{sum(gaps)} days without data" if sum(gaps) else "no gaps",
+        f", by {num_ranks()} processes" if num_ranks() > 1 else "",
     )  # fmt: skip
-    for note in panel.notes:
-        LOGGER.info("note: %s", note)
+    for line in format_notes([note for of_rank in notes for note in of_rank]):
+        LOGGER.info("%s", line)
     LOGGER.info("%s", data.split.describe(panel))
     LOGGER.info("%d windows to train on, %d to validate, %d to test", *data.num_windows())
 
 
-def _say_measures(panel: Panel, measures: list[dict[str, object]]) -> None:
+def _say_measures(series: Sequence[Series], measures: list[dict[str, object]]) -> None:
     num_cutoffs = max(int(str(one["num_cutoffs"])) for one in measures)
     LOGGER.info("test part, %d cutoffs, in visits a day (or the series' own unit):", num_cutoffs)
-    for line in format_table(panel, measures).splitlines():
+    for line in format_table(series, measures).splitlines():
         LOGGER.info("%s", line)
     relative = relative_error(measures)
     if relative is not None:

@@ -47,13 +47,14 @@ def describe_version(
     config: Config,
     forecaster: Forecaster,
     panel: Panel,
+    series: Sequence[Series],
     measures: list[dict[str, Any]],  # Any: as backtest.judge gives them
-    training: dict[str, Any],
     *,
     bands: Sequence[Bands],
     answers: Sequence[str],
+    training: dict[str, Any],
 ) -> Card:
-    """model.json, but for the files' hashes."""
+    """model.json, but for the files' hashes. The `series` may be more than this rank's panel has."""
     return Card(
         version=config.training.model_version,
         created_at=now_text(),
@@ -69,7 +70,7 @@ def describe_version(
             "notes": list(panel.notes),
             **_plain(config.data),
         },
-        series=tuple(_describe_series(*one) for one in zip(panel.series, measures, bands, answers, strict=True)),
+        series=tuple(_describe_series(*one) for one in zip(series, measures, bands, answers, strict=True)),
         training={**_plain(config.training), **training},
         libraries=describe_libraries(),
         hashes={},

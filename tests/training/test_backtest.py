@@ -64,7 +64,8 @@ def made_uneven(*, step: float = 1.0) -> Panel:
 def card_of(panel: Panel, forecaster: Forecaster, config: Config) -> Card:
     num_series = len(panel.series)
     bands, answers = [usual_bands(7)] * num_series, [FORECASTER] * num_series
-    return describe_version(config, forecaster, panel, [{}] * num_series, {}, bands=bands, answers=answers)
+    settled = {"bands": bands, "answers": answers, "training": {}}
+    return describe_version(config, forecaster, panel, panel.series, [{}] * num_series, **settled)
 
 
 def changed_after(panel: Panel, cutoff: int) -> Panel:
@@ -323,11 +324,11 @@ def test_plot_is_drawn_for_more_series_than_it_shows(model: Model, tmp_path: Pat
 
 
 def test_notes_on_the_data_are_told_and_not_all_of_them() -> None:
-    panel = replace(make_panel(60), notes=tuple(f"odd {number}" for number in range(7)))
+    panel = replace(make_panel(60), notes=tuple(f"odd {number}" for number in range(14)))
     lines = describe_panel(panel).splitlines()
     assert lines == [
         "read 2 series, 2024-01-01..2024-02-29",
-        *(f"note: odd {number}" for number in range(5)),
+        *(f"note: odd {number}" for number in range(12)),
         "note: 2 more like these",
     ]
 

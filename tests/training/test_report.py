@@ -34,7 +34,7 @@ def test_measures_and_table_by_hand(quick: Config) -> None:
     assert (measured[0]["mae"], measured[0]["seasonal_naive"]["mae"], measured[0]["wape"]) == (1.0, 2.0, 0.1)
     assert measured[0]["coverage_80"] == 1.0
     assert relative_error(measured) == 0.5
-    lines = format_table(panel, measured).splitlines()
+    lines = format_table(panel.series, measured).splitlines()
     assert lines[0].split() == [
         "series",
         "forecast",
@@ -69,7 +69,7 @@ def test_series_without_a_known_test_day_is_said(quick: Config) -> None:
     panel = make_panel(116)
     measured = judge(made_backtest(panel), panel, TrafficDataModule(panel, quick))
     assert measured[1] == {"num_cutoffs": 0}
-    assert "no known day in the test part" in format_table(panel, measured)
+    assert "no known day in the test part" in format_table(panel.series, measured)
 
 
 def test_backtest_forecasts_what_the_forecaster_does(quick: Config) -> None:

@@ -1,0 +1,63 @@
+"""scripts/train.py as torchrun starts it: each process reads its own share, the first writes the version."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+
+from .conftest import SCRIPTS, Place
+
+if TYPE_CHECKING:
+    from forecasting.config import DatabaseConfig
+
+SITES = """
+alter table daily_metrics add site text, drop constraint daily_metrics_date_key;
+delete from daily_metrics where date < '2020-01-01';
+update daily_metrics set site = 'site 0';
+insert into daily_metrics (date, page_visits, site)
+    select date, number * page_visits, 'site ' || number from daily_metrics, generate_series(1, 7) as number;
+"""
+SETTINGS = [
+    "--epochs", "2", "--days-back", "100", "data.metrics=page_visits", "model.init=scratch", "training.patience=0",
+    "model.hidden_size=8", "model.dropout=0", "training.precision=fp32", "training.accelerator=cpu",
+]  # fmt: skip
+
+
+def test_two_processes_write_the_version_that_one_writes(database: "DatabaseConfig", empty_place: Place) -> None:
+    asyncio.run(_execute(database, SITES))
+    empty_place.environment |= {"DB_HOST": database.host, "DB_NAME": database.name, "DB_PASSWORD": ""}
+    alone = empty_place.run("train.py", "--model-version", "one", *SETTINGS)
+    assert alone.returncode == 0, alone.stderr
+    together = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"),
+            *(SCRIPTS / "train.py", "--model-version", "two", *SETTINGS),
+        ],
+        env=empty_place.environment,
+        cwd=empty_place.store.parent,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert together.returncode == 0, together.stderr[-3000:]
+    assert re.search(r"^read 8 series of 156 days, .*, by 2 processes$", together.stdout, re.MULTILINE)
+    said = [re.findall(r"^error relative to.*$", one.stdout, re.MULTILINE) for one in (alone, together)]
+    assert said[0] == said[1] != []
+    assert together.stdout.count("next: python scripts/serve.py --model-version two") == 1
+    one, two = (torch.load(empty_place.store / version / "weights.pt", weights_only=True) for version in ("one", "two"))
+    for name, weights in one.items():
+        torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-4)  # as tests/training/test_ranks.py says
+
+
+async def _execute(database: "DatabaseConfig", statements: str) -> None:
+    from forecasting.warehouse.connect import connect
+
+    connection = await connect(database, writable=True)
+    try:
+        await connection.execute(statements)
+    finally:
+        await connection.close()
