@@ -26,7 +26,7 @@ MIN_NAIVE_SHARE = 0.01  # of the mean: below it, repeating last week is all but 
 
 @dataclass(frozen=True)
 class Backtest:
-    """Windows of the test part: `first_days` are days since 1970-01-01 of each one's first target."""
+    """Windows of the test part, series by series: `first_days` are days since 1970-01-01 of each first target."""
 
     series: Int[np.ndarray, " windows"]
     first_days: Int[np.ndarray, " windows"]
@@ -35,7 +35,7 @@ class Backtest:
     naive: Float[np.ndarray, "windows horizon"]
 
     def of(self, series: int) -> "Backtest":
-        rows = self.series == series
+        rows = slice(*np.searchsorted(self.series, [series, series + 1]))
         return Backtest(
             self.series[rows], self.first_days[rows], self.actual[rows], self.quantiles[rows], self.naive[rows]
         )
@@ -43,17 +43,15 @@ class Backtest:
 
 def backtest(forecaster: Forecaster, data: TrafficDataModule) -> Backtest:
     """The forecasts at every cutoff whose horizon lies in the test part; each sees the days up to its cutoff alone."""
-    batch = data.windows.gather(data.test_index)
-    ones = torch.ones_like(batch.target)
-    with torch.no_grad():
-        quantiles = forecaster.eval()(batch.history, batch.first_day, batch.kind, ones)
-    return Backtest(
-        series=data.test_index[:, 0].cpu().numpy(),
-        first_days=batch.first_day.cpu().numpy() + data.windows.context_length,
-        actual=batch.target.cpu().numpy(),
-        quantiles=quantiles.cpu().numpy(),
-        naive=seasonal_naive(batch.history.cpu().numpy(), horizon=batch.target.shape[1]),
-    )
+    forecaster, parts = forecaster.eval(), []
+    for windows, _, _ in data.in_order(data.test_index):
+        with torch.no_grad():
+            quantiles = forecaster(windows.history, windows.first_day, windows.kind, torch.ones_like(windows.target))
+        naive = seasonal_naive(windows.history.numpy(), horizon=windows.target.shape[1])
+        parts.append((windows.first_day.numpy(), windows.target.numpy(), quantiles.numpy(), naive))
+    first_days, actual, quantiles, naive = (np.concatenate(column) for column in zip(*parts, strict=True))
+    first_days = first_days + data.windows.context_length
+    return Backtest(data.test_index[:, 0].numpy(), first_days, actual, quantiles, naive)
 
 
 def judge(tested: Backtest, panel: Panel, data: TrafficDataModule) -> list[dict[str, Any]]:  # Any: numbers and reasons

@@ -8,8 +8,18 @@ import torch
 
 from forecasting.config import Config, load_config
 from forecasting.errors import TooFewDays
+from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
-from forecasting.training.datamodule import MIN_TRAIN_KNOWN_DAYS, TrafficDataModule, Windows, split_days
+from forecasting.training.datamodule import (
+    MIN_TRAIN_KNOWN_DAYS,
+    Batch,
+    Batches,
+    Block,
+    TrafficDataModule,
+    Windows,
+    split_days,
+)
+from forecasting.training.prepared import prepare
 
 from .conftest import make_panel
 
@@ -82,3 +92,33 @@ def test_every_window_trains_once_an_epoch_in_an_order_of_its_own(panel: Panel, 
     assert not torch.equal(epochs[0], epochs[1])
     torch.testing.assert_close(epochs[0], epochs[2])
     torch.testing.assert_close(epochs[0].sort().values, epochs[1].sort().values)
+
+
+def test_steps_of_two_ranks_together_are_those_of_one(panel: Panel, quick: Config) -> None:
+    """By the places that ranks would be told; what a rank holds of a step is its own, in the step's order."""
+    data = TrafficDataModule(panel, replace(quick, training=replace(quick.training, batch_size=8)))
+    index, own = data.train_index, data.own
+    first = index[:, 0] == 0
+    mine = [torch.where(of, of.cumsum(0) - 1, -1)[own] for of in (first, ~first)]
+    steps = []
+    for part, places in ((index, own), (index[first], mine[0]), (index[~first], mine[1])):
+        torch.manual_seed(4)
+        batches = Batches(data.windows, part, places, batch_size=8, shuffle=True)
+        blocks = list(batches)
+        assert len(blocks) == len(batches)
+        steps.append([windows.target.sum(1).tolist() for block in blocks for windows in split(block)])
+    assert max(len(step) for step in steps[0]) == 8
+    for whole, one, other in zip(*steps, strict=True):
+        assert sorted(whole) == sorted(one + other)
+
+
+def split(block: Block) -> list[Batch]:
+    return [Batch(*part) for part in zip(*(torch.split(one, list(block.sizes)) for one in block.windows), strict=True)]
+
+
+def test_a_step_that_another_rank_has_whole_weighs_nothing(panel: Panel, quick: Config) -> None:
+    data = TrafficDataModule(panel, quick)
+    windows = data.windows.gather(data.train_index[:5])
+    parts = list(prepare(Forecaster(quick.model), Block(windows, [3, 0, 2])))
+    assert [len(part.target) for part in parts] == [3, 1, 2]
+    assert [part.weight.sum().item() for part in parts] == pytest.approx([1.0, 0.0, 1.0])
