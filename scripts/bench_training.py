@@ -256,7 +256,8 @@ def _replays(panel: Panel, config: Config, device: torch.device) -> Iterator[Non
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
 
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream()
+    torch.cuda.synchronize()
     with torch.cuda.stream(stream):
         for _ in range(3):
             step()

@@ -21,7 +21,7 @@ from forecasting.training.ranks import gather_from_ranks
 
 TEST_SHARE, VALIDATION_SHARE = 0.20, 0.15
 MIN_TRAIN_KNOWN_DAYS = 7  # of a window's history: on 30 days of data there is no more
-BLOCK_WINDOWS = {"cpu": 4096, "cuda": 65_536}  # gathered at once: what stays in a processor's cache, and in a GPU busy
+BLOCK_WINDOWS, BLOCK_WINDOWS_CUDA = 4096, 65_536  # gathered at once: fits a processor's cache, keeps a GPU busy
 
 
 class Batch(NamedTuple):
@@ -91,6 +91,10 @@ def split_days(panel: Panel, *, days_back: int, model: ModelConfig) -> Split:
     return Split(train, validation, test, end)
 
 
+def steps_a_block(batch_size: int, device: torch.device) -> int:
+    return max(1, (BLOCK_WINDOWS_CUDA if device.type == "cuda" else BLOCK_WINDOWS) // batch_size)
+
+
 class Windows:
     """Every window of a panel, gathered where the panel lies: a batch costs one indexed copy and no loop."""
 
@@ -152,7 +156,7 @@ class Batches:
         self._index = index.to(windows.device)
         self._own = own.to(windows.device)
         self._batch_size = batch_size
-        self._steps_a_block = max(1, BLOCK_WINDOWS[windows.device.type] // batch_size)
+        self._steps_a_block = steps_a_block(batch_size, windows.device)
         self._shuffle = shuffle
 
     def __len__(self) -> int:

@@ -371,6 +371,8 @@ def run_trainer(
     with interrupt, warnings.catch_warnings():
         # Lightning 2.6 asks torch 2.13's trees in a way that torch has deprecated.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        # The first steps before a CUDA graph is captured run without one.
+        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
         warnings.filterwarnings("ignore", message="You defined a `validation_step` but have no `val_dataloader`")
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     return trainer, interrupt.happened

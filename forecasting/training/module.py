@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -39,9 +39,15 @@ def weighted_pinball_loss(
     quantiles: Float[Tensor, "batch horizon levels"],
     weight: Float[Tensor, "batch horizon"],
 ) -> Float[Tensor, ""]:
-    levels = torch.tensor(LEVELS, device=target.device)
-    error = target[..., None] - quantiles
+    levels, error = _levels(target.device), target[..., None] - quantiles
     return (torch.maximum(levels * error, (levels - 1) * error).mean(-1) * weight).sum()
+
+
+@cache
+def _levels(device: torch.device) -> Float[Tensor, " levels"]:
+    """Made once, since no number can come to a GPU while its steps are captured, and so that training can use it."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(LEVELS, device=device)
 
 
 class ForecastModule(pl.LightningModule):
@@ -121,16 +127,14 @@ class ForecastModule(pl.LightningModule):
     def sum_losses(self, windows: Batch) -> Float[Tensor, "2"]:
         """Of the known days of some windows: the sum of their losses, and their number."""
         if not len(windows.target):
-            return torch.zeros(2, dtype=torch.float64, device=self.device)
+            return torch.zeros(2, device=self.device)
         quantiles, scaled = self.forecaster.scaled_quantiles(windows.history, windows.first_day, windows.kind)
         target = self.forecaster.scaling.scale_target(windows.target, windows.kind, scaled)
         count = torch.isfinite(target).sum()
-        return torch.stack([pinball_loss(target, quantiles) * count, count]).double()
+        return torch.stack([pinball_loss(target, quantiles) * count, count])
 
     def configure_optimizers(self) -> Any:  # Any: Lightning's own union of many types
-        optimizer = torch.optim.Adam(
-            self.parameters(), lr=self.learning_rate, fused=True, capturable=self.device.type == "cuda"
-        )
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True, capturable=self._graphs)
         return [optimizer], [LambdaLR(optimizer, warmup_and_cosine(self.epochs))]
 
     def loss(self, part: Prepared) -> Tensor:

@@ -66,6 +66,8 @@ def pretrain(config: Config, *, checkpoint: Path, resume: bool = False) -> tuple
     """
     settings = config.pretraining
     check_parts(settings.without)
+    if config.process.world_size > 1:
+        raise SettingError("Pretraining runs in one process. Start it without torchrun.")
     torch.manual_seed(settings.seed)
     chunks = math.ceil(settings.windows / CHUNK)
     model = replace(config.model, dropout=0.0)  # no window comes twice: there is nothing to learn by heart

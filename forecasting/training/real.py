@@ -13,7 +13,7 @@ from forecasting.artifact import hash_file
 from forecasting.config import Config
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel, to_date
-from forecasting.training.datamodule import BLOCK_WINDOWS, Batch, Block, DeviceData, Windows
+from forecasting.training.datamodule import Batch, Block, DeviceData, Windows, steps_a_block
 from forecasting.training.fit import run_trainer
 from forecasting.training.made import WithMade
 from forecasting.training.module import ForecastModule
@@ -28,7 +28,7 @@ class Chunk:
         self._windows = windows
         self._index = index  # panel, series, first target day
         self._batch_size = batch_size
-        self._steps_a_block = max(1, BLOCK_WINDOWS[index.device.type] // batch_size)
+        self._steps_a_block = steps_a_block(batch_size, index.device)
 
     def __len__(self) -> int:
         return math.ceil(CHUNK / (self._steps_a_block * self._batch_size))

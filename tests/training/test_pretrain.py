@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from forecasting.artifact import CARD, WEIGHTS
-from forecasting.config import Config, Init, ModelConfig, load_config
+from forecasting.config import Config, Init, ModelConfig, ProcessConfig, load_config
 from forecasting.errors import BrokenArtifact, SettingError, UnknownVersion
 from forecasting.model.forecaster import Forecaster
 from forecasting.training import fit as fitting
@@ -126,3 +126,10 @@ def test_shipped_base_forecasts_traffic_it_has_not_seen() -> None:
     naive = (history[:, -7:] - target).abs().mean(1)
     busy = history.mean(1) > 5
     assert torch.exp(torch.log(ours[busy] / naive[busy].clamp(min=1e-9)).clamp(-5, 5).mean()) < 0.9
+
+
+def test_several_processes_are_refused(tiny: Config, tmp_path: Path) -> None:
+    several = replace(tiny, process=ProcessConfig(rank=0, world_size=2, local_world_size=2))
+    with pytest.raises(SettingError) as refusal:
+        pretraining.pretrain(several, checkpoint=tmp_path / "run.ckpt")
+    assert str(refusal.value) == "Pretraining runs in one process. Start it without torchrun."
