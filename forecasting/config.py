@@ -248,6 +248,25 @@ class BacktestConfig:
 
 
 @dataclass(frozen=True)
+class ForecastConfig:
+    model: str | None = _setting(None, "base, or a version in model_store/; unset: the version that is served")
+    days_ahead: int = _setting(7, "days to forecast of each series, 1 to 30")
+    batch_size: int = _setting(2048, "series read, forecast and written at once")
+    num_threads: int = _setting(1, "CPU threads of torch: the other cores read and write meanwhile")
+
+    def __post_init__(self) -> None:
+        if self.model not in (None, "base"):
+            check_version(self.model)
+        _require(
+            1 <= self.days_ahead <= MAX_DAYS_AHEAD,
+            f"forecast.days_ahead (--days-ahead) is {self.days_ahead}; it must be 1 to {MAX_DAYS_AHEAD}.",
+        )
+        for name in ("batch_size", "num_threads"):
+            value = getattr(self, name)
+            _require(value >= 1, f"forecast.{name} is {value}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
 class DatabaseConfig:
     """Where PostgreSQL is. From the environment alone, so that no password is ever on a command line or in a file."""
 
@@ -261,6 +280,21 @@ class DatabaseConfig:
 
 
 @dataclass(frozen=True)
+class ProcessConfig:
+    """Which of how many processes this is. From the environment alone, where torchrun says so."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0  # on its machine
+    local_world_size: int = 1
+
+    @property
+    def num_nodes(self) -> int:
+        """Machines."""
+        return self.world_size // self.local_world_size
+
+
+@dataclass(frozen=True)
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -269,7 +303,9 @@ class Config:
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
     backtest: BacktestConfig = field(default_factory=BacktestConfig)
+    forecast: ForecastConfig = field(default_factory=ForecastConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
     model_dir: Path = _setting(Path("model_store"), "folder of the versions")
     debug: bool = _setting(False, "tracebacks and SQL timings in the log")
 
@@ -292,12 +328,19 @@ BACKTEST_FLAGS = {
     f"--{name}": f"backtest.{name}"
     for name in ("csv", "history", "origins", "step", "horizon", "model", "refit", "out", "plot")
 }
+FORECAST_FLAGS = {"--model": "forecast.model", "--days-ahead": "forecast.days_ahead"}
 VARIABLES = {
     "MODEL_DIR": "model_dir",
     "MODEL_VERSION": "serving.model_version",
     "PORT": "serving.port",
     "DEBUG": "debug",
     "JAVA_HOME": "serving.java_home",
+}
+PROCESS_VARIABLES = {
+    "RANK": "rank",
+    "WORLD_SIZE": "world_size",
+    "LOCAL_RANK": "local_rank",
+    "LOCAL_WORLD_SIZE": "local_world_size",
 }
 DATABASE_VARIABLES = {"DB_HOST": "host", "DB_PORT": "port", "DB_NAME": "name", "DB_USER": "user"}
 
@@ -338,9 +381,10 @@ def load_config(
         _require(bool(equals), f"{setting!r} is no setting. Write key=value, such as training.epochs=50.")
         tree = _assign(tree, key, value, origin="the command line")
     try:
-        return replace(cast(Config, OmegaConf.to_object(tree)), database=_database(environ))
+        said = cast(Config, OmegaConf.to_object(tree))
     except OmegaConfBaseException as error:  # ${...} that names nothing
         raise SettingError(f"A setting cannot be worked out: {error}") from error
+    return replace(said, database=_database(environ), process=_process(environ))
 
 
 def parse_arguments(
@@ -396,7 +440,7 @@ def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
     hints = get_type_hints(schema)
     for setting in fields(schema):
         key, kind = f"{prefix}{setting.name}", hints[setting.name]
-        if kind is DatabaseConfig:
+        if kind in (DatabaseConfig, ProcessConfig):
             continue
         if is_dataclass(kind):
             yield from _walk(cast(type, kind), f"{key}.")
@@ -427,6 +471,19 @@ def _database(environ: Mapping[str, str]) -> DatabaseConfig:
     pgdata = environ.get("TRAFFIC_PGDATA") or Path(home) / "website-traffic-forecasting" / "pg"
     embedded = not said and not environ.get("DB_PORT")
     return DatabaseConfig(embedded=embedded, pgdata=Path(pgdata).absolute(), port=int(port), **said)
+
+
+def _process(environ: Mapping[str, str]) -> ProcessConfig:
+    said = {name: environ[variable] for variable, name in PROCESS_VARIABLES.items() if environ.get(variable)}
+    if "world_size" not in said:
+        return ProcessConfig()
+    process = ProcessConfig(**{name: int(value) if value.isdecimal() else -1 for name, value in said.items()})
+    _require(
+        0 <= process.rank < process.world_size and 0 <= process.local_rank < process.local_world_size,
+        f"RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE say {said}, which cannot be. Start with torchrun, which "
+        "sets them, or unset all four.",
+    )
+    return process
 
 
 def _read_yaml(file: Path) -> Iterator[tuple[str, Any]]:  # Any: yaml's own types
@@ -475,6 +532,8 @@ def _expected(kind: Any) -> str:  # Any: a type or a generic alias
 
 
 def _find(key: str, origin: str) -> Any:  # Any: a type or a generic alias
+    if key.split(".", maxsplit=1)[0] == "process":
+        raise SettingError(f"{key} in {origin}: torchrun says which of how many processes this is.")
     if key.split(".", maxsplit=1)[0] == "database":
         raise SettingError(
             f"{key} in {origin}: where the database is, and its password, come from the environment alone. "
