@@ -25,11 +25,11 @@ Key = tuple[str, str]  # site and metric
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to read: days before `today`, from `first_date` on, the last `num_days` of each series; None: all."""
+    """What to read: days before `today`, either from `first_date` on, or the last `num_days` rows of each series."""
 
     today: dt.date
-    first_date: dt.date | None = None
-    num_days: int | None = None
+    first_date: dt.date = dt.date.min
+    num_days: int | None = None  # instead of `first_date`
     sites: Sequence[str] = ()
     metrics: Sequence[str] = ()
     share: tuple[int, int] = (0, 1)  # which share of the series, of how many
@@ -37,7 +37,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Page:
-    """Some series, and the rows of one after those of another, each series' newest first; NaN where NULL."""
+    """Some series, and the rows of one after those of another, each series' oldest or newest first; NaN where NULL."""
 
     keys: tuple[Key, ...]
     counts: Int[np.ndarray, " series"]  # rows of each
@@ -123,7 +123,7 @@ async def refuse_unknown(connection: Connection, wanted: Wanted) -> None:
 
 async def read_pages(connection: Connection, wanted: Wanted, *, page_size: int) -> AsyncIterator[Page]:
     """All series by their keys, `page_size` of them at once, by binary COPY: memory is bounded here and there, and no
-    statement lasts long.
+    statement lasts long. With `num_days` a series that has no such day comes without rows; else it does not come.
     """
     after = ("", "")
     while True:
@@ -148,8 +148,7 @@ async def read_observations(
     (extent,) = await fetch(connection, "read_daily_extent", today, data.sites, data.metrics)
     last_date = extent["last_day"]
     first_date = first_date_of(last_date, num_days=num_days)
-    since = None if first_date == dt.date.min else first_date
-    wanted = Wanted(today, since, sites=data.sites, metrics=data.metrics, share=share)
+    wanted = Wanted(today, first_date, sites=data.sites, metrics=data.metrics, share=share)
     found = []
     async for page in read_pages(connection, wanted, page_size=PAGE_SIZE):
         ends = page.counts.cumsum()
@@ -170,10 +169,11 @@ async def read_observations(
 
 
 async def _read_page(connection: Connection, wanted: Wanted, *, after: Key, page_size: int) -> Page:
-    values = (wanted.first_date, wanted.num_days, wanted.sites, wanted.metrics, *wanted.share)
+    query, last = ("read_last_days", wanted.num_days) if wanted.num_days else ("read_days", wanted.first_date)
     async with connection.transaction(readonly=True):
         await fetch(connection, "prefer_index")
-        data = await copy_out(connection, "read_daily", *after, page_size, wanted.today, *values)
+        values = (*after, page_size, wanted.today, wanted.sites, wanted.metrics, *wanted.share, last)
+        data = await copy_out(connection, query, *values)
     sites, metrics, days, values_ = split_rows(data, num_fields=4)
     number, counts = decode_arrays(days, "i4")
     keys = zip(decode_texts(sites), decode_texts(metrics), strict=True)
@@ -186,7 +186,7 @@ async def _refuse_missing(connection: Connection, sites: Sequence[str], metrics:
     if not lacking_sites and not lacking_metrics:
         return
     await refuse_unknown(connection, wanted)
-    since = f" since {wanted.first_date}" if wanted.first_date else ""
+    since = f" since {wanted.first_date}" if wanted.first_date > dt.date.min else ""
     for site in sorted(lacking_sites) if wanted.share[1] == 1 else ():
         raise TooFewDays(
             f"The site {site!r} has no value of {', '.join(wanted.metrics) or 'any metric'}{since}. "

@@ -6,12 +6,11 @@
 -- $2 text     metric after which to go on; both empty: from the beginning
 -- $3 integer  how many series
 -- $4 date     today: days from it on are left out
--- $5 date     first day; NULL: all
--- $6 integer  how many days, at most; NULL: all
--- $7 text[]   sites; empty: all
--- $8 text[]   metrics; empty: all
--- $9 integer  which share of the series, from 0
--- $10 integer of how many shares
+-- $5 text[]   sites; empty: all
+-- $6 text[]   metrics; empty: all
+-- $7 integer  which share of the series, from 0
+-- $8 integer  of how many shares
+-- $9 integer  how many days, at most
 with recursive keys as (
     (
         select d.site, d.metric
@@ -36,9 +35,9 @@ page as (
     select keys.site, keys.metric
     from keys
     where
-        (cardinality($7::text[]) = 0 or keys.site = any($7::text[]))
-        and (cardinality($8::text[]) = 0 or keys.metric = any($8::text[]))
-        and (hashtextextended(keys.site || chr(31) || keys.metric, 0) & 9223372036854775807) % $10::integer = $9::integer
+        (cardinality($5::text[]) = 0 or keys.site = any($5::text[]))
+        and (cardinality($6::text[]) = 0 or keys.metric = any($6::text[]))
+        and (hashtextextended(keys.site || chr(31) || keys.metric, 0) & 9223372036854775807) % $8::integer = $7::integer
     limit $3::integer
 )
 
@@ -55,9 +54,8 @@ cross join lateral (
             d.site = page.site
             and d.metric = page.metric
             and d.day < $4::date
-            and d.day >= coalesce($5::date, '-infinity')
             and d.day > '-infinity'
         order by d.day desc
-        limit $6::integer
+        limit $9::integer
     ) as recent
 ) as known
