@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from forecasting.artifact import SEASONAL_NAIVE, SeriesCard, list_versions, load_artifact, load_base, usual_bands
@@ -126,7 +126,6 @@ def forecast_page(model: BatchModel, catalog: Catalog, page: Page, *, days_ahead
     """
     places = catalog.find(page.keys)
     cards = [catalog.series[place] for place in places]
-    _check_fractions(page, cards)
     scale = np.array([card.unit_scale for card in cards])
     windows = latest_windows(
         page.counts,
@@ -137,6 +136,7 @@ def forecast_page(model: BatchModel, catalog: Catalog, page: Page, *, days_ahead
         missing=model.missing,
     )
     told = ~np.isin(places, list(catalog.without_unit))
+    _check_fractions(page, cards, told)
     able = np.flatnonzero(windows.enough & told)
     first_day = windows.cutoffs[able] + 1 - model.context_length
     answering = [cards[row] for row in able]
@@ -176,12 +176,13 @@ def _predict(
     return answer_naively(quantiles, list(history), [card.kind for card in cards], naive, levels=LEVELS)
 
 
-def _check_fractions(page: Page, cards: Sequence[SeriesCard]) -> None:
-    """Raises AmbiguousUnit for a rate above 1 that is said to be 0..1."""
+def _check_fractions(page: Page, cards: Sequence[SeriesCard], told: Bool[np.ndarray, " series"]) -> None:
+    """Raises AmbiguousUnit for a rate above 1 that is said to be 0..1, of those whose unit is told."""
     ends = page.counts.cumsum()
     for place, card in enumerate(cards):
         values = slice(ends[place] - page.counts[place], ends[place])
-        if card.kind is Kind.rate and card.unit_scale == 1 and np.isfinite(page.values[values]).any():
+        fraction = card.kind is Kind.rate and card.unit_scale == 1 and told[place]
+        if fraction and np.isfinite(page.values[values]).any():
             site, metric = page.keys[place]
             said = metric_config(card)
             series = describe_series(site, metric, said, otherwise=card.kind)

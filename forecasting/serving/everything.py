@@ -71,6 +71,8 @@ def forecast_everything(config: Config) -> str:
     Raises ForecastingError.
     """
     model = load_model(config)
+    days = config.forecast.days_ahead
+    LOGGER.info("%s forecasts %s of every series", model.version, "1 day" if days == 1 else f"{days} days")
     tally, started = Tally(), time.monotonic()
     asyncio.run(_forecast(config, model, tally))
     _say(tally, model, seconds=time.monotonic() - started)

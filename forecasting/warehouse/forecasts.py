@@ -27,7 +27,7 @@ def encode_forecasts(
 ) -> bytes:
     """What `write_forecasts` sends, a row a series: little to send, and the server takes it apart."""
     sites, metrics = [site for site, _ in keys], [metric for _, metric in keys]
-    flat = quantiles.reshape(len(keys), -1)
+    flat = quantiles.reshape(len(keys), quantiles.shape[1] * quantiles.shape[2])
     return join_rows(encode_texts(sites), encode_texts(metrics), encode_dates(cutoffs), encode_real_arrays(flat))
 
 
