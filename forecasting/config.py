@@ -30,6 +30,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 MIN_DAYS = 30  # the documented least amount of data of a series
 MIN_KNOWN_DAYS = 28  # of the history that a forecast is made from
 MAX_DAYS_AHEAD = 30  # documented
+MAX_BATCH = 65536  # windows that an exported model takes at once
 
 
 class Scaling(StrEnum):
@@ -261,9 +262,11 @@ class ForecastConfig:
             1 <= self.days_ahead <= MAX_DAYS_AHEAD,
             f"forecast.days_ahead (--days-ahead) is {self.days_ahead}; it must be 1 to {MAX_DAYS_AHEAD}.",
         )
-        for name in ("batch_size", "num_threads"):
-            value = getattr(self, name)
-            _require(value >= 1, f"forecast.{name} is {value}; it must be at least 1.")
+        _require(
+            1 <= self.batch_size <= MAX_BATCH,
+            f"forecast.batch_size is {self.batch_size}; it must be 1 to {MAX_BATCH}, what a model takes at once.",
+        )
+        _require(self.num_threads >= 1, f"forecast.num_threads is {self.num_threads}; it must be at least 1.")
 
 
 @dataclass(frozen=True)

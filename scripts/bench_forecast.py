@@ -29,6 +29,8 @@ except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e '.[bench]' -c constraints.txt")
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from forecasting.warehouse.connect import OwnConnection
     from forecasting.warehouse.daily import Page
 
@@ -142,30 +144,36 @@ def print_machine(database: DatabaseConfig) -> None:
 
 
 def compare_reading(database: DatabaseConfig, *, repetitions: int) -> "Page":
-    """Prints rows a second of the bulk reader and of asyncpg's fetch; returns some of the rows."""
+    """Prints rows a second of the bulk reader and of asyncpg's fetch, over one connection; returns some of the rows."""
+    from forecasting.warehouse.connect import connect
     from forecasting.warehouse.daily import Wanted, read_pages
 
-    async def read(wanted: Wanted) -> "list[Page]":
-        async with connected(database) as connection:
-            return [page async for page in read_pages(connection, wanted, page_size=2048)]
+    async def read(connection: "OwnConnection", wanted: Wanted) -> "list[Page]":
+        return [page async for page in read_pages(connection, wanted, page_size=2048)]
 
-    async def fetch() -> int:
-        async with connected(database) as connection:
-            return len(await connection.fetch(ROWS, TODAY))
-
-    everything, recent = Wanted(TODAY), Wanted(TODAY, num_days=NUM_DAYS)
-    num_rows = asyncio.run(fetch())
-    pages = asyncio.run(read(everything))
-    if num_rows != sum(len(page.days) for page in pages):
-        sys.exit("the bulk reader and fetch read different rows")
-    bulk, last, fetched = take_turns(
-        [lambda: asyncio.run(read(everything)), lambda: asyncio.run(read(recent)), lambda: asyncio.run(fetch())],
-        repetitions,
-    )
+    with asyncio.Runner() as loop:
+        connection = loop.run(connect(database, timeout_seconds=600))
+        everything, recent = Wanted(TODAY), Wanted(TODAY, num_days=NUM_DAYS)
+        pages, num_rows = loop.run(read(connection, everything)), len(loop.run(fetch(connection)))
+        if num_rows != sum(len(page.days) for page in pages):
+            sys.exit("the bulk reader and fetch read different rows")
+        bulk, last, fetched = take_turns(
+            [
+                lambda: loop.run(read(connection, everything)),
+                lambda: loop.run(read(connection, recent)),
+                lambda: loop.run(fetch(connection)),
+            ],
+            repetitions,
+        )
+        loop.run(connection.close())
     print(f"\nreading {num_rows:,} rows of {num_rows // NUM_DAYS:,} series")
     for name, seconds in (("in key order (panels)", bulk), ("last days of each (forecasts)", last), ("fetch", fetched)):
         print(f"  {name:32}{num_rows / seconds / 1e6:6.2f} M rows/s{fetched / seconds:8.1f} x fetch", flush=True)
     return pages[0]
+
+
+async def fetch(connection: "OwnConnection") -> "list[Record]":
+    return await connection.fetch(ROWS, TODAY)
 
 
 def compare_methods(page: "Page", *, repetitions: int, sample: int) -> None:

@@ -145,6 +145,7 @@ async def read_observations(
     share: tuple[int, int] = (0, 1),
 ) -> Reading:
     """As siteanalytics.read_observations, of forecasting.daily: every metric a count unless its settings say else."""
+    await fetch(connection, "plan_anew")
     (extent,) = await fetch(connection, "read_daily_extent", today, data.sites, data.metrics)
     last_date = extent["last_day"]
     first_date = first_date_of(last_date, num_days=num_days)

@@ -142,7 +142,10 @@ def test_interrupted_it_leaves_whole_batches_and_then_completes(
     ("arguments", "code", "text"),
     [
         (["--days-ahead", "31"], 2, "error: forecast.days_ahead (--days-ahead) is 31; it must be 1 to 30.\n"),
-        (["forecast.batch_size=0"], 2, "error: forecast.batch_size is 0; it must be at least 1.\n"),
+        (
+            ["forecast.batch_size=0"], 2,
+            "error: forecast.batch_size is 0; it must be 1 to 65536, what a model takes at once.\n",
+        ),
         (
             ["--model", "v9"], 1,
             "error: There is no version v9 in {store} (there: none). "

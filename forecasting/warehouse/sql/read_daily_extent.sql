@@ -1,4 +1,4 @@
--- The last complete day on which one of the series has a value. Reads the whole table.
+-- The last complete day on which one of the series has a value. Reads all of their rows.
 -- $1 date     today, which is not over
 -- $2 text[]   sites; empty: all
 -- $3 text[]   metrics; empty: all

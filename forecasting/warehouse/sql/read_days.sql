@@ -1,6 +1,7 @@
 -- The next series by their keys that have a day on or after the first: a row each, its days and their values.
 -- All of the rows wanted are read in the order of the primary key. Where only the last of many days are wanted,
 -- read_last_days.sql is faster. Days are a number since 1970-01-01; NULL is NaN, so that every element is as long.
+-- Without a semicolon, since COPY takes it in brackets.
 -- $1 text     site and
 -- $2 text     metric after which to go on; both empty: from the beginning
 -- $3 integer  how many series

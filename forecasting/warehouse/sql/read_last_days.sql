@@ -2,6 +2,7 @@
 -- Keys are found by hopping from one to the next in the primary key's index, and days from the end of a series back: what
 -- this costs depends on the number of series and of days wanted, not on how long the history is, and a series that ended
 -- long ago is found like any other. Days are a number since 1970-01-01; NULL is NaN, so that every element is as long.
+-- Without a semicolon, since COPY takes it in brackets.
 -- $1 text     site and
 -- $2 text     metric after which to go on; both empty: from the beginning
 -- $3 integer  how many series
