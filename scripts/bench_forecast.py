@@ -89,18 +89,21 @@ def main() -> None:
 def made_database() -> "Iterator[DatabaseConfig]":
     """An empty one, dropped at the end."""
     server = load_config().database
-    asyncio.run(execute(server, f"create database {NAME}"))
+    try:
+        asyncio.run(execute(server, f"create database {NAME}"))
+        yield place_of(server)
+    finally:
+        asyncio.run(execute(server, f"drop database if exists {NAME} with (force)"))
+
+
+def place_of(server: DatabaseConfig) -> DatabaseConfig:
+    """The database that was made there."""
     if server.embedded:  # which would fill it with the sample site, were it asked for by its name
         from forecasting.warehouse.embedded import find_server
 
         host = str(find_server(server.pgdata).socket_folder)
-        made = DatabaseConfig(embedded=False, host=host, name=NAME, password="")
-    else:
-        made = replace(server, name=NAME)
-    try:
-        yield made
-    finally:
-        asyncio.run(execute(server, f"drop database {NAME} with (force)"))
+        return DatabaseConfig(embedded=False, host=host, name=NAME, password="")
+    return replace(server, name=NAME)
 
 
 @asynccontextmanager

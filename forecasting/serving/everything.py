@@ -94,6 +94,7 @@ async def _forecast(config: Config, model: BatchModel, tally: Tally) -> None:
         _connected(config.database, writable=True) as writing,
         _connected(config.database, writable=False) as reading,
     ):
+        # Each of several processes, in its turn: the first does the work, and none goes on before it is done.
         _say_refreshed(await refresh(writing, timezone=model.timezone))
         await open_writing(writing)
         with translate_errors("looking for series in forecasting.daily"):
