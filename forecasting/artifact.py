@@ -22,7 +22,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecasting.config import MAX_DAYS_AHEAD, PROJECT, Kind, ModelConfig, Scaling, check_version
+from forecasting.config import MAX_BATCH, MAX_DAYS_AHEAD, PROJECT, Kind, ModelConfig, Scaling, check_version
 from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ BASE = PROJECT / "model_store" / "base"  # pretrained weights of the repository,
 SEASON = 7
 GROWTH = 0.85  # of a band, each week further ahead: medians that are fed back make the model too sure of itself
 CORRELATION = 0.5  # of the errors of two days of a week
-MAX_BATCH = 65536  # windows that the exported model takes at once
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,29 @@ class Stopwatch:
         return f"{total:.1f} s in all: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.parts.items())
 
 
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A line on stderr, if that is a terminal, while it lasts: forecasts made, time gone, time left."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )  # fmt: skip
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("forecasts"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
 def start_log(file: Path | None, *, debug: bool) -> None:
     """Lines of the package go to stdout as they are and, with their time, to `file`; tracebacks only with `debug`."""
     LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)

@@ -30,6 +30,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 MIN_DAYS = 30  # the documented least amount of data of a series
 MIN_KNOWN_DAYS = 28  # of the history that a forecast is made from
 MAX_DAYS_AHEAD = 30  # documented
+MAX_BATCH = 65536  # windows that an exported model takes at once
 
 
 class Scaling(StrEnum):
@@ -256,6 +257,27 @@ class BacktestConfig:
 
 
 @dataclass(frozen=True)
+class ForecastConfig:
+    model: str | None = _setting(None, "base, or a version in model_store/; unset: the version that is served")
+    days_ahead: int = _setting(7, "days to forecast of each series, 1 to 30")
+    batch_size: int = _setting(2048, "series read, forecast and written at once")
+    num_threads: int = _setting(1, "CPU threads of torch: the other cores read and write meanwhile")
+
+    def __post_init__(self) -> None:
+        if self.model not in (None, "base"):
+            check_version(self.model)
+        _require(
+            1 <= self.days_ahead <= MAX_DAYS_AHEAD,
+            f"forecast.days_ahead (--days-ahead) is {self.days_ahead}; it must be 1 to {MAX_DAYS_AHEAD}.",
+        )
+        _require(
+            1 <= self.batch_size <= MAX_BATCH,
+            f"forecast.batch_size is {self.batch_size}; it must be 1 to {MAX_BATCH}, what a model takes at once.",
+        )
+        _require(self.num_threads >= 1, f"forecast.num_threads is {self.num_threads}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
 class DatabaseConfig:
     """Where PostgreSQL is. From the environment alone, so that no password is ever on a command line or in a file."""
 
@@ -292,6 +314,7 @@ class Config:
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
     backtest: BacktestConfig = field(default_factory=BacktestConfig)
+    forecast: ForecastConfig = field(default_factory=ForecastConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     model_dir: Path = _setting(Path("model_store"), "folder of the versions")
@@ -316,6 +339,7 @@ BACKTEST_FLAGS = {
     f"--{name}": f"backtest.{name}"
     for name in ("csv", "history", "origins", "step", "horizon", "model", "refit", "out", "plot")
 }
+FORECAST_FLAGS = {"--model": "forecast.model", "--days-ahead": "forecast.days_ahead"}
 VARIABLES = {
     "MODEL_DIR": "model_dir",
     "MODEL_VERSION": "serving.model_version",

@@ -12,7 +12,8 @@ ForecastingError
 │   └── UndefinedMetric            an error measure that would divide by zero
 ├── WarehouseError                 PostgreSQL
 │   ├── CannotConnect              no answer, or the door stayed shut
-│   └── MissingTable               the documented table is not there, or may not be read
+│   ├── MissingTable               the documented table is not there, or may not be read
+│   └── SchemaNotWritable          our own schema `forecasting` is not there and may not be made, or may not be written
 ├── ArtifactError                  a version in model_store/
 │   ├── UnknownVersion             there is no such version
 │   ├── BrokenArtifact             files are missing or are not what model.json says
@@ -64,6 +65,9 @@ class CannotConnect(WarehouseError): ...
 
 
 class MissingTable(WarehouseError): ...
+
+
+class SchemaNotWritable(WarehouseError): ...
 
 
 class ArtifactError(ForecastingError): ...

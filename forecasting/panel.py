@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from forecasting.config import MIN_DAYS, Kind, MetricConfig, Missing, Unit
+from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Kind, MetricConfig, Missing, Unit
 from forecasting.errors import DuplicateDays, TooFewDays, UnknownMetric, UnknownSite
 
 EPOCH = dt.date(1970, 1, 1)
@@ -125,6 +125,15 @@ class Panel:
         )
 
 
+@dataclass(frozen=True)
+class Windows:
+    """The last days of many series, each up to the last that it has itself: what a forecast is made from."""
+
+    history: Float[np.ndarray, "series context"]  # float32, NaN where unknown
+    cutoffs: Int[np.ndarray, " series"]  # each one's last column, in days since 1970-01-01
+    enough: Bool[np.ndarray, " series"]  # whether it has the days that a forecast needs
+
+
 def to_day(date: dt.date) -> int:
     """Days since 1970-01-01."""
     return (date - EPOCH).days
@@ -170,6 +179,43 @@ def build_panel(
     )
 
 
+def latest_windows(
+    counts: Int[np.ndarray, " series"],
+    days: Int[np.ndarray, " rows"],
+    values: Float[np.ndarray, " rows"],
+    kinds: Sequence[Kind],
+    *,
+    context_length: int,
+    missing: Missing = Missing.zero,
+) -> Windows:
+    """Each series' window of the panel that `build_panel` would make of it, of thousands at once.
+
+    `counts` rows of one series come after those of another, in any order, none of today or later; reaching further back
+    than the window, if only by a row, they tell a gap at its beginning from days before the series began.
+    """
+    series = np.repeat(np.arange(len(counts)), counts)
+    measured = ~np.isnan(values)
+    first, last = (np.full(len(counts), edge, np.int64) for edge in (2**31, -(2**31)))  # where no value is
+    np.minimum.at(first, series[measured], days[measured])
+    np.maximum.at(last, series[measured], days[measured])
+    place = days - (last - context_length + 1)[series]
+    inside = (place >= 0) & (place < context_length)
+    never_negative, at_most_one = (
+        np.array([kind in which for kind in kinds], bool)[series] for which in ((Kind.count, Kind.rate), (Kind.rate,))
+    )
+    known = inside & ~_out_of_range(values, never_negative, at_most_one)
+    history = np.full((len(counts), context_length), np.nan, np.float32)
+    history[series[known], place[known]] = values[known]
+    num_days = np.bincount(series[np.isfinite(values)], minlength=len(counts))
+    if missing is Missing.zero:
+        gaps = np.arange(context_length) > (first - last + context_length - 1)[:, None]
+        gaps[series[inside], place[inside]] = False
+        history[gaps] = 0.0
+        num_days = last - first + 1
+    enough = (num_days >= MIN_DAYS) & (np.isfinite(history).sum(1) >= MIN_KNOWN_DAYS)
+    return Windows(history, last, enough)
+
+
 def _drop_unfinished(one: Observations, *, today: dt.date, notes: list[str]) -> Observations:
     """Without today and the future."""
     unfinished = to_day(today)
@@ -186,10 +232,15 @@ def _refuse_duplicates(one: Observations) -> None:
     days, counts = np.unique(one.days, return_counts=True)
     if np.any(counts > 1):
         twice = days[counts > 1]
-        raise DuplicateDays(
-            f"{one.series.name} has more than one value for {_days(twice)}, the first on {to_date(twice[0])}. "
-            "Keep one row a day, or add a `site` column if the rows are of different sites."
-        )
+        raise duplicate_days(one.series.name, twice.size, int(twice[0]))
+
+
+def duplicate_days(name: str, num_days: int, first_day: int) -> DuplicateDays:
+    """The error to raise, of a series by its name."""
+    return DuplicateDays(
+        f"{name} has more than one value for {_num_days(num_days)}, the first on {to_date(first_day)}. "
+        "Keep one row a day, or add a `site` column if the rows are of different sites."
+    )
 
 
 def _drop_short(
@@ -245,12 +296,16 @@ def _lay_out(
 
 
 def _impossible(one: Observations) -> Bool[np.ndarray, " days"]:
-    bad = ~(np.abs(one.values) <= np.finfo(np.float32).max)  # NaN too: it is not below anything
-    if one.series.kind is not Kind.other:
-        bad |= one.values < 0
-    if one.series.kind is Kind.rate:
-        bad |= one.values > 1
-    return np.asarray(bad)
+    kind = one.series.kind
+    return _out_of_range(one.values, np.asarray(kind is not Kind.other), np.asarray(kind is Kind.rate))
+
+
+def _out_of_range(
+    values: Float[np.ndarray, " days"], never_negative: Bool[np.ndarray, "..."], at_most_one: Bool[np.ndarray, "..."]
+) -> Bool[np.ndarray, " days"]:
+    """NaN too: it is not below anything."""
+    possible = np.abs(values) <= np.finfo(np.float32).max
+    return np.asarray(~possible | (never_negative & (values < 0)) | (at_most_one & (values > 1)))
 
 
 def _days(days: Int[np.ndarray, " n"]) -> str:

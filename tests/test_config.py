@@ -117,6 +117,9 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
             "training.accelerator in the command line is 'foo', but must be auto or cpu or gpu.",
         ),
         ("training.model_version=???", "training.model_version in the command line is '???', which is no value."),
+        ("forecast.days_ahead=0", "forecast.days_ahead (--days-ahead) is 0; it must be 1 to 30."),
+        ("forecast.num_threads=0", "forecast.num_threads is 0; it must be at least 1."),
+        ("process.rank=1", "process.rank in the command line: torchrun says which of how many processes this is."),
         ("serving.port=70000", "serving.port is 70000; a port is 0 (any free one) to 65535."),
         (
             "database.password=hunter2",
@@ -175,6 +178,21 @@ def test_password_never_shows() -> None:
 def test_bad_database_port_is_refused() -> None:
     with pytest.raises(SettingError, match="DB_PORT is 'abc'; a port is a number from 1 to 65535."):
         load(DB_PORT="abc")
+
+
+def test_torchrun_says_which_process_this_is() -> None:
+    assert (load().process.rank, load().process.world_size) == (0, 1)
+    process = load(RANK="5", WORLD_SIZE="8", LOCAL_RANK="1", LOCAL_WORLD_SIZE="4").process
+    assert (process.rank, process.world_size, process.local_rank, process.num_nodes) == (5, 8, 1, 2)
+
+
+def test_process_that_cannot_be_is_refused() -> None:
+    with pytest.raises(SettingError) as refusal:
+        load(RANK="2", WORLD_SIZE="2")
+    assert str(refusal.value) == (
+        "RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE say {'rank': '2', 'world_size': '2'}, which cannot be. "
+        "Start with torchrun, which sets them, or unset all four."
+    )
 
 
 def test_documented_design_is_one_file() -> None:

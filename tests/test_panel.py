@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from forecasting.config import Kind, Missing
 from forecasting.errors import DuplicateDays, TooFewDays, UnknownMetric, UnknownSite
-from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_date, to_day
+from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, latest_windows, to_date, to_day
 
 FIRST = to_day(dt.date(2024, 1, 1))
 TODAY = dt.date(2025, 1, 1)
@@ -178,3 +178,46 @@ def test_tail_keeps_the_cutoff() -> None:
     assert (tail.cutoff, tail.num_days) == (panel.cutoff, 10)
     np.testing.assert_array_equal(tail.values[0], np.arange(30, 40))
     assert panel.tail(100).num_days == 40
+
+
+@pytest.mark.parametrize("missing", Missing)
+def test_windows_of_many_series_are_those_of_their_panels(missing: Missing) -> None:
+    """Of ragged days with values that cannot be: each series by itself as a panel, or that it has too few days."""
+    random = np.random.default_rng(0)
+    days, values, kinds = [], [], []
+    for number in range(300):
+        length = random.integers(0, 91)
+        chosen = np.flatnonzero(random.random(length) < random.choice([0.3, 0.8, 1.0]))
+        odd = random.random(chosen.size) < random.choice([0.0, 0.1, 0.5])
+        value = np.where(
+            odd, random.choice([np.nan, np.inf, -1.0, 1e300], chosen.size), random.random(chosen.size) * 1.5
+        )
+        days.append(FIRST + random.permutation(chosen))
+        values.append(value)
+        kinds.append(list(Kind)[number % 3])
+    windows = latest_windows(
+        np.array([len(one) for one in days]), np.concatenate(days), np.concatenate(values), kinds,
+        context_length=56, missing=missing,
+    )  # fmt: skip
+    expected = [window_of_panel(*one, missing) for one in zip(days, values, kinds, strict=True)]
+    np.testing.assert_array_equal(windows.enough, [one is not None for one in expected])
+    assert 50 < windows.enough.sum() < 250
+    for row, window in enumerate(expected):
+        if window is not None:
+            np.testing.assert_array_equal(windows.history[row], window[0])
+            assert windows.cutoffs[row] == window[1] + 55
+
+
+def window_of_panel(
+    days: np.ndarray, values: np.ndarray, kind: Kind, missing: Missing
+) -> tuple[np.ndarray, int] | None:
+    """None where the panel or serving would refuse it. NaN at either end is no value, as readers take it."""
+    order = np.argsort(days)
+    known = np.flatnonzero(~np.isnan(values[order]))
+    whole = order[known[0] : known[-1] + 1] if known.size else order[:0]
+    one = Observations(Series("blog", "m", kind), days[whole], values[whole])
+    try:
+        history, first_day = build_panel([one], today=TODAY, missing=missing).window(0, 56)
+    except TooFewDays:
+        return None
+    return (history, first_day) if np.isfinite(history).sum() >= 28 else None

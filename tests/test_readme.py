@@ -9,11 +9,12 @@ README = (config.PROJECT / "README.md").read_text()
 
 def test_flags_table_is_the_codes() -> None:
     assert config.flags_table() in README
+    assert config.flags_table(config.FORECAST_FLAGS) in README
 
 
 def test_every_setting_and_file_it_names_exists() -> None:
     keys = {key for key, _, _ in config.list_settings()} | {"metrics.bounce_rate.unit", "metrics.page_visits.additive"}
-    named = set(re.findall(r"`((?:model|data|training|serving|metrics)\.[a-z_.]+)(?:=\S*?)?`", README))
+    named = set(re.findall(r"`((?:model|data|training|serving|forecast|metrics)\.[a-z_.]+)(?:=\S*?)?`", README))
     assert len(named) > 10
     assert {key for key in named if not key.endswith((".py", ".json"))} - keys == set()
     files = set(re.findall(r"`((?:forecasting|handlers|configs|scripts|tests)/[\w/.]+)`", README))

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from forecasting.artifact import SEASONAL_NAIVE, Card, SeriesCard
 from forecasting.baselines import answer_naively
-from forecasting.config import MAX_DAYS_AHEAD, MIN_KNOWN_DAYS, Kind
+from forecasting.config import MAX_DAYS_AHEAD, MIN_KNOWN_DAYS, Kind, MetricConfig, Unit
 from forecasting.errors import SettingError, TooFewDays, UnknownMetric, UnknownSite
 from forecasting.panel import Panel, to_date
 
@@ -58,6 +58,14 @@ def find_series(card: Card, *, metric: str, site: str | None) -> SeriesCard:
             f"There is no metric {metric!r} in version {card.version}. It was trained on: {', '.join(sorted(known))}."
         )
     return known[metric]
+
+
+def metric_config(series: SeriesCard) -> MetricConfig:
+    """As the version was trained, whatever the configuration says by now."""
+    unit = None
+    if series.kind is Kind.rate:
+        unit = Unit.percent if series.unit_scale == 100 else Unit.fraction
+    return MetricConfig(kind=series.kind, unit=unit, additive=series.additive)
 
 
 def first_instance(panel: Panel, series: SeriesCard, card: Card) -> Instance:

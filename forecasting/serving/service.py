@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact
-from forecasting.config import Config, DataConfig, Kind, MetricConfig, Missing, Unit, load_config
+from forecasting.config import Config, DataConfig, Missing, load_config
 from forecasting.errors import CannotConnect, DataError, TimedOut, UnknownSite, WarehouseError
 from forecasting.panel import Panel
 from forecasting.serving.forecasts import (
@@ -23,6 +23,7 @@ from forecasting.serving.forecasts import (
     check_days_ahead,
     find_series,
     first_instance,
+    metric_config,
     next_instance,
     shape_answer,
     who_answers,
@@ -183,7 +184,7 @@ class History:
             missing=Missing(self._card.data["missing"]),
             timezone=self._card.data["timezone"],
         )
-        metrics = {one.metric: _metric_config(one) for one in series}
+        metrics = {one.metric: metric_config(one) for one in series}
         num_days = self._card.context_length + SPARE_DAYS
         return await self._ask(partial(read_panel, data=data, metrics=metrics, num_days=num_days))
 
@@ -305,11 +306,3 @@ def _end_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, history
     asyncio.run_coroutine_threadsafe(end(), loop)
     if threading.current_thread() is not thread:  # which may be the one that collects the garbage
         thread.join()
-
-
-def _metric_config(series: SeriesCard) -> MetricConfig:
-    """As the version was trained, whatever the configuration says by now."""
-    unit = None
-    if series.kind is Kind.rate:
-        unit = Unit.percent if series.unit_scale == 100 else Unit.fraction
-    return MetricConfig(kind=series.kind, unit=unit, additive=series.additive)

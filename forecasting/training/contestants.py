@@ -1,21 +1,18 @@
 """Who forecasts in a rolling backtest: a model, the seasonal naive forecast, and statsforecast's methods."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from forecasting.artifact import SEASONAL_NAIVE, SeriesCard, load_artifact
 from forecasting.baselines import answer_naively, inside_range, seasonal_naive_quantiles
-from forecasting.command import LOGGER
+from forecasting.command import LOGGER, progress
 from forecasting.config import MIN_DAYS, Config, Kind
 from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN, Forecaster
@@ -29,7 +26,6 @@ BATCH = 4096  # windows that a model forecasts at once
 NAIVE = "seasonal naive"
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as Forecaster.forward
 Key = tuple[str, str]
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -236,16 +232,3 @@ def _band_scales(rolling: Rolling, series: Sequence[Series], model: Model) -> Fl
 
 def _kinds(rolling: Rolling) -> list[Kind]:
     return [rolling.panel.series[row].kind for row in rolling.rows]
-
-
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Advance]:
-    """A line on stderr while it lasts: forecasts made, time gone, time left."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("forecasts"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda count: bar.advance(task, count)

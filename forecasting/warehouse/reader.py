@@ -8,7 +8,7 @@ from dataclasses import replace
 from forecasting.config import MIN_DAYS, Config, DataConfig, MetricConfig
 from forecasting.errors import TooFewDays
 from forecasting.panel import Panel, Series, build_panel
-from forecasting.warehouse import siteanalytics
+from forecasting.warehouse import daily, siteanalytics
 from forecasting.warehouse.connect import connect, translate_errors
 from forecasting.warehouse.queries import Connection
 
@@ -24,7 +24,8 @@ async def read_panel(
 ) -> Panel:
     """The last `num_days` days (None: all) up to the last complete day in the data, of all metrics and sites, or of
     those that `data` names. `today`, by default the day it is in `data.timezone`, is not complete. `share` is which
-    share of the series, of how many: together they are the whole, each with the whole's cutoff.
+    share of the series, of how many: together they are the whole, each with the whole's cutoff. Where there is no
+    daily_metrics, what forecasting.daily has is read.
 
     Raises DataError for what the data lacks, WarehouseError for what PostgreSQL does.
     """
@@ -33,7 +34,8 @@ async def read_panel(
     today = today or data.today()
     with translate_errors("reading daily_metrics"):
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            reading = await siteanalytics.read_observations(
+            ours = await siteanalytics.is_missing(connection) and await daily.has_rows(connection)
+            reading = await (daily if ours else siteanalytics).read_observations(
                 connection, data=data, metrics=metrics, num_days=num_days, today=today, share=share
             )
     cutoff = reading.cutoff if share[1] > 1 else None

@@ -2,15 +2,17 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from forecasting.config import DataConfig, Kind, MetricConfig, Unit
+from forecasting.config import DataConfig, Kind, MetricConfig
 from forecasting.errors import AmbiguousUnit, MissingTable, TooFewDays, UnknownMetric, UnknownSite, WarehouseError
 from forecasting.panel import Observations, Series, describe_series
 from forecasting.warehouse.queries import Connection, fetch
+from forecasting.warehouse.units import ask_unit, tell_unit
 
 NO_METRICS = ("id", "site")
 COUNTS = ("smallint", "integer", "bigint")
@@ -49,7 +51,7 @@ async def read_observations(
     types = await _read_types(connection, timezone=data.timezone)
     _refuse_unknown_columns(data.metrics, types=types)
     last_date, undated = await _read_extent(connection, today=today, sites=data.sites)
-    first_date = _first_date(last_date, num_days=num_days)
+    first_date = first_date_of(last_date, num_days=num_days)
     rows = await _read_series(connection, data=data, types=types, first_date=first_date, share=share, today=today)
     if last_date is not None or data.sites:
         await _refuse_missing(connection, rows, data=data, types=types, first_date=first_date)
@@ -59,10 +61,10 @@ async def read_observations(
             f"None of the {len(rows)} series is in share {share[0]} of {share[1]}. Use fewer processes, or load more."
         )
     notes = [f"daily_metrics has {_rows(undated)} without a date: left out"] if undated else []
-    told = [_tell_unit(one, metrics, named=data.metrics, notes=notes) for one in found]
+    told = [tell_unit(one, metrics, named=data.metrics, notes=notes) for one in found]
     observations = tuple(one for one in told if one is not None)
     if found and not observations:
-        raise AmbiguousUnit(_ask_unit(found[0]))
+        raise AmbiguousUnit(ask_unit(found[0]))
     cutoff = max((row["last_day"] for row in rows if row["last_day"] is not None), default=None)
     return Reading(observations, tuple(notes), first_date, last_date, cutoff)
 
@@ -76,6 +78,21 @@ async def list_series(connection: Connection, *, metrics: Mapping[str, MetricCon
         (_describe(row["site"], row["metric"], types[row["metric"]], metrics) for row in rows),
         key=lambda series: (series.site, list(types).index(series.metric)),
     )
+
+
+async def is_missing(connection: Connection) -> bool:
+    """Whether the database has no daily_metrics at all, in no schema."""
+    (row,) = await fetch(connection, "find_daily_metrics")
+    return not row["found"] and not row["schemas"]
+
+
+async def list_metrics(connection: Connection, *, timezone: str) -> list[str]:
+    """The columns that can be metrics. Until the transaction ends, days are days of `timezone`.
+
+    Raises MissingTable, and WarehouseError where there is no column of days.
+    """
+    await _check_table(connection)
+    return list(await _read_types(connection, timezone=timezone))
 
 
 async def _check_table(connection: Connection) -> None:
@@ -140,12 +157,16 @@ async def _read_series(
 
 
 def _observe(row: Any, *, types: Mapping[str, str], metrics: Mapping[str, MetricConfig]) -> Observations:
-    """NULL as NaN; but where a column begins or ends with NULLs, the series itself begins later or ends before."""
+    """NULL as NaN."""
     series = _describe(row["site"], row["metric"], types[row["metric"]], metrics)
-    measured = np.array(row["values"], np.float64)
-    known = np.flatnonzero(~np.isnan(measured))
+    return observe(series, np.array(row["days"], np.int64), np.array(row["values"], np.float64))
+
+
+def observe(series: Series, days: Int[np.ndarray, " days"], values: Float[np.ndarray, " days"]) -> Observations:
+    """Where values begin or end with NaN, the series itself begins later or ends before. Days in order, or reversed."""
+    known = np.flatnonzero(~np.isnan(values))
     whole = slice(known[0], known[-1] + 1) if known.size else slice(None)
-    return Observations(series, np.array(row["days"], np.int64)[whole], measured[whole])
+    return Observations(series, days[whole], values[whole])
 
 
 def _describe(site: str, metric: str, column_type: str, metrics: Mapping[str, MetricConfig]) -> Series:
@@ -153,7 +174,8 @@ def _describe(site: str, metric: str, column_type: str, metrics: Mapping[str, Me
     return describe_series(site, metric, metrics.get(metric, MetricConfig()), otherwise=by_type)
 
 
-def _first_date(last_date: dt.date | None, *, num_days: int | None) -> dt.date:
+def first_date_of(last_date: dt.date | None, *, num_days: int | None) -> dt.date:
+    """Of the last `num_days` days; the least date there is for all, or where there is no day."""
     if last_date is None or num_days is None:
         return dt.date.min
     return last_date - dt.timedelta(days=min(num_days, last_date.toordinal()) - 1)
@@ -199,38 +221,6 @@ async def _refuse_missing(
             )
         if metric not in metrics:
             raise TooFewDays(f"The metric {metric!r} has no value{since}. Load newer days, or leave it out.")
-
-
-def _tell_unit(
-    one: Observations, metrics: Mapping[str, MetricConfig], *, named: Sequence[str], notes: list[str]
-) -> Observations | None:
-    """A rate in 0..1; anything else as it is; None for a rate whose unit nobody said, with a note."""
-    if one.series.kind is not Kind.rate:
-        return one
-    unit = metrics[one.series.metric].unit
-    if unit is None:
-        if one.series.metric in named:
-            raise AmbiguousUnit(_ask_unit(one))
-        notes.append(f"{one.series.name} is left out. {_ask_unit(one)}")
-        return None
-    if unit is Unit.fraction and np.nanmedian(one.values) > 1:
-        raise AmbiguousUnit(
-            f"{one.series.name} is said to be a fraction, 0..1, but {_range(one)}. "
-            f"Say metrics.{one.series.metric}.unit=percent if it is 0..100."
-        )
-    return replace(one, values=one.values / one.series.unit_scale)
-
-
-def _ask_unit(one: Observations) -> str:
-    key = f"metrics.{one.series.metric}.unit"
-    return (
-        f"{one.series.metric} is a rate, stored as 0..1 or as 0..100: {_range(one)}, and the two are never told apart "
-        f"by guessing. Say {key}=fraction or {key}=percent."
-    )
-
-
-def _range(one: Observations) -> str:
-    return f"its values are {np.nanmin(one.values):g}..{np.nanmax(one.values):g}"
 
 
 def _rows(count: int) -> str:

@@ -1,0 +1,188 @@
+"""Every series of a database: read, forecast and written back in batches, all three at the same time."""
+
+import asyncio
+import datetime as dt
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from forecasting.command import LOGGER, progress
+from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Config, DatabaseConfig
+from forecasting.errors import TooFewDays
+from forecasting.model.forecaster import LEVELS
+from forecasting.serving.batch import BatchModel, Catalog, Forecasts, forecast_page, load_model
+from forecasting.serving.service import SPARE_DAYS
+from forecasting.warehouse.connect import OwnConnection, connect, translate_errors
+from forecasting.warehouse.daily import Key, Page, Wanted, count_series, read_pages, refresh, refuse_unknown
+from forecasting.warehouse.forecasts import encode_forecasts, open_writing, write_forecasts
+
+WAITING = 2  # batches between two parts, at most: with the batch size, what bounds memory
+TIMEOUT_SECONDS = 3600.0  # of a statement: a first refresh may be long
+NAMED = 3  # series that are named, of many
+
+
+@dataclass
+class LeftOut:
+    """Series without a forecast, the first of them by name."""
+
+    number: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, keys: Sequence[Key]) -> None:
+        self.number += len(keys)
+        self.named += [f"{metric} of {site}" for site, metric in keys[: NAMED - len(self.named)]]
+
+    def __str__(self) -> str:
+        more = ", ..." if self.number > len(self.named) else ""
+        return f"{self.number:,} series ({', '.join(self.named)}{more})"
+
+
+@dataclass
+class Tally:
+    """What was done so far."""
+
+    num_read: int = 0
+    num_forecast: int = 0
+    num_rows: int = 0  # new, or other than before
+    too_few: LeftOut = field(default_factory=LeftOut)
+    without_unit: LeftOut = field(default_factory=LeftOut)
+
+    def add(self, forecasts: Forecasts, *, num_rows: int) -> int:
+        """How many series these were read from."""
+        num_read = len(forecasts.keys) + len(forecasts.too_few) + len(forecasts.without_unit)
+        self.num_read += num_read
+        self.num_forecast += len(forecasts.keys)
+        self.num_rows += num_rows
+        self.too_few.add(forecasts.too_few)
+        self.without_unit.add(forecasts.without_unit)
+        return num_read
+
+
+def forecast_everything(config: Config) -> str:
+    """Brings forecasting.daily up to date, and writes the next days of all its series to forecasting.forecasts.
+
+    Each batch is one transaction: whatever ends this early leaves whole batches, and running it again completes them.
+    Of several processes under torchrun, each takes its share of the series. Returns the version that forecast them.
+    Raises ForecastingError.
+    """
+    model = load_model(config)
+    days = config.forecast.days_ahead
+    LOGGER.info("%s forecasts %s of every series", model.version, "1 day" if days == 1 else f"{days} days")
+    tally, started = Tally(), time.monotonic()
+    asyncio.run(_forecast(config, model, tally))
+    _say(tally, model, seconds=time.monotonic() - started)
+    if not tally.num_forecast and config.process.world_size == 1:
+        raise TooFewDays(f"None of {tally.num_read:,} series could be forecast. Load more days.")
+    return model.version
+
+
+async def _forecast(config: Config, model: BatchModel, tally: Tally) -> None:
+    data, process = replace(config.data, timezone=model.timezone), config.process
+    wanted = Wanted(
+        today=data.today(),
+        num_days=model.context_length + SPARE_DAYS,
+        sites=data.sites,
+        metrics=data.metrics,
+        share=(process.rank, process.world_size),
+    )
+    async with (
+        _connected(config.database, writable=True) as writing,
+        _connected(config.database, writable=False) as reading,
+    ):
+        # Each of several processes, in its turn: the first does the work, and none goes on before it is done.
+        _say_refreshed(await refresh(writing, timezone=model.timezone))
+        await open_writing(writing)
+        with translate_errors("looking for series in forecasting.daily"):
+            await refuse_unknown(reading, wanted)
+            total = await count_series(reading, wanted) if sys.stderr.isatty() else None
+        with progress(model.version, total) as advance:
+            await _Parts(config, model, tally, advance).run(reading, writing, wanted)
+
+
+@asynccontextmanager
+async def _connected(database: DatabaseConfig, *, writable: bool) -> AsyncIterator[OwnConnection]:
+    connection = await connect(database, writable=writable, timeout_seconds=TIMEOUT_SECONDS)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+class _Parts:
+    """Reading, computing and writing, each on the batch after that of the next."""
+
+    def __init__(self, config: Config, model: BatchModel, tally: Tally, advance: Callable[[int], None]) -> None:
+        self._config = config.forecast
+        self._model = model
+        self._catalog = Catalog(model, config.metrics, database=config.database.name)
+        self._tally = tally
+        self._advance = advance
+        self._pages: asyncio.Queue[Page | None] = asyncio.Queue(WAITING)
+        self._made: asyncio.Queue[tuple[Forecasts, bytes] | None] = asyncio.Queue(WAITING)
+
+    async def run(self, reading: OwnConnection, writing: OwnConnection, wanted: Wanted) -> None:
+        """Raises what the first of them to fail raises, when all have ended."""
+        try:
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(self._read(reading, wanted))
+                parts.create_task(self._compute())
+                parts.create_task(self._write(writing))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+    async def _read(self, connection: OwnConnection, wanted: Wanted) -> None:
+        with translate_errors("reading forecasting.daily"):
+            async for page in read_pages(connection, wanted, page_size=self._config.batch_size):
+                await self._pages.put(page)
+        await self._pages.put(None)
+
+    async def _compute(self) -> None:
+        loop, num_threads = asyncio.get_running_loop(), self._config.num_threads
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(num_threads,)) as thread:
+            while (page := await self._pages.get()) is not None:
+                await self._made.put(await loop.run_in_executor(thread, self._make, page))
+        await self._made.put(None)
+
+    def _make(self, page: Page) -> tuple[Forecasts, bytes]:
+        """The forecasts of a page, and what is sent to write them."""
+        made = forecast_page(self._model, self._catalog, page, days_ahead=self._config.days_ahead)
+        return made, encode_forecasts(made.keys, made.cutoffs, made.quantiles)
+
+    async def _write(self, connection: OwnConnection) -> None:
+        version, made_at = self._model.version, dt.datetime.now(dt.UTC)
+        while (batch := await self._made.get()) is not None:
+            made, encoded = batch
+            num_rows = await write_forecasts(
+                connection, encoded, version=version, made_at=made_at, num_levels=len(LEVELS)
+            )
+            self._advance(self._tally.add(made, num_rows=num_rows))
+
+
+def _say_refreshed(num_rows: int | None) -> None:
+    if num_rows is None:
+        LOGGER.info("there is no daily_metrics: forecasting.daily is taken as it is")
+    else:
+        LOGGER.info("forecasting.daily is up to date with daily_metrics: %s rows changed", f"{num_rows:,}")
+
+
+def _say(tally: Tally, model: BatchModel, *, seconds: float) -> None:
+    LOGGER.info(
+        "read %s series, forecast %s, wrote %s rows to forecasting.forecasts in %.1f s: %s series/s",
+        *(f"{number:,}" for number in (tally.num_read, tally.num_forecast, tally.num_rows)),
+        seconds, f"{tally.num_read / seconds:,.0f}",
+    )  # fmt: skip
+    if tally.too_few.number:
+        LOGGER.info(
+            "left out: %s with fewer than %d days, or %d known ones among the last %d",
+            tally.too_few, MIN_DAYS, MIN_KNOWN_DAYS, model.context_length,
+        )  # fmt: skip
+    if tally.without_unit.number:
+        LOGGER.info(
+            "left out: %s, a rate each. Say what it is stored as: metrics.<name>.unit=fraction, 0..1, or =percent",
+            tally.without_unit,
+        )

@@ -1,0 +1,88 @@
+"""PostgreSQL's binary COPY format: between its bytes and numpy. Pure: no connection, no query.
+
+Source: PostgreSQL's documentation of COPY, "Binary Format", and for arrays src/backend/utils/adt/arrayfuncs.c.
+"""
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
+TRAILER = b"\xff\xff"
+REAL_OID = 700  # of float4, as an array names what it is of
+DATES_SINCE = 10957  # 2000-01-01, in days since 1970-01-01
+ARRAY_HEADER = 20  # bytes of an array of one axis before its elements; an empty one is shorter than this
+
+Field = bytes | None  # of a row, without its length; None: NULL
+
+_length = struct.Struct(">i")
+_count = struct.Struct(">h")
+
+
+def split_rows(data: bytes, *, num_fields: int) -> list[list[Field]]:
+    """The fields of each column, of a whole COPY's bytes."""
+    columns: list[list[Field]] = [[] for _ in range(num_fields)]
+    place = len(HEADER)
+    while _count.unpack_from(data, place)[0] == num_fields:  # -1 ends the rows
+        place += _count.size
+        for column in columns:
+            (length,) = _length.unpack_from(data, place)
+            place += _length.size
+            column.append(data[place : place + length] if length >= 0 else None)
+            place += max(length, 0)
+    return columns
+
+
+def decode_texts(column: Sequence[Field]) -> list[str]:
+    return [str(field, "utf-8") if field is not None else "" for field in column]
+
+
+def decode_arrays(
+    column: Sequence[Field], dtype: str
+) -> tuple[Shaped[np.ndarray, " elements"], Int[np.ndarray, " rows"]]:
+    """The elements of all rows' arrays, one row's after another's, and how many each row has; no element is NULL.
+
+    `dtype` is the elements' without a byte order: i4 for integer, f4 for real, f8 for double precision.
+    """
+    bodies = [field[ARRAY_HEADER:] if field is not None else b"" for field in column]
+    element = np.dtype([("length", ">i4"), ("value", f">{dtype}")])
+    elements = np.frombuffer(b"".join(bodies), element)["value"].astype(dtype)
+    return elements, np.array([len(body) // element.itemsize for body in bodies], np.int64)
+
+
+def encode_texts(texts: Sequence[str]) -> list[bytes]:
+    """As fields with their lengths, as `join_rows` takes them."""
+    return [_length.pack(len(field)) + field for field in (text.encode() for text in texts)]
+
+
+def encode_dates(days: Int[np.ndarray, " rows"]) -> list[bytes]:
+    """Of days since 1970-01-01."""
+    return _cut(np.stack([np.full_like(days, 4), days - DATES_SINCE], 1).astype(">i4"))
+
+
+def encode_real_arrays(values: Float[np.ndarray, "rows elements"]) -> list[bytes]:
+    """A real[] a row, without NULLs."""
+    num_rows, num_elements = values.shape
+    element = np.dtype([("length", ">i4"), ("value", ">f4")])
+    fields = np.zeros(num_rows, [("length", ">i4"), ("header", ">i4", 5), ("elements", element, num_elements)])
+    fields["length"] = fields.dtype.itemsize - _length.size
+    fields["header"] = (1, 0, REAL_OID, num_elements, 1)  # axes, whether there are NULLs, of what, size, first index
+    fields["elements"]["length"] = 4
+    fields["elements"]["value"] = values
+    return _cut(fields)
+
+
+def join_rows(*columns: Sequence[bytes]) -> bytes:
+    """A whole COPY of the columns' encoded fields."""
+    count = _count.pack(len(columns))
+    rows = (count + b"".join(fields) for fields in zip(*columns, strict=True))
+    return b"".join((HEADER, *rows, TRAILER))
+
+
+def _cut(rows: Shaped[np.ndarray, " rows ..."]) -> list[bytes]:
+    """Each row's bytes."""
+    data = rows.tobytes()
+    width = len(data) // max(1, len(rows))
+    return [data[start : start + width] for start in range(0, len(data), width)] if data else []

@@ -1,0 +1,42 @@
+"""What a rate is stored as, 0..1 or 0..100: said, never guessed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from forecasting.config import Kind, MetricConfig, Unit
+from forecasting.errors import AmbiguousUnit
+from forecasting.panel import Observations
+
+
+def tell_unit(
+    one: Observations, metrics: Mapping[str, MetricConfig], *, named: Sequence[str], notes: list[str]
+) -> Observations | None:
+    """A rate in 0..1; anything else as it is; None for a rate whose unit nobody said, with a note."""
+    if one.series.kind is not Kind.rate:
+        return one
+    unit = metrics[one.series.metric].unit
+    if unit is None:
+        if one.series.metric in named:
+            raise AmbiguousUnit(ask_unit(one))
+        notes.append(f"{one.series.name} is left out. {ask_unit(one)}")
+        return None
+    if unit is Unit.fraction and np.nanmedian(one.values) > 1:
+        raise AmbiguousUnit(
+            f"{one.series.name} is said to be a fraction, 0..1, but {_range(one)}. "
+            f"Say metrics.{one.series.metric}.unit=percent if it is 0..100."
+        )
+    return replace(one, values=one.values / one.series.unit_scale)
+
+
+def ask_unit(one: Observations) -> str:
+    key = f"metrics.{one.series.metric}.unit"
+    return (
+        f"{one.series.metric} is a rate, stored as 0..1 or as 0..100: {_range(one)}, and the two are never told apart "
+        f"by guessing. Say {key}=fraction or {key}=percent."
+    )
+
+
+def _range(one: Observations) -> str:
+    return f"its values are {np.nanmin(one.values):g}..{np.nanmax(one.values):g}"
