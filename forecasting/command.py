@@ -7,17 +7,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from forecasting.errors import ForecastingError, SettingError, StoreNotWritable
 
 LOGGER = logging.getLogger("forecasting")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LOGGER.addHandler(logging.NullHandler())  # silent, as a library should be, until a script starts its log
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class _Console(logging.StreamHandler[TextIO]):
@@ -123,6 +123,36 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         raise
     gc.freeze()  # spares Python its last search for garbage, more than a second after torch and Lightning
     sys.exit(code)
+
+
+def run_async(work: Coroutine[Any, Any, None]) -> None:
+    """asyncio.run, in which SIGTERM too cancels the work instead of breaking into it: what it began, it ends."""
+    import asyncio
+
+    terminated = False
+
+    async def cancellable() -> None:
+        nonlocal terminated
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def end() -> None:
+            nonlocal terminated
+            terminated = True
+            if task is not None:
+                task.cancel()
+
+        loop.add_signal_handler(signal.SIGTERM, end)
+        await work
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        if not terminated:
+            raise
+        _end(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end_early(reason: BaseException) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from forecasting.command import LOGGER, progress
+from forecasting.command import LOGGER, progress, run_async
 from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Config, DatabaseConfig
 from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import LEVELS
@@ -74,7 +74,7 @@ def forecast_everything(config: Config) -> str:
     days = config.forecast.days_ahead
     LOGGER.info("%s forecasts %s of every series", model.version, "1 day" if days == 1 else f"{days} days")
     tally, started = Tally(), time.monotonic()
-    asyncio.run(_forecast(config, model, tally))
+    run_async(_forecast(config, model, tally))
     _say(tally, model, seconds=time.monotonic() - started)
     if not tally.num_forecast and config.process.world_size == 1:
         raise TooFewDays(f"None of {tally.num_read:,} series could be forecast. Load more days.")
