@@ -131,13 +131,18 @@ def export_program(forecaster: "Forecaster", path: Path) -> None:
     """Writes the Forecaster as a torch.export program whose batch is free, 1 to MAX_BATCH."""
     import torch
 
+    torch.export.save(trace(forecaster), path)
+
+
+def trace(forecaster: "Forecaster") -> "torch.export.ExportedProgram":
+    import torch
+
     forecaster = forecaster.cpu().eval()
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with warnings.catch_warnings():
         # torch 2.13 warns that nn.LSTM refreshes its own list of weights while it is traced: they are its parameters.
         warnings.filterwarnings("ignore", message="The tensor attributes self.network.lstm._flat_weights")
-        program = torch.export.export(forecaster, forecaster.example_inputs(), dynamic_shapes=[{0: batch}] * 4)
-    torch.export.save(program, path)
+        return torch.export.export(forecaster, forecaster.example_inputs(), dynamic_shapes=[{0: batch}] * 4)
 
 
 @contextmanager

@@ -126,7 +126,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Windows:
+class RecentWindows:
     """The last days of many series, each up to the last that it has itself: what a forecast is made from."""
 
     history: Float[np.ndarray, "series context"]  # float32, NaN where unknown
@@ -187,7 +187,7 @@ def latest_windows(
     *,
     context_length: int,
     missing: Missing = Missing.zero,
-) -> Windows:
+) -> RecentWindows:
     """Each series' window of the panel that `build_panel` would make of it, of thousands at once.
 
     `counts` rows of one series come after those of another, in any order, none of today or later; reaching further back
@@ -213,7 +213,7 @@ def latest_windows(
         history[gaps] = 0.0
         num_days = last - first + 1
     enough = (num_days >= MIN_DAYS) & (np.isfinite(history).sum(1) >= MIN_KNOWN_DAYS)
-    return Windows(history, last, enough)
+    return RecentWindows(history, last, enough)
 
 
 def _drop_unfinished(one: Observations, *, today: dt.date, notes: list[str]) -> Observations:

@@ -26,8 +26,7 @@ def main(argv: list[str] | None = None) -> None:
         start_log(config.model_dir / "training.log", debug=config.debug)
     clock = Stopwatch()
     # Imports take seconds, so PostgreSQL answers and another process traces the model meanwhile.
-    place = {"store": config.model_dir, "version": config.training.model_version}
-    with ThreadPoolExecutor(1) as background, tracing(config.model, **place) if first else nullcontext() as tracer:
+    with ThreadPoolExecutor(1) as background, tracing(config.model) if first else nullcontext() as tracer:
         reading = background.submit(read, config)
         with clock.part("imports"):
             from forecasting.serving.archive import write_archive

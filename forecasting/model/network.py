@@ -80,5 +80,4 @@ def drop_by_bytes(x: Tensor, share: float) -> Tensor:
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     dropped = round(256 * share)
     kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
-    factor: Tensor = torch.where(kept, 256 / (256 - dropped), 0.0)
-    return x * factor.to(x.dtype)
+    return x * kept.to(x.dtype).mul_(256 / (256 - dropped))

@@ -62,12 +62,13 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
     version, store = config.training.model_version, config.model_dir
     with staged_version(store, version) as folder:
         learned = learn(panel, config, clock=clock, resume=resume)
-        with clock.part("export"):
-            tracer.write(learned.served.forecaster, folder / PROGRAM)
-            torch.save(learned.served.forecaster.state_dict(), folder / WEIGHTS)
+        torch.save(learned.served.forecaster.state_dict(), folder / WEIGHTS)
+        tracer.start_writing(folder / WEIGHTS, folder / PROGRAM)
         with clock.part("plot"):
             title = f"{version}: the test part was forecast before the refit on all days"
             plot(folder / PLOT, learned.panel, learned.tested, learned.upcoming, title=title)
+        with clock.part("export"):
+            tracer.finish(learned.served.forecaster, folder / PROGRAM)
         write_card(folder, _describe(config, learned, clock))
     for left in store.glob(f".{glob.escape(version)}.*.ckpt*"):  # of other settings and data too: they are done with
         left.unlink(missing_ok=True)

@@ -20,8 +20,10 @@ def test_traced_program_has_the_forecasters_weights(tmp_path: Path, scaling: Min
     settings = replace(SETTINGS, scaling=Scaling.minmax) if scaling else SETTINGS
     torch.manual_seed(5)
     forecaster = Forecaster(settings, scaling).eval()
-    with tracing(settings, store=tmp_path, version="v1") as tracer:
-        tracer.write(forecaster, tmp_path / "model.pt2")
+    torch.save(forecaster.state_dict(), tmp_path / "weights.pt")
+    with tracing(settings) as tracer:
+        tracer.start_writing(tmp_path / "weights.pt", tmp_path / "model.pt2")
+        tracer.finish(Forecaster(settings), tmp_path / "model.pt2")
     program = torch.export.load(tmp_path / "model.pt2").module()
     inputs = forecaster.example_inputs(5)
     with torch.no_grad():
@@ -30,15 +32,16 @@ def test_traced_program_has_the_forecasters_weights(tmp_path: Path, scaling: Min
 
 def test_a_process_that_failed_is_made_up_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     forecaster = Forecaster(SETTINGS).eval()
-    with caplog.at_level(logging.WARNING), tracing(SETTINGS, store=tmp_path, version="v1") as tracer:
+    with caplog.at_level(logging.WARNING), tracing(SETTINGS) as tracer:
         tracer.process.kill()
-        tracer.write(forecaster, tmp_path / "model.pt2")
+        tracer.process.wait()
+        tracer.start_writing(tmp_path / "weights.pt", tmp_path / "model.pt2")
+        tracer.finish(forecaster, tmp_path / "model.pt2")
     assert "exporting here, since the process that did it failed" in caplog.text
     assert torch.export.load(tmp_path / "model.pt2").module()(*forecaster.example_inputs()).shape == (2, 7, 7)
 
 
-def test_an_error_elsewhere_ends_the_process(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="elsewhere"), tracing(SETTINGS, store=tmp_path, version="v1") as tracer:
+def test_an_error_elsewhere_ends_the_process() -> None:
+    with pytest.raises(RuntimeError, match="elsewhere"), tracing(SETTINGS) as tracer:
         raise RuntimeError("elsewhere")
     assert tracer.process.returncode is not None
-    assert list(tmp_path.iterdir()) == []
