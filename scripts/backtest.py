@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 try:
-    from forecasting.command import LOGGER, run, start_log
+    from forecasting.command import LOGGER, run, start_log, without_collection
     from forecasting.config import BACKTEST_FLAGS, Config, parse_arguments
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
@@ -18,9 +18,10 @@ SWITCHES = {"--peers": "AutoETS, AutoTheta and DynamicOptimizedTheta beside it (
 def main(argv: list[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, flags=BACKTEST_FLAGS, switches=SWITCHES)
     start_log(None, debug=config.debug)
-    from forecasting.training.contestants import forecast_all
-    from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
-    from forecasting.training.rolling import roll
+    with without_collection():
+        from forecasting.training.contestants import forecast_all
+        from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
+        from forecasting.training.rolling import roll
 
     panel = read(config)
     LOGGER.info("%s", describe_panel(panel))

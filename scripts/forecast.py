@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from forecasting.command import LOGGER, run, start_log
+    from forecasting.command import LOGGER, run, start_log, without_collection
     from forecasting.config import FORECAST_FLAGS, parse_arguments
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
@@ -17,7 +17,8 @@ QUERY = (
 def main(argv: list[str] | None = None) -> None:
     config, _ = parse_arguments(argv, about=__doc__, flags=FORECAST_FLAGS)
     start_log(None, debug=config.debug)
-    from forecasting.serving.everything import forecast_everything
+    with without_collection():
+        from forecasting.serving.everything import forecast_everything
 
     version = forecast_everything(config)
     LOGGER.info('next: psql -c "%s"', QUERY.format(version=version))

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 try:
-    from forecasting.command import LOGGER, Stopwatch, run, start_log
+    from forecasting.command import LOGGER, Stopwatch, run, start_log, without_collection
     from forecasting.config import Config, parse_arguments
     from forecasting.training.tracing import tracing
     from forecasting.warehouse.embedded import leave_servers
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     # Imports take seconds, so PostgreSQL answers and another process traces the model meanwhile.
     with ThreadPoolExecutor(1) as background, tracing(config.model) if first else nullcontext() as tracer:
         reading = background.submit(read, config)
-        with clock.part("imports"):
+        with clock.part("imports"), without_collection():
             from forecasting.serving.archive import write_archive
             from forecasting.training.ranks import joined
             from forecasting.training.run import learn, train

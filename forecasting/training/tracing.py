@@ -66,6 +66,7 @@ def tracing(settings: ModelConfig) -> Iterator[Tracer]:
 
 
 def main(settings: str) -> None:
+    gc.disable()  # it makes no garbage worth the search, and somebody waits for its end
     import torch
 
     from forecasting.model.forecaster import Forecaster
@@ -75,7 +76,7 @@ def main(settings: str) -> None:
     torch.set_num_threads(1)
     program = trace(Forecaster(model))
     torch.export.save(program, io.BytesIO())  # once for nothing: what it imports takes longer than to write
-    gc.freeze()  # spares Python its last search for garbage, while somebody waits
+    gc.freeze()  # from Python's last search, too
     if not (asked := sys.stdin.readline()):
         return
     weights, path = json.loads(asked)

@@ -80,7 +80,7 @@ def test_training_is_told_line_by_line(place: Place) -> None:
         r"refitted on all days for \d epochs",
         r"the trained model answers for 4 of 4 series",
         r"bands set by 3 weeks of each series' own past: \d\.\d\d to \d\.\d\d times as wide as trained",
-        r"s in all: imports [\d.]+, PostgreSQL [\d.]+, fitting [\d.]+, calibration [\d.]+, refitting [\d.]+, export ",
+        r"s in all: imports [\d.]+, PostgreSQL [\d.]+, fitting [\d.]+, calibration [\d.]+, refitting [\d.]+, plot ",
         r"next: python scripts/serve.py --model-version v1\.10",
     ):
         assert re.search(said, log), said
