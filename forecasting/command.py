@@ -114,6 +114,11 @@ def keep_freed_memory() -> None:
             mallopt(parameter, 256 * 2**20)
 
 
+def num_cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Ends the program with main's code; 1 for an error of ours, 2 for a misuse, its text on stderr."""
     signal.signal(signal.SIGTERM, _end)

@@ -148,7 +148,7 @@ class TrainingConfig:
     patience: int = _setting(20, "from scratch: epochs without a better validation loss before stopping; 0: run all")
     seed: int = _setting(0, "of weights, dropout and the order of windows")
     accelerator: Accelerator = _setting(Accelerator.auto, "cpu, gpu, or auto: a GPU where there is one")
-    precision: Precision = _setting(Precision.auto, "fp32, bf16, or auto: bf16 where the processor computes in it")
+    precision: Precision = _setting(Precision.auto, "fp32, bf16, or auto: bf16 where a CPU has units for it")
     num_threads: int = _setting(0, "CPU threads of torch; 0: one for small batches, else one a core")
     cuda_graph: bool = _setting(True, "on a GPU, replay whole training steps instead of launching their kernels")
 

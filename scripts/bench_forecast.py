@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 try:
-    from forecasting.command import run
+    from forecasting.command import num_cores, run
     from forecasting.config import DatabaseConfig, load_config
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e '.[bench]' -c constraints.txt")
@@ -141,7 +141,7 @@ def print_machine(database: DatabaseConfig) -> None:
             return await connection.fetchval("select current_setting('server_version')")
 
     models = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    cores, model = len(os.sched_getaffinity(0)), models[0] if models else "an unknown processor"
+    cores, model = num_cores(), models[0] if models else "an unknown processor"
     server = asyncio.run(ask())
     print(f"{cores} cores of {model}, torch {torch.__version__}, PostgreSQL {server} on the same machine", flush=True)
 

@@ -25,7 +25,7 @@ try:
     from rich.table import Table
     from torch import Tensor, nn
 
-    from forecasting.command import keep_freed_memory
+    from forecasting.command import keep_freed_memory, num_cores
     from forecasting.config import Config, load_config
     from forecasting.model.forecaster import Forecaster
     from forecasting.panel import Panel, Series
@@ -129,7 +129,7 @@ def measure(said: argparse.Namespace) -> dict[str, float]:
     if said.contestant == "lightning":
         return {"windows_a_second": measure_lightning(panel, config)}
     steps = {"loop": plain_loop, "bare": bare_loop, "limit": limit}[said.contestant](panel, config, device)
-    return {"windows_a_second": _speed(steps, said.batch_size, device)}
+    return {"windows_a_second": _speed(steps, min(said.batch_size, said.series * said.days), device)}
 
 
 def make_panel(num_series: int, num_days: int) -> Panel:
@@ -250,8 +250,7 @@ def _replays(panel: Panel, config: Config, device: torch.device) -> Iterator[Non
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
-            loss = loss_of(module, batch)
+        loss = loss_of(module, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
@@ -356,7 +355,7 @@ def _describe_machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
     model = models[0].partition(": ")[2] if models else platform.processor()
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
+    return f"{model}, {num_cores()} cores, torch {torch.__version__}"
 
 
 if __name__ == "__main__":

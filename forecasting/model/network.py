@@ -44,7 +44,14 @@ class Network(nn.Module):
             self.head.bias.copy_(bias.repeat(self.horizon))
 
     def _last_state(self, steps: Float[Tensor, "batch sequence features"]) -> Float[Tensor, "batch hidden"]:
-        if not self._drops_by_bytes(steps):
+        if not steps.is_cuda:
+            return self._run_lstm(steps)
+        with torch.autocast("cuda", enabled=False):  # which knows no bfloat16 for cuDNN's LSTM, only float16
+            return self._run_lstm(steps.float())
+
+    def _run_lstm(self, steps: Float[Tensor, "batch sequence features"]) -> Float[Tensor, "batch hidden"]:
+        """In training layer by layer, for a dropout that is faster than torch's, and that a CUDA graph can replay."""
+        if not (self.training and self.dropout.p > 0):
             states: Tensor = self.lstm(steps)[0]
             return states[:, -1]
         states, nothing = steps, steps.new_zeros(1, len(steps), self.lstm.hidden_size)
@@ -54,11 +61,9 @@ class Network(nn.Module):
         return states[:, -1]
 
     def _drop(self, x: Tensor) -> Tensor:
-        dropped: Tensor = drop_by_bytes(x, self.dropout.p) if self._drops_by_bytes(x) else self.dropout(x)
+        by_bytes = self.training and self.dropout.p > 0 and x.device.type == "cpu"
+        dropped: Tensor = drop_by_bytes(x, self.dropout.p) if by_bytes else self.dropout(x)
         return dropped
-
-    def _drops_by_bytes(self, x: Tensor) -> bool:
-        return self.training and self.dropout.p > 0 and x.device.type == "cpu"
 
     def forward(
         self, steps: Float[Tensor, "batch sequence features"], extra: Float[Tensor, "batch extra"]
@@ -78,6 +83,6 @@ def drop_by_bytes(x: Tensor, share: float) -> Tensor:
     alone: eight are drawn at once, where torch draws each for itself and takes a tenth of a training step for it.
     """
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-    dropped = round(256 * share)
+    dropped = min(255, round(256 * share))
     kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
     return x * kept.to(x.dtype).mul_(256 / (256 - dropped))

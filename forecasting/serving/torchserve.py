@@ -30,6 +30,7 @@ from typing import Any
 import orjson
 
 from forecasting.artifact import CARD, MODEL_NAME
+from forecasting.command import num_cores
 from forecasting.config import PROJECT, ServingConfig
 from forecasting.errors import CannotStart
 from forecasting.serving.archive import MANIFEST, UNREADABLE
@@ -305,11 +306,7 @@ def _write_store(folder: Path, archive: Path, serving: ServingConfig) -> None:
 
 
 def _num_workers(serving: ServingConfig) -> int:
-    return serving.workers or _num_cores()
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return serving.workers or num_cores()
 
 
 def _start_java(java: Path, folder: Path) -> "subprocess.Popen[bytes]":

@@ -20,6 +20,7 @@ from forecasting.panel import Panel, Series, to_date
 from forecasting.training.backtest import backtest, choose_answerers
 from forecasting.training.calibration import Bands, calibrate, usual_bands
 from forecasting.training.peers import MEDIAN_OF_PEERS, PEERS, check_installed, forecast_peer, peer_processes
+from forecasting.training.ranks import refuse_several
 from forecasting.training.rolling import RECENT, Forecasts, Rolling
 
 BATCH = 4096  # windows that a model forecasts at once
@@ -57,6 +58,7 @@ def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Forec
     """
     if peers:
         check_installed()
+    refuse_several(config.process, "A backtest")
     asked = config.backtest.model
     if asked == "fine-tune":
         ours = forecast_fine_tuned(rolling, config)

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import pickle
 import signal
 import threading
@@ -22,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from forecasting.command import LOGGER
+from forecasting.command import LOGGER, num_cores
 from forecasting.config import Accelerator, Config, Precision, Scaling, TrainingConfig
 from forecasting.errors import DataError, SettingError
 from forecasting.model.forecaster import Forecaster
@@ -31,13 +30,14 @@ from forecasting.panel import Panel
 from forecasting.training.datamodule import TrafficDataModule
 from forecasting.training.made import FineTuningData
 from forecasting.training.module import ForecastModule
-from forecasting.training.ranks import rank, sum_over_ranks
+from forecasting.training.ranks import gather_from_ranks, rank, sum_over_ranks
 
 # Trained on from the base, few weeks teach more noise than habit: a tenth of the rate (for 32 windows), so many epochs
 # or windows at most, and as much of the way as validation likes best, of days / (days + FINE_TUNING_DAYS): what two
 # months teach spoils the next week more often than not, however validation liked it. EXPERIMENTS.md has the rest.
 FINE_TUNING_RATE, FINE_TUNING_EPOCHS, FINE_TUNING_WINDOWS = 0.1, 20, 150_000
 FINE_TUNING_SHARES, FINE_TUNING_DAYS = (0.5, 0.75, 1.0), 365
+MAX_NAMES = 12  # of series in an error
 MIN_WINDOWS_FOR_THREADS = 128  # of a step
 CHECKPOINT_EVERY_SECONDS = 5.0  # what a kill can cost at most; a checkpoint takes some 10 ms
 
@@ -227,17 +227,31 @@ def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None 
 
 
 def find_resumable(checkpoint: Path | None) -> Path | None:
-    """The checkpoint to go on from, and a line that says so; None where there is none that can be read."""
-    if checkpoint is None or not checkpoint.is_file():
-        LOGGER.info("no checkpoint of these settings and this data to resume from: training from the start")
-        return None
-    try:
-        epoch = torch.load(checkpoint, weights_only=True)["epoch"] + 1
-    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        LOGGER.warning("%s cannot be read (%s): training from the start", checkpoint, error)
+    """The checkpoint to go on from, and a line that says so; None where there is none that can be read.
+
+    Raises SettingError where not all ranks find the same.
+    """
+    epoch = None if checkpoint is None else _epoch_of(checkpoint)
+    if len(set(gather_from_ranks(epoch))) > 1:
+        raise SettingError(
+            f"Not all processes find the checkpoint {checkpoint}. Set MODEL_DIR to a folder that all of them see, or "
+            "train without --resume."
+        )
+    if epoch is None:
         return None
     LOGGER.info("resuming from epoch %d", epoch)
     return checkpoint
+
+
+def _epoch_of(checkpoint: Path) -> int | None:
+    if not checkpoint.is_file():
+        LOGGER.info("no checkpoint of these settings and this data to resume from: training from the start")
+        return None
+    try:
+        return int(torch.load(checkpoint, weights_only=True)["epoch"]) + 1
+    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        LOGGER.warning("%s cannot be read (%s): training from the start", checkpoint, error)
+        return None
 
 
 def training_data(panel: Panel, config: Config, base: Forecaster | None, *, refit: bool = False) -> TrafficDataModule:
@@ -268,7 +282,7 @@ def _num_threads(config: Config, *, batch_size: int) -> int:
     """Steps of fewer windows gain nothing from a second thread; processes of one machine share its cores."""
     if config.training.num_threads:
         return config.training.num_threads
-    cores = max(1, len(os.sched_getaffinity(0)) // config.process.local_world_size)
+    cores = max(1, num_cores() // config.process.local_world_size)
     return cores if batch_size >= MIN_WINDOWS_FOR_THREADS else 1
 
 
@@ -310,10 +324,11 @@ def _scaling(config: Config, data: TrafficDataModule) -> MinMaxScaling | None:
     if config.model.scaling is not Scaling.minmax:
         return None
     panel = data.panel
-    if len(panel.series) != 1:
+    names = [name for part in gather_from_ranks([series.name for series in panel.series]) for name in part]
+    if len(names) != 1:
         raise DataError(
-            f"model.scaling=minmax is for one series, but there are {len(panel.series)}: "
-            f"{', '.join(series.name for series in panel.series)}. Choose one with data.metrics and data.sites."
+            f"model.scaling=minmax is for one series, but there are {len(names)}: {', '.join(names[:MAX_NAMES])}"
+            f"{', ...' if len(names) > MAX_NAMES else ''}. Choose one with data.metrics and data.sites."
         )
     from sklearn.preprocessing import MinMaxScaler
 
@@ -340,7 +355,9 @@ class Interrupt(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Only here: told earlier, Lightning would leave off within an epoch, or before the first.
-        trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop or self.happened, all=False)
+        # Of all ranks, if of any: they must go on in the same way.
+        self.happened = trainer.strategy.reduce_boolean_decision(self.happened, all=False)
+        trainer.should_stop = trainer.should_stop or self.happened
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         if self.happened:
@@ -371,7 +388,8 @@ def run_trainer(
     with interrupt, warnings.catch_warnings():
         # Lightning 2.6 asks torch 2.13's trees in a way that torch has deprecated.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-        # The first steps before a CUDA graph is captured run without one.
+        # Of CUDA graphs: the first steps run without one, and layers of an LSTM are called one by one.
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
         warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
         warnings.filterwarnings("ignore", message="You defined a `validation_step` but have no `val_dataloader`")
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
@@ -402,11 +420,12 @@ def _new_trainer(config: Config, **settings: Any) -> pl.Trainer:  # Any: Lightni
 
 
 def choose_precision(training: TrainingConfig) -> Precision:
-    """bf16 where what trains has units for it, without which it would be slower."""
+    """bf16 on processors that have units for it, without which it would be slower. On a GPU float32, by its TF32 units:
+    there torch's autocast would take the LSTM to float16, in which its small gradients vanish.
+    """
     if training.precision is not Precision.auto:
         return training.precision
     if training.accelerator is not Accelerator.cpu and torch.cuda.is_available():
-        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return Precision.fp32
+    has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return Precision.bf16 if has_units else Precision.fp32

@@ -50,15 +50,16 @@ class GraphedStep:
         self._num_warmed += 1
 
     def _capture(self) -> None:
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph):
                 self._loss = self._step(self._place)
         except RuntimeError as error:
+            torch.cuda.set_stream(stream)  # which a capture that fails does not go back to by itself
             LOGGER.warning(
                 "steps cannot be replayed as a CUDA graph here (%s): they are launched kernel by kernel, which is "
                 "slower and comes to the same",
-                str(error).partition("\n")[0],
+                str(error.__context__ or error).partition("\n")[0],
             )
             self._failed = True
             self._loss = self._step(self._place)

@@ -111,6 +111,9 @@ class ForecastModule(pl.LightningModule):
     def _graphs(self) -> bool:
         return self.device.type == "cuda" and self.use_graph and num_ranks() == 1
 
+    def on_fit_end(self) -> None:
+        self._graphed = None  # and the memory that it holds
+
     def on_train_epoch_end(self) -> None:
         # Once an epoch: logging each of these small steps would cost a tenth of its time.
         self.log("train/loss", torch.stack(self._losses).mean(), sync_dist=True)

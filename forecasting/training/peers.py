@@ -4,7 +4,6 @@ Light to import, since every worker process does.
 """
 
 import importlib.util
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from forecasting.baselines import seasonal_naive_quantiles
+from forecasting.command import num_cores
 from forecasting.errors import SettingError
 
 PEERS = ("AutoETS", "AutoTheta", "DynamicOptimizedTheta")
@@ -56,7 +56,7 @@ def peer_processes(num_histories: int) -> Iterator[Executor | None]:
         yield None
         return
     # Spawned, since torch's threads do not survive a fork.
-    workers = len(os.sched_getaffinity(0))
+    workers = num_cores()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_warm_up) as processes:
         yield processes
 

@@ -17,6 +17,7 @@ from forecasting.training.fit import Checkpoint, find_resumable, run_trainer
 from forecasting.training.made import cut_windows, sample_windows
 from forecasting.training.module import ForecastModule, pinball_loss
 from forecasting.training.prior import PARTS, sample_traffic
+from forecasting.training.ranks import refuse_several
 
 BLOCK = 32_768  # windows drawn at once
 BLOCKS_A_CHUNK = 4
@@ -66,8 +67,7 @@ def pretrain(config: Config, *, checkpoint: Path, resume: bool = False) -> tuple
     """
     settings = config.pretraining
     check_parts(settings.without)
-    if config.process.world_size > 1:
-        raise SettingError("Pretraining runs in one process. Start it without torchrun.")
+    refuse_several(config.process, "Pretraining")
     torch.manual_seed(settings.seed)
     chunks = math.ceil(settings.windows / CHUNK)
     model = replace(config.model, dropout=0.0)  # no window comes twice: there is nothing to learn by heart

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, distributed
 
 from forecasting.config import Accelerator, ProcessConfig
+from forecasting.errors import SettingError
 from forecasting.panel import Panel, Verdict
 
 T = TypeVar("T")
@@ -24,6 +25,11 @@ def joined(process: ProcessConfig, accelerator: Accelerator) -> Iterator[None]:
         yield
         return
     gpus = accelerator is not Accelerator.cpu and torch.cuda.is_available()
+    if gpus and process.local_world_size > torch.cuda.device_count():
+        raise SettingError(
+            f"There are {process.local_world_size} processes on this machine and {torch.cuda.device_count()} GPUs: "
+            "each takes one. Start fewer, or say training.accelerator=cpu."
+        )
     if gpus:
         torch.cuda.set_device(process.local_rank)
     distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
@@ -31,6 +37,12 @@ def joined(process: ProcessConfig, accelerator: Accelerator) -> Iterator[None]:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def refuse_several(process: ProcessConfig, what: str) -> None:
+    """`what` begins a sentence: "Pretraining"."""
+    if process.world_size > 1:
+        raise SettingError(f"{what} runs in one process. Start it without torchrun.")
 
 
 def rank() -> int:
@@ -58,12 +70,14 @@ def gather_from_ranks(thing: T) -> list[T]:
 
 
 def on_one_calendar(panel: Panel) -> Panel:
-    """The panel from the first day that any rank's has; all have the same last one."""
+    """The panel from the first day that any rank's has, with the notes on all of them; all have the same last day."""
     first_day = min(gather_from_ranks(panel.first_day))
+    notes = tuple(note for part in gather_from_ranks(panel.notes) for note in part)
     missing = ((0, 0), (panel.first_day - first_day, 0))
     return replace(
         panel,
         first_day=first_day,
+        notes=tuple(dict.fromkeys(notes)),
         values=np.pad(panel.values, missing, constant_values=np.nan),
         verdicts=np.pad(panel.verdicts, missing, constant_values=Verdict.before),
     )

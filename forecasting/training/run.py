@@ -180,15 +180,15 @@ def _checkpoint(store: Path, panel: Panel, config: Config, base: Forecaster | No
 
 
 def _say_data(panel: Panel, data: TrafficDataModule) -> None:
-    mine = (len(panel.series), int((panel.verdicts == Verdict.gap).sum()), panel.notes)
-    numbers, gaps, notes = zip(*gather_from_ranks(mine), strict=True)
+    mine = (len(panel.series), int((panel.verdicts == Verdict.gap).sum()))
+    numbers, gaps = zip(*gather_from_ranks(mine), strict=True)
     LOGGER.info(
         "read %d series of %d days, %s..%s (days of %s), %s%s",
         sum(numbers), panel.num_days, to_date(panel.first_day), to_date(panel.cutoff),
         data.config.data.timezone, f"{sum(gaps)} days without data" if sum(gaps) else "no gaps",
         f", by {num_ranks()} processes" if num_ranks() > 1 else "",
     )  # fmt: skip
-    for line in format_notes([note for of_rank in notes for note in of_rank]):
+    for line in format_notes(panel.notes):
         LOGGER.info("%s", line)
     LOGGER.info("%s", data.split.describe(panel))
     LOGGER.info("%d windows to train on, %d to validate, %d to test", *data.num_windows())

@@ -5,7 +5,7 @@ import torch
 
 from forecasting.config import ModelConfig, Scaling
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
-from forecasting.model.network import INITIAL_GAPS
+from forecasting.model.network import INITIAL_GAPS, drop_by_bytes
 
 
 def make(**settings: object) -> Forecaster:
@@ -105,3 +105,22 @@ def test_other_shapes_work(settings: dict[str, object]) -> None:
     quantiles = ask(forecaster, histories(context=forecaster.settings.context_length))
     assert quantiles.shape == (4, forecaster.settings.prediction_horizon, len(LEVELS))
     assert (quantiles.diff(dim=-1) >= 0).all()
+
+
+def test_dropout_by_bytes_drops_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    for share in (0.1, 0.5, 0.999):
+        dropped = drop_by_bytes(torch.ones(400, 7, 64), share)
+        nearest = min(255, round(256 * share)) / 256
+        assert (dropped == 0).float().mean().item() == pytest.approx(nearest, abs=0.005)
+        assert dropped.mean().item() == pytest.approx(1.0, abs=0.05 / (1 - nearest) ** 0.5)
+        assert len(dropped.unique()) == 2
+
+
+def test_lstm_layer_by_layer_is_the_lstm() -> None:
+    """By a dropout so rare that none happens: what remains is the path that training takes."""
+    torch.manual_seed(0)
+    network = Forecaster(ModelConfig(dropout=0.001)).network.train()
+    network.lstm.dropout = 0.0  # of the call that it is compared to
+    steps = torch.randn(8, 7, network.lstm.input_size)
+    torch.testing.assert_close(network._last_state(steps), network.lstm(steps)[0][:, -1])

@@ -9,6 +9,7 @@ import torch
 
 from forecasting.config import load_config
 from forecasting.errors import SettingError
+from forecasting.training.ranks import refuse_several
 
 from .ranks_program import train
 
@@ -43,3 +44,11 @@ def test_what_torchrun_cannot_have_said_is_refused() -> None:
         load_config(["process.rank=1"], environ={})
     said = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
     assert load_config(environ=said).process.num_nodes == 2
+
+
+def test_what_runs_in_one_process_says_so() -> None:
+    config = load_config(environ={"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"})
+    with pytest.raises(SettingError) as refusal:
+        refuse_several(config.process, "A backtest")
+    assert str(refusal.value) == "A backtest runs in one process. Start it without torchrun."
+    refuse_several(load_config(environ={}).process, "A backtest")
