@@ -85,7 +85,6 @@ class ForecastModule(pl.LightningModule):
     def _step(
         self, optimizer: LightningOptimizer | Optimizer, backward: Callable[[Tensor], None], part: Prepared
     ) -> Tensor:
-        torch.clear_autocast_cache()  # which holds the weights as they were before the last step
         loss = self.loss(part)
         optimizer.zero_grad()
         backward(loss)

@@ -13,11 +13,12 @@ import pytest
 import torch
 from sklearn.preprocessing import MinMaxScaler
 
-from forecasting.config import Accelerator, Config, Scaling, load_config
+from forecasting.config import Accelerator, Config, Precision, Scaling, load_config
 from forecasting.errors import DataError, SettingError, TooFewDays
 from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
+from forecasting.training import datamodule
 from forecasting.training import fit as fitting
 from forecasting.training.backtest import backtest, judge, relative_error
 from forecasting.training.datamodule import TrafficDataModule
@@ -256,3 +257,17 @@ def test_thirty_days_train() -> None:
     data = TrafficDataModule(panel, config)
     measured = judge(backtest(fit(panel, config).forecaster, data), panel, data)
     assert [one["num_cutoffs"] for one in measured] == [1, 1]
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_steps_of_one_block_are_those_of_many(
+    panel: Panel, quick: Config, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block keeps nothing of a step for the next one, such as weights in bfloat16, which Lightning's autocast drops."""
+    training = replace(quick.training, batch_size=8, learning_rate=0.01, precision=precision)
+    config = replace(quick, training=training, model=replace(quick.model, dropout=0.0))
+    together = refit(panel, config, epochs=2)
+    monkeypatch.setattr(datamodule, "BLOCK_WINDOWS", 8)
+    apart = refit(panel, config, epochs=2)
+    for name, value in weights(together).items():
+        torch.testing.assert_close(weights(apart)[name], value, rtol=0, atol=2e-3, msg=name)
