@@ -263,7 +263,7 @@ def test_thirty_days_train() -> None:
 def test_steps_of_one_block_are_those_of_many(
     panel: Panel, quick: Config, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A block keeps nothing of a step for the next one, such as weights in bfloat16, which Lightning's autocast drops."""
+    """A block keeps nothing of a step for the next, such as weights in bfloat16: Lightning's autocast has no cache."""
     training = replace(quick.training, batch_size=8, learning_rate=0.01, precision=precision)
     config = replace(quick, training=training, model=replace(quick.model, dropout=0.0))
     together = refit(panel, config, epochs=2)
