@@ -146,7 +146,8 @@ def test_model_dir_that_cannot_be_written(empty_place: Place) -> None:
 
 def test_killed_training_leaves_nothing_half_and_resumes(empty_place: Place) -> None:
     """Killed after its first checkpoint. That the weights are the same then is tested in tests/training/test_fit.py."""
-    arguments = ["--epochs", "400", "training.patience=0", "model.hidden_size=32", "training.accelerator=cpu"]
+    # Epochs enough for a checkpoint, which is written after five seconds, long before the end.
+    arguments = ["--epochs", "1000", "training.patience=0", "model.hidden_size=32", "training.accelerator=cpu"]
     killed = empty_place.start("train.py", *arguments)
     wait_until(lambda: list(empty_place.store.glob(".v1.0.0.*.ckpt")))
     killed.end(signal.SIGKILL)
