@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecasting.config import MAX_BATCH, MAX_DAYS_AHEAD, PROJECT, Kind, ModelConfig, Scaling, check_version
 from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
+from forecasting.panel import Series
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +73,24 @@ class SeriesCard:
     calibration_weeks: int = 0  # of the series' own past that the three before rest on
     answers: str = FORECASTER  # or SEASONAL_NAIVE, where that measured better
     metrics: Mapping[str, Any] = field(default_factory=dict)  # Any: numbers, null, or the reason for a null
+
+
+def describe_series_card(
+    series: Series, bands: Bands, *, answers: str = FORECASTER, metrics: Mapping[str, Any] | None = None
+) -> SeriesCard:
+    return SeriesCard(
+        site=series.site,
+        metric=series.metric,
+        kind=series.kind,
+        additive=series.additive,
+        unit_scale=series.unit_scale,
+        band_scale=bands.scale,
+        widening=bands.widening,
+        day_correlation=bands.day_correlation,
+        calibration_weeks=bands.num_weeks,
+        answers=answers,
+        metrics=metrics or {},
+    )
 
 
 @dataclass(frozen=True)

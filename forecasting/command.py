@@ -4,6 +4,7 @@ import ctypes
 import gc
 import logging
 import os
+import platform
 import signal
 import sys
 import time
@@ -117,6 +118,14 @@ def keep_freed_memory() -> None:
 def num_cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def describe_processor() -> str:
+    """What a benchmark names: "2 cores of AMD EPYC"."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return f"{num_cores()} cores of {models[0] if models else platform.processor() or 'an unknown processor'}"
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 try:
-    from forecasting.command import num_cores, run
+    from forecasting.command import describe_processor, run
     from forecasting.config import DatabaseConfig, load_config
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e '.[bench]' -c constraints.txt")
@@ -140,10 +140,8 @@ def print_machine(database: DatabaseConfig) -> None:
         async with connected(database) as connection:
             return await connection.fetchval("select current_setting('server_version')")
 
-    models = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    cores, model = num_cores(), models[0] if models else "an unknown processor"
     server = asyncio.run(ask())
-    print(f"{cores} cores of {model}, torch {torch.__version__}, PostgreSQL {server} on the same machine", flush=True)
+    print(f"{describe_processor()}, torch {torch.__version__}, PostgreSQL {server} on the same machine", flush=True)
 
 
 def compare_reading(database: DatabaseConfig, *, repetitions: int) -> "Page":

@@ -8,7 +8,6 @@ tensorflow in it, adds Keras; `--job` times the documented job instead, as whole
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ try:
     from rich.table import Table
     from torch import Tensor, nn
 
-    from forecasting.command import keep_freed_memory, num_cores
+    from forecasting.command import describe_processor, keep_freed_memory
     from forecasting.config import Config, load_config
     from forecasting.model.forecaster import Forecaster
     from forecasting.panel import Panel, Series
@@ -352,10 +351,7 @@ def _time_jobs(said: argparse.Namespace) -> Table:
 def _describe_machine() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
-    model = models[0].partition(": ")[2] if models else platform.processor()
-    return f"{model}, {num_cores()} cores, torch {torch.__version__}"
+    return f"{describe_processor()}, torch {torch.__version__}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ SWITCHES = {"--resume": "go on from the last checkpoint of a pretraining that wa
 def main(argv: list[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, flags={}, switches=SWITCHES)
     start_log(config.model_dir / "training.log", debug=config.debug)
-    from forecasting.training.base import BASE, save_base
+    from forecasting.artifact import BASE
+    from forecasting.training.base import save_base
     from forecasting.training.pretrain import pretrain, synthetic_loss
     from forecasting.training.real import describe_files, go_on_with
     from forecasting.warehouse.csv_file import read_csv_panel

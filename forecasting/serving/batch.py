@@ -9,7 +9,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from forecasting.artifact import SEASONAL_NAIVE, SeriesCard, list_versions, load_artifact, load_base, usual_bands
+from forecasting.artifact import (
+    SEASONAL_NAIVE,
+    SeriesCard,
+    describe_series_card,
+    list_versions,
+    load_artifact,
+    load_base,
+    usual_bands,
+)
 from forecasting.baselines import answer_naively
 from forecasting.command import LOGGER
 from forecasting.config import Config, Kind, MetricConfig, Missing
@@ -106,17 +114,7 @@ class Catalog:
         if said.unit is None and said.kind in (None, Kind.rate):
             said = next((metric_config(one) for one in self.series if one.metric == metric), said)
         series, bands = describe_series("", metric, said, otherwise=Kind.count), usual_bands(self._horizon)
-        card = SeriesCard(
-            site=series.site,
-            metric=metric,
-            kind=series.kind,
-            additive=series.additive,
-            unit_scale=series.unit_scale,
-            band_scale=bands.scale,
-            widening=bands.widening,
-            day_correlation=bands.day_correlation,
-        )
-        return card, series.kind is not Kind.rate or said.unit is not None
+        return describe_series_card(series, bands), series.kind is not Kind.rate or said.unit is not None
 
 
 def forecast_page(model: BatchModel, catalog: Catalog, page: Page, *, days_ahead: int) -> Forecasts:

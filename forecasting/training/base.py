@@ -14,8 +14,6 @@ from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
 from forecasting.training.prior import PARTS
 
-__all__ = ["BASE", "find_base", "load_base", "save_base"]
-
 SHAPE = (
     "sequence_length",
     "prediction_horizon",

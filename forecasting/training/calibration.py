@@ -19,8 +19,6 @@ from forecasting.model.forecaster import KINDS, MEDIAN, Forecaster
 from forecasting.panel import Panel
 from forecasting.training.backtest import HIGHEST, LOWER, LOWEST, UPPER
 
-__all__ = ["CORRELATION", "Bands", "calibrate", "usual_bands"]
-
 SHARES = {0.8: (LOWER, UPPER), 0.9: (LOWEST, HIGHEST)}
 WEEKS_TO_TRUST, WEEKS_TO_TRUST_A_DAY = 8, 52  # for a factor of all days of the horizon, and of each
 MAX_WEEKS = 104  # forecasts looked back on

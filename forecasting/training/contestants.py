@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from forecasting.artifact import SEASONAL_NAIVE, SeriesCard, load_artifact
+from forecasting.artifact import SEASONAL_NAIVE, Bands, SeriesCard, load_artifact, load_base, usual_bands
 from forecasting.baselines import answer_naively, inside_range, seasonal_naive_quantiles
 from forecasting.command import LOGGER, progress
 from forecasting.config import MIN_DAYS, Config, Kind
@@ -18,7 +18,7 @@ from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Panel, Series, to_date
 from forecasting.training.backtest import backtest, choose_answerers
-from forecasting.training.calibration import Bands, calibrate, usual_bands
+from forecasting.training.calibration import calibrate
 from forecasting.training.peers import MEDIAN_OF_PEERS, PEERS, check_installed, forecast_peer, peer_processes
 from forecasting.training.ranks import refuse_several
 from forecasting.training.rolling import RECENT, Forecasts, Rolling
@@ -69,8 +69,6 @@ def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Forec
 
 def load_base_model() -> Model:
     """The base as it is. Raises UnknownVersion where there is none."""
-    from forecasting.training.base import load_base
-
     return _model_of("base", load_base())
 
 

@@ -17,6 +17,7 @@ from forecasting.artifact import (
     SEASONAL_NAIVE,
     WEIGHTS,
     Artifact,
+    Bands,
     Card,
     load_artifact,
     staged_version,
@@ -28,7 +29,7 @@ from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel, Series, Verdict, to_date
 from forecasting.training.backtest import MIN_WEEKS, Backtest, backtest, choose_answerers, judge, relative_error
 from forecasting.training.base import find_base
-from forecasting.training.calibration import Bands, calibrate
+from forecasting.training.calibration import calibrate
 from forecasting.training.datamodule import TrafficDataModule, split_days
 from forecasting.training.fit import Fitted, first_unseen, fit, refit, training_data
 from forecasting.training.ranks import gather_from_ranks, num_ranks, on_one_calendar

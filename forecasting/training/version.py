@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from forecasting.artifact import SEASONAL_NAIVE, Card, SeriesCard, describe_libraries, now_text
+from forecasting.artifact import SEASONAL_NAIVE, Bands, Card, describe_libraries, describe_series_card, now_text
 from forecasting.baselines import answer_naively
 from forecasting.config import Config
 from forecasting.model.forecaster import KINDS, LEVELS, Forecaster
 from forecasting.panel import Panel, Series, to_date
-from forecasting.training.calibration import Bands
 
 FEATURES = (
     "value", "same weekday of the weeks before", "rolling means of 7, 14 and 28 days", "day of week",
@@ -70,26 +69,13 @@ def describe_version(
             "notes": list(panel.notes),
             **_plain(config.data),
         },
-        series=tuple(_describe_series(*one) for one in zip(series, measures, bands, answers, strict=True)),
+        series=tuple(
+            describe_series_card(one, of, answers=who, metrics=measured)
+            for one, of, who, measured in zip(series, bands, answers, measures, strict=True)
+        ),
         training={**_plain(config.training), **training},
         libraries=describe_libraries(),
         hashes={},
-    )
-
-
-def _describe_series(series: Series, measured: dict[str, Any], bands: Bands, answers: str) -> SeriesCard:
-    return SeriesCard(
-        site=series.site,
-        metric=series.metric,
-        kind=series.kind,
-        additive=series.additive,
-        unit_scale=series.unit_scale,
-        band_scale=bands.scale,
-        widening=bands.widening,
-        day_correlation=bands.day_correlation,
-        calibration_weeks=bands.num_weeks,
-        answers=answers,
-        metrics=measured,
     )
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.config import DataConfig, Kind, MetricConfig
-from forecasting.errors import AmbiguousUnit, MissingTable, SchemaNotWritable, TooFewDays, UnknownMetric, UnknownSite
+from forecasting.errors import MissingTable, SchemaNotWritable, TooFewDays, UnknownMetric, UnknownSite
 from forecasting.panel import describe_series, duplicate_days, to_day
 from forecasting.warehouse import siteanalytics
 from forecasting.warehouse.connect import translate_errors
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
 from forecasting.warehouse.queries import Connection, copy_out, fetch, load_query
 from forecasting.warehouse.siteanalytics import Reading, first_date_of, observe
-from forecasting.warehouse.units import ask_unit, tell_unit
+from forecasting.warehouse.units import tell_units
 
 PAGE_SIZE = 4096  # series read at once where a whole panel is wanted
 
@@ -161,10 +161,7 @@ async def read_observations(
     if last_date is not None and not found:
         raise TooFewDays(f"No series is in share {share[0]} of {share[1]}. Use fewer processes.")
     notes: list[str] = []
-    told = [tell_unit(one, metrics, named=data.metrics, notes=notes) for one in found]
-    observations = tuple(one for one in told if one is not None)
-    if found and not observations:
-        raise AmbiguousUnit(ask_unit(found[0]))
+    observations = tell_units(found, metrics, named=data.metrics, notes=notes)
     cutoff = None if last_date is None else to_day(last_date)
     return Reading(observations, tuple(notes), first_date, last_date, cutoff)
 

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.config import DataConfig, Kind, MetricConfig
-from forecasting.errors import AmbiguousUnit, MissingTable, TooFewDays, UnknownMetric, UnknownSite, WarehouseError
+from forecasting.errors import MissingTable, TooFewDays, UnknownMetric, UnknownSite, WarehouseError
 from forecasting.panel import Observations, Series, describe_series
 from forecasting.warehouse.queries import Connection, fetch
-from forecasting.warehouse.units import ask_unit, tell_unit
+from forecasting.warehouse.units import tell_units
 
 NO_METRICS = ("id", "site")
 COUNTS = ("smallint", "integer", "bigint")
@@ -61,10 +61,7 @@ async def read_observations(
             f"None of the {len(rows)} series is in share {share[0]} of {share[1]}. Use fewer processes, or load more."
         )
     notes = [f"daily_metrics has {_rows(undated)} without a date: left out"] if undated else []
-    told = [tell_unit(one, metrics, named=data.metrics, notes=notes) for one in found]
-    observations = tuple(one for one in told if one is not None)
-    if found and not observations:
-        raise AmbiguousUnit(ask_unit(found[0]))
+    observations = tell_units(found, metrics, named=data.metrics, notes=notes)
     cutoff = max((row["last_day"] for row in rows if row["last_day"] is not None), default=None)
     return Reading(observations, tuple(notes), first_date, last_date, cutoff)
 

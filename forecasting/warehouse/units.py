@@ -10,6 +10,17 @@ from forecasting.errors import AmbiguousUnit
 from forecasting.panel import Observations
 
 
+def tell_units(
+    found: Sequence[Observations], metrics: Mapping[str, MetricConfig], *, named: Sequence[str], notes: list[str]
+) -> tuple[Observations, ...]:
+    """Those whose unit is told, by `tell_unit`. Raises AmbiguousUnit where there are series, and of none it is."""
+    told = [tell_unit(one, metrics, named=named, notes=notes) for one in found]
+    observations = tuple(one for one in told if one is not None)
+    if found and not observations:
+        raise AmbiguousUnit(_ask_unit(found[0]))
+    return observations
+
+
 def tell_unit(
     one: Observations, metrics: Mapping[str, MetricConfig], *, named: Sequence[str], notes: list[str]
 ) -> Observations | None:
@@ -19,8 +30,8 @@ def tell_unit(
     unit = metrics[one.series.metric].unit
     if unit is None:
         if one.series.metric in named:
-            raise AmbiguousUnit(ask_unit(one))
-        notes.append(f"{one.series.name} is left out. {ask_unit(one)}")
+            raise AmbiguousUnit(_ask_unit(one))
+        notes.append(f"{one.series.name} is left out. {_ask_unit(one)}")
         return None
     if unit is Unit.fraction and np.nanmedian(one.values) > 1:
         raise AmbiguousUnit(
@@ -30,7 +41,7 @@ def tell_unit(
     return replace(one, values=one.values / one.series.unit_scale)
 
 
-def ask_unit(one: Observations) -> str:
+def _ask_unit(one: Observations) -> str:
     key = f"metrics.{one.series.metric}.unit"
     return (
         f"{one.series.metric} is a rate, stored as 0..1 or as 0..100: {_range(one)}, and the two are never told apart "

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from forecasting.artifact import FORECASTER, SEASONAL_NAIVE, Card
+from forecasting.artifact import FORECASTER, SEASONAL_NAIVE, Card, usual_bands
 from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
 from forecasting.config import BacktestConfig, Config, Init, Kind, load_config
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
@@ -20,7 +20,6 @@ from forecasting.panel import Observations, Panel, Series, Verdict, build_panel,
 from forecasting.serving import forecasts as serving
 from forecasting.training import contestants
 from forecasting.training.backtest import Backtest, choose_answerers
-from forecasting.training.calibration import usual_bands
 from forecasting.training.contestants import Model, forecast_all, forecast_by, forecast_fine_tuned, forecast_naive
 from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
 from forecasting.training.rolling import Forecasts, Rolling, roll

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from forecasting.artifact import CORRELATION, load_base, usual_bands
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
-from forecasting.training.base import load_base
-from forecasting.training.calibration import CORRELATION, LARGEST, calibrate, usual_bands
+from forecasting.training.calibration import LARGEST, calibrate
 
 from .conftest import make_panel
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from forecasting.artifact import load_base
 from forecasting.model.forecaster import LEVELS, MEDIAN
-from forecasting.training.base import load_base
 
 WEEK = torch.tensor([100.0, 120, 110, 105, 95, 50, 45])
 WEEKS = WEEK.repeat(8)

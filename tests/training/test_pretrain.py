@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from forecasting.artifact import CARD, WEIGHTS
+from forecasting.artifact import CARD, WEIGHTS, load_base
 from forecasting.config import Config, Init, ModelConfig, ProcessConfig, load_config
 from forecasting.errors import BrokenArtifact, SettingError, UnknownVersion
 from forecasting.model.forecaster import Forecaster
 from forecasting.training import fit as fitting
 from forecasting.training import pretrain as pretraining
-from forecasting.training.base import find_base, load_base, save_base
+from forecasting.training.base import find_base, save_base
 from forecasting.training.made import cut_windows
 from forecasting.training.prior import Traffic, sample_traffic
 
