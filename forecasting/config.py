@@ -17,7 +17,8 @@ from enum import Enum, StrEnum
 from functools import reduce
 from pathlib import Path
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from urllib.parse import parse_qsl, unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from dotenv import dotenv_values
 from omegaconf import DictConfig, OmegaConf
@@ -52,6 +53,18 @@ class Kind(Enum):  # no StrEnum: `count` is a method of text
     count = "count"  # never negative, rounded in answers
     rate = "rate"  # 0..1
     other = "other"
+
+
+class SourceName(StrEnum):
+    siteanalytics = "siteanalytics"
+    umami = "umami"
+    shynet = "shynet"
+    goatcounter = "goatcounter"
+    ahoy = "ahoy"
+    fathom = "fathom"
+    kaunta = "kaunta"
+    query = "query"  # the user's own SQL
+    csv = "csv"
 
 
 class Unit(StrEnum):
@@ -116,27 +129,55 @@ class MetricConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
+    source: SourceName = _setting(SourceName.siteanalytics, "whose tables are read; scripts/sources.py describes them")
+    query: Path | None = _setting(None, "of source=query: a file of SQL that returns site, metric, day and value")
+    csv: Path | None = _setting(None, "of source=csv: the file")
     days_back: int = _setting(60, "days with targets, counted back from the last complete day in the data")
     missing: Missing = _setting(Missing.zero, "a date without a row: zero (no traffic) or mask (nobody knows)")
     metrics: list[str] = _setting(list, "metrics to train; empty: all")
     sites: list[str] = _setting(list, "sites to train; empty: all")
-    timezone: str = _setting("UTC", "in which today's unfinished day is told from complete ones")
+    timezone: str = _setting("UTC", "of the sites' days, where neither the next setting nor the source says another")
+    timezones: list[str] = _setting(list, "of single sites' days, such as blog=Europe/Paris,shop=Asia/Tokyo")
+    writer_timezone: str | None = _setting(None, "in which page_visits.timestamp was written, which does not say so")
+    reread_days: int = _setting(3, "last days that are read again at each update, for events that came late")
+    statement_timeout_seconds: float = _setting(60.0, "of each statement on the source; long reads are cut to fit")
 
-    def today(self) -> dt.date:
+    def today(self, timezone: str | None = None) -> dt.date:
         """The day that is not over yet."""
-        return dt.datetime.now(ZoneInfo(self.timezone)).date()
+        return dt.datetime.now(ZoneInfo(timezone or self.timezone)).date()
+
+    def timezone_of(self, site: str) -> str | None:
+        """What `timezones` says of a site."""
+        return self._timezones().get(site)
+
+    def _timezones(self) -> dict[str, str]:
+        parts = (said.rpartition("=") for said in self.timezones)
+        return {site.strip(): zone.strip() for site, _, zone in parts}
 
     def __post_init__(self) -> None:
         _require(
             self.days_back >= MIN_DAYS,
             f"data.days_back (--days-back) is {self.days_back}; at least {MIN_DAYS} days are needed.",
         )
+        _require(
+            self.reread_days >= 1, f"data.reread_days is {self.reread_days}; it must be at least 1: the last day's own."
+        )
+        timeout = self.statement_timeout_seconds
+        _require(1 <= timeout < math.inf, f"data.statement_timeout_seconds is {timeout}; it must be at least 1 second.")
+        for said in self.timezones:
+            _require("=" in said, f"data.timezones has {said!r}. Write site=zone, such as blog=Europe/Paris.")
+        zones = {f"data.timezones for the site {site!r}": zone for site, zone in self._timezones().items()}
+        _check_timezones({"data.timezone": self.timezone, "data.writer_timezone": self.writer_timezone, **zones})
+
+
+def _check_timezones(said: Mapping[str, str | None]) -> None:
+    for key, zone in said.items():
         try:
-            ZoneInfo(self.timezone)
+            ZoneInfo(zone or "UTC")
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise SettingError(
-                f"data.timezone is {self.timezone!r}, which is no IANA time zone. Say one such as Europe/Paris or UTC."
-            ) from error
+            near = difflib.get_close_matches(str(zone), available_timezones(), n=1)
+            hint = f"Did you mean {near[0]}?" if near else "Say one such as Europe/Paris or UTC."
+            raise SettingError(f"{key} is {zone!r}, which is no IANA time zone. {hint}") from error
 
 
 @dataclass(frozen=True)
@@ -316,6 +357,8 @@ class Config:
     backtest: BacktestConfig = field(default_factory=BacktestConfig)
     forecast: ForecastConfig = field(default_factory=ForecastConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
+    source_database: DatabaseConfig | None = None  # where the source is, if not there
+    cache_database: DatabaseConfig | None = None  # where our own schema is, if not there
     process: ProcessConfig = field(default_factory=ProcessConfig)
     model_dir: Path = _setting(Path("model_store"), "folder of the versions")
     debug: bool = _setting(False, "tracebacks and SQL timings in the log")
@@ -353,6 +396,7 @@ PROCESS_VARIABLES = {
     "LOCAL_RANK": "local_rank",
     "LOCAL_WORLD_SIZE": "local_world_size",
 }
+CACHE_DATABASE = "traffic_cache"  # of the embedded PostgreSQL, where our own schema is kept there
 DATABASE_VARIABLES = {"DB_HOST": "host", "DB_PORT": "port", "DB_NAME": "name", "DB_USER": "user"}
 
 
@@ -395,7 +439,14 @@ def load_config(
         said = cast(Config, OmegaConf.to_object(tree))
     except OmegaConfBaseException as error:  # ${...} that names nothing
         raise SettingError(f"A setting cannot be worked out: {error}") from error
-    return replace(said, database=_database(environ), process=_process(environ))
+    database = _database(environ)
+    return replace(
+        said,
+        database=database,
+        source_database=_database_of_url("SOURCE_URL", environ, database),
+        cache_database=_database_of_url("CACHE_URL", environ, database),
+        process=_process(environ),
+    )
 
 
 def parse_arguments(
@@ -451,7 +502,7 @@ def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
     hints = get_type_hints(schema)
     for setting in fields(schema):
         key, kind = f"{prefix}{setting.name}", hints[setting.name]
-        if kind in (DatabaseConfig, ProcessConfig):
+        if kind in (DatabaseConfig, DatabaseConfig | None, ProcessConfig):
             continue
         if is_dataclass(kind):
             yield from _walk(cast(type, kind), f"{key}.")
@@ -482,6 +533,28 @@ def _database(environ: Mapping[str, str]) -> DatabaseConfig:
     pgdata = environ.get("TRAFFIC_PGDATA") or Path(home) / "website-traffic-forecasting" / "pg"
     embedded = not said and not environ.get("DB_PORT")
     return DatabaseConfig(embedded=embedded, pgdata=Path(pgdata).absolute(), port=int(port), **said)
+
+
+def _database_of_url(variable: str, environ: Mapping[str, str], default: DatabaseConfig) -> DatabaseConfig | None:
+    """None where the variable is unset. Errors never show the URL, which may hold a password."""
+    url = environ.get(variable)
+    if not url:
+        return None
+    if url == "embedded":
+        return DatabaseConfig(embedded=True, pgdata=default.pgdata, name=CACHE_DATABASE)
+    form = f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database."
+    parts = urlsplit(url)
+    _require(parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1, form)
+    query = dict(parse_qsl(parts.query))
+    host = query.pop("host", parts.hostname)  # a folder, of a unix socket, cannot stand before the path
+    _require(not query, f"{variable} has the parameter {', '.join(sorted(query))}, which is not known: leave it out.")
+    try:
+        port = parts.port or 5432
+    except ValueError as error:
+        raise SettingError(form) from error
+    said = {"host": host, "user": parts.username, "password": parts.password}
+    named: dict[str, Any] = {name: unquote(value) for name, value in said.items() if value is not None}  # Any: text
+    return DatabaseConfig(embedded=False, port=port, name=unquote(parts.path[1:]), **named)
 
 
 def _process(environ: Mapping[str, str]) -> ProcessConfig:

@@ -14,7 +14,7 @@ from forecasting.panel import describe_series, duplicate_days, to_day
 from forecasting.warehouse import siteanalytics
 from forecasting.warehouse.connect import translate_errors
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
-from forecasting.warehouse.queries import Connection, copy_out, fetch, load_query
+from forecasting.warehouse.queries import Connection, fetch, load_query, read_out
 from forecasting.warehouse.siteanalytics import Reading, first_date_of, observe
 from forecasting.warehouse.units import tell_units
 
@@ -171,7 +171,7 @@ async def _read_page(connection: Connection, wanted: Wanted, *, after: Key, page
     async with connection.transaction(readonly=True):
         await fetch(connection, "prefer_index")
         values = (*after, page_size, wanted.today, wanted.sites, wanted.metrics, *wanted.share, last)
-        data = await copy_out(connection, query, *values)
+        data = await read_out(connection, query, *values)
     sites, metrics, days, values_ = split_rows(data, num_fields=4)
     number, counts = decode_arrays(days, "i4")
     keys = zip(decode_texts(sites), decode_texts(metrics), strict=True)

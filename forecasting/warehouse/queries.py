@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable, Coroutine
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ else:
 
 logger = logging.getLogger("forecasting.warehouse")
 
+Write = Callable[[bytes], Coroutine[Any, Any, None]]
+
 
 @cache
 def load_query(name: str) -> str:
@@ -31,17 +34,32 @@ async def fetch(connection: Connection, name: str, *values: Any) -> list[Any]:  
     return rows
 
 
-async def copy_out(connection: Connection, name: str, *values: Any) -> bytes:  # Any: PostgreSQL's types
-    """The rows of sql/<name>.sql in PostgreSQL's binary COPY format, however the network cuts them."""
+async def copy_out(
+    connection: Connection,
+    name: str,
+    *values: Any,  # Any: PostgreSQL's types
+    write: Write,
+) -> None:
+    """Writes the rows of sql/<name>.sql in PostgreSQL's binary COPY format, however the network cuts them."""
+    began = time.perf_counter()
+    await connection.copy_from_query(_bare(load_query(name)), *values, output=write, format="binary")
+    logger.debug("%s.sql: copied in %.1f ms", name, 1000 * (time.perf_counter() - began))
+
+
+async def read_out(connection: Connection, name: str, *values: Any) -> bytes:  # Any: PostgreSQL's types
+    """All that copy_out writes."""
     chunks: list[bytes] = []
 
     async def keep(chunk: bytes) -> None:
         chunks.append(chunk)
 
-    await connection.copy_from_query(_without_comments(load_query(name)), *values, output=keep, format="binary")
+    await copy_out(connection, name, *values, write=keep)
     return b"".join(chunks)
 
 
-def _without_comments(query: str) -> str:
-    """COPY takes no values, so asyncpg writes them into the text: a line break in one would end a comment."""
-    return "\n".join(line for line in query.splitlines() if not line.startswith("--"))
+def _bare(query: str) -> str:
+    """For COPY, which takes a query in brackets, and no values: asyncpg writes them into the text, where a line break
+    in one would end a comment.
+    """
+    lines = (line for line in query.splitlines() if not line.lstrip().startswith("--"))
+    return "\n".join(lines).rstrip().removesuffix(";")

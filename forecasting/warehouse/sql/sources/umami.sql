@@ -1,0 +1,64 @@
+-- Umami's days: a row each site, metric and local day with a view.
+-- Try it in psql: put \bind '{8a1f...}' 2024-01-01 2024-02-01 Europe/Paris \g behind it, instead of the semicolon.
+-- $1 text[]   website_id
+-- $2 date     from this local day
+-- $3 date     to before this one
+-- $4 text     time zone
+-- Where the table has no visit_id (before Umami 2.11), the name falls back to the NULL that `absent` gives it.
+with view as (
+    select
+        event.website_id,
+        event.session_id,
+        event.visit_id,
+        event.created_at,
+        event.created_at at time zone $4::text as local_time
+    from (values (null::uuid)) as absent (visit_id)
+    cross join lateral (
+        select website_id, session_id, visit_id, created_at
+        from website_event
+        where
+            website_id = any($1::text[]::uuid[])
+            and created_at >= $2::date::timestamp at time zone $4::text
+            and created_at < $3::date::timestamp at time zone $4::text
+            and event_type not in (2, 5)
+    ) as event
+),
+
+visit as (
+    select
+        view.website_id,
+        view.local_time::date as day,
+        view.session_id,
+        view.visit_id,
+        count(*) as num_views,
+        extract(epoch from max(view.created_at) - min(view.created_at))::double precision as seconds,
+        bit_or(1 << extract(hour from view.local_time)::integer) as hours
+    from view
+    group by view.website_id, view.local_time::date, view.session_id, view.visit_id
+),
+
+total as (
+    select
+        visit.website_id,
+        visit.day,
+        sum(visit.num_views) as page_visits,
+        count(distinct visit.session_id) as unique_visitors,
+        count(distinct visit.visit_id) as visits,
+        count(visit.visit_id) filter (where visit.num_views = 1) as bounces,
+        sum(visit.seconds) as seconds,
+        bit_or(visit.hours) as hours
+    from visit
+    group by visit.website_id, visit.day
+)
+
+select total.website_id::text as key, measured.metric, total.day, measured.value, total.hours
+from total
+cross join lateral (
+    values
+        ('page_visits', total.page_visits::double precision),
+        ('unique_visitors', total.unique_visitors::double precision),
+        ('visits', nullif(total.visits, 0)::double precision),
+        ('bounce_rate', total.bounces::double precision / nullif(total.visits, 0)),
+        ('visit_duration', total.seconds / nullif(total.visits, 0))
+) as measured (metric, value)
+where measured.value is not null;

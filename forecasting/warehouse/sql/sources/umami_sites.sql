@@ -1,0 +1,26 @@
+-- Umami's sites, but for deleted ones, with the moments of their first and last event: a step each in the index
+-- (website_id, created_at). What is older than a reset is gone, or being deleted.
+select
+    website.website_id::text as key,
+    coalesce(nullif(website.name, ''), nullif(website.domain, ''), website.website_id::text) as name,
+    website.reset_at as began,
+    oldest.created_at as first,
+    newest.created_at as last,
+    null::text as timezone
+from website
+left join lateral (
+    select event.created_at
+    from website_event as event
+    where event.website_id = website.website_id and event.created_at >= coalesce(website.reset_at, '-infinity')
+    order by event.created_at
+    limit 1
+) as oldest on true
+left join lateral (
+    select event.created_at
+    from website_event as event
+    where event.website_id = website.website_id and event.created_at >= coalesce(website.reset_at, '-infinity')
+    order by event.created_at desc
+    limit 1
+) as newest on true
+where website.deleted_at is null
+order by name, key;

@@ -1,0 +1,11 @@
+-- What this Umami has, by its columns and tables. Always one row.
+select
+    exists (
+        select from pg_catalog.pg_attribute as attribute
+        where
+            attribute.attrelid = to_regclass('website_event')
+            and attribute.attname = 'visit_id'
+            and not attribute.attisdropped
+    ) as has_visits,
+    coalesce(has_table_privilege(to_regclass('annotation'), 'select'), false) as has_annotations,
+    coalesce(has_table_privilege(to_regclass('_prisma_migrations'), 'select'), false) as has_migrations;
