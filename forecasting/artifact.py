@@ -15,14 +15,26 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecasting.config import MAX_BATCH, MAX_DAYS_AHEAD, PROJECT, Kind, ModelConfig, Scaling, check_version
+from forecasting.config import (
+    MAX_BATCH,
+    MAX_DAYS_AHEAD,
+    PROJECT,
+    Config,
+    Kind,
+    Missing,
+    ModelConfig,
+    Scaling,
+    SourceName,
+    VerdictConfig,
+    check_version,
+)  # fmt: skip
 from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
 from forecasting.panel import Series
 
@@ -36,6 +48,7 @@ FORECASTER, SEASONAL_NAIVE = "forecaster", "seasonal_naive"  # who answers for a
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
 BASE = PROJECT / "model_store" / "base"  # pretrained weights of the repository, never found by MODEL_DIR
+DAYS_BY = ("source", "query", "csv", "missing", "timezone", "timezones", "writer_timezone")  # settings of days
 SEASON = 7
 GROWTH = 0.85  # of a band, each week further ahead: medians that are fed back make the model too sure of itself
 CORRELATION = 0.5  # of the errors of two days of a week
@@ -117,6 +130,15 @@ class Card:
     @property
     def horizon(self) -> int:
         return int(self.model["prediction_horizon"])
+
+
+def restore_settings(card: Card, config: Config) -> Config:
+    """The configuration, but what says which days are read and what they are worth is as the version was trained."""
+    typed: dict[str, Callable[[Any], Any]] = {"source": SourceName, "missing": Missing, "query": Path, "csv": Path}
+    known = {name: card.data[name] for name in DAYS_BY if card.data.get(name) is not None}
+    said = {name: typed[name](value) if name in typed else value for name, value in known.items()}
+    verdicts = VerdictConfig(**card.data["verdicts"]) if "verdicts" in card.data else config.verdicts
+    return replace(config, data=replace(config.data, **said), verdicts=verdicts)
 
 
 @dataclass(frozen=True)

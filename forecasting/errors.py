@@ -12,7 +12,10 @@ ForecastingError
 │   └── UndefinedMetric            an error measure that would divide by zero
 ├── WarehouseError                 PostgreSQL
 │   ├── CannotConnect              no answer, or the door stayed shut
+│   ├── MissingTable               a table of the source is not there, or may not be read
+│   ├── SourceTooSlow              the source's server ended a statement that took too long
 │   ├── MissingTable               the documented table is not there, or may not be read
+│   ├── InvalidQuery               the user's own query is none, or does not return what it must
 │   └── SchemaNotWritable          our own schema `forecasting` is not there and may not be made, or may not be written
 ├── ArtifactError                  a version in model_store/
 │   ├── UnknownVersion             there is no such version
@@ -65,6 +68,12 @@ class CannotConnect(WarehouseError): ...
 
 
 class MissingTable(WarehouseError): ...
+
+
+class SourceTooSlow(WarehouseError): ...
+
+
+class InvalidQuery(WarehouseError): ...
 
 
 class SchemaNotWritable(WarehouseError): ...

@@ -1,8 +1,8 @@
 """Panel: many series of daily values on one calendar, with a verdict on every day. Pure numpy: no clock, no server."""
 
 import datetime as dt
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -22,6 +22,20 @@ class Verdict(IntEnum):
     gap = 2  # the source has no row for a day between two observed ones
     unmeasured = 3  # the source has the day, but NULL or NaN for the value
     invalid = 4  # the source has a value that cannot be: infinite, or negative traffic
+    outage = 5  # nothing was counted where much always is
+    partial = 6  # some of the day's hours are missing
+    bot = 7  # a spike that nobody announced and that did not last
+    definition_break = 8  # counted in another way than now
+
+
+MASKED = {
+    Verdict.invalid: "with a value that cannot be",
+    Verdict.unmeasured: "without a value in its row",
+    Verdict.outage: "of an outage",
+    Verdict.partial: "without some of its usual hours",
+    Verdict.bot: "of suspected bots",
+    Verdict.definition_break: "counted in another way than now",
+}
 
 
 @dataclass(frozen=True)
@@ -53,11 +67,15 @@ def describe_series(site: str, metric: str, said: MetricConfig, *, otherwise: Ki
 
 @dataclass(frozen=True)
 class Observations:
-    """What a source says of one series: days since 1970-01-01 in any order, and their values."""
+    """What a source says of one series: days since 1970-01-01 in any order, and their values.
+
+    `verdicts` name the days that are not to be believed; what they are masked for, their values being infinite.
+    """
 
     series: Series
     days: Int[np.ndarray, " days"]
     values: Float[np.ndarray, " days"]
+    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,11 @@ class Panel:
         recent = self.values[row, max(0, ended - context_length) : ended]
         history[context_length - recent.size :] = recent
         return history, self.first_day + ended - context_length
+
+    def count_verdicts(self) -> dict[Verdict, int]:
+        """Days of all series by their verdicts."""
+        counts = np.bincount(self.verdicts.ravel(), minlength=len(Verdict))
+        return {verdict: int(counts[verdict]) for verdict in Verdict}
 
     def tail(self, num_days: int) -> "Panel":
         """The last `num_days` days, or all where there are fewer."""
@@ -203,7 +226,7 @@ def latest_windows(
     never_negative, at_most_one = (
         np.array([kind in which for kind in kinds], bool)[series] for which in ((Kind.count, Kind.rate), (Kind.rate,))
     )
-    known = inside & ~_out_of_range(values, never_negative, at_most_one)
+    known = inside & ~out_of_range(values, never_negative, at_most_one)
     history = np.full((len(counts), context_length), np.nan, np.float32)
     history[series[known], place[known]] = values[known]
     num_days = np.bincount(series[np.isfinite(values)], minlength=len(counts))
@@ -279,13 +302,14 @@ def _lay_out(
     verdicts[place[known]] = Verdict.observed
     verdicts[place[unmeasured]] = Verdict.unmeasured
     verdicts[place[invalid]] = Verdict.invalid
+    _lay_out_verdicts(one, verdicts, first_day=first_day)
     values[place[known]] = one.values[known]
     gaps = verdicts == Verdict.gap
     if missing is Missing.zero:
         values[gaps] = 0.0
-    for odd, what in ((invalid, "with a value that cannot be"), (unmeasured, "without a value in its row")):
-        if odd.any():
-            days = np.sort(one.days[odd])
+    for verdict, what in MASKED.items():
+        days = first_day + np.flatnonzero(verdicts == verdict)
+        if days.size:
             notes.append(f"{one.series.name}: {_days(days)} {what}, masked ({_span(days)})")
     if gaps.any():
         how = "taken as zero" if missing is Missing.zero else "masked"
@@ -295,15 +319,23 @@ def _lay_out(
     return values, verdicts
 
 
+def _lay_out_verdicts(one: Observations, verdicts: UInt8[np.ndarray, " days"], *, first_day: int) -> None:
+    """What its values are masked for, instead of what they are masked by."""
+    for day, verdict in one.verdicts.items():
+        place = day - first_day
+        if 0 <= place < verdicts.size and verdicts[place] == Verdict.invalid:
+            verdicts[place] = verdict
+
+
 def _impossible(one: Observations) -> Bool[np.ndarray, " days"]:
     kind = one.series.kind
-    return _out_of_range(one.values, np.asarray(kind is not Kind.other), np.asarray(kind is Kind.rate))
+    return out_of_range(one.values, np.asarray(kind is not Kind.other), np.asarray(kind is Kind.rate))
 
 
-def _out_of_range(
-    values: Float[np.ndarray, " days"], never_negative: Bool[np.ndarray, "..."], at_most_one: Bool[np.ndarray, "..."]
-) -> Bool[np.ndarray, " days"]:
-    """NaN too: it is not below anything."""
+def out_of_range(
+    values: Float[np.ndarray, "*days"], never_negative: Bool[np.ndarray, "..."], at_most_one: Bool[np.ndarray, "..."]
+) -> Bool[np.ndarray, "*days"]:
+    """Values that cannot be; NaN too: it is not below anything."""
     possible = np.abs(values) <= np.finfo(np.float32).max
     return np.asarray(~possible | (never_negative & (values < 0)) | (at_most_one & (values > 1)))
 

@@ -1,5 +1,6 @@
 """Settings: what wins, what is refused, and in which words."""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from forecasting import config as settings
 from forecasting.config import Kind, Missing, Unit, load_config, parse_arguments
 from forecasting.errors import InvalidVersion, SettingError
+from forecasting.panel import Verdict
 
 
 def load(*said: str, **environ: str) -> settings.Config:
@@ -119,6 +121,30 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
         ("training.model_version=???", "training.model_version in the command line is '???', which is no value."),
         ("forecast.days_ahead=0", "forecast.days_ahead (--days-ahead) is 0; it must be 1 to 30."),
         ("forecast.num_threads=0", "forecast.num_threads is 0; it must be at least 1."),
+        ("verdicts.outage_level=0", "verdicts.outage_level is 0.0; it must be a number above 0."),
+        ("verdicts.bot_factor=1", "verdicts.bot_factor is 1.0; it must be a number above 1."),
+        ("verdicts.bot_factor=nan", "verdicts.bot_factor is nan; it must be a number above 1."),
+        (
+            "verdicts.bot_alone_factor=3",
+            "verdicts.bot_alone_factor is 3.0; it must be a number, at least verdicts.bot_factor (4.0).",
+        ),
+        ("verdicts.partial_hours=1", "verdicts.partial_hours is 1; it must be 2 to 24."),
+        ("verdicts.bot_days=8", "verdicts.bot_days is 8; it must be 1 to 7."),
+        ("verdicts.usual_share=90", "verdicts.usual_share is 90.0; it must be above 0 and at most 1."),
+        (
+            "verdicts.breaks=visits=May",
+            "verdicts.breaks has 'visits=May', which is no day. Write visits=2024-05-01, or 2024-05-01 for every "
+            "metric.",
+        ),
+        (
+            "verdicts.breaks==2024-05-01",
+            "verdicts.breaks has '=2024-05-01', which is no day. Write visits=2024-05-01, or 2024-05-01 for every "
+            "metric.",
+        ),
+        (
+            "verdicts.masked=bots",
+            "verdicts.masked names 'bots'; it may name outage, partial, bot, definition_break.",
+        ),
         ("process.rank=1", "process.rank in the command line: torchrun says which of how many processes this is."),
         ("serving.port=70000", "serving.port is 70000; a port is 0 (any free one) to 65535."),
         (
@@ -132,6 +158,22 @@ def test_bad_setting_is_refused_with_what_to_do(said: str, text: str) -> None:
     with pytest.raises(SettingError) as refusal:
         load(said)
     assert str(refusal.value) == text
+
+
+def test_breaks_are_of_a_metric_or_of_all(tmp_path: Path) -> None:
+    said = "verdicts.breaks=visits=2024-05-01,2023-01-31, visits = 2022-02-03"
+    verdicts = load(said).verdicts
+    assert verdicts.break_dates("visits") == [dt.date(2024, 5, 1), dt.date(2023, 1, 31), dt.date(2022, 2, 3)]
+    assert verdicts.break_dates("views") == [dt.date(2023, 1, 31)]
+    file = tmp_path / "mine.yaml"
+    file.write_text("verdicts: {breaks: [2024-05-01], masked: []}\n")
+    verdicts = load_config(files=[file], environ={}).verdicts
+    assert (verdicts.break_dates("views"), verdicts.masked) == ([dt.date(2024, 5, 1)], [])
+
+
+def test_verdicts_that_can_be_masked_are_verdicts() -> None:
+    assert load().verdicts.masked == list(settings.MASKABLE)
+    assert set(settings.MASKABLE) < set(Verdict.__members__)
 
 
 def test_reference_to_nothing_is_refused() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from fastapi import Body, FastAPI, Query, Request
@@ -43,6 +43,10 @@ class Backend(Protocol):
 
     async def find_troubles(self) -> tuple[bool, list[str]]:
         """Whether the model answers, and a sentence for each part that does not."""
+        ...
+
+    async def list_sites(self) -> dict[str, str]:
+        """The sites that the source has by now, and their time zones."""
         ...
 
 
@@ -110,6 +114,10 @@ def _add_status_routes(app: FastAPI, backend: Backend) -> None:
         if not model_loaded:
             raise Unavailable(" ".join(problems))
         return describe_model(backend.forecasts.card)
+
+    @app.get("/sites")
+    async def sites() -> dict[str, Any]:
+        return describe_sites(backend.forecasts.card, await backend.list_sites())
 
     @app.post("/model/retrain", status_code=501)
     async def retrain() -> dict[str, str]:
@@ -191,6 +199,16 @@ def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
         "data_until": card.data["last_day"],
         "series": [{"site": one.site, "metric": one.metric, "metrics": one.metrics} for one in card.series],
     }
+
+
+def describe_sites(card: Card, timezones: Mapping[str, str]) -> dict[str, Any]:  # Any: json's own types
+    """/sites: what the version forecasts, and the sites that came after it was trained."""
+    series: dict[str, list[dict[str, Any]]] = {}
+    for one in card.series:
+        described = {"metric": one.metric, "kind": one.kind.value, "additive": one.additive, "answered_by": one.answers}
+        series.setdefault(one.site, []).append(described)
+    sites = [{"site": site, "timezone": timezones.get(site), "metrics": metrics} for site, metrics in series.items()]
+    return {"model_version": card.version, "sites": sites, "untrained": sorted(set(timezones) - set(series))}
 
 
 class RequestLog:

@@ -16,11 +16,12 @@ from forecasting.artifact import (
     list_versions,
     load_artifact,
     load_base,
+    restore_settings,
     usual_bands,
 )
 from forecasting.baselines import answer_naively
 from forecasting.command import LOGGER
-from forecasting.config import Config, Kind, MetricConfig, Missing
+from forecasting.config import Config, Kind, MetricConfig
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN
 from forecasting.panel import Observations, describe_series, latest_windows
 from forecasting.serving.forecasts import metric_config
@@ -39,8 +40,7 @@ class BatchModel:
     forward: Forward
     context_length: int
     horizon: int
-    missing: Missing
-    timezone: str
+    config: Config  # of days: as the version was trained
     cards: tuple[SeriesCard, ...] = ()
 
 
@@ -66,14 +66,12 @@ def load_model(config: Config) -> BatchModel:
         asked = BASE
     if asked == BASE:
         base = load_base()
-        data = config.data
-        return BatchModel(
-            BASE, base, base.settings.context_length, base.settings.prediction_horizon, data.missing, data.timezone
-        )
+        sizes = (base.settings.context_length, base.settings.prediction_horizon)
+        return BatchModel(BASE, base, *sizes, config)
     card = (artifact := load_artifact(config.model_dir, asked)).card
     forward = cast(Forward, artifact.load_program())
-    missing, timezone = Missing(card.data["missing"]), card.data["timezone"]
-    return BatchModel(card.version, forward, card.context_length, card.horizon, missing, timezone, card.series)
+    restored = restore_settings(card, config)
+    return BatchModel(card.version, forward, card.context_length, card.horizon, restored, card.series)
 
 
 class Catalog:
@@ -131,7 +129,7 @@ def forecast_page(model: BatchModel, catalog: Catalog, page: Page, *, days_ahead
         page.values / np.repeat(scale, page.counts),
         [card.kind for card in cards],
         context_length=model.context_length,
-        missing=model.missing,
+        missing=model.config.data.missing,
     )
     told = ~np.isin(places, list(catalog.without_unit))
     _check_fractions(page, cards, told)

@@ -4,22 +4,34 @@ import asyncio
 import datetime as dt
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
 from forecasting.command import LOGGER, progress, run_async
-from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Config, DatabaseConfig
+from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Config, DatabaseConfig, MetricConfig
 from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import LEVELS
 from forecasting.serving.batch import BatchModel, Catalog, Forecasts, forecast_page, load_model
 from forecasting.serving.service import SPARE_DAYS
+from forecasting.warehouse.cache import update_shown
 from forecasting.warehouse.connect import OwnConnection, connect, translate_errors
-from forecasting.warehouse.daily import Key, Page, Wanted, count_series, read_pages, refresh, refuse_unknown
+from forecasting.warehouse.daily import (
+    Key,
+    Page,
+    Wanted,
+    count_series,
+    find_source,
+    read_pages,
+    read_settings,
+    read_today,
+    refuse_unknown,
+)
 from forecasting.warehouse.forecasts import encode_forecasts, open_writing, write_forecasts
+from forecasting.warehouse.inspection import describe_update
 
 WAITING = 2  # batches between two parts, at most: with the batch size, what bounds memory
 TIMEOUT_SECONDS = 3600.0  # of a statement: a first refresh may be long
@@ -74,34 +86,44 @@ def forecast_everything(config: Config) -> str:
     days = config.forecast.days_ahead
     LOGGER.info("%s forecasts %s of every series", model.version, "1 day" if days == 1 else f"{days} days")
     tally, started = Tally(), time.monotonic()
-    run_async(_forecast(config, model, tally))
+    run_async(_forecast(model, tally))
     _say(tally, model, seconds=time.monotonic() - started)
     if not tally.num_forecast and config.process.world_size == 1:
         raise TooFewDays(f"None of {tally.num_read:,} series could be forecast. Load more days.")
     return model.version
 
 
-async def _forecast(config: Config, model: BatchModel, tally: Tally) -> None:
-    data, process = replace(config.data, timezone=model.timezone), config.process
-    wanted = Wanted(
-        today=data.today(),
-        num_days=model.context_length + SPARE_DAYS,
-        sites=data.sites,
-        metrics=data.metrics,
-        share=(process.rank, process.world_size),
-    )
-    async with (
-        _connected(config.database, writable=True) as writing,
-        _connected(config.database, writable=False) as reading,
-    ):
-        # Each of several processes, in its turn: the first does the work, and none goes on before it is done.
-        _say_refreshed(await refresh(writing, timezone=model.timezone))
+async def _forecast(model: BatchModel, tally: Tally) -> None:
+    config = model.config
+    updated = await update_shown(config)
+    if updated.refusal is not None:
+        raise updated.refusal  # forecasts are for others to read, in the database where they look
+    own = updated.database
+    async with _connected(own, writable=True) as writing, _connected(own, writable=False) as reading:
+        LOGGER.info("%s", describe_update(updated, config))
         await open_writing(writing)
         with translate_errors("looking for series in forecasting.daily"):
+            wanted, settings = await _find_wanted(reading, model)
             await refuse_unknown(reading, wanted)
             total = await count_series(reading, wanted) if sys.stderr.isatty() else None
         with progress(model.version, total) as advance:
-            await _Parts(config, model, tally, advance).run(reading, writing, wanted)
+            await _Parts(model, settings, tally, advance).run(reading, writing, wanted)
+
+
+async def _find_wanted(reading: OwnConnection, model: BatchModel) -> tuple[Wanted, dict[str, MetricConfig]]:
+    """Which series, and what their metrics are."""
+    data, process = model.config.data, model.config.process
+    source = await find_source(reading, data)
+    wanted = Wanted(
+        today=await read_today(reading, data, source=source),
+        num_days=model.context_length + SPARE_DAYS,
+        sites=data.sites,
+        metrics=data.metrics,
+        source=source,
+        masked=model.config.verdicts.masked,
+        share=(process.rank, process.world_size),
+    )
+    return wanted, await read_settings(reading, model.config.metrics, source=source)
 
 
 @asynccontextmanager
@@ -116,10 +138,16 @@ async def _connected(database: DatabaseConfig, *, writable: bool) -> AsyncIterat
 class _Parts:
     """Reading, computing and writing, each on the batch after that of the next."""
 
-    def __init__(self, config: Config, model: BatchModel, tally: Tally, advance: Callable[[int], None]) -> None:
-        self._config = config.forecast
+    def __init__(
+        self,
+        model: BatchModel,
+        metrics: Mapping[str, MetricConfig],
+        tally: Tally,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._config = model.config.forecast
         self._model = model
-        self._catalog = Catalog(model, config.metrics, database=config.database.name)
+        self._catalog = Catalog(model, metrics, database=model.config.database.name)
         self._tally = tally
         self._advance = advance
         self._pages: asyncio.Queue[Page | None] = asyncio.Queue(WAITING)
@@ -161,13 +189,6 @@ class _Parts:
                 connection, encoded, version=version, made_at=made_at, num_levels=len(LEVELS)
             )
             self._advance(self._tally.add(made, num_rows=num_rows))
-
-
-def _say_refreshed(num_rows: int | None) -> None:
-    if num_rows is None:
-        LOGGER.info("there is no daily_metrics: forecasting.daily is taken as it is")
-    else:
-        LOGGER.info("forecasting.daily is up to date with daily_metrics: %s rows changed", f"{num_rows:,}")
 
 
 def _say(tally: Tally, model: BatchModel, *, seconds: float) -> None:

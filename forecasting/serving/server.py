@@ -39,6 +39,10 @@ class Shim:
         model, history = await asyncio.gather(self._model.find_trouble(), self._find_history_trouble())
         return model is None, [trouble for trouble in (model, history) if trouble]
 
+    async def list_sites(self) -> dict[str, str]:
+        """The sites that the source has by now, and their time zones."""
+        return await self._history.list_sites()
+
     async def close(self) -> None:
         await self._model.close()
         await self._history.close()
@@ -48,7 +52,7 @@ class Shim:
             await self._history.check()
         except ForecastingError as error:
             return str(error)
-        return None
+        return self._history.trouble
 
 
 def serve(config: Config) -> None:

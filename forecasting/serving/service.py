@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+import logging
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -13,9 +15,17 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact
-from forecasting.config import Config, DataConfig, Missing, load_config
-from forecasting.errors import CannotConnect, DataError, TimedOut, UnknownSite, WarehouseError
+from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact, restore_settings
+from forecasting.config import Config, load_config
+from forecasting.errors import (
+    CannotConnect,
+    DataError,
+    MissingTable,
+    SettingError,
+    TimedOut,
+    UnknownSite,
+    WarehouseError,
+)
 from forecasting.panel import Panel
 from forecasting.serving.forecasts import (
     Forecast,
@@ -28,8 +38,12 @@ from forecasting.serving.forecasts import (
     shape_answer,
     who_answers,
 )
+from forecasting.warehouse.cache import update
 from forecasting.warehouse.connect import LOST, Connection, Pool, open_pool, translate_errors
+from forecasting.warehouse.daily import fetch_sites
 from forecasting.warehouse.reader import read_panel
+
+logger = logging.getLogger("forecasting.warehouse")
 
 Answer = dict[str, Any]  # json's own types
 T = TypeVar("T")
@@ -132,27 +146,87 @@ class Forecasts:
 
 
 class History:
-    """The recent days of a version's series, read as the version was trained: its units, its time zone, its gaps."""
+    """The recent days of a version's series, read as the version was trained: its units, its time zone, its gaps.
+
+    forecasting.daily is brought up to date with the source when that was done `serving.refresh_seconds` ago, while
+    answers are still made from what it has; only the first one waits. A source that does not answer is no reason for
+    no answer: `trouble` says so.
+    """
 
     def __init__(self, config: Config, card: Card) -> None:
-        self._config = config
+        self._config = restore_settings(card, config)
         self._card = card
+        self._updating: asyncio.Task[None] | None = None
+        self._updated_at: float | None = None  # by the monotonic clock
+        self._own = config.cache_database or config.database  # where forecasting.daily is
+        self._has_read = False  # whether any update has ended well
+        self.trouble: str | None = None  # what the last update ended with
         self._known_as: str | None = None
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
 
     async def read(self, series: Sequence[SeriesCard]) -> Panel:
         """Raises WarehouseError, DataError, or TimedOut where PostgreSQL does not answer within the deadline."""
-        sites = sorted({one.site for one in self._card.series})
-        if len(sites) == 1:
-            return await self._read_only_site(series, sites[0])
-        return await self._read(series, sorted({one.site for one in series}))
+        await self.bring_up_to_date()
+        try:
+            return await self._read_named(series)
+        except (MissingTable, UnknownSite):
+            if self._has_read:
+                raise
+            await self._wait_for_update()
+            return await self._read_named(series)
+
+    async def list_sites(self) -> dict[str, str]:
+        """The sites that the source has by now, and their time zones; empty where nothing was read, or can be."""
+        try:
+            rows = await self._ask(partial(fetch_sites, source=self._config.data.source.value))
+        except (WarehouseError, TimedOut) as error:
+            logger.warning("the sites cannot be listed: %s", error)
+            return {}
+        # The version's only site may be known by the name of another database.
+        only = {self._known_as: self._card.series[0].site} if self._known_as else {}
+        return {only.get(site, site): zone for site, zone in rows.items()}
 
     async def check(self) -> None:
         """Raises what `read` would, where PostgreSQL does not answer."""
         await self._ask(_greet)
 
+    async def bring_up_to_date(self) -> None:
+        """Returns at once, but the first time, or where each answer is to be of the newest days."""
+        seconds = self._config.serving.refresh_seconds
+        if self._updated_at is None or time.monotonic() - self._updated_at >= seconds:
+            self._start_update()
+        if self._updating is not None and (self._updated_at is None or not seconds):
+            await asyncio.wait({self._updating}, timeout=self._config.serving.deadline_seconds / 2)
+
+    async def _wait_for_update(self) -> None:
+        """Where nothing was ever read. Raises TimedOut."""
+        deadline = self._config.serving.deadline_seconds
+        done, _ = await asyncio.wait({self._start_update()}, timeout=deadline / 2)
+        if not done:
+            raise TimedOut(f"PostgreSQL did not answer within {deadline:g} s. Try again later.")
+
+    def _start_update(self) -> "asyncio.Task[None]":
+        if self._updating is None or self._updating.done():
+            self._updating = asyncio.create_task(self._update())
+        return self._updating
+
+    async def _update(self) -> None:
+        metrics = self._config.metrics | {one.metric: metric_config(one) for one in self._card.series}
+        try:
+            updated = await update(
+                replace(self._config, metrics=metrics), recent_days=self._card.context_length + SPARE_DAYS
+            )
+            self._own, self.trouble, self._has_read = updated.database, None, True
+        except (WarehouseError, DataError, SettingError) as error:
+            self.trouble = f"New days cannot be read: {error}"
+            logger.warning("%s", self.trouble)
+        self._updated_at = time.monotonic()
+
     async def close(self) -> None:
+        if self._updating is not None:
+            self._updating.cancel()
+            await asyncio.wait({self._updating}, timeout=CLOSE_SECONDS)
         if self._pool is None:
             return
         try:
@@ -160,6 +234,12 @@ class History:
                 await self._pool.close()
         except (TimeoutError, *LOST):
             self._pool.terminate()
+
+    async def _read_named(self, series: Sequence[SeriesCard]) -> Panel:
+        sites = sorted({one.site for one in self._card.series})
+        if len(sites) == 1:
+            return await self._read_only_site(series, sites[0])
+        return await self._read(series, sorted({one.site for one in series}))
 
     async def _read_only_site(self, series: Sequence[SeriesCard], site: str) -> Panel:
         """Under the card's name, whatever the database calls it.
@@ -178,15 +258,12 @@ class History:
         raise unknown[0]
 
     async def _read(self, series: Sequence[SeriesCard], sites: list[str]) -> Panel:
-        data = DataConfig(
-            metrics=sorted({one.metric for one in series}),
-            sites=sites,
-            missing=Missing(self._card.data["missing"]),
-            timezone=self._card.data["timezone"],
-        )
+        data = replace(self._config.data, metrics=sorted({one.metric for one in series}), sites=sites)
         metrics = {one.metric: metric_config(one) for one in series}
         num_days = self._card.context_length + SPARE_DAYS
-        return await self._ask(partial(read_panel, data=data, metrics=metrics, num_days=num_days))
+        return await self._ask(
+            partial(read_panel, data=data, metrics=metrics, masked=self._config.verdicts.masked, num_days=num_days)
+        )
 
     async def _ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
         """Its answer, within the deadline. Asked again over a new connection where the first one turns out to be cut,
@@ -196,7 +273,7 @@ class History:
         try:
             async with asyncio.timeout(deadline):
                 async with self._opening:
-                    pool = self._pool = self._pool or await open_pool(self._config.database, max_size=POOL_SIZE)
+                    pool = self._pool = self._pool or await self._open_pool()
                 async with _lend(pool) as connection:
                     with suppress(CannotConnect):
                         return await question(connection)
@@ -205,6 +282,9 @@ class History:
                     return await question(connection)
         except TimeoutError as error:
             raise TimedOut(f"PostgreSQL did not answer within {deadline:g} s. Try again later.") from error
+
+    async def _open_pool(self) -> Pool:
+        return await open_pool(self._own, max_size=POOL_SIZE)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from forecasting.artifact import (
 from forecasting.command import LOGGER, Stopwatch
 from forecasting.config import Config
 from forecasting.model.forecaster import Forecaster
-from forecasting.panel import Panel, Series, Verdict, to_date
+from forecasting.panel import MASKED, Panel, Series, Verdict, to_date
 from forecasting.training.backtest import MIN_WEEKS, Backtest, backtest, choose_answerers, judge, relative_error
 from forecasting.training.base import find_base
 from forecasting.training.calibration import calibrate
@@ -181,14 +181,18 @@ def _checkpoint(store: Path, panel: Panel, config: Config, base: Forecaster | No
 
 
 def _say_data(panel: Panel, data: TrafficDataModule) -> None:
-    mine = (len(panel.series), int((panel.verdicts == Verdict.gap).sum()))
-    numbers, gaps = zip(*gather_from_ranks(mine), strict=True)
+    mine = (len(panel.series), panel.count_verdicts())
+    numbers, counts = zip(*gather_from_ranks(mine), strict=True)
+    verdicts = {of: sum(count[of] for count in counts) for of in Verdict}
     LOGGER.info(
         "read %d series of %d days, %s..%s (days of %s), %s%s",
         sum(numbers), panel.num_days, to_date(panel.first_day), to_date(panel.cutoff),
-        data.config.data.timezone, f"{sum(gaps)} days without data" if sum(gaps) else "no gaps",
+        data.config.data.timezone, f"{gaps} days without data" if (gaps := verdicts[Verdict.gap]) else "no gaps",
         f", by {num_ranks()} processes" if num_ranks() > 1 else "",
     )  # fmt: skip
+    masked = {of.name: num for of, num in verdicts.items() if num and of in MASKED}
+    if masked:
+        LOGGER.info("masked days: %s", ", ".join(f"{num} {name}" for name, num in masked.items()))
     for line in format_notes(panel.notes):
         LOGGER.info("%s", line)
     LOGGER.info("%s", data.split.describe(panel))

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,9 @@ def describe_version(
             "last_day": str(to_date(panel.cutoff)),
             "num_days": panel.num_days,
             "notes": list(panel.notes),
+            "days": {verdict.name: count for verdict, count in panel.count_verdicts().items()},
             **_plain(config.data),
+            "verdicts": _plain(config.verdicts),
         },
         series=tuple(
             describe_series_card(one, of, answers=who, metrics=measured)
@@ -80,6 +83,10 @@ def describe_version(
 
 
 def _plain(settings: Any) -> dict[str, Any]:  # Any: a dataclass of settings; values as json takes them
-    return {
-        name: value.value if isinstance(value, Enum) else value for name, value in dataclasses.asdict(settings).items()
-    }
+    return {name: _plain_value(value) for name, value in dataclasses.asdict(settings).items()}
+
+
+def _plain_value(value: Any) -> Any:  # Any: json's own types
+    if isinstance(value, Enum):
+        return value.value
+    return str(value.absolute()) if isinstance(value, Path) else value

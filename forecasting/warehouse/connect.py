@@ -4,12 +4,12 @@ import asyncio
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from forecasting.config import DatabaseConfig
+from forecasting.config import CACHE_DATABASE, DatabaseConfig
 from forecasting.errors import CannotConnect, WarehouseError
 from forecasting.warehouse.cluster import PORT
 from forecasting.warehouse.embedded import find_server
@@ -27,6 +27,7 @@ logger = logging.getLogger("forecasting.warehouse")
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 COMMAND_TIMEOUT_SECONDS = 60.0
+GRACE_SECONDS = 5.0
 APPLICATION_NAME = "website-traffic-forecasting"
 AS_OWNER = {"user": "postgres", "password": "", "ssl": False}  # of the embedded server, which asks for no password
 NOTHING_SAID = "none of DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD is set"
@@ -77,9 +78,12 @@ async def connect(
 ) -> OwnConnection:
     """An open connection, in UTC; read-only unless said. With `config.embedded` the server is started first.
 
-    `timeout_seconds` is of each statement. Raises CannotConnect, which never carries the password.
+    `timeout_seconds` is of each statement; the server ends one that takes longer. Raises CannotConnect, which never
+    carries the password.
     """
-    return await _connect(config, writable=writable, command_timeout=timeout_seconds)
+    # The server ends it first, so that the connection is still good; the client does where the server cannot.
+    own = timeout_seconds + GRACE_SECONDS
+    return await _connect(config, writable=writable, timeout_seconds=timeout_seconds, command_timeout=own)
 
 
 async def open_pool(
@@ -117,8 +121,16 @@ def translate_errors(doing: str) -> Iterator[None]:
         raise WarehouseError(f"PostgreSQL failed while {doing}: {_first_line(error)}.") from error
 
 
-async def _connect(config: DatabaseConfig, *, writable: bool, **options: Any) -> OwnConnection:  # Any: asyncpg's
+async def _connect(
+    config: DatabaseConfig,
+    *,
+    writable: bool,
+    timeout_seconds: float | None = None,
+    **options: Any,  # Any: asyncpg's
+) -> OwnConnection:
     settings = {"application_name": APPLICATION_NAME, "timezone": "UTC"}
+    if timeout_seconds is not None:
+        settings["statement_timeout"] = f"{timeout_seconds * 1000:.0f}"
     if not writable:
         settings["default_transaction_read_only"] = "on"
     options = {"timeout": CONNECT_TIMEOUT_SECONDS, "server_settings": settings, **options}
@@ -135,10 +147,13 @@ async def _connect_embedded(config: DatabaseConfig, options: dict[str, Any]) -> 
     server = find_server(config.pgdata)
     options = {**options, "host": str(server.socket_folder), "port": PORT, "database": config.name, **AS_OWNER}
     if server.in_use:
-        with suppress(*LOST):
+        try:
             return await _open(**options)
-        logger.warning("the embedded PostgreSQL in %s does not answer: starting it again", config.pgdata)
-    else:
+        except asyncpg.InvalidCatalogNameError:
+            pass  # it runs, but this database is still to be made
+        except LOST:
+            logger.warning("the embedded PostgreSQL in %s does not answer: starting it again", config.pgdata)
+    elif not config.name.startswith(CACHE_DATABASE):
         logger.info("%s: using the embedded PostgreSQL in %s", NOTHING_SAID, config.pgdata)
     await asyncio.to_thread(server.join, config.name)
     return await _open(**options)

@@ -62,6 +62,18 @@ def encode_dates(days: Int[np.ndarray, " rows"]) -> list[bytes]:
     return _cut(np.stack([np.full_like(days, 4), days - DATES_SINCE], 1).astype(">i4"))
 
 
+def encode_doubles(values: Float[np.ndarray, " rows"]) -> list[bytes]:
+    """NaN as NULL."""
+    fields = np.zeros(len(values), [("length", ">i4"), ("value", ">f8")])
+    fields["length"], fields["value"] = 8, values
+    null = _length.pack(-1)
+    return [null if missing else field for field, missing in zip(_cut(fields), np.isnan(values), strict=True)]
+
+
+def encode_nulls(num_rows: int) -> list[bytes]:
+    return [_length.pack(-1)] * num_rows
+
+
 def encode_real_arrays(values: Float[np.ndarray, "rows elements"]) -> list[bytes]:
     """A real[] a row, without NULLs."""
     num_rows, num_elements = values.shape
@@ -76,9 +88,13 @@ def encode_real_arrays(values: Float[np.ndarray, "rows elements"]) -> list[bytes
 
 def join_rows(*columns: Sequence[bytes]) -> bytes:
     """A whole COPY of the columns' encoded fields."""
+    return b"".join((HEADER, encode_rows(*columns), TRAILER))
+
+
+def encode_rows(*columns: Sequence[bytes]) -> bytes:
+    """Rows of a COPY, without what stands before and after all of them."""
     count = _count.pack(len(columns))
-    rows = (count + b"".join(fields) for fields in zip(*columns, strict=True))
-    return b"".join((HEADER, *rows, TRAILER))
+    return b"".join(count + b"".join(fields) for fields in zip(*columns, strict=True))
 
 
 def _cut(rows: Shaped[np.ndarray, " rows ..."]) -> list[bytes]:

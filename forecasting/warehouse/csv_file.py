@@ -1,23 +1,15 @@
-"""A file as a source: long-format CSV, plain or gzip, a row a day and series; what is absent is missing."""
+"""A file as a source: CSV of the formats that people have, plain or gzip; a day that it does not have is missing."""
 
-import csv
-import datetime as dt
-import gzip
-import io
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from forecasting.config import MIN_DAYS, Config, Kind, MetricConfig
-from forecasting.errors import DataError, DuplicateDays, UnknownMetric, UnknownSite
-from forecasting.panel import Observations, Panel, Series, build_panel, describe_series, to_date, to_day
-
-COLUMNS = ("series", "metric", "date", "value")
-GZIP_MAGIC = b"\x1f\x8b"
-Rows = dict[int, tuple[float, int]]  # of one series: day -> value, line
+from forecasting.config import MIN_DAYS, Config, Kind, MetricConfig, Unit
+from forecasting.errors import AmbiguousUnit, DataError, UnknownMetric, UnknownSite
+from forecasting.panel import Observations, Panel, Series, build_panel, describe_series
+from forecasting.warehouse.csv_formats import LONG, Meaning
+from forecasting.warehouse.csv_rows import Rows, Traffic, read_traffic
 
 
 def read_csv_panel(file: Path, config: Config) -> Panel:
@@ -27,97 +19,73 @@ def read_csv_panel(file: Path, config: Config) -> Panel:
     return build_panel(kept, today=config.data.today(), missing=config.data.missing, named=config.data.metrics)
 
 
-def read_csv(file: Path, *, metrics: Mapping[str, MetricConfig] | None = None) -> list[Observations]:
-    """Every series of the file, in the order of their first rows; the column `series` is the site.
+def read_csv(
+    file: Path, *, metrics: Mapping[str, MetricConfig] | None = None, site: str | None = None
+) -> list[Observations]:
+    """Every series of the file, in the order of their first rows; the header tells the format (`csv_formats`).
 
-    Dates are ISO 8601, with or without a time of day; a row without a value is a day that nobody measured, NaN;
-    further columns are not read. Raises DataError and DuplicateDays naming the line.
+    A column `series` or `site` names the sites; without one, all is of `site`, or of the file's name without its
+    ending. What `metrics` say wins over what the format says. An empty cell is a day that nobody measured, NaN.
+    Raises DataError, DuplicateDays and AmbiguousUnit naming the line.
     """
-    found: dict[tuple[str, str], Rows] = {}
-    for line, site, metric, date, value in _read_rows(file):
-        day, number = _parse_day(file, line, date), _parse_value(file, line, value)
-        rows = found.setdefault((site, metric), {})
-        if day in rows:
-            raise DuplicateDays(
-                f"{file}, line {line}: {metric} of {site} has a second value for {to_date(day)}; the first is on line "
-                f"{rows[day][1]}. Keep one row a day."
-            )
-        rows[day] = (number, line)
-    if not found:
-        raise DataError(f"{file} has no row below its first line. It must have one for each series and day.")
-    return [_observe(site, metric, rows, metrics or {}) for (site, metric), rows in found.items()]
+    settings = metrics or {}
+    traffic = read_traffic(file, site=site or Path(file.name.removesuffix(".gz")).stem)
+    if traffic.known is not LONG:
+        _refuse_sparse(file, traffic)
+        _refuse_unit(file, traffic, settings)
+    return [
+        _observe(site, metric, rows, _settle(traffic.meanings.get(metric), settings.get(metric, MetricConfig())))
+        for (site, metric), rows in traffic.series.items()
+    ]
 
 
-def _read_rows(file: Path) -> Iterator[tuple[int, str, str, str, str]]:
-    """(line, series, metric, date, value) of each row, as text."""
-    try:
-        text = _read_text(file)
-    except FileNotFoundError as error:
-        raise DataError(f"There is no file {file}. Say another with --csv.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not text in UTF-8 ({error.reason}). Save it as CSV in UTF-8.") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{file} cannot be read ({error}). Say another with --csv.") from error
-    reader = csv.reader(io.StringIO(text, newline=""))
-    header = [name.strip() for name in next(reader, [])]
-    lacking = [name for name in COLUMNS if name not in header]
-    if lacking:
-        raise DataError(
-            f"{file} has no column {', '.join(lacking)}. Its first line must name {', '.join(COLUMNS)}; it is: "
-            f"{', '.join(header) or 'empty'}."
-        )
-    places = [header.index(name) for name in COLUMNS]
-    for row in _walk(file, reader):
-        if len(row) == len(header):
-            yield (reader.line_num, *(row[place] for place in places))  # type: ignore[misc]  # four places, as COLUMNS
-        elif row:
+def _refuse_sparse(file: Path, traffic: Traffic) -> None:
+    """Rows a week or a month apart: the days between them would be taken for days without traffic."""
+    for (site, metric), rows in traffic.series.items():
+        apart = np.diff(np.sort(np.fromiter(rows, np.int64)))
+        if apart.size > 1 and apart.min() >= 7:
             raise DataError(
-                f"{file}, line {reader.line_num}: {len(row)} fields, but the first line names {len(header)}. "
-                "Quote fields that contain a comma."
+                f"{file}: the rows of {metric} of {site} are {apart.min()} days or more apart. Export one row a day, "
+                "not a week or a month."
             )
 
 
-def _walk(file: Path, reader: "Iterator[list[str]]") -> Iterator[list[str]]:
-    line = 1
-    try:
-        for row in reader:
-            yield row
-            line = reader.line_num  # type: ignore[attr-defined]  # csv's reader has no public type
-    except csv.Error as error:
-        raise DataError(f"{file}, after line {line}: {error}. Look for a quote that is never closed.") from error
+def _refuse_unit(file: Path, traffic: Traffic, settings: Mapping[str, MetricConfig]) -> None:
+    """A rate that is not in 0..1, where neither the format nor a setting knows it as a percentage."""
+    for (site, metric), rows in traffic.series.items():
+        says, said = traffic.meanings[metric].says, settings.get(metric, MetricConfig())
+        by_name = says.kind is None and metric.endswith("_rate")
+        if said.kind or said.unit or not (by_name or says.unit is Unit.fraction):
+            continue
+        over = [(line, value) for value, line in rows.values() if value > 1]
+        if over:
+            line, value = over[0]
+            raise AmbiguousUnit(
+                f"{file}, line {line}: {metric} of {site} is a rate, 0..1 or with a percent sign, but {value:g} is "
+                f"neither. Say metrics.{metric}.unit=percent if it is 0..100, or metrics.{metric}.kind=other if it is "
+                "no rate."
+            )
 
 
-def _read_text(file: Path) -> str:
-    content = file.read_bytes()
-    return (gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content).decode("utf-8-sig")
+def _settle(meaning: Meaning | None, said: MetricConfig) -> MetricConfig:
+    """What the settings say, and where they are silent, the format. A percent sign in the cells stands above both."""
+    if meaning is None:
+        return said
+    says = meaning.says
+    if said.kind not in (None, says.kind) or (said.unit and says.kind is not Kind.rate):
+        return said
+    return MetricConfig(
+        kind=says.kind,
+        unit=says.unit if meaning.signed else said.unit or says.unit,
+        additive=says.additive if said.additive is None else said.additive,
+    )
 
 
-def _parse_day(file: Path, line: int, date: str) -> int:
-    try:
-        return _to_day(date)
-    except ValueError as error:
-        raise DataError(f"{file}, line {line}: {date!r} is no date. Write it as 2024-12-31.") from error
-
-
-@lru_cache(maxsize=65536)
-def _to_day(date: str) -> int:
-    return to_day(dt.datetime.fromisoformat(date.strip()).date())
-
-
-def _parse_value(file: Path, line: int, value: str) -> float:
-    try:
-        return float(value.strip() or "nan")
-    except ValueError as error:
-        raise DataError(
-            f"{file}, line {line}: the value {value!r} is no number. Write it as 1234.5, or leave a missing day out."
-        ) from error
-
-
-def _observe(site: str, metric: str, rows: Rows, metrics: Mapping[str, MetricConfig]) -> Observations:
+def _observe(site: str, metric: str, rows: Rows, said: MetricConfig) -> Observations:
     days = np.fromiter(rows, np.int64, len(rows))
     order = np.argsort(days, kind="stable")
     values = np.array([value for value, _ in rows.values()], np.float64)[order]
-    series = _describe(site, metric, values, metrics.get(metric, MetricConfig()))
+    series = _describe(site, metric, values, said)
     return Observations(series, days[order], values / series.unit_scale)
 
 

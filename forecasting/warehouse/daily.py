@@ -1,21 +1,20 @@
-"""`forecasting.daily`, our own table: what the sources said, a row each day of a series; refreshed, read in bulk."""
+"""`forecasting.daily`, our own table: what the sources said, a row each day of a series, read in bulk."""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
-import asyncpg
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.config import DataConfig, Kind, MetricConfig
-from forecasting.errors import MissingTable, SchemaNotWritable, TooFewDays, UnknownMetric, UnknownSite
-from forecasting.panel import describe_series, duplicate_days, to_day
-from forecasting.warehouse import siteanalytics
+from forecasting.config import DataConfig, Kind, MetricConfig, Unit
+from forecasting.errors import TooFewDays, UnknownMetric, UnknownSite
+from forecasting.panel import Observations, Series, Verdict, describe_series, to_day
 from forecasting.warehouse.connect import translate_errors
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
-from forecasting.warehouse.queries import Connection, fetch, load_query, read_out
-from forecasting.warehouse.siteanalytics import Reading, first_date_of, observe
+from forecasting.warehouse.queries import Connection, fetch, read_out
 from forecasting.warehouse.units import tell_units
 
 PAGE_SIZE = 4096  # series read at once where a whole panel is wanted
@@ -32,6 +31,8 @@ class Wanted:
     num_days: int | None = None  # instead of `first_date`
     sites: Sequence[str] = ()
     metrics: Sequence[str] = ()
+    source: str = ""  # whose sites; empty: whoever's
+    masked: Sequence[str] = ()  # verdicts on days whose values are not to be believed: they come as infinite
     share: tuple[int, int] = (0, 1)  # which share of the series, of how many
 
 
@@ -45,52 +46,20 @@ class Page:
     values: Float[np.ndarray, " rows"]
 
 
-async def create_schema(connection: Connection) -> None:
-    """Makes our own schema where it is missing. Raises SchemaNotWritable naming what its owner must run."""
-    await fetch(connection, "lock_forecasting")
-    (found,) = await fetch(connection, "find_forecasting")
-    database, user = found["database"], found["reader"]
-    if not found["has_tables"]:
-        try:
-            async with connection.transaction():
-                await connection.execute(load_query("create_forecasting"))
-        except asyncpg.InsufficientPrivilegeError as error:
-            schema = f' GRANT USAGE, CREATE ON SCHEMA forecasting TO "{user}";' if found["has_schema"] else ""
-            raise SchemaNotWritable(
-                f"There is no schema forecasting with its tables in the database {database}, and the user {user} may "
-                f'not make it. Let its owner run: GRANT CREATE ON DATABASE "{database}" TO "{user}";{schema}'
-            ) from error
-    elif not found["writable"]:
-        raise SchemaNotWritable(
-            f"The user {user} may not write to the schema forecasting of the database {database}. Let its owner run: "
-            f'GRANT USAGE ON SCHEMA forecasting TO "{user}"; '
-            f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA forecasting TO "{user}";'
-        )
+@dataclass(frozen=True)
+class Reading:
+    """What was read, and what was odd about it, a sentence each."""
 
+    observations: tuple[Observations, ...]
+    today: dt.date  # which is not over
+    first_date: dt.date
+    last_date: dt.date | None  # complete
+    notes: tuple[str, ...] = ()
 
-async def refresh(connection: Connection, *, timezone: str) -> int | None:
-    """Makes forecasting.daily say what daily_metrics says, and returns how many rows did not; None where there is no
-    daily_metrics, so that forecasting.daily is taken as it is. One transaction, one at a time.
-
-    Raises SchemaNotWritable, MissingTable where neither table is there, DuplicateDays.
-    """
-    with translate_errors("bringing forecasting.daily up to date"):
-        async with connection.transaction():
-            await create_schema(connection)
-            if await siteanalytics.is_missing(connection):
-                if await has_rows(connection):
-                    return None
-                raise MissingTable(
-                    "There is no table daily_metrics in this database, and no row in forecasting.daily. Check DB_NAME, "
-                    "or fill one of them: README.md, 'Your own database'."
-                )
-            metrics = await siteanalytics.list_metrics(connection, timezone=timezone)
-            await connection.execute(load_query("unfold_daily_metrics"), metrics)
-            for row in await fetch(connection, "find_duplicates"):
-                name = f"{row['metric']} of {row['site']}"
-                raise duplicate_days(name, row["num_days"], to_day(row["first_day"]))
-            (done,) = await fetch(connection, "refresh_daily")
-            return int(done["num_rows"])
+    @property
+    def cutoff(self) -> int | None:
+        """The last complete day with a value, of all shares' series, in days since 1970-01-01."""
+        return None if self.last_date is None else to_day(self.last_date)
 
 
 async def has_rows(connection: Connection) -> bool:
@@ -105,7 +74,7 @@ async def has_rows(connection: Connection) -> bool:
 async def count_series(connection: Connection, wanted: Wanted) -> int:
     async with connection.transaction(readonly=True):
         await fetch(connection, "prefer_index")
-        (row,) = await fetch(connection, "count_daily", wanted.sites, wanted.metrics, *wanted.share)
+        (row,) = await fetch(connection, "count_daily", wanted.sites, wanted.metrics, *wanted.share, wanted.source)
     return int(row["num_series"])
 
 
@@ -113,12 +82,16 @@ async def refuse_unknown(connection: Connection, wanted: Wanted) -> None:
     """Raises UnknownSite or UnknownMetric, naming those that there are, where one that was asked for has no value."""
     if not wanted.sites and not wanted.metrics:
         return
-    rows = await fetch(connection, "list_daily")
+    rows = await fetch(connection, "list_daily", wanted.source)
+    empty = {row["metric"] for row in await fetch(connection, "read_metrics", wanted.source)}
     for error, what, asked in ((UnknownSite, "site", wanted.sites), (UnknownMetric, "metric", wanted.metrics)):
         known = {row[what] for row in rows}
         for name in asked:
             if name not in known:
-                raise error(f"There is no {what} {name!r}. There are: {', '.join(sorted(known))}.")
+                found = f"There is no {what} {name!r}."
+                if what == "metric" and name in empty:
+                    found = f"The metric {name!r} has no value on any day."
+                raise error(f"{found} There are: {', '.join(sorted(known))}.")
 
 
 async def read_pages(connection: Connection, wanted: Wanted, *, page_size: int) -> AsyncIterator[Page]:
@@ -135,42 +108,127 @@ async def read_pages(connection: Connection, wanted: Wanted, *, page_size: int) 
         after = page.keys[-1]
 
 
+async def read_settings(
+    connection: Connection, metrics: Mapping[str, MetricConfig], *, source: str
+) -> dict[str, MetricConfig]:
+    """The metrics' settings, and where they are silent what the source says; its metrics first, in its order."""
+    rows = {row["metric"]: row for row in await fetch(connection, "read_metrics", source)}
+    told = {name: _fill_in(metrics.get(name, MetricConfig()), row) for name, row in rows.items()}
+    return told | {name: said for name, said in metrics.items() if name not in told}
+
+
+async def read_today(connection: Connection, data: DataConfig, *, source: str) -> dt.date:
+    """The first day that is over for none of the source's sites, which may be in several time zones."""
+    (known,) = await fetch(connection, "read_timezones", source)
+    return max((data.today(zone) for zone in known["timezones"]), default=data.today())
+
+
 async def read_observations(
     connection: Connection,
     *,
     data: DataConfig,
     metrics: Mapping[str, MetricConfig],
+    masked: Sequence[str],
     num_days: int | None,
-    today: dt.date,
+    today: dt.date | None,
     share: tuple[int, int] = (0, 1),
 ) -> Reading:
-    """As siteanalytics.read_observations, of forecasting.daily: every metric a count unless its settings say else."""
+    """The last `num_days` days up to the last complete one, of the metrics and sites that `data` names, and what is
+    stored of today and later. Of the series, those in the `share` (which, of how many). A metric is a count unless its
+    settings or its source say else.
+
+    Raises UnknownMetric, UnknownSite, TooFewDays where one of them has nothing on the days read or no series is in the
+    share, and AmbiguousUnit where a rate that is asked for has no unit.
+    """
     await fetch(connection, "plan_anew")
-    (extent,) = await fetch(connection, "read_daily_extent", today, data.sites, data.metrics)
+    source = await find_source(connection, data)
+    settings = await read_settings(connection, metrics, source=source)
+    today = today or await read_today(connection, data, source=source)
+    (extent,) = await fetch(connection, "read_daily_extent", today, data.sites, source)
     last_date = extent["last_day"]
     first_date = first_date_of(last_date, num_days=num_days)
-    wanted = Wanted(today, first_date, sites=data.sites, metrics=data.metrics, share=share)
+    wanted = Wanted(dt.date.max, first_date, None, data.sites, data.metrics, source, masked, share)
+    found = await _read_series(connection, wanted, settings)
+    if last_date is not None or data.sites:
+        await _refuse_missing(connection, {one.series for one in found}, wanted)
+    if last_date is not None and not found:
+        raise TooFewDays(f"No series is in share {share[0]} of {share[1]}. Use fewer processes, or load more.")
+    notes: list[str] = []
+    observations = tell_units(found, settings, named=data.metrics, notes=notes)
+    return Reading(observations, today, first_date, last_date, tuple(notes))
+
+
+async def fetch_sites(connection: Connection, *, source: str) -> dict[str, str]:
+    """A source's sites and their time zones."""
+    with translate_errors("reading forecasting.sites"):
+        rows = await fetch(connection, "read_sites")
+    return {row["site"]: row["timezone"] for row in rows if row["source"] == source}
+
+
+async def find_source(connection: Connection, data: DataConfig) -> str:
+    """The configured one; none where it has no site, but somebody has filled forecasting.daily."""
+    (known,) = await fetch(connection, "read_timezones", data.source.value)
+    return data.source.value if known["timezones"] else ""
+
+
+async def _read_series(
+    connection: Connection, wanted: Wanted, settings: Mapping[str, MetricConfig]
+) -> list[Observations]:
+    """In the order of sites, then of metrics."""
+    verdicts = await _read_verdicts(connection, wanted)
     found = []
     async for page in read_pages(connection, wanted, page_size=PAGE_SIZE):
         ends = page.counts.cumsum()
-        for (site, metric), start, end in zip(page.keys, ends - page.counts, ends, strict=True):
-            if np.isfinite(page.values[start:end]).any():
-                series = describe_series(site, metric, metrics.get(metric, MetricConfig()), otherwise=Kind.count)
-                found.append(observe(series, page.days[start:end], page.values[start:end]))
-    await _refuse_missing(connection, [one.series.site for one in found], [one.series.metric for one in found], wanted)
-    if last_date is not None and not found:
-        raise TooFewDays(f"No series is in share {share[0]} of {share[1]}. Use fewer processes.")
-    notes: list[str] = []
-    observations = tell_units(found, metrics, named=data.metrics, notes=notes)
-    cutoff = None if last_date is None else to_day(last_date)
-    return Reading(observations, tuple(notes), first_date, last_date, cutoff)
+        for key, start, end in zip(page.keys, ends - page.counts, ends, strict=True):
+            if not np.isnan(page.values[start:end]).all():
+                series = describe_series(*key, settings.get(key[1], MetricConfig()), otherwise=Kind.count)
+                found.append(_observe(series, page.days[start:end], page.values[start:end], verdicts.get(key, {})))
+    order = {metric: place for place, metric in enumerate(settings)}
+    return sorted(found, key=lambda one: (one.series.site, order.get(one.series.metric, len(order)), one.series.metric))
+
+
+async def _read_verdicts(connection: Connection, wanted: Wanted) -> dict[Key, dict[int, Verdict]]:
+    """Of the days that are not as usual."""
+    verdicts: dict[Key, dict[int, Verdict]] = {}
+    for row in await fetch(
+        connection, "read_verdicts", wanted.first_date, wanted.sites, wanted.metrics, wanted.source, wanted.masked
+    ):
+        verdicts.setdefault((row["site"], row["metric"]), {})[to_day(row["day"])] = Verdict[row["verdict"]]
+    return verdicts
+
+
+def _observe(
+    series: Series,
+    days: Int[np.ndarray, " days"],
+    values: Float[np.ndarray, " days"],
+    verdicts: Mapping[int, Verdict],
+) -> Observations:
+    """Where values begin or end with NaN, the series itself begins later or ends before. Days in order, or reversed."""
+    known = np.flatnonzero(~np.isnan(values))
+    whole = slice(known[0], known[-1] + 1) if known.size else slice(None)
+    return Observations(series, days[whole], values[whole], verdicts)
+
+
+def first_date_of(last_date: dt.date | None, *, num_days: int | None) -> dt.date:
+    """Of the last `num_days` days; the least date there is for all, or where there is no day."""
+    if last_date is None or num_days is None:
+        return dt.date.min
+    return last_date - dt.timedelta(days=min(num_days, last_date.toordinal()) - 1)
+
+
+def _fill_in(said: MetricConfig, row: Any) -> MetricConfig:  # Any: PostgreSQL's row
+    kind = said.kind or (Kind.rate if said.unit else Kind(row["kind"]))
+    told = kind is Kind(row["kind"])
+    unit = said.unit or (Unit(row["unit"]) if told and row["unit"] else None)
+    return MetricConfig(kind, unit, row["additive"] if said.additive is None and told else said.additive)
 
 
 async def _read_page(connection: Connection, wanted: Wanted, *, after: Key, page_size: int) -> Page:
     query, last = ("read_last_days", wanted.num_days) if wanted.num_days else ("read_days", wanted.first_date)
     async with connection.transaction(readonly=True):
         await fetch(connection, "prefer_index")
-        values = (*after, page_size, wanted.today, wanted.sites, wanted.metrics, *wanted.share, last)
+        named = (wanted.sites, wanted.metrics, *wanted.share)
+        values = (*after, page_size, wanted.today, *named, last, wanted.source, wanted.masked)
         data = await read_out(connection, query, *values)
     sites, metrics, days, values_ = split_rows(data, num_fields=4)
     number, counts = decode_arrays(days, "i4")
@@ -178,9 +236,10 @@ async def _read_page(connection: Connection, wanted: Wanted, *, after: Key, page
     return Page(tuple(keys), counts, number.astype(np.int64), decode_arrays(values_, "f8")[0])
 
 
-async def _refuse_missing(connection: Connection, sites: Sequence[str], metrics: Sequence[str], wanted: Wanted) -> None:
+async def _refuse_missing(connection: Connection, found: AbstractSet[Series], wanted: Wanted) -> None:
     """Raises where a site or a metric that was asked for has no value on the days read; another share may have it."""
-    lacking_sites, lacking_metrics = set(wanted.sites) - set(sites), set(wanted.metrics) - set(metrics)
+    lacking_sites = set(wanted.sites) - {one.site for one in found}
+    lacking_metrics = set(wanted.metrics) - {one.metric for one in found}
     if not lacking_sites and not lacking_metrics:
         return
     await refuse_unknown(connection, wanted)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
+from forecasting.config import CACHE_DATABASE
 from forecasting.warehouse.cluster import PORT
 from forecasting.warehouse.queries import Connection, load_query
 
@@ -24,7 +25,8 @@ async def create_database(socket_folder: Path, name: str) -> None:
         unfinished = f"{name}_unfinished"
         await server.execute(f"drop database if exists {_quote(unfinished)}")
         await server.execute(f"create database {_quote(unfinished)}")
-        await _fill(socket_folder, unfinished)
+        if not name.startswith(CACHE_DATABASE):  # which is for what is known of others
+            await _fill(socket_folder, unfinished)
         await server.execute(f"alter database {_quote(unfinished)} rename to {_quote(name)}")
     finally:
         await server.close()

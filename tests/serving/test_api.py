@@ -29,6 +29,9 @@ class InProcess:
     async def find_troubles(self) -> tuple[bool, list[str]]:
         return True, []
 
+    async def list_sites(self) -> dict[str, str]:
+        return {"a": "Europe/Paris", "new": "UTC", "siteanalytics": "UTC"}
+
 
 async def send(artifact: Artifact, read: Read, path: str, body: bytes | None = None) -> httpx.Response:
     transport = httpx.ASGITransport(create_app(InProcess(artifact, read)), raise_app_exceptions=False)

@@ -217,9 +217,7 @@ def test_without_a_version_the_base_forecasts(
 
 def make_catalog(sample_artifact: Artifact, *cards: SeriesCard, **metrics: MetricConfig) -> tuple[BatchModel, Catalog]:
     loaded = load_model(Config(model_dir=sample_artifact.folder.parent))
-    model = BatchModel(
-        loaded.version, loaded.forward, loaded.context_length, loaded.horizon, loaded.missing, "UTC", cards
-    )
+    model = BatchModel(loaded.version, loaded.forward, loaded.context_length, loaded.horizon, loaded.config, cards)
     return model, Catalog(model, metrics, database="mine")
 
 

@@ -72,11 +72,11 @@ def test_sample_site_by_its_version(place: Place, database: "DatabaseConfig") ->
     first = place.run("forecast.py", "--days-ahead", "9", **variables(database))
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("v1.10 forecasts 9 days of every series\n")
-    assert "forecasting.daily is up to date with daily_metrics: 8,668 rows changed\n" in first.stdout
+    assert "forecasting.daily is up to date with siteanalytics: 8,668 rows changed\n" in first.stdout
     assert "read 4 series, forecast 4, wrote 36 rows to forecasting.forecasts in " in first.stdout
     assert first.stderr == ""
     again = place.run("forecast.py", "--days-ahead", "9", "--model", "v1.10", **variables(database))
-    assert "up to date with daily_metrics: 0 rows changed\n" in again.stdout
+    assert "up to date with siteanalytics: 0 rows changed\n" in again.stdout
     assert "read 4 series, forecast 4, wrote 0 rows to forecasting.forecasts in " in again.stdout
     asked = again.stdout.splitlines()[-1].removeprefix('next: psql -c "').removesuffix('"')
     rows = query(database, asked)

@@ -106,8 +106,9 @@ def test_empty_table(refused: Callable[..., str]) -> None:
 
 def test_table_that_is_not_there(refused: Callable[..., str], database: DatabaseConfig) -> None:
     assert refused("drop table daily_metrics") == (
-        f"error: There is no table daily_metrics in the database {database.name}. Check DB_NAME, or create it: one "
-        "row a day, a `date` column, and a numeric column for each metric.\n"
+        f"error: There is no table daily_metrics in the database {database.name}. Check DB_NAME, say "
+        "whose tables these are with data.source, or create it: one row a day, a `date` column, a numeric column for "
+        "each metric.\n"
     )
 
 

@@ -101,15 +101,11 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (
-            "date,visits\n2024-01-01,5\n",
-            "{file} has no column series, metric, value. Its first line must name series, metric, date, value; it is: "
-            "date, visits.",
+            "date,metric\n2024-01-01,visits\n",
+            "{file} has no column series, value. Its first line must name series, metric, date, value; it is: "
+            "date, metric.",
         ),
-        (
-            "",
-            "{file} has no column series, metric, date, value. Its first line must name series, metric, date, value; "
-            "it is: empty.",
-        ),
+        ("", "{file} is empty. Its first line must name its columns."),
         (
             f"{HEADER}a,v,2024-01-01,5\na,v,2024-01-02\n",
             "{file}, line 3: 3 fields, but the first line names 4. Quote fields that contain a comma.",

@@ -8,7 +8,7 @@ import asyncpg
 import numpy as np
 import pytest
 
-from forecasting.config import DatabaseConfig, DataConfig, Kind, MetricConfig, Unit
+from forecasting.config import Config, DatabaseConfig, DataConfig, Kind, MetricConfig, Unit
 from forecasting.errors import (
     AmbiguousUnit,
     DuplicateDays,
@@ -19,10 +19,12 @@ from forecasting.errors import (
     UnknownSite,
 )
 from forecasting.panel import Panel, to_date
+from forecasting.warehouse.cache import update
 from forecasting.warehouse.connect import connect
-from forecasting.warehouse.daily import Page, Wanted, count_series, read_pages, refresh
+from forecasting.warehouse.daily import Page, Wanted, count_series, read_pages
 from forecasting.warehouse.queries import load_query
 from forecasting.warehouse.reader import read_panel
+from forecasting.warehouse.schema import create_schema
 
 from .test_siteanalytics import OWN, SITES, TODAY, prepare, read
 
@@ -40,11 +42,7 @@ insert into forecasting.daily (site, metric, day, value)
 def bring_up_to_date(config: DatabaseConfig, *scripts: str) -> int | None:
     async def run() -> int | None:
         await prepare(config, *scripts)
-        connection = await connect(config, writable=True)
-        try:
-            return await refresh(connection, timezone="UTC")
-        finally:
-            await connection.close()
+        return (await update(Config(database=config))).num_rows
 
     return asyncio.run(run())
 
@@ -142,11 +140,8 @@ def test_refreshing_refuses_two_rows_of_one_day(database: DatabaseConfig) -> Non
 def test_refreshes_at_once_come_one_after_another(database: DatabaseConfig) -> None:
     async def run() -> list[int | None]:
         await prepare(database, OWN)
-        connections = [await connect(database, writable=True) for _ in range(4)]
-        done = await asyncio.gather(*(refresh(one, timezone="UTC") for one in connections))
-        for one in connections:
-            await one.close()
-        return sorted(done)
+        done = await asyncio.gather(*(update(Config(database=database)) for _ in range(4)))
+        return sorted(one.num_rows or 0 for one in done)
 
     assert asyncio.run(run()) == [0, 0, 0, 40]
 
@@ -155,11 +150,23 @@ def test_without_daily_metrics_what_is_there_is_taken(database: DatabaseConfig) 
     with pytest.raises(MissingTable) as caught:
         bring_up_to_date(database, "drop table daily_metrics")
     assert str(caught.value) == (
-        "There is no table daily_metrics in this database, and no row in forecasting.daily. Check DB_NAME, "
-        "or fill one of them: README.md, 'Your own database'."
+        f"There is no table daily_metrics in the database {database.name}. Check DB_NAME, say whose tables these are "
+        "with data.source, or create it: one row a day, a `date` column, a numeric column for each metric."
     )
     row = "insert into forecasting.daily values ('s', 'm', '2024-01-01', 1)"
     assert bring_up_to_date(database, load_query("create_forecasting"), row) is None
+
+
+def make_schema(config: DatabaseConfig) -> None:
+    async def run() -> None:
+        connection = await connect(config, writable=True)
+        try:
+            async with connection.transaction():
+                await create_schema(connection)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
 
 
 def test_the_advised_grants_help(database: DatabaseConfig) -> None:
@@ -168,7 +175,7 @@ def test_the_advised_grants_help(database: DatabaseConfig) -> None:
     asyncio.run(prepare(database, OWN, "create role writer login; grant select on daily_metrics to writer"))
     try:
         with pytest.raises(SchemaNotWritable) as caught:
-            bring_up_to_date(writer)
+            make_schema(writer)
         assert str(caught.value) == (
             f"There is no schema forecasting with its tables in the database {database.name}, and the user writer may "
             f'not make it. Let its owner run: GRANT CREATE ON DATABASE "{database.name}" TO "writer";'
@@ -178,7 +185,7 @@ def test_the_advised_grants_help(database: DatabaseConfig) -> None:
         asyncio.run(prepare(database, "drop schema forecasting cascade"))
         assert bring_up_to_date(database) == 40
         with pytest.raises(SchemaNotWritable) as caught:
-            bring_up_to_date(writer)
+            make_schema(writer)
         assert str(caught.value).startswith(
             f"The user writer may not write to the schema forecasting of the database {database.name}. Let its owner "
         )
@@ -214,12 +221,11 @@ def assert_equal(ours: Panel, theirs: Panel) -> None:
 
 
 def test_shares_of_the_panel_are_disjoint_and_together_the_whole(database: DatabaseConfig) -> None:
-    bring_up_to_date(database, OWN)
-    whole = read(database, RAGGED)
+    whole = read(database, load_query("create_forecasting"), RAGGED)
     shares = [read(database, share=(number, 3)) for number in range(3)]
     assert sorted(one.name for share in shares for one in share.series) == sorted(one.name for one in whole.series)
     assert {share.cutoff for share in shares} == {whole.cutoff}
-    with pytest.raises(TooFewDays, match=r"^No series is in share \d of 2\. Use fewer processes\.$"):
+    with pytest.raises(TooFewDays, match=r"^No series is in share \d of 2\. Use fewer processes, or load more\.$"):
         [read(database, data=DataConfig(sites=["site 1"], metrics=["clicks"]), share=(n, 2)) for n in range(2)]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import datetime as dt
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from forecasting import warehouse
 from forecasting.config import DatabaseConfig, Kind, load_config
 from forecasting.panel import Verdict, to_day
+from forecasting.warehouse.cache import update
 from forecasting.warehouse.connect import connect
 from forecasting.warehouse.reader import read_panel
 
@@ -33,9 +35,10 @@ def test_file_holds_the_published_days_and_totals() -> None:
     assert {name: sum(int(row[name]) for row in rows) for name in TOTALS} == TOTALS
 
 
-def test_every_value_arrives_in_the_panel(embedded: DatabaseConfig) -> None:
+def test_every_value_arrives_in_the_panel(database: DatabaseConfig) -> None:
     async def read() -> object:
-        connection = await connect(embedded)
+        await update(replace(config, database=database))
+        connection = await connect(database)
         try:
             return await read_panel(connection, data=config.data, metrics=config.metrics)
         finally:
@@ -44,7 +47,7 @@ def test_every_value_arrives_in_the_panel(embedded: DatabaseConfig) -> None:
     config = load_config(environ={})
     panel = asyncio.run(read())
     assert [one.metric for one in panel.series] == list(TOTALS)
-    assert {one.site for one in panel.series} == {"siteanalytics"}
+    assert {one.site for one in panel.series} == {database.name}
     assert {one.kind for one in panel.series} == {Kind.count}
     assert [one.additive for one in panel.series] == [True, False, True, False]
     assert (panel.first_day, panel.cutoff) == (to_day(FIRST), to_day(LAST))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecasting.config import DatabaseConfig, DataConfig, Kind, MetricConfig, Missing, Unit
+from forecasting.config import Config, DatabaseConfig, DataConfig, Kind, MetricConfig, Missing, Unit
 from forecasting.errors import (
     AmbiguousUnit,
     DuplicateDays,
@@ -19,8 +19,9 @@ from forecasting.errors import (
     WarehouseError,
 )
 from forecasting.panel import Panel, Verdict, to_date, to_day
+from forecasting.warehouse.cache import update
 from forecasting.warehouse.connect import connect
-from forecasting.warehouse.reader import list_series, read_panel
+from forecasting.warehouse.reader import read_panel
 
 TODAY = dt.date(2024, 3, 1)
 # A table of the user's own: 40 days, 2024-01-21..2024-02-29, without the documented one's constraints.
@@ -59,18 +60,16 @@ def read(
 
     async def run() -> Panel:
         await prepare(config, *scripts)
-        connection = await connect(config)
+        said = Config(database=config, data=data or DataConfig(), metrics=metrics or {})
+        updated = await update(said)
+        connection = await connect(updated.database)
         try:
-            return await read_panel(
-                connection,
-                data=data or DataConfig(),
-                metrics=metrics or {},
-                num_days=num_days,
-                today=today,
-                share=share,
+            panel = await read_panel(
+                connection, data=said.data, metrics=said.metrics, num_days=num_days, today=today, share=share
             )
         finally:
             await connection.close()
+        return replace(panel, notes=(*updated.notes, *panel.notes))
 
     return asyncio.run(run())
 
@@ -187,7 +186,7 @@ def test_share_without_a_series_is_refused(database: DatabaseConfig) -> None:
         except TooFewDays as error:
             texts.append((number, str(error)))
     [(number, text)] = texts
-    assert text == f"None of the 1 series is in share {number} of 2. Use fewer processes, or load more."
+    assert text == f"No series is in share {number} of 2. Use fewer processes, or load more."
 
 
 def test_missing_days_are_zero_or_masked_as_said(database: DatabaseConfig) -> None:
@@ -358,11 +357,10 @@ def test_percent_that_is_called_a_fraction_is_refused(database: DatabaseConfig) 
     ("asked", "error", "text"),
     [
         ({"metrics": ["visits"]}, UnknownMetric,
-         "There is no metric 'visits': daily_metrics has no numeric column of that name. "
-         "There are: avg_time_on_page, bounce_rate, first_time_visitors, page_views, page_visits, returning_visitors, "
-         "unique_visitors."),
+         "There is no metric 'visits'. "
+         "There are: first_time_visitors, page_visits, returning_visitors, unique_visitors."),
         ({"metrics": ["page_views"]}, UnknownMetric,
-         "The metric 'page_views' has no value on any day: its column is NULL throughout. "
+         "The metric 'page_views' has no value on any day. "
          "There are: first_time_visitors, page_visits, returning_visitors, unique_visitors."),
         ({"sites": ["shop"]}, UnknownSite, "There is no site 'shop'. There are: {site}."),
     ],
@@ -399,8 +397,8 @@ def refuse_table(config: DatabaseConfig, *scripts: str) -> str:
 
 def test_missing_table(database: DatabaseConfig) -> None:
     assert refuse_table(database, "drop table daily_metrics") == (
-        f"There is no table daily_metrics in the database {database.name}. Check DB_NAME, or create it: one row a day, "
-        "a `date` column, and a numeric column for each metric."
+        f"There is no table daily_metrics in the database {database.name}. Check DB_NAME, say whose tables these are "
+        "with data.source, or create it: one row a day, a `date` column, a numeric column for each metric."
     )
 
 
@@ -412,9 +410,9 @@ def test_table_in_another_schema(database: DatabaseConfig) -> None:
     )
 
 
-def test_the_advised_statements_help(database: DatabaseConfig) -> None:
+def test_the_advised_statements_help(database: DatabaseConfig, embedded: DatabaseConfig) -> None:
     """A reader without rights, then with exactly those that the two errors name."""
-    reader = replace(database, user="reader")
+    reader = replace(database, user="reader", pgdata=embedded.pgdata)
     asyncio.run(
         prepare(database, "create role reader login; create schema stats; grant usage on schema stats to reader")
     )
@@ -425,7 +423,7 @@ def test_the_advised_statements_help(database: DatabaseConfig) -> None:
                 read(reader)
             asyncio.run(prepare(database, str(caught.value).split("owner run: ")[1]))
         assert str(caught.value) == (
-            f"The user reader may not read daily_metrics in the database {database.name}. Let its owner run: "
+            f"The user reader may not read stats.daily_metrics in the database {database.name}. Let its owner run: "
             'GRANT SELECT ON stats.daily_metrics TO "reader";'
         )
         assert read(reader).num_days == 2167
@@ -460,7 +458,7 @@ def test_value_that_no_float_holds_is_a_warehouse_error(database: DatabaseConfig
         update daily_metrics set page_visits = 1e400 where date = '2024-02-10';
     """
     text = refuse_table(database, OWN, huge)
-    assert text.startswith("PostgreSQL failed while reading daily_metrics: ")
+    assert text.startswith("PostgreSQL failed while reading the days 2024-01-21..2024-02-29 of siteanalytics. ")
     assert text.endswith("is out of range for type double precision.")
 
 
@@ -472,7 +470,9 @@ def test_lost_connection_is_a_warehouse_error(database: DatabaseConfig) -> None:
         await killer.close()
         await read_panel(connection, data=DataConfig(), metrics={})
 
-    with pytest.raises(WarehouseError, match=r"^The connection to PostgreSQL was lost while reading daily_metrics: "):
+    with pytest.raises(
+        WarehouseError, match=r"^The connection to PostgreSQL was lost while reading forecasting.daily: "
+    ):
         asyncio.run(run())
 
 
@@ -487,24 +487,8 @@ def test_reading_changes_nothing_in_the_session(database: DatabaseConfig) -> Non
         return zone
 
     stored = "alter table daily_metrics alter date type timestamptz using date::timestamp at time zone 'UTC'"
-    asyncio.run(prepare(database, OWN, stored))
+    read(database, OWN, stored)
     assert asyncio.run(run()) == "UTC"
-
-
-def test_listing_names_every_series(database: DatabaseConfig) -> None:
-    async def run() -> list[tuple[str, str]]:
-        await prepare(database, OWN, SITE_COLUMN, BOUNCE.format(10))
-        connection = await connect(database)
-        found = await list_series(connection, metrics={})
-        await connection.close()
-        return [(one.site, one.metric) for one in found]
-
-    assert asyncio.run(run()) == [
-        ("blog", "page_visits"),
-        ("blog", "bounce_rate"),
-        ("shop", "page_visits"),
-        ("shop", "bounce_rate"),
-    ]
 
 
 def test_today_is_that_of_the_time_zone() -> None:

@@ -3,14 +3,18 @@
 from importlib import import_module
 
 from forecasting.config import DataConfig, SourceName
+from forecasting.warehouse.queries import Connection
 from forecasting.warehouse.sources.source import Source
 
+WITH_SETTINGS = (SourceName.query, SourceName.csv)
 
-def open_source(data: DataConfig) -> Source:
+
+async def open_source(data: DataConfig, connection: Connection) -> Source:
     """Raises SettingError where the source needs a setting that is missing."""
+    if data.source is SourceName.siteanalytics:
+        from forecasting.warehouse.sources import siteanalytics
+
+        return await siteanalytics.open_source(data, connection)
     module = import_module(f"forecasting.warehouse.sources.{data.source.value}")
-    if data.source in (SourceName.siteanalytics, SourceName.query, SourceName.csv):
-        opened: Source = module.open_source(data)
-    else:
-        opened = module.SOURCE
+    opened: Source = module.open_source(data) if data.source in WITH_SETTINGS else module.SOURCE
     return opened

@@ -1,9 +1,10 @@
 """What a source is: tables, or a file, that somebody's analytics fills, told as days of sites and metrics."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+from zoneinfo import ZoneInfo
 
 from forecasting.config import Kind, Unit
 from forecasting.errors import MissingTable
@@ -69,6 +70,11 @@ class Source(Protocol):
         """
         ...
 
+    @property
+    def tables(self) -> Sequence[str]:
+        """That are read."""
+        ...
+
     async def list_metrics(self, connection: Connection) -> Sequence[Definition]:
         """Raises MissingTable where what is needed is not there, or may not be read."""
         ...
@@ -106,7 +112,7 @@ class EventSource:
     quiet_is_zero: bool = True
 
     async def list_metrics(self, connection: Connection) -> Sequence[Definition]:
-        await check_tables(connection, self.tables, source=self.name)
+        await check_tables(connection, self.tables, lacking=self._ask_for_tables)
         return self.definitions
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
@@ -124,33 +130,59 @@ class EventSource:
         values = (list(span.keys), span.first, span.until, span.timezone)
         await copy_out(connection, f"sources/{self.name}", *values, write=write)
 
-
-async def check_tables(connection: Connection, tables: Sequence[str], *, source: str) -> None:
-    """Raises MissingTable, saying of each table what its owner must run, or that this is another source."""
-    found = {row["name"]: row for row in await fetch(connection, "find_tables", list(tables))}
-    lacking = [name for name in tables if not found[name]["place"]]
-    (first, *_) = found.values()
-    database, reader = first["database"], first["reader"]
-    elsewhere = [name for name in lacking if found[name]["schemas"]]
-    if elsewhere:
-        schema = found[elsewhere[0]]["schemas"][0]
-        raise MissingTable(
-            f"The table {elsewhere[0]} of the database {database} is in the schema {schema}, where the user {reader} "
-            f'does not look. Let its owner run: GRANT USAGE ON SCHEMA "{schema}" TO "{reader}"; '
-            f'ALTER ROLE "{reader}" IN DATABASE "{database}" SET search_path = "{schema}", public;'
-        )
-    if lacking:
-        raise MissingTable(
-            f"There is no table {', '.join(lacking)} in the database {database}, which {source} would have. Check "
+    def _ask_for_tables(self, names: Sequence[str], database: str) -> MissingTable:
+        return MissingTable(
+            f"There is no table {', '.join(names)} in the database {database}, which {self.name} would have. Check "
             "DB_NAME, or say whose tables these are with data.source."
         )
-    closed = [found[name]["place"] for name in tables if not found[name]["readable"]]
-    if closed:
-        grants = " ".join(f'GRANT SELECT ON {place} TO "{reader}";' for place in closed)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is known of a table by its name."""
+
+    name: str
+    place: str | None  # with its schema, where who asks would find it
+    readable: bool
+    schemas: Sequence[str]  # that hold one of the name
+    database: str
+    reader: str
+
+
+async def find_table(connection: Connection, name: str) -> Table:
+    (row,) = await fetch(connection, "find_tables", [name])
+    return Table(**row)
+
+
+async def check_tables(
+    connection: Connection, names: Sequence[str], *, lacking: Callable[[Sequence[str], str], MissingTable]
+) -> None:
+    """Raises MissingTable, saying what the tables' owner must run, or `lacking` of those that are nowhere and the
+    database.
+    """
+    tables = [Table(**row) for row in await fetch(connection, "find_tables", list(names))]
+    database, reader = tables[0].database, tables[0].reader
+    for table in tables:
+        if not table.place and table.schemas:
+            schema = table.schemas[0]
+            raise MissingTable(
+                f"The table {table.name} of the database {database} is in the schema {schema}, where the user {reader} "
+                f'does not look. Let its owner run: GRANT USAGE ON SCHEMA "{schema}" TO "{reader}"; '
+                f'ALTER ROLE "{reader}" IN DATABASE "{database}" SET search_path = "{schema}", public;'
+            )
+    if missing := [table.name for table in tables if not table.place]:
+        raise lacking(missing, database)
+    if closed := [table for table in tables if not table.readable]:
+        grants = " ".join(f'GRANT SELECT ON {table.place} TO "{reader}";' for table in closed)
         raise MissingTable(
-            f"The user {reader} may not read {', '.join(closed)} in the database {database}. "
-            f"Let its owner run: {grants}"
+            f"The user {reader} may not read {', '.join(str(table.place) for table in closed)} in the database "
+            f"{database}. Let its owner run: {grants}"
         )
+
+
+def noon(day: dt.date, timezone: str) -> dt.datetime:
+    """A moment of a day of which no moment is known."""
+    return dt.datetime.combine(day, dt.time(12), ZoneInfo(timezone))
 
 
 def name_apart(sites: Sequence[Site]) -> list[Site]:

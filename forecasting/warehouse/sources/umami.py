@@ -1,6 +1,7 @@
 """Umami, from version 2 on: events in `website_event`, sites in `website`, notes in `annotation` where there are any.
 
-Definitions: Umami's own statistics of a single day.
+Definitions: Umami's own statistics of a single day, but that a visit of one view is a bounce whether or not it has a
+custom event: since 3.3 Umami counts those with one no more, and a definition must hold for all of a history.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ DEFINITIONS = (
     Definition("unique_visitors", "distinct session_id, whose salt changes every month", additive=False),
     Definition("visits", "distinct visit_id; one over midnight counts on both days"),
     Definition("bounce_rate", "visits of one view / visits", kind=Kind.rate, additive=False, unit=Unit.fraction),
-    Definition("visit_duration", "mean seconds from a visit's first view to its last", kind=Kind.other, additive=False),
+    Definition(
+        "visit_duration", "mean whole seconds from a visit's first view to its last", kind=Kind.other, additive=False
+    ),
 )
 OF_VISITS = ("visits", "bounce_rate", "visit_duration")
 

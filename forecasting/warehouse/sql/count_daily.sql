@@ -3,6 +3,7 @@
 -- $2 text[]   metrics; empty: all
 -- $3 integer  which share of the series, from 0
 -- $4 integer  of how many shares
+-- $5 text     whose sites; empty: whoever's
 with recursive keys as (
     (select d.site, d.metric from forecasting.daily as d order by d.site, d.metric limit 1)
     union all
@@ -22,4 +23,5 @@ from keys
 where
     (cardinality($1::text[]) = 0 or keys.site = any($1::text[]))
     and (cardinality($2::text[]) = 0 or keys.metric = any($2::text[]))
+    and ($5::text = '' or keys.site in (select sites.site from forecasting.sites where sites.source = $5::text))
     and (hashtextextended(keys.site || chr(31) || keys.metric, 0) & 9223372036854775807) % $4::integer = $3::integer;

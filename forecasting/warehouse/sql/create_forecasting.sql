@@ -7,9 +7,46 @@ create table if not exists forecasting.daily (
     metric text,
     day date,
     value double precision, -- NULL: the source has the day, but no value
-    verdict text not null default 'observed', -- or unmeasured
+    verdict text not null default 'observed', -- or unmeasured, outage, partial, bot, definition_break
     read_at timestamp with time zone not null default now(), -- when the source last said something else than before
     primary key (site, metric, day)
+);
+
+-- The bit h: something happened in the local hour h. NULL: the source does not say.
+alter table forecasting.daily add column if not exists hours integer;
+
+-- The sites that a source has, and how far it has been read.
+create table if not exists forecasting.sites (
+    site text primary key,
+    source text not null,
+    key text not null, -- the site's own in the source
+    timezone text not null, -- of its days
+    began date, -- the source says nothing of days before it
+    first_day date, -- the oldest that the source held when it was last asked
+    read_until date, -- days before it have been read; NULL: none
+    rules text not null default '', -- by which the days were judged
+    unique (source, key)
+);
+
+-- What a source's metrics are.
+create table if not exists forecasting.metrics (
+    source text,
+    metric text,
+    kind text not null, -- count, rate or other
+    additive boolean not null, -- whether days add up to a week
+    unit text, -- of a rate: fraction or percent
+    place integer not null, -- in the source's own order
+    primary key (source, metric)
+);
+
+-- What a source knows of days: what people noted, and from when on a metric is measured otherwise.
+create table if not exists forecasting.events (
+    source text not null,
+    site text, -- NULL: all
+    metric text, -- NULL: all
+    day date not null,
+    note text not null,
+    is_break boolean not null
 );
 
 -- Forecasts, a row each day ahead. The same version, series and cutoff are written once: again is the same rows.

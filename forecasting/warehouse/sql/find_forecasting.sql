@@ -1,19 +1,9 @@
 -- Whether our own schema and its tables are there, and what who asks may do with them. Always one row.
 select
     ours.schema is not null as has_schema,
-    ours.daily is not null and ours.forecasts is not null as has_tables,
+    ours.num_tables = 5 and ours.has_hours as has_tables,
     coalesce(has_schema_privilege(ours.schema, 'usage') and has_table_privilege(ours.daily, 'select'), false) as readable,
-    coalesce(
-        has_schema_privilege(ours.schema, 'usage')
-        and has_table_privilege(ours.daily, 'select')
-        and has_table_privilege(ours.daily, 'insert')
-        and has_table_privilege(ours.daily, 'update')
-        and has_table_privilege(ours.daily, 'delete')
-        and has_table_privilege(ours.forecasts, 'select')
-        and has_table_privilege(ours.forecasts, 'insert')
-        and has_table_privilege(ours.forecasts, 'update'),
-        false
-    ) as writable,
+    coalesce(has_schema_privilege(ours.schema, 'usage') and ours.writable, false) as writable,
     current_database()::text as database,
     current_user::text as reader
 from (
@@ -21,9 +11,21 @@ from (
     select
         max(namespace.oid::bigint)::oid as schema,
         max(relation.oid::bigint) filter (where relation.relname = 'daily')::oid as daily,
-        max(relation.oid::bigint) filter (where relation.relname = 'forecasts')::oid as forecasts
+        count(relation.oid) as num_tables,
+        coalesce(bool_or(attribute.attnum is not null), false) as has_hours,
+        bool_and(
+            has_table_privilege(relation.oid, 'select')
+            and has_table_privilege(relation.oid, 'insert')
+            and has_table_privilege(relation.oid, 'update')
+            and (relation.relname = 'forecasts' or has_table_privilege(relation.oid, 'delete'))
+        ) as writable
     from pg_catalog.pg_namespace as namespace
     left join pg_catalog.pg_class as relation
-        on relation.relnamespace = namespace.oid and relation.relkind in ('r', 'p', 'v', 'f')
+        on
+            relation.relnamespace = namespace.oid
+            and relation.relkind in ('r', 'p', 'v', 'f')
+            and relation.relname in ('daily', 'sites', 'metrics', 'events', 'forecasts')
+    left join pg_catalog.pg_attribute as attribute
+        on attribute.attrelid = relation.oid and relation.relname = 'daily' and attribute.attname = 'hours'
     where namespace.nspname = 'forecasting'
 ) as ours;

@@ -11,11 +11,13 @@
 -- $7 integer  which share of the series, from 0
 -- $8 integer  of how many shares
 -- $9 date     first day
+-- $10 text    whose sites; empty: whoever's
+-- $11 text[]  verdicts that mask a value: infinite
 select
     d.site,
     d.metric,
     array_agg(d.day - date '1970-01-01') as days,
-    array_agg(coalesce(d.value, 'NaN')) as values
+    array_agg(case when d.verdict = any($11::text[]) then 'Infinity' else coalesce(d.value, 'NaN') end) as values
 from forecasting.daily as d
 where
     (d.site, d.metric) > ($1::text, $2::text)
@@ -28,6 +30,7 @@ where
         $8::integer = 1
         or (hashtextextended(d.site || chr(31) || d.metric, 0) & 9223372036854775807) % $8::integer = $7::integer
     )
+    and ($10::text = '' or d.site in (select sites.site from forecasting.sites where sites.source = $10::text))
 group by d.site, d.metric
 order by d.site, d.metric
 limit $3::integer

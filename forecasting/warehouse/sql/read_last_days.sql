@@ -12,6 +12,8 @@
 -- $7 integer  which share of the series, from 0
 -- $8 integer  of how many shares
 -- $9 integer  how many days, at most
+-- $10 text    whose sites; empty: whoever's
+-- $11 text[]  verdicts that mask a value: infinite
 with recursive keys as (
     (
         select d.site, d.metric
@@ -38,6 +40,7 @@ page as (
     where
         (cardinality($5::text[]) = 0 or keys.site = any($5::text[]))
         and (cardinality($6::text[]) = 0 or keys.metric = any($6::text[]))
+        and ($10::text = '' or keys.site in (select sites.site from forecasting.sites where sites.source = $10::text))
         and (hashtextextended(keys.site || chr(31) || keys.metric, 0) & 9223372036854775807) % $8::integer = $7::integer
     limit $3::integer
 )
@@ -47,9 +50,11 @@ from page
 cross join lateral (
     select
         coalesce(array_agg(recent.day - date '1970-01-01'), '{}') as days,
-        coalesce(array_agg(coalesce(recent.value, 'NaN')), '{}') as values
+        coalesce(array_agg(recent.value), '{}') as values
     from (
-        select d.day, d.value
+        select
+            d.day,
+            case when d.verdict = any($11::text[]) then 'Infinity' else coalesce(d.value, 'NaN') end as value
         from forecasting.daily as d
         where
             d.site = page.site

@@ -1,25 +1,52 @@
--- Makes forecasting.daily say what `incoming` says of its series, and counts the rows that were not so before.
-with gone as (
+-- Makes forecasting.daily say what `incoming` says of the days that were read, and counts the rows that were not so.
+-- $1 text     source
+-- $2 text[]   keys of the sites that were read
+-- $3 date     from this day
+-- $4 date     to before this one
+-- $5 boolean  whether days that the source holds no more, having dropped old ones, are kept
+with site as materialized (
+    select sites.site, sites.key, sites.first_day
+    from forecasting.sites
+    where sites.source = $1::text and sites.key = any($2::text[])
+),
+
+gone as (
     delete from forecasting.daily as stored
-    using (select distinct incoming.site, incoming.metric from incoming) as series
+    using site, forecasting.metrics
     where
-        stored.site = series.site
-        and stored.metric = series.metric
+        stored.site = site.site
+        and metrics.source = $1::text
+        and stored.metric = metrics.metric
+        and stored.day >= $3::date
+        and stored.day < $4::date
+        and (not $5::boolean or stored.day > site.first_day)
         and not exists (
             select from incoming
-            where incoming.site = stored.site and incoming.metric = stored.metric and incoming.day = stored.day
+            where incoming.key = site.key and incoming.metric = stored.metric and incoming.day = stored.day
         )
     returning 1
 ),
 
 written as (
-    insert into forecasting.daily as stored (site, metric, day, value, verdict, read_at)
-    select incoming.site, incoming.metric, incoming.day, incoming.value, incoming.verdict, now()
+    insert into forecasting.daily as stored (site, metric, day, value, verdict, read_at, hours)
+    select
+        site.site,
+        incoming.metric,
+        incoming.day,
+        incoming.value,
+        case when incoming.value <> 'NaN' then 'observed' else 'unmeasured' end as verdict,
+        now() as read_at,
+        incoming.hours
     from incoming
-    order by incoming.site, incoming.metric, incoming.day
+    inner join site on site.key = incoming.key
+    order by site.site, incoming.metric, incoming.day
     on conflict (site, metric, day) do update
-        set value = excluded.value, verdict = excluded.verdict, read_at = excluded.read_at
-        where (stored.value, stored.verdict) is distinct from (excluded.value, excluded.verdict)
+        set
+            value = excluded.value,
+            verdict = excluded.verdict,
+            read_at = excluded.read_at,
+            hours = excluded.hours
+        where (stored.value, stored.hours) is distinct from (excluded.value, excluded.hours)
     returning 1
 )
 

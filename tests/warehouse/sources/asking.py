@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import math
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -83,7 +84,7 @@ def read_all(
     rows = list(zip(decode_texts(keys_), decode_texts(metrics), days, values, hours, strict=True))
     found = {
         (key, metric, str(to_date(struct.unpack(">i", day)[0] + DATES_SINCE))): (
-            struct.unpack(">d", value)[0],
+            math.nan if value is None else struct.unpack(">d", value)[0],
             None if hour is None else struct.unpack(">i", hour)[0],
         )
         for key, metric, day, value, hour in rows

@@ -5,6 +5,7 @@
 -- $3 date     to before this one
 -- $4 text     time zone
 -- Where the table has no visit_id (before Umami 2.11), the name falls back to the NULL that `absent` gives it.
+-- What is older than its site's last reset is left over, or was sent late with an old date: Umami shows neither.
 with view as (
     select
         event.website_id,
@@ -14,13 +15,15 @@ with view as (
         event.created_at at time zone $4::text as local_time
     from (values (null::uuid)) as absent (visit_id)
     cross join lateral (
-        select website_id, session_id, visit_id, created_at
-        from website_event
+        select stored.website_id, stored.session_id, visit_id, stored.created_at
+        from website_event as stored
+        inner join website on website.website_id = stored.website_id
         where
-            website_id = any($1::text[]::uuid[])
-            and created_at >= $2::date::timestamp at time zone $4::text
-            and created_at < $3::date::timestamp at time zone $4::text
-            and event_type not in (2, 5)
+            stored.website_id = any($1::text[]::uuid[])
+            and stored.created_at >= $2::date::timestamp at time zone $4::text
+            and stored.created_at < $3::date::timestamp at time zone $4::text
+            and stored.created_at >= coalesce(website.reset_at, '-infinity')
+            and stored.event_type not in (2, 5)
     ) as event
 ),
 
@@ -31,7 +34,7 @@ visit as (
         view.session_id,
         view.visit_id,
         count(*) as num_views,
-        extract(epoch from max(view.created_at) - min(view.created_at))::double precision as seconds,
+        floor(extract(epoch from max(view.created_at) - min(view.created_at)))::double precision as seconds,
         bit_or(1 << extract(hour from view.local_time)::integer) as hours
     from view
     group by view.website_id, view.local_time::date, view.session_id, view.visit_id
@@ -58,7 +61,8 @@ cross join lateral (
         ('page_visits', total.page_visits::double precision),
         ('unique_visitors', total.unique_visitors::double precision),
         ('visits', nullif(total.visits, 0)::double precision),
-        ('bounce_rate', total.bounces::double precision / nullif(total.visits, 0)),
+        -- A visit in which somebody is identified goes on as another session: two bounces of one visit are one.
+        ('bounce_rate', least(total.bounces, total.visits)::double precision / nullif(total.visits, 0)),
         ('visit_duration', total.seconds / nullif(total.visits, 0))
 ) as measured (metric, value)
 where measured.value is not null;

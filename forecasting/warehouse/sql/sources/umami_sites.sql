@@ -1,5 +1,7 @@
--- Umami's sites, but for deleted ones, with the moments of their first and last event: a step each in the index
--- (website_id, created_at). What is older than a reset is gone, or being deleted.
+-- Umami's sites, but for deleted ones, with the moments of their first and last event. What is older than a reset is
+-- gone, or being deleted.
+-- Each is a step in the index (website_id, created_at), whose order rows are compared in: with `website_id =` and the
+-- order of created_at alone PostgreSQL may walk the index (created_at) instead, all of it for a site without events.
 select
     website.website_id::text as key,
     coalesce(nullif(website.name, ''), nullif(website.domain, ''), website.website_id::text) as name,
@@ -9,18 +11,18 @@ select
     null::text as timezone
 from website
 left join lateral (
-    select event.created_at
+    select event.website_id, event.created_at
     from website_event as event
-    where event.website_id = website.website_id and event.created_at >= coalesce(website.reset_at, '-infinity')
-    order by event.created_at
+    where (event.website_id, event.created_at) >= (website.website_id, coalesce(website.reset_at, '-infinity'))
+    order by event.website_id, event.created_at
     limit 1
-) as oldest on true
+) as oldest on oldest.website_id = website.website_id
 left join lateral (
-    select event.created_at
+    select event.website_id, event.created_at
     from website_event as event
-    where event.website_id = website.website_id and event.created_at >= coalesce(website.reset_at, '-infinity')
-    order by event.created_at desc
+    where (event.website_id, event.created_at) <= (website.website_id, 'infinity'::timestamptz)
+    order by event.website_id desc, event.created_at desc
     limit 1
-) as newest on true
+) as newest on newest.website_id = website.website_id and newest.created_at >= coalesce(website.reset_at, '-infinity')
 where website.deleted_at is null
 order by name, key;

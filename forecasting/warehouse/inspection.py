@@ -1,0 +1,209 @@
+"""What scripts/sources.py says: what sources define, what one of them has and lacks, and what its days are worth."""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from rich.console import Console
+from rich.table import Table
+
+from forecasting.config import MASKABLE, MIN_DAYS, Config, SourceName
+from forecasting.panel import Panel, Verdict, to_date
+from forecasting.warehouse.cache import Updated, update_shown
+from forecasting.warehouse.connect import connect, translate_errors
+from forecasting.warehouse.daily import find_source
+from forecasting.warehouse.listing import Listing, list_source, local_day, timezone_of
+from forecasting.warehouse.queries import fetch
+from forecasting.warehouse.reader import read_panel
+from forecasting.warehouse.sources import siteanalytics
+from forecasting.warehouse.sources.source import Definition
+
+ANY = "any other column or metric"
+SILENT_DAYS = 2  # without an event, after which it is told
+AS_USUAL = (Verdict.before, Verdict.observed)
+WIDTH = 160  # characters of a line
+
+
+def describe_sources() -> str:
+    """Every source's metrics by its own definitions."""
+    table = _table("source", "metric", "kind", "adds up", "definition")
+    for source in SourceName:
+        for number, one in enumerate(_define(source)):
+            told = ("", "") if one.metric == ANY else (one.kind.value, "yes" if one.additive else "no")
+            table.add_row("" if number else source.value, one.metric, *told, one.text)
+    return _render(table)
+
+
+def _define(source: SourceName) -> Sequence[Definition]:
+    if source is SourceName.siteanalytics:
+        of_days = Definition(ANY, "numeric columns of daily_metrics, where it has a row; else of page_visits:")
+        return [of_days, *siteanalytics.EVENT_DEFINITIONS]
+    if source is SourceName.query:
+        return [Definition(ANY, "what the SELECT in data.query returns as site, metric, day, value")]
+    if source is SourceName.csv:
+        return [Definition(ANY, "what the file data.csv has: GA4, Plausible, Matomo, long or wide (README.md)")]
+    definitions: Sequence[Definition] = import_module(
+        f"forecasting.warehouse.sources.{source.value}"
+    ).SOURCE.definitions
+    return definitions
+
+
+async def check_source(config: Config, *, now: dt.datetime | None = None) -> str:
+    """Connects, and says what there is, what is wrong with it, and which rights the user has. Nothing is written."""
+    now = now or dt.datetime.now(dt.UTC)
+    reading = await connect(
+        config.source_database or config.database, timeout_seconds=config.data.statement_timeout_seconds
+    )
+    try:
+        with translate_errors(f"asking {config.data.source} what it has"):
+            listing = await list_source(reading, config.data)
+            (rights,) = await fetch(reading, "find_rights", list(listing.source.tables))
+    finally:
+        await reading.close()
+    metrics = ", ".join(one.metric for one in listing.metrics)
+    lines = [
+        *_describe_rights(rights, listing),
+        f"metrics: {metrics or 'none'}",
+        "",
+        _describe_sites(listing, config),
+        "",
+    ]
+    troubles = [*listing.notes, *_find_troubles(listing, config, now)]
+    return "\n".join([*lines, *(f"trouble: {one}" for one in troubles or ["none found"])])
+
+
+def _describe_rights(rights: Any, listing: Listing) -> Iterator[str]:  # Any: PostgreSQL's row
+    what = " (a replica)" if rights["is_replica"] else ""
+    yield f"{listing.source.name} in the database {rights['database']}, PostgreSQL {rights['version']}{what}"
+    may = f"may read {', '.join(rights['readable'])}" if rights["readable"] else "reads no table of its own"
+    also = f", and write to {', '.join(rights['writable'])}, which is not needed" if rights["writable"] else ""
+    yield f"rights: {rights['reader']}{' (a superuser)' if rights['is_superuser'] else ''} {may}{also}"
+
+
+def _describe_sites(listing: Listing, config: Config) -> str:
+    table = _table("site", "first day", "last day", "days", "time zone")
+    for site in listing.sites:
+        zone = timezone_of(site, config.data)
+        if site.first is None or site.last is None:
+            table.add_row(site.name, "no day", "", "0", zone)
+            continue
+        first, last = local_day(site.first, zone), local_day(site.last, zone)
+        table.add_row(site.name, str(first), str(last), f"{(last - first).days + 1:,}", zone)
+    return _render(table)
+
+
+def _find_troubles(listing: Listing, config: Config, now: dt.datetime) -> Iterator[str]:
+    if not listing.sites:
+        yield "there is no site. Check DB_NAME and data.source"
+    for site in listing.sites:
+        zone = timezone_of(site, config.data)
+        if site.first is None or site.last is None:
+            yield f"{site.name} has no day yet"
+            continue
+        num_days = (local_day(site.last, zone) - local_day(site.first, zone)).days + 1
+        if num_days < MIN_DAYS:
+            yield f"{site.name} has {num_days} days; at least {MIN_DAYS} are needed"
+        if site.last > now + dt.timedelta(days=1):
+            yield f"{site.name} has days in the future, the last on {site.last:%Y-%m-%d}: see to the writer's clock"
+        silent = (now - site.last).days
+        if silent >= SILENT_DAYS:
+            yield f"{site.name} has nothing from the last {silent:,} days: forecasts start after its last day"
+
+
+def describe_update(updated: Updated, config: Config) -> str:
+    if updated.num_rows is None:
+        return "there is no daily_metrics: forecasting.daily is taken as it is"
+    done = f"forecasting.daily is up to date with {config.data.source}: {updated.num_rows:,} rows changed"
+    return "\n".join([done, *(f"note: {note}" for note in updated.notes)])
+
+
+async def list_days(config: Config) -> str:
+    """Brings forecasting.daily up to date, and says how many days of each series have which verdict, every day that is
+    not as usual, and what is known of days.
+    """
+    updated = await update_shown(config)
+    connection = await connect(updated.database)
+    try:
+        panel, as_told = [
+            await read_panel(connection, data=config.data, metrics=config.metrics, masked=masked)
+            for masked in (MASKABLE, ())
+        ]
+        source = await find_source(connection, config.data)
+        with translate_errors("reading forecasting.events"):
+            events = await fetch(connection, "read_events", source)
+    finally:
+        await connection.close()
+    sites = dict.fromkeys(one.site for one in panel.series)
+    odd = [line for site in sites for line in _list_odd_days(site, panel, as_told)]
+    lines = [_count_days(panel), "", *(odd or ["no day is other than usual"])]
+    return "\n".join([*lines, *(f"known: {_describe_event(event)}" for event in events)])
+
+
+def _count_days(panel: Panel) -> str:
+    counts = np.stack([(panel.verdicts == verdict).sum(1) for verdict in Verdict], 1)
+    shown = [verdict for verdict in Verdict if counts[:, verdict].any() and verdict is not Verdict.before]
+    table = _table("series", *(verdict.name for verdict in shown))
+    for one, row in zip(panel.series, counts, strict=True):
+        table.add_row(one.name, *(f"{row[verdict]:,}" for verdict in shown))
+    return _render(table)
+
+
+def _list_odd_days(site: str, panel: Panel, as_told: Panel) -> list[str]:
+    """A line for days in a row with the same verdict on the same metrics, and the first metric's values on them."""
+    rows = [row for row, one in enumerate(panel.series) if one.site == site]
+    days: dict[tuple[Verdict, tuple[int, ...]], list[int]] = {}
+    for day in np.flatnonzero(~np.isin(panel.verdicts[rows], AS_USUAL).all(0)):
+        for verdict in Verdict:
+            of = tuple(row for row in rows if panel.verdicts[row, day] == verdict)
+            if of and verdict not in AS_USUAL:
+                days.setdefault((verdict, of), []).append(int(day))
+    spans = [
+        (span, verdict, of)
+        for (verdict, of), found in days.items()
+        for span in np.split(np.array(found), np.flatnonzero(np.diff(found) > 1) + 1)
+    ]
+    return [
+        f"{site}: {_span(panel, span)} {verdict.name}: {_names(panel, of)}{_values(as_told, of[0], span, verdict)}"
+        for span, verdict, of in sorted(spans, key=lambda one: (one[0][0], one[1]))
+    ]
+
+
+def _span(panel: Panel, span: Int[np.ndarray, " days"]) -> str:
+    first, last = (to_date(panel.first_day + day) for day in (span[0], span[-1]))
+    return str(first) if first == last else f"{first}..{last}"
+
+
+def _names(panel: Panel, rows: Sequence[int]) -> str:
+    return ", ".join(panel.series[row].metric for row in rows)
+
+
+def _values(panel: Panel, row: int, span: Int[np.ndarray, " days"], verdict: Verdict) -> str:
+    """In the source's unit; of a day without a value none."""
+    if verdict in (Verdict.gap, Verdict.unmeasured):
+        return ""
+    values = panel.values[row, span] * panel.series[row].unit_scale
+    told = " to ".join(f"{value:,.6g}" for value in sorted({float(values.min()), float(values.max())}))
+    return f" ({panel.series[row].metric} {told})"
+
+
+def _describe_event(event: Any) -> str:  # Any: PostgreSQL's row
+    of = " of ".join(name for name in (event["metric"], event["site"]) if name)
+    what = "measured otherwise from then on: " if event["is_break"] else ""
+    return f"{event['day']}{f', {of}' if of else ''}: {what}{event['note']}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _render(table: Table) -> str:
+    console = Console(width=WIDTH, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())

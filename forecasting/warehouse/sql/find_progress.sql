@@ -1,0 +1,6 @@
+-- Up to which day all of these sites have been read; -infinity where one never was.
+-- $1 text     source
+-- $2 text[]   keys
+select min(coalesce(sites.read_until, '-infinity')) as read_until
+from forecasting.sites
+where sites.source = $1::text and sites.key = any($2::text[]);

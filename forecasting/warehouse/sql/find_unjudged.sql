@@ -1,0 +1,9 @@
+-- Sites whose days were judged by other rules, and the first and the last of these days.
+-- $1 text     source
+-- $2 text     rules
+select sites.site, min(d.day) as first_day, max(d.day) as last_day
+from forecasting.sites
+inner join forecasting.daily as d on d.site = sites.site
+where sites.source = $1::text and sites.rules <> $2::text and isfinite(d.day)
+group by sites.site
+order by sites.site;

@@ -1,0 +1,7 @@
+-- Notes that days of sites are to be read again, so that an update which ends early is made up for by the next.
+-- $1 text     source
+-- $2 text[]   keys
+-- $3 date     from this day on
+update forecasting.sites
+set read_until = $3::date
+where sites.source = $1::text and sites.key = any($2::text[]) and sites.read_until > $3::date;

@@ -1,0 +1,22 @@
+-- Days of sites and the verdicts on them so far: a row each series, its days since 1970-01-01 and what is known of them.
+-- NULL is NaN, and -1 for hours, so that every element is as long.
+-- $1 text[]   sites
+-- $2 date     from this day
+-- $3 date     to before this one
+-- $4 text[]   names of verdicts, by their numbers from 0
+select
+    d.site,
+    d.metric,
+    array_agg(d.day - date '1970-01-01') as days,
+    array_agg(coalesce(d.value, 'NaN')) as values,
+    array_agg(coalesce(d.hours, -1)) as hours,
+    array_agg(coalesce(array_position($4::text[], d.verdict) - 1, -1)) as verdicts,
+    array[(
+        select min(oldest.day) - date '1970-01-01'
+        from forecasting.daily as oldest
+        where oldest.site = d.site and oldest.metric = d.metric and isfinite(oldest.day)
+    )] as oldest
+from forecasting.daily as d
+where d.site = any($1::text[]) and d.day >= $2::date and d.day < $3::date and isfinite(d.day)
+group by d.site, d.metric
+order by d.site, d.metric;

@@ -1,0 +1,5 @@
+-- The time zones of a source's sites; none where it has no site. Always one row.
+-- $1 text     source
+select coalesce(array_agg(distinct sites.timezone), '{}') as timezones
+from forecasting.sites
+where sites.source = $1::text;

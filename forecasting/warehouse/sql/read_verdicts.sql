@@ -1,0 +1,15 @@
+-- Days that are not to be believed.
+-- $1 date     first day
+-- $2 text[]   sites; empty: all
+-- $3 text[]   metrics; empty: all
+-- $4 text     whose sites; empty: whoever's
+-- $5 text[]   verdicts
+select d.site, d.metric, d.day, d.verdict
+from forecasting.daily as d
+where
+    d.verdict = any($5::text[])
+    and d.day >= $1::date
+    and isfinite(d.day)
+    and (cardinality($2::text[]) = 0 or d.site = any($2::text[]))
+    and (cardinality($3::text[]) = 0 or d.metric = any($3::text[]))
+    and ($4::text = '' or d.site in (select sites.site from forecasting.sites where sites.source = $4::text));

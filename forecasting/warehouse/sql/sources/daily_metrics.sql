@@ -1,0 +1,22 @@
+-- daily_metrics as rows, one each day and metric; NULL where its column is.
+-- Rows are taken apart as jsonb, so that one query serves whatever columns there are; text carries NaN and Infinity.
+-- Try it in psql: put \bind '{shop}' 2024-01-01 2024-02-01 '{page_visits}' \g behind it, instead of the semicolon.
+-- $1 text[]   sites
+-- $2 date     from this day
+-- $3 date     to before this one
+-- $4 text[]   metrics: numeric columns of daily_metrics
+select
+    coalesce(row_.content ->> 'site', current_database()) as key,
+    entry.metric,
+    m.date::date as day,
+    entry.value::double precision as value,
+    null::integer as hours
+from daily_metrics as m
+cross join lateral (select to_jsonb(m.*) as content) as row_
+cross join lateral jsonb_each_text(row_.content) as entry (metric, value)
+where
+    m.date >= $2::date
+    and m.date < $3::date
+    and isfinite(m.date)
+    and entry.metric = any($4::text[])
+    and coalesce(row_.content ->> 'site', current_database()) = any($1::text[]);

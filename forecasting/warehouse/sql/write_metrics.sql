@@ -1,0 +1,34 @@
+-- The metrics of a source as they are now; days of one that is gone are forgotten. Returns those that are new.
+-- $1 text     source
+-- $2 jsonb    an object each, in the source's order
+with listed as (
+    select entry.place, one.metric, one.kind, one.additive, one.unit
+    from jsonb_array_elements($2::jsonb) with ordinality as entry (object, place)
+    cross join lateral jsonb_to_record(entry.object)
+        as one (metric text, kind text, additive boolean, unit text)
+),
+
+gone as (
+    delete from forecasting.metrics
+    where metrics.source = $1::text and metrics.metric not in (select listed.metric from listed)
+    returning metrics.metric
+),
+
+forgotten as (
+    delete from forecasting.daily
+    using forecasting.sites, gone
+    where sites.source = $1::text and daily.site = sites.site and daily.metric = gone.metric
+),
+
+written as (
+    insert into forecasting.metrics (source, metric, kind, additive, unit, place)
+    select $1::text, listed.metric, listed.kind, listed.additive, listed.unit, listed.place
+    from listed
+    on conflict (source, metric) do update
+        set kind = excluded.kind, additive = excluded.additive, unit = excluded.unit, place = excluded.place
+    returning metric, xmax = 0 as is_new
+)
+
+select written.metric
+from written
+where written.is_new;
