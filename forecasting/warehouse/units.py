@@ -33,7 +33,8 @@ def tell_unit(
             raise AmbiguousUnit(_ask_unit(one))
         notes.append(f"{one.series.name} is left out. {_ask_unit(one)}")
         return None
-    if unit is Unit.fraction and np.nanmedian(one.values) > 1:
+    known = one.values[np.isfinite(one.values)]
+    if unit is Unit.fraction and known.size and np.median(known) > 1:
         raise AmbiguousUnit(
             f"{one.series.name} is said to be a fraction, 0..1, but {_range(one)}. "
             f"Say metrics.{one.series.metric}.unit=percent if it is 0..100."
@@ -50,4 +51,5 @@ def _ask_unit(one: Observations) -> str:
 
 
 def _range(one: Observations) -> str:
-    return f"its values are {np.nanmin(one.values):g}..{np.nanmax(one.values):g}"
+    known = one.values[np.isfinite(one.values)]
+    return f"its values are {known.min():g}..{known.max():g}" if known.size else "it has no value yet"
