@@ -268,7 +268,7 @@ class PretrainingConfig:
     learning_rate: float = _setting(0.002, "Adam's step at the peak of its schedule")
     seed: int = _setting(0, "of weights, dropout and every synthetic site")
     without: list[str] = _setting(list, "parts of the prior to leave out, to see what they are worth")
-    real: list[str] = _setting(list, "CSV files of series,metric,date,value to go on with after that; empty: none")
+    real: list[str] = _setting(list, "CSV files to go on with after that, as data.source=csv takes them; empty: none")
     real_windows: int = _setting(2_000_000, "windows of these files to learn from, each seen several times")
     real_learning_rate: float = _setting(0.0003, "Adam's step at the peak of its schedule, on these windows")
 
@@ -322,7 +322,9 @@ class ServingConfig:
 
 @dataclass(frozen=True)
 class BacktestConfig:
-    csv: Path | None = _setting(None, "a file of series,metric,date,value, gzip too; unset: the database")
+    csv: Path | None = _setting(
+        None, "a CSV file, of any format of data.source=csv; unset: the configured source"
+    )
     history: str = _setting("all", "days of the past that a forecast may see, 30 at least, or all")
     origins: int = _setting(8, "forecasts of each series, where its data reaches that far back")
     step: int = _setting(7, "days from one forecast's cutoff to the next; the last one's horizon ends with the data")

@@ -129,6 +129,7 @@ def shape_answer(forecast: Forecast, card: Card, *, made_at: dt.datetime) -> dic
         "predictions": rows,
         "site": series.site,
         "metric": series.metric,
+        "additive": series.additive,
         "model_version": card.version,
         "answered_by": series.answers,
         "prediction_date": made_at.isoformat(timespec="seconds"),

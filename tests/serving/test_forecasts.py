@@ -70,7 +70,7 @@ def test_total_adds_up_and_its_band_follows_the_correlation_of_days() -> None:
 
 def test_visitors_do_not_add_up() -> None:
     shaped = answer(make_series("unique_visitors", additive=False), 100, 200)
-    assert shaped["total"] is None
+    assert (shaped["total"], shaped["additive"]) == (None, False)
     assert shaped["total_predicted_visits"] == 300  # documented: the sum of the rows, whatever it means
     assert shaped["predictions"][0]["predicted_value"] == shaped["predictions"][0]["predicted_visits"] == 100
 
