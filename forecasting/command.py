@@ -12,9 +12,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from forecasting.errors import ForecastingError, SettingError, StoreNotWritable
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 LOGGER = logging.getLogger("forecasting")
 LOGGER.addHandler(logging.NullHandler())  # silent, as a library should be, until a script starts its log
@@ -76,6 +79,16 @@ def progress(label: str, total: int | None, *, of: str = "forecasts") -> Iterato
             bar.update(task, advance=count, total=of_all)  # None leaves it as it is
 
         yield advance
+
+
+def render(table: "Table", *, width: int = 160) -> str:
+    """As text for a terminal or a file; names stay as they are, whatever emoji or markup they look like."""
+    from rich.console import Console
+
+    console = Console(width=width, color_system=None, emoji=False, markup=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 
 
 def start_log(file: Path | None, *, debug: bool) -> None:

@@ -322,9 +322,7 @@ class ServingConfig:
 
 @dataclass(frozen=True)
 class BacktestConfig:
-    csv: Path | None = _setting(
-        None, "a CSV file, of any format of data.source=csv; unset: the configured source"
-    )
+    csv: Path | None = _setting(None, "a CSV file, of any format of data.source=csv; unset: the configured source")
     history: str = _setting("all", "days of the past that a forecast may see, 30 at least, or all")
     origins: int = _setting(8, "forecasts of each series, where its data reaches that far back")
     step: int = _setting(7, "days from one forecast's cutoff to the next; the last one's horizon ends with the data")

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+
+from forecasting.command import render
 
 PROGRAM = """
 import sys
@@ -60,3 +63,9 @@ def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
     pipe = f"{sys.executable} -c {shlex.quote(program)} | head -1"
     result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("said\n", "")
+
+
+def test_names_in_a_table_stay_as_they_are() -> None:
+    table = Table("site")
+    table.add_row("ga:Email:desktop [red]")
+    assert "ga:Email:desktop [red]" in render(table)

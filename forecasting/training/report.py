@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from rich.console import Console
 from rich.table import Table
 
+from forecasting.command import render
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import LEVELS, MEDIAN
 from forecasting.panel import Panel, Series, to_date
@@ -55,7 +55,7 @@ def format_table(series: Sequence[Series], measures: list[dict[str, Any]]) -> st
         table.add_row("", "seasonal naive", *_cells(measured["seasonal_naive"]))
     if len(series) > MAX_ROWS:
         table.add_row(f"and {len(series) - MAX_ROWS} more", "in model.json")
-    return _render(table)
+    return render(table)
 
 
 def describe_panel(panel: Panel) -> str:
@@ -110,7 +110,7 @@ def format_scores(scores: Sequence[Score]) -> str:
             _told(one.coverage_90, ".1%"),
             f"{one.ms_a_forecast:.2f}",
         )
-    return _render(table)
+    return render(table)
 
 
 def write_forecasts(file: Path, rolling: Rolling, forecasts: Forecasts) -> None:
@@ -162,13 +162,6 @@ def _written(value: float) -> str:
 
 def _told(value: float | None, how: str) -> str:
     return "undefined" if value is None else format(value, how)
-
-
-def _render(table: Table) -> str:
-    console = Console(width=160, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 
 
 def plot(

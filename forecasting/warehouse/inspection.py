@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from rich.console import Console
 from rich.table import Table
 
+from forecasting.command import render
 from forecasting.config import MASKABLE, MIN_DAYS, Config, SourceName
 from forecasting.panel import Panel, Verdict, to_date
 from forecasting.warehouse.cache import Updated, update_shown
@@ -24,7 +24,7 @@ from forecasting.warehouse.sources.source import Definition
 ANY = "any other column or metric"
 SILENT_DAYS = 2  # without an event, after which it is told
 AS_USUAL = (Verdict.before, Verdict.observed)
-WIDTH = 160  # characters of a line
+MAX_TROUBLES = 20  # that are told, of many
 
 
 def describe_sources() -> str:
@@ -34,7 +34,7 @@ def describe_sources() -> str:
         for number, one in enumerate(_define(source)):
             told = ("", "") if one.metric == ANY else (one.kind.value, "yes" if one.additive else "no")
             table.add_row("" if number else source.value, one.metric, *told, one.text)
-    return _render(table)
+    return render(table)
 
 
 def _define(source: SourceName) -> Sequence[Definition]:
@@ -65,14 +65,16 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
         await reading.close()
     metrics = ", ".join(one.metric for one in listing.metrics)
     lines = [
-        *_describe_rights(rights, listing),
+        *([f"csv: {config.data.csv}"] if config.data.csv else _describe_rights(rights, listing)),
         f"metrics: {metrics or 'none'}",
         "",
         _describe_sites(listing, config),
         "",
     ]
     troubles = [*listing.notes, *_find_troubles(listing, config, now)]
-    return "\n".join([*lines, *(f"trouble: {one}" for one in troubles or ["none found"])])
+    told = troubles[:MAX_TROUBLES] or ["none found"]
+    told += [f"{len(troubles) - MAX_TROUBLES} more like these"] if len(troubles) > MAX_TROUBLES else []
+    return "\n".join([*lines, *(f"trouble: {one}" for one in told)])
 
 
 def _describe_rights(rights: Any, listing: Listing) -> Iterator[str]:  # Any: PostgreSQL's row
@@ -92,7 +94,7 @@ def _describe_sites(listing: Listing, config: Config) -> str:
             continue
         first, last = local_day(site.first, zone), local_day(site.last, zone)
         table.add_row(site.name, str(first), str(last), f"{(last - first).days + 1:,}", zone)
-    return _render(table)
+    return render(table)
 
 
 def _find_troubles(listing: Listing, config: Config, now: dt.datetime) -> Iterator[str]:
@@ -148,7 +150,7 @@ def _count_days(panel: Panel) -> str:
     table = _table("series", *(verdict.name for verdict in shown))
     for one, row in zip(panel.series, counts, strict=True):
         table.add_row(one.name, *(f"{row[verdict]:,}" for verdict in shown))
-    return _render(table)
+    return render(table)
 
 
 def _list_odd_days(site: str, panel: Panel, as_told: Panel) -> list[str]:
@@ -200,10 +202,3 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
-
-
-def _render(table: Table) -> str:
-    console = Console(width=WIDTH, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
