@@ -1,9 +1,11 @@
 -- The sites of daily_metrics, with their first and last days: the column `site`, else the database's name.
-select
-    coalesce(to_jsonb(m.*) ->> 'site', current_database()) as key,
-    min(m.date::date) as first_day,
-    max(m.date::date) as last_day
-from daily_metrics as m
-where isfinite(m.date)
-group by 1
-order by 1;
+-- Where the table has no such column, the name falls back to the NULL that `absent` gives it.
+select row_.key, min(row_.day) as first_day, max(row_.day) as last_day
+from (values (null::text)) as absent (site)
+cross join lateral (
+    select coalesce(site::text, current_database()) as key, date::date as day
+    from daily_metrics
+    where isfinite(date)
+) as row_
+group by row_.key
+order by row_.key;
