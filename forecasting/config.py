@@ -135,8 +135,8 @@ class DataConfig:
     csv: Path | None = _setting(None, "of source=csv: the file")
     days_back: int = _setting(60, "days with targets, counted back from the last complete day in the data")
     missing: Missing = _setting(Missing.zero, "a date without a row: zero (no traffic) or mask (nobody knows)")
-    metrics: list[str] = _setting(list, "metrics to train; empty: all")
-    sites: list[str] = _setting(list, "sites to train; empty: all")
+    metrics: list[str] = _setting(list, "a metric, or several: page_visits,visits; empty: all")
+    sites: list[str] = _setting(list, "a site, or several: blog,shop; empty: all")
     timezone: str = _setting("UTC", "of the sites' days, where neither the next setting nor the source says another")
     timezones: list[str] = _setting(list, "of single sites' days, such as blog=Europe/Paris,shop=Asia/Tokyo")
     writer_timezone: str | None = _setting(None, "in which page_visits.timestamp was written, which does not say so")
@@ -424,6 +424,7 @@ class Config:
     debug: bool = _setting(False, "tracebacks and SQL timings in the log")
 
 
+SOURCE_FLAGS = {"--source": "data.source", "--site": "data.sites", "--metric": "data.metrics"}
 FLAGS = {
     "--sequence-length": "model.sequence_length",
     "--prediction-horizon": "model.prediction_horizon",
@@ -432,6 +433,7 @@ FLAGS = {
     "--epochs": "training.epochs",
     "--batch-size": "training.batch_size",
     "--learning-rate": "training.learning_rate",
+    **SOURCE_FLAGS,
 }
 SERVE_FLAGS = {
     "--model-version": "serving.model_version",
@@ -441,9 +443,8 @@ SERVE_FLAGS = {
 BACKTEST_FLAGS = {
     f"--{name}": f"backtest.{name}"
     for name in ("csv", "history", "origins", "step", "horizon", "model", "refit", "out", "plot")
-}
-SOURCE_FLAGS = {"--source": "data.source"}
-FORECAST_FLAGS = {"--model": "forecast.model", "--days-ahead": "forecast.days_ahead"}
+} | SOURCE_FLAGS
+FORECAST_FLAGS = {"--model": "forecast.model", "--days-ahead": "forecast.days_ahead", **SOURCE_FLAGS}
 VARIABLES = {
     "MODEL_DIR": "model_dir",
     "MODEL_VERSION": "serving.model_version",
