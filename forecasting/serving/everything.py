@@ -24,10 +24,9 @@ from forecasting.warehouse.daily import (
     Page,
     Wanted,
     count_series,
-    find_source,
+    find_origin,
     read_pages,
     read_settings,
-    read_today,
     refuse_unknown,
 )
 from forecasting.warehouse.forecasts import encode_forecasts, open_writing, write_forecasts
@@ -113,17 +112,17 @@ async def _forecast(model: BatchModel, tally: Tally) -> None:
 async def _find_wanted(reading: OwnConnection, model: BatchModel) -> tuple[Wanted, dict[str, MetricConfig]]:
     """Which series, and what their metrics are."""
     data, process = model.config.data, model.config.process
-    source = await find_source(reading, data)
+    origin = await find_origin(reading, data)
     wanted = Wanted(
-        today=await read_today(reading, data, source=source),
+        today=origin.today(data),
         num_days=model.context_length + SPARE_DAYS,
         sites=data.sites,
         metrics=data.metrics,
-        source=source,
+        source=origin.source,
         masked=model.config.verdicts.masked,
         share=(process.rank, process.world_size),
     )
-    return wanted, await read_settings(reading, model.config.metrics, source=source)
+    return wanted, await read_settings(reading, model.config.metrics, source=origin.source)
 
 
 @asynccontextmanager

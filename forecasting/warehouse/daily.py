@@ -108,6 +108,23 @@ async def read_pages(connection: Connection, wanted: Wanted, *, page_size: int) 
         after = page.keys[-1]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows come from: the configured source, or nobody's that has a name, who has filled the table."""
+
+    source: str
+    timezones: Sequence[str]  # of its sites
+
+    def today(self, data: DataConfig) -> dt.date:
+        """The first day that is over for none of the sites."""
+        return max((data.today(zone) for zone in self.timezones), default=data.today())
+
+
+async def find_origin(connection: Connection, data: DataConfig) -> Origin:
+    (known,) = await fetch(connection, "read_timezones", data.source.value)
+    return Origin(data.source.value if known["timezones"] else "", known["timezones"])
+
+
 async def read_settings(
     connection: Connection, metrics: Mapping[str, MetricConfig], *, source: str
 ) -> dict[str, MetricConfig]:
@@ -115,12 +132,6 @@ async def read_settings(
     rows = {row["metric"]: row for row in await fetch(connection, "read_metrics", source)}
     told = {name: _fill_in(metrics.get(name, MetricConfig()), row) for name, row in rows.items()}
     return told | {name: said for name, said in metrics.items() if name not in told}
-
-
-async def read_today(connection: Connection, data: DataConfig, *, source: str) -> dt.date:
-    """The first day that is over for none of the source's sites, which may be in several time zones."""
-    (known,) = await fetch(connection, "read_timezones", source)
-    return max((data.today(zone) for zone in known["timezones"]), default=data.today())
 
 
 async def read_observations(
@@ -141,9 +152,9 @@ async def read_observations(
     share, and AmbiguousUnit where a rate that is asked for has no unit.
     """
     await fetch(connection, "plan_anew")
-    source = await find_source(connection, data)
+    origin = await find_origin(connection, data)
+    source, today = origin.source, today or origin.today(data)
     settings = await read_settings(connection, metrics, source=source)
-    today = today or await read_today(connection, data, source=source)
     (extent,) = await fetch(connection, "read_daily_extent", today, data.sites, source)
     last_date = extent["last_day"]
     first_date = first_date_of(last_date, num_days=num_days)
@@ -163,12 +174,6 @@ async def fetch_sites(connection: Connection, *, source: str) -> dict[str, str]:
     with translate_errors("reading forecasting.sites"):
         rows = await fetch(connection, "read_sites")
     return {row["site"]: row["timezone"] for row in rows if row["source"] == source}
-
-
-async def find_source(connection: Connection, data: DataConfig) -> str:
-    """The configured one; none where it has no site, but somebody has filled forecasting.daily."""
-    (known,) = await fetch(connection, "read_timezones", data.source.value)
-    return data.source.value if known["timezones"] else ""
 
 
 async def _read_series(

@@ -14,7 +14,7 @@ from forecasting.config import MASKABLE, MIN_DAYS, Config, SourceName
 from forecasting.panel import Panel, Verdict, to_date
 from forecasting.warehouse.cache import Updated, update_shown
 from forecasting.warehouse.connect import connect, translate_errors
-from forecasting.warehouse.daily import find_source
+from forecasting.warehouse.daily import find_origin
 from forecasting.warehouse.listing import Listing, list_source, local_day, timezone_of
 from forecasting.warehouse.queries import fetch
 from forecasting.warehouse.reader import read_panel
@@ -133,9 +133,9 @@ async def list_days(config: Config) -> str:
             await read_panel(connection, data=config.data, metrics=config.metrics, masked=masked)
             for masked in (MASKABLE, ())
         ]
-        source = await find_source(connection, config.data)
+        origin = await find_origin(connection, config.data)
         with translate_errors("reading forecasting.events"):
-            events = await fetch(connection, "read_events", source)
+            events = await fetch(connection, "read_events", origin.source)
     finally:
         await connection.close()
     sites = dict.fromkeys(one.site for one in panel.series)
