@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from enum import Enum, StrEnum
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -149,8 +149,9 @@ class DataConfig:
 
     def timezone_of(self, site: str) -> str | None:
         """What `timezones` says of a site."""
-        return self._timezones().get(site)
+        return self._timezones.get(site)
 
+    @cached_property
     def _timezones(self) -> dict[str, str]:
         parts = (said.rpartition("=") for said in self.timezones)
         return {site.strip(): zone.strip() for site, _, zone in parts}
@@ -167,7 +168,7 @@ class DataConfig:
         _require(1 <= timeout < math.inf, f"data.statement_timeout_seconds is {timeout}; it must be at least 1 second.")
         for said in self.timezones:
             _require("=" in said, f"data.timezones has {said!r}. Write site=zone, such as blog=Europe/Paris.")
-        zones = {f"data.timezones for the site {site!r}": zone for site, zone in self._timezones().items()}
+        zones = {f"data.timezones for the site {site!r}": zone for site, zone in self._timezones.items()}
         _check_timezones({"data.timezone": self.timezone, "data.writer_timezone": self.writer_timezone, **zones})
 
 
@@ -605,15 +606,15 @@ def _database_of_url(variable: str, environ: Mapping[str, str], default: Databas
     if url == "embedded":
         return DatabaseConfig(embedded=True, pgdata=default.pgdata, name=CACHE_DATABASE)
     form = f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database."
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+    except ValueError:
+        raise SettingError(form) from None  # its text may show a part of the password
     _require(parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1, form)
     query = dict(parse_qsl(parts.query))
     host = query.pop("host", parts.hostname)  # a folder, of a unix socket, cannot stand before the path
     _require(not query, f"{variable} has the parameter {', '.join(sorted(query))}, which is not known: leave it out.")
-    try:
-        port = parts.port or 5432
-    except ValueError as error:
-        raise SettingError(form) from error
     said = {"host": host, "user": parts.username, "password": parts.password}
     named: dict[str, Any] = {name: unquote(value) for name, value in said.items() if value is not None}  # Any: text
     return DatabaseConfig(embedded=False, port=port, name=unquote(parts.path[1:]), **named)

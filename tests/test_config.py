@@ -1,6 +1,7 @@
 """Settings: what wins, what is refused, and in which words."""
 
 import datetime as dt
+import traceback
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,70 @@ def test_embedded_database_only_with_none_of_the_five_set(tmp_path: Path) -> Non
 
 def test_password_never_shows() -> None:
     assert "hunter2" not in repr(load(DB_PASSWORD="hunter2"))
+
+
+def test_source_and_cache_may_be_in_other_databases() -> None:
+    config = load(
+        SOURCE_URL="postgresql://reader:hun%40ter%2F2@replica.example:6432/umami%20db",
+        CACHE_URL="postgres://localhost/own",
+        DB_HOST="db",
+        DB_USER="writer",
+    )
+    source, own = config.source_database, config.cache_database
+    assert source is not None
+    assert own is not None
+    said = (source.embedded, source.host, source.port, source.name, source.user, source.password)
+    assert said == (False, "replica.example", 6432, "umami db", "reader", "hun@ter/2")
+    assert (own.embedded, own.host, own.port, own.name) == (False, "localhost", 5432, "own")
+    assert (config.database.host, config.database.user) == ("db", "writer")
+    unset = load(SOURCE_URL="")
+    assert (unset.source_database, unset.cache_database) == (None, None)
+
+
+def test_a_url_may_name_a_socket_or_the_embedded_server(tmp_path: Path) -> None:
+    socket = load(SOURCE_URL="postgresql:///umami?host=/var/run/postgresql").source_database
+    assert socket is not None
+    assert (socket.host, socket.name, socket.embedded) == ("/var/run/postgresql", "umami", False)
+    own = load(CACHE_URL="embedded", DB_HOST="db", TRAFFIC_PGDATA=str(tmp_path)).cache_database
+    assert own is not None
+    assert (own.embedded, own.pgdata, own.name) == (True, tmp_path, settings.CACHE_DATABASE)
+
+
+@pytest.mark.parametrize("variable", ["SOURCE_URL", "CACHE_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://reader:hunter2@host/umami",
+        "reader:hunter2@host/umami",
+        "postgresql://reader:hunter2@host:54x2/umami",
+        "postgresql://reader:hunter2@host:99999/umami",
+        "postgresql://reader:hunter2@host",
+        "postgresql://reader:hunter2@host/",
+        "postgresql://reader:hunter2@[host/umami",
+        "postgresql://reader:hun/ter2@host/umami",
+        "postgresql://reader:hun#ter2@host/umami",
+        "postgresql://reader:hun?ter2@host/umami",
+    ],
+)
+def test_a_bad_url_is_refused_without_its_password(variable: str, url: str) -> None:
+    with pytest.raises(SettingError) as refusal:
+        load(**{variable: url})
+    text = f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database."
+    assert str(refusal.value).startswith(text)
+    shown = "".join(traceback.format_exception(refusal.value))
+    assert "ter2" not in shown
+    assert "hun" not in shown
+
+
+def test_an_unknown_parameter_of_a_url_is_named() -> None:
+    with pytest.raises(SettingError) as refusal:
+        load(SOURCE_URL="postgresql://reader:hunter2@host/umami?sslmode=require&options=-cx")
+    assert str(refusal.value) == "SOURCE_URL has the parameter options, sslmode, which is not known: leave it out."
+
+
+def test_passwords_of_urls_never_show() -> None:
+    config = load(SOURCE_URL="postgresql://a:hunter2@h/d", CACHE_URL="postgresql://a:hunter3@h/d")
+    assert "hunter" not in repr(config)
 
 
 def test_bad_database_port_is_refused() -> None:

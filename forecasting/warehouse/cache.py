@@ -9,7 +9,7 @@ import datetime as dt
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ from forecasting.errors import MissingTable, SchemaNotWritable, SourceTooSlow
 from forecasting.panel import duplicate_days, to_day
 from forecasting.warehouse.connect import OwnConnection, connect, translate_errors
 from forecasting.warehouse.daily import has_rows
-from forecasting.warehouse.judging import Rules, judge_anew, judge_incoming, read_rules
+from forecasting.warehouse.judging import Rules, claim_new_sites, judge_anew, judge_incoming, read_rules
 from forecasting.warehouse.listing import Listing, list_source, local_day, timezone_of, write_listing
 from forecasting.warehouse.queries import Connection, fetch, load_query
 from forecasting.warehouse.schema import create_schema
@@ -35,6 +35,7 @@ CHUNK_SECONDS = (2.0, 8.0)  # that a chunk should take at least, and at most
 CHUNKS_WAITING = 16  # of what COPY gives, between the source and our own schema
 
 Advance = Callable[[int, int], object]
+ReadRules = Callable[[], Awaitable[Rules]]
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,25 @@ async def update(
             if data.source is SourceName.siteanalytics and await has_rows(own):
                 return Updated(None, database)  # whoever has no other source may fill forecasting.daily
             raise
+        source, zones = listing.source, {timezone_of(site, data) for site in listing.sites} or {data.timezone}
+        over = min(local_day(now, zone) for zone in zones)
+
+        async def read_current_rules() -> Rules:
+            return await read_rules(own, config, source=source.name, starts_amid=source.quiet_is_zero, until=over)
+
         with translate_errors("bringing the schema forecasting up to date"):
             async with own.transaction():
                 await fetch(own, "lock_forecasting")
                 notes = await write_listing(own, listing, data)
-                spans = await _plan(own, listing, data, whole=whole, recent_days=recent_days, now=now)
-                rules = await read_rules(
-                    own, config, source=listing.source.name, starts_amid=listing.source.quiet_is_zero
-                )
-        num_days = sum((span.until - span.first).days for span in spans)
-        reader = _Reader(listing.source, reading, own, rules, lambda days: advance and advance(days, num_days))
-        num_rows = [await reader.read(span) for span in spans]
+                plan = await _plan(own, listing, data, whole=whole, recent_days=recent_days, now=now)
+                await claim_new_sites(own, await read_current_rules())
+        num_days = sum((task.span.until - task.span.first).days for task in plan)
+        reader = _Reader(source, reading, own, read_current_rules, lambda days: advance and advance(days, num_days))
+        num_rows = [await reader.read(task) for task in plan]
         with translate_errors("judging the days of forecasting.daily"):
             async with own.transaction():
-                await judge_anew(own, rules)
+                await fetch(own, "lock_forecasting")
+                await judge_anew(own, await read_current_rules())
     return Updated(sum(num_rows), database, num_days, (*listing.notes, *notes), refusal)
 
 
@@ -97,13 +103,29 @@ async def update_shown(config: Config, *, whole: bool = False) -> Updated:
         return await update(config, whole=whole, advance=advance)
 
 
+@dataclass(frozen=True)
+class _Task:
+    """Days to read."""
+
+    span: Span
+    known: dt.date  # days before it had been read when this was planned: they are read again, whoever else does so
+    is_all: bool  # totals that others make, of every day: what is stored of an older one is wrong
+
+    def says_all_of(self, chunk: Span, *, events: bool) -> tuple[dt.date, dt.date]:
+        """Days from one to before another of which the source has only what is in the chunk."""
+        ends = not events and chunk.until == self.span.until
+        begins = self.is_all and chunk.first == self.span.first
+        return dt.date.min if begins else chunk.first, dt.date.max if ends else chunk.until
+
+
 async def _plan(
     own: Connection, listing: Listing, data: DataConfig, *, whole: bool, recent_days: int | None, now: dt.datetime
-) -> list[Span]:
+) -> list[_Task]:
     """What to read: sites that are read from the same day on together, those never read apart from the others."""
     source = listing.source
     read = {row["key"]: row["read_until"] for row in await fetch(own, "read_sites") if row["source"] == source.name}
-    groups: dict[tuple[str, bool, dt.date | None], list[tuple[str, dt.date, dt.date]]] = {}
+    newest = _find_newest(listing, data, now=now)
+    groups: dict[tuple[str, dt.date | None], list[tuple[str, dt.date, dt.date]]] = {}
     for site in listing.sites:
         if site.first is None or site.last is None:
             continue
@@ -114,16 +136,23 @@ async def _plan(
             until = local_day(now, zone)  # today is not over
             first = max(first, known - dt.timedelta(days=data.reread_days)) if known else first
         elif recent_days is not None:
-            first = max(first, until - dt.timedelta(days=recent_days))
+            first = max(first, newest - dt.timedelta(days=recent_days - 1))
         if first < until:
-            groups.setdefault((zone, known is None, known), []).append((site.key, first, until))
-    spans = [
-        Span([key for key, _, _ in group], min(first for _, first, _ in group), max(until for *_, until in group), zone)
-        for (zone, _, _), group in groups.items()
-    ]
-    for span in spans:
-        await fetch(own, "lower_sites", source.name, list(span.keys), span.first)
-    return spans
+            groups.setdefault((zone, known), []).append((site.key, first, until))
+    plan = []
+    for (zone, known), group in groups.items():
+        keys, first, until = [key for key, *_ in group], min(one[1] for one in group), max(one[2] for one in group)
+        if known is None:
+            await fetch(own, "lower_sites", source.name, keys, first)
+        is_all = not source.quiet_is_zero and recent_days is None
+        plan.append(_Task(Span(keys, first, until, zone), known or first, is_all))
+    return plan
+
+
+def _find_newest(listing: Listing, data: DataConfig, *, now: dt.datetime) -> dt.date:
+    """The last day of any site, since others may have ended long ago, that is not in the future."""
+    lasts = [(moment, timezone_of(site, data)) for site in listing.sites for moment in (site.last,) if moment]
+    return max((min(local_day(last, zone), local_day(now, zone)) for last, zone in lasts), default=dt.date.max)
 
 
 class _Reader:
@@ -134,24 +163,25 @@ class _Reader:
         source: Source,
         reading: OwnConnection,
         own: OwnConnection,
-        rules: Rules,
+        read_rules: ReadRules,
         advance: Callable[[int], object],
     ) -> None:
         self._source = source
-        self._rules = rules
+        self._read_rules = read_rules
         self._reading = reading
         self._own = own
         self._advance = advance
 
-    async def read(self, span: Span) -> int:
+    async def read(self, task: _Task) -> int:
         """How many rows it changed. Events are read in chunks that the source's server answers in some seconds."""
+        span = task.span
         num_rows, first = 0, span.first
         size = FIRST_CHUNK_DAYS if self._source.quiet_is_zero else (span.until - span.first).days
         while first < span.until:
             until = min(first + dt.timedelta(days=size), span.until)
             began = time.monotonic()
             try:
-                num_rows += await self._read_chunk(replace(span, first=first, until=until))
+                num_rows += await self._read_chunk(task, replace(span, first=first, until=until))
             except SourceTooSlow:
                 if size == 1:
                     raise
@@ -166,27 +196,30 @@ class _Reader:
             first = until
         return num_rows
 
-    async def _read_chunk(self, span: Span) -> int:
+    async def _read_chunk(self, task: _Task, span: Span) -> int:
         source, own, keys = self._source, self._own, list(span.keys)
         with translate_errors("writing to forecasting.daily"):
             async with own.transaction():
                 await fetch(own, "lock_forecasting")
                 (progress,) = await fetch(own, "find_progress", source.name, keys)
-                if source.quiet_is_zero and progress["read_until"] >= span.until:
+                read_until = progress["read_until"]
+                if read_until is None:
+                    return 0  # somebody else has just forgotten these sites
+                if source.quiet_is_zero and task.known < span.until <= read_until:
                     return 0  # somebody else has just done it
                 await own.execute(load_query("create_incoming"))
                 await self._copy(span)
+                await own.execute(load_query("index_incoming"))
                 await self._refuse_duplicates()
                 if source.quiet_is_zero:
                     await fetch(own, "drop_cut_days", source.name)
                     await fetch(own, "fill_quiet_days", source.name, span.first)
                 else:
                     await fetch(own, "trim_incoming", source.name)
-                (done,) = await fetch(
-                    own, "refresh_daily", source.name, keys, span.first, span.until, source.quiet_is_zero
-                )
-                await judge_incoming(own, self._rules)
-                await fetch(own, "advance_sites", source.name, keys, span.until)
+                extent = task.says_all_of(span, events=source.quiet_is_zero)
+                (done,) = await fetch(own, "refresh_daily", source.name, keys, *extent, source.quiet_is_zero)
+                await judge_incoming(own, await self._read_rules())
+                await fetch(own, "advance_sites", source.name, keys, span.first, span.until)
                 return int(done["num_rows"])
 
     async def _copy(self, span: Span) -> None:
@@ -197,11 +230,13 @@ class _Reader:
         async def arriving() -> AsyncIterator[bytes]:
             while True:
                 following = asyncio.ensure_future(queue.get())
-                await asyncio.wait({following, reading}, return_when=asyncio.FIRST_COMPLETED)
-                if following.done():
-                    yield following.result()
-                    continue
-                following.cancel()
+                try:
+                    await asyncio.wait({following, reading}, return_when=asyncio.FIRST_COMPLETED)
+                    if following.done():
+                        yield following.result()
+                        continue
+                finally:
+                    following.cancel()
                 while not queue.empty():
                     yield queue.get_nowait()
                 await reading  # raises what ended it
@@ -211,6 +246,7 @@ class _Reader:
             await self._own.copy_to_table("incoming", schema_name="pg_temp", source=arriving(), format="binary")
         finally:
             reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)  # or its connection could not be closed
 
     async def _read_source(self, span: Span, queue: asyncio.Queue[bytes]) -> None:
         name = self._source.name

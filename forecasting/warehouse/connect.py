@@ -114,8 +114,11 @@ def translate_errors(doing: str) -> Iterator[None]:
     except (TimeoutError, asyncpg.QueryCanceledError) as error:
         raise WarehouseError(f"PostgreSQL took too long while {doing}. Try again, or read fewer days.") from error
     except LOST as error:
+        # Of a lost connection, leaving a transaction or a cursor is an error too, which says nothing of why.
+        earlier = error.__context__ if isinstance(error, asyncpg.InterfaceError) else None
+        first = earlier if isinstance(earlier, LOST) else error
         raise CannotConnect(
-            f"The connection to PostgreSQL was lost while {doing}: {_first_line(error)}. Try again."
+            f"The connection to PostgreSQL was lost while {doing}: {_first_line(first)}. Try again."
         ) from error
     except asyncpg.PostgresError as error:
         raise WarehouseError(f"PostgreSQL failed while {doing}: {_first_line(error)}.") from error

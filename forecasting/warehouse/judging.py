@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from forecasting.warehouse.daily import Key, read_settings
 from forecasting.warehouse.queries import Connection, fetch, load_query, read_out
 
 NAMES = [verdict.name for verdict in sorted(Verdict)]  # a verdict's number is its place
-SITES_AT_ONCE = 1000
+VALUES_AT_ONCE = 5_000_000  # about 200 MB
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,13 @@ class Rules:
     thresholds: VerdictConfig
     metrics: Mapping[str, MetricConfig]
     events: Sequence[Any]  # Any: rows of forecasting.events
+    until: dt.date  # days before it are over: a break on a later one is still to come
 
     @property
     def fingerprint(self) -> str:
-        known = (self.starts_amid, self.thresholds, self.metrics, [tuple(event) for event in self.events])
+        events = [(*event, event["day"] < self.until) for event in self.events]
+        dates = [day < self.until for metric in self.metrics for day in self.thresholds.break_dates(metric)]
+        known = (self.starts_amid, self.thresholds, self.metrics, events, dates)
         return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 
@@ -47,10 +51,27 @@ class Days:
     verdicts: Int[np.ndarray, "series days"]  # as they are stored; -1: no row
     oldest: Int[np.ndarray, " series"]  # day of all that is stored
 
+    def find_rows(self, event: Any) -> list[int]:  # Any: a row of forecasting.events
+        """The series that it is of."""
+        rows = range(len(self.keys)) if event["site"] is None else self._rows_of_site.get(event["site"], ())
+        return [row for row in rows if event["metric"] in (None, self.keys[row][1])]
 
-async def read_rules(own: Connection, config: Config, *, source: str, starts_amid: bool) -> Rules:
+    @cached_property
+    def _rows_of_site(self) -> dict[str, list[int]]:
+        rows: dict[str, list[int]] = {}
+        for row, (site, _) in enumerate(self.keys):
+            rows.setdefault(site, []).append(row)
+        return rows
+
+
+async def read_rules(own: Connection, config: Config, *, source: str, starts_amid: bool, until: dt.date) -> Rules:
     settings = await read_settings(own, config.metrics, source=source)
-    return Rules(source, starts_amid, config.verdicts, settings, await fetch(own, "read_events", source))
+    return Rules(source, starts_amid, config.verdicts, settings, await fetch(own, "read_events", source), until)
+
+
+async def claim_new_sites(own: Connection, rules: Rules) -> None:
+    """Notes that the days of sites that have none yet will be judged by these rules."""
+    await fetch(own, "claim_new_sites", rules.source, rules.fingerprint)
 
 
 async def judge_incoming(own: Connection, rules: Rules) -> None:
@@ -61,7 +82,9 @@ async def judge_incoming(own: Connection, rules: Rules) -> None:
 
 
 async def judge_anew(own: Connection, rules: Rules) -> None:
-    """All days of sites that were judged by other rules than these. In a transaction."""
+    """All days of sites that were judged by other rules than these. In a transaction under the lock: nobody may write
+    other values meanwhile.
+    """
     unjudged = await fetch(own, "find_unjudged", rules.source, rules.fingerprint)
     if unjudged:
         first, last = min(row["first_day"] for row in unjudged), max(row["last_day"] for row in unjudged)
@@ -71,8 +94,10 @@ async def judge_anew(own: Connection, rules: Rules) -> None:
 
 async def _judge_sites(own: Connection, rules: Rules, sites: Sequence[str], first: dt.date, last: dt.date) -> None:
     await own.execute(load_query("create_judged"))
-    for start in range(0, len(sites), SITES_AT_ONCE):
-        days = await _read_days(own, sites[start : start + SITES_AT_ONCE], first, last)
+    num_columns = (last - first).days + 1 + CONTEXT
+    num_sites = max(1, VALUES_AT_ONCE // (num_columns * max(1, len(rules.metrics))))
+    for start in range(0, len(sites), num_sites):
+        days = await _read_days(own, sites[start : start + num_sites], first, last)
         verdicts = _judge_days(days, rules)
         stored = days.verdicts[:, CONTEXT:]
         differing = np.argwhere((stored >= 0) & (stored != verdicts))
@@ -133,21 +158,20 @@ def _find_events(days: Days, rules: Rules) -> Bool[np.ndarray, "series days"]:
     for event in rules.events:
         place = to_day(event["day"]) - days.first_day
         if 0 <= place < num_days and not event["is_break"]:
-            known[:, place] |= _find_series(days, event)
+            known[days.find_rows(event), place] = True
     return known
 
 
 def _find_breaks(days: Days, rules: Rules) -> Int[np.ndarray, " series"]:
-    """The column of each series' latest break, whether the user has named it or the source knows it."""
-    num_days = days.values.shape[1]
+    """The column of each series' latest break that has come, whether the user has named it or the source knows it; it
+    may be behind the last one.
+    """
+    num_days = to_day(rules.until) - days.first_day
     metrics = [metric for _, metric in days.keys]
     breaks = find_breaks(metrics, rules=rules.thresholds, first_day=days.first_day, num_days=num_days)
     for event in rules.events:
         place = to_day(event["day"]) - days.first_day
         if event["is_break"] and 0 < place < num_days:
-            breaks = np.where(_find_series(days, event), np.maximum(breaks, place), breaks)
+            rows = days.find_rows(event)
+            breaks[rows] = np.maximum(breaks[rows], place)
     return breaks
-
-
-def _find_series(days: Days, event: Any) -> Bool[np.ndarray, " series"]:  # Any: a row of forecasting.events
-    return np.array([event["site"] in (None, site) and event["metric"] in (None, metric) for site, metric in days.keys])

@@ -40,8 +40,9 @@ async def write_listing(own: Connection, listing: Listing, data: DataConfig) -> 
     sites = [_describe_site(site, data) for site in listing.sites]
     forgotten = _find_others(await fetch(own, "read_sites"), sites, source=name)
     await fetch(own, "forget_sites", forgotten)
-    added = await fetch(own, "write_metrics", name, _as_json([_describe_metric(one) for one in listing.metrics]))
-    await fetch(own, "write_sites", name, _as_json(sites), bool(added))  # of a new metric nothing was read yet
+    if sites:  # of an empty table nobody knows which metrics it would have
+        added = await fetch(own, "write_metrics", name, _as_json([_describe_metric(one) for one in listing.metrics]))
+        await fetch(own, "write_sites", name, _as_json(sites), bool(added))  # of a new metric nothing was read yet
     await fetch(own, "write_events", name, _as_json([vars(event) for event in listing.events]))
     return [f"the site {site} is not what it was before: its days are read anew" for site in forgotten]
 

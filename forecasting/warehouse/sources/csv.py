@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from forecasting.config import DataConfig, Kind, Unit
 from forecasting.errors import SettingError
@@ -52,8 +52,10 @@ class CsvFile:
         ]
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
-        sites = dict.fromkeys(one.series.site for one in self.observations)
-        return [self._describe(site) for site in sites]
+        days: dict[str, list[Int[np.ndarray, " days"]]] = {}
+        for one in self.observations:
+            days.setdefault(one.series.site, []).append(one.days)
+        return [self._describe(site, np.concatenate(found)) for site, found in days.items()]
 
     async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
         return []
@@ -63,15 +65,15 @@ class CsvFile:
 
     async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
         first, until = to_day(span.first), to_day(span.until)
+        keys = set(span.keys)
         await write(HEADER)
         for one in self.observations:
-            if one.series.site in span.keys:
+            if one.series.site in keys:
                 within = (one.days >= first) & (one.days < until)
                 await write(_encode(one, within))
         await write(TRAILER)
 
-    def _describe(self, site: str) -> Site:
-        days = np.concatenate([one.days for one in self.observations if one.series.site == site])
+    def _describe(self, site: str, days: Int[np.ndarray, " days"]) -> Site:
         zone = self.data.timezone_of(site) or self.data.timezone
         first, last = (noon(to_date(day), zone) for day in (days.min(), days.max()))
         return Site(site, site, first=first, last=last)

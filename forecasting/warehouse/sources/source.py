@@ -1,8 +1,9 @@
 """What a source is: tables, or a file, that somebody's analytics fills, told as days of sites and metrics."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
@@ -186,9 +187,11 @@ def noon(day: dt.date, timezone: str) -> dt.datetime:
 
 
 def name_apart(sites: Sequence[Site]) -> list[Site]:
-    """Those of one name get the beginning of their keys behind it."""
-    names = [site.name for site in sites]
+    """Those of one name get the beginning of their keys behind it, or all of these where they begin alike."""
+    names = Counter(site.name for site in sites)
+    beginnings = Counter((site.name, site.key[:8]) for site in sites)
     return [
-        site if names.count(site.name) == 1 else Site(**{**vars(site), "name": f"{site.name} ({site.key[:8]})"})
+        site if names[site.name] == 1 else replace(site, name=f"{site.name} ({beginning})")
         for site in sites
+        for beginning in (site.key[:8] if beginnings[site.name, site.key[:8]] == 1 else site.key,)
     ]
