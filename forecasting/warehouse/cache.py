@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import asyncpg
 
@@ -280,7 +281,7 @@ async def open_own(config: Config) -> AsyncIterator[tuple[OwnConnection, Databas
             yield own, database, None
             return
     except SchemaNotWritable as error:
-        if config.cache_database or config.database.embedded:
+        if config.cache_database or config.database.embedded or config.database.pgdata == Path():
             raise
         refusal = error
     database = _elsewhere(database)
