@@ -146,7 +146,8 @@ class _Parts:
     ) -> None:
         self._config = model.config.forecast
         self._model = model
-        self._catalog = Catalog(model, metrics, database=model.config.database.name)
+        database = model.config.source_database or model.config.database
+        self._catalog = Catalog(model, metrics, database=database.name)
         self._tally = tally
         self._advance = advance
         self._pages: asyncio.Queue[Page | None] = asyncio.Queue(WAITING)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact, restore_settings
-from forecasting.config import Config, load_config
+from forecasting.config import Config, DatabaseConfig, load_config
 from forecasting.errors import (
     CannotConnect,
     DataError,
@@ -178,6 +178,7 @@ class History:
 
     async def list_sites(self) -> dict[str, str]:
         """The sites that the source has by now, and their time zones; empty where nothing was read, or can be."""
+        await self.bring_up_to_date()
         try:
             rows = await self._ask(partial(fetch_sites, source=self._config.data.source.value))
         except (WarehouseError, TimedOut) as error:
@@ -217,23 +218,26 @@ class History:
             updated = await update(
                 replace(self._config, metrics=metrics), recent_days=self._card.context_length + SPARE_DAYS
             )
-            self._own, self.trouble, self._has_read = updated.database, None, True
+            self.trouble, self._has_read = None, True
+            await self._move(updated.database)
         except (WarehouseError, DataError, SettingError) as error:
             self.trouble = f"New days cannot be read: {error}"
             logger.warning("%s", self.trouble)
         self._updated_at = time.monotonic()
 
+    async def _move(self, database: DatabaseConfig) -> None:
+        """To where the update has found, or made, forecasting.daily: connections so far may lead elsewhere."""
+        if database == self._own:
+            return
+        async with self._opening:
+            pool, self._pool, self._own = self._pool, None, database
+        await _close(pool)
+
     async def close(self) -> None:
         if self._updating is not None:
             self._updating.cancel()
             await asyncio.wait({self._updating}, timeout=CLOSE_SECONDS)
-        if self._pool is None:
-            return
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._pool.close()
-        except (TimeoutError, *LOST):
-            self._pool.terminate()
+        await _close(self._pool)
 
     async def _read_named(self, series: Sequence[SeriesCard]) -> Panel:
         sites = sorted({one.site for one in self._card.series})
@@ -247,7 +251,8 @@ class History:
         Without a `site` column the site has the database's name, which another database with the same data has not.
         """
         unknown: list[UnknownSite] = []
-        for name in dict.fromkeys((self._known_as or site, site, self._config.database.name)):
+        database = self._config.source_database or self._config.database
+        for name in dict.fromkeys((self._known_as or site, site, database.name)):
             try:
                 panel = await self._read(series, [name])
             except UnknownSite as error:
@@ -285,6 +290,16 @@ class History:
 
     async def _open_pool(self) -> Pool:
         return await open_pool(self._own, max_size=POOL_SIZE)
+
+
+async def _close(pool: Pool | None) -> None:
+    if pool is None:
+        return
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pool.close()
+    except (TimeoutError, *LOST):
+        pool.terminate()
 
 
 @asynccontextmanager

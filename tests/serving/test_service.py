@@ -125,3 +125,27 @@ def test_another_site_is_not_taken_for_the_versions(config: Config, sample_artif
 def test_site_column_with_the_versions_site_is_honoured(config: Config, sample_artifact: Artifact) -> None:
     execute(config.database, "alter table daily_metrics add column site text not null default 'siteanalytics'")
     assert [one.site for one in read(config, sample_artifact).series] == ["siteanalytics"]
+
+
+def test_history_follows_its_days_to_where_they_may_be_kept(
+    config: Config, sample_artifact: Artifact, embedded: DatabaseConfig
+) -> None:
+    """Asked for its health first, as serving does: over connections to where the schema may not be made."""
+    execute(config.database, "create role onlooker login")
+    execute(config.database, "grant select on daily_metrics to onlooker")
+    reader = replace(config, database=replace(config.database, user="onlooker", pgdata=embedded.pgdata))
+
+    async def run() -> Panel:
+        history = History(reader, sample_artifact.card)
+        try:
+            await history.check()
+            assert (await history.list_sites(), history.trouble) == ({config.database.name: "UTC"}, None)
+            return await history.read(sample_artifact.card.series[:1])
+        finally:
+            await history.close()
+
+    try:
+        np.testing.assert_array_equal(asyncio.run(run()).values, read(config, sample_artifact).values)
+    finally:
+        execute(config.database, "drop owned by onlooker")
+        execute(config.database, "drop role onlooker")
