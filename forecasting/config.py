@@ -147,6 +147,10 @@ class DataConfig:
         """The day that is not over yet."""
         return dt.datetime.now(ZoneInfo(timezone or self.timezone)).date()
 
+    @property
+    def sites_with_timezone(self) -> list[str]:
+        return list(self._timezones)
+
     def timezone_of(self, site: str) -> str | None:
         """What `timezones` says of a site."""
         return self._timezones.get(site)
@@ -389,6 +393,7 @@ class DatabaseConfig:
     name: str = "siteanalytics"
     user: str = "postgres"
     password: str = field(default="password", repr=False)
+    variable: str = ""  # the URL that said so, for errors; empty: DB_HOST and its like
 
 
 @dataclass(frozen=True)
@@ -603,21 +608,26 @@ def _database_of_url(variable: str, environ: Mapping[str, str], default: Databas
     url = environ.get(variable)
     if not url:
         return None
-    if url == "embedded":
-        return DatabaseConfig(embedded=True, pgdata=default.pgdata, name=CACHE_DATABASE)
-    form = f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database."
+    if url == "embedded" and variable == "CACHE_URL":
+        return DatabaseConfig(embedded=True, pgdata=default.pgdata, name=CACHE_DATABASE, variable=variable)
+    form = (
+        f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the user "
+        "and the password % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23."
+    )
     try:
         parts = urlsplit(url)
         port = parts.port or 5432
     except ValueError:
         raise SettingError(form) from None  # its text may show a part of the password
-    _require(parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1, form)
+    name = parts.path[1:]
+    whole = parts.scheme in ("postgresql", "postgres") and name != "" and parts.fragment == ""
+    _require(whole and not {"/", "@"} & set(name), form)  # these are of a password, cut in two
     query = dict(parse_qsl(parts.query))
     host = query.pop("host", parts.hostname)  # a folder, of a unix socket, cannot stand before the path
     _require(not query, f"{variable} has the parameter {', '.join(sorted(query))}, which is not known: leave it out.")
-    said = {"host": host, "user": parts.username, "password": parts.password}
-    named: dict[str, Any] = {name: unquote(value) for name, value in said.items() if value is not None}  # Any: text
-    return DatabaseConfig(embedded=False, port=port, name=unquote(parts.path[1:]), **named)
+    said = {"host": host, "user": parts.username, "password": parts.password, "name": name}
+    told: dict[str, Any] = {key: unquote(value) for key, value in said.items() if value is not None}  # Any: text
+    return DatabaseConfig(embedded=False, port=port, variable=variable, **told)
 
 
 def _process(environ: Mapping[str, str]) -> ProcessConfig:

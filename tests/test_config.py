@@ -264,7 +264,7 @@ def test_a_url_may_name_a_socket_or_the_embedded_server(tmp_path: Path) -> None:
 def test_a_bad_url_is_refused_without_its_password(variable: str, url: str) -> None:
     with pytest.raises(SettingError) as refusal:
         load(**{variable: url})
-    text = f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database."
+    text = f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the user "
     assert str(refusal.value).startswith(text)
     shown = "".join(traceback.format_exception(refusal.value))
     assert "ter2" not in shown
@@ -280,6 +280,48 @@ def test_an_unknown_parameter_of_a_url_is_named() -> None:
 def test_passwords_of_urls_never_show() -> None:
     config = load(SOURCE_URL="postgresql://a:hunter2@h/d", CACHE_URL="postgresql://a:hunter3@h/d")
     assert "hunter" not in repr(config)
+
+
+def test_urls_say_where_the_source_and_the_cache_are(tmp_path: Path) -> None:
+    config = load(
+        TRAFFIC_PGDATA=str(tmp_path), SOURCE_URL="postgres://me:p%40s%2Fs%25@replica:5433/um%61mi", CACHE_URL="embedded"
+    )
+    source, cache = config.source_database, config.cache_database
+    assert source is not None
+    assert cache is not None
+    assert (source.host, source.port, source.name, source.user) == ("replica", 5433, "umami", "me")
+    assert (source.password, source.embedded) == ("p@s/s%", False)
+    assert (cache.pgdata, cache.embedded) == (tmp_path, True)
+    assert (load().source_database, load().cache_database) == (None, None)
+    socket = load(SOURCE_URL="postgresql:///umami?host=/run/postgresql").source_database
+    assert socket is not None
+    assert (socket.host, socket.name) == ("/run/postgresql", "umami")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://me:hunter2@replica/umami",
+        "postgresql://me:hunter2@replica",
+        "postgresql://me:hunter2@replica:5x/umami",
+        "postgresql://[::1/umami",
+        "postgresql://me:a@b/hunter2@replica/umami",  # the password's own characters, as they are
+        "postgresql://me:hunter2#b@replica/umami",
+        "embedded",
+    ],
+)
+def test_bad_url_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(SettingError) as error:
+        load(SOURCE_URL=url)
+    assert str(error.value) == (
+        "SOURCE_URL is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the user "
+        "and the password % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23."
+    )
+
+
+def test_unknown_parameter_of_a_url_is_refused() -> None:
+    with pytest.raises(SettingError, match="CACHE_URL has the parameter sslmode, which is not known: leave it out."):
+        load(CACHE_URL="postgresql://me@replica/umami?sslmode=require")
 
 
 def test_bad_database_port_is_refused() -> None:

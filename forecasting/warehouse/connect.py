@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ LOST = (
     asyncpg.OperatorInterventionError,
 )
 NOBODY = "nothing answers there. Check DB_HOST and DB_PORT, and that the server runs and listens there."
+VARIABLES = re.compile(r"DB_[A-Z]+(?: and DB_[A-Z]+)?")  # in what is said below; where a URL says it all, that one
 NOT_POSTGRESQL = "what answers there does not speak as PostgreSQL does. Check DB_PORT."
 # What happened, and what to check; the first that fits is said, so that what is narrower comes before what is wider.
 REASONS: tuple[tuple[type[Exception], str], ...] = (
@@ -143,7 +145,7 @@ async def _connect(
         where = {"host": config.host, "port": config.port, "user": config.user, "password": config.password}
         return await _open(database=config.name, **where, **options)
     except (*LOST, asyncpg.PostgresError) as error:
-        raise CannotConnect(f"{_place(config)}: {_explain(error)}") from error
+        raise CannotConnect(f"{_place(config)}: {_explain(error, config)}") from error
 
 
 async def _connect_embedded(config: DatabaseConfig, options: dict[str, Any]) -> OwnConnection:  # Any: asyncpg's
@@ -176,8 +178,11 @@ def _place(config: DatabaseConfig) -> str:
     )
 
 
-def _explain(error: Exception) -> str:
-    return next(text for kind, text in REASONS if isinstance(error, kind)).format(error=_first_line(error))
+def _explain(error: Exception, config: DatabaseConfig) -> str:
+    text = next(text for kind, text in REASONS if isinstance(error, kind))
+    if config.variable:
+        text = VARIABLES.sub(config.variable, text)
+    return text.format(error=_first_line(error))
 
 
 def _first_line(error: Exception) -> str:

@@ -102,6 +102,12 @@ def test_wrong_password(guarded: DatabaseConfig) -> None:
     )
 
 
+def test_wrong_password_in_a_url_is_told_of_the_url(guarded: DatabaseConfig) -> None:
+    assert refusal(replace(guarded, password=f"not {SECRET}", variable="SOURCE_URL")).endswith(
+        "the password is not accepted. Check SOURCE_URL."
+    )
+
+
 def test_user_that_is_not_let_in(guarded: DatabaseConfig) -> None:
     assert refusal(replace(guarded, user="nobody")) == (
         f"Cannot connect to PostgreSQL at host 127.0.0.1, port {guarded.port}, database postgres, as user nobody: "
