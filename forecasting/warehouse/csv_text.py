@@ -107,9 +107,9 @@ def _read_text(file: Path) -> str:
         content = file.read_bytes()
         content = gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
     except FileNotFoundError as error:
-        raise DataError(f"There is no file {file}. Say another with --csv.") from error
+        raise DataError(f"There is no file {file}. Check the path.") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{file} cannot be read ({error}). Say another with --csv.") from error
+        raise DataError(f"{file} cannot be read ({error}). Save or download it anew.") from error
     if content.startswith(ZIP_MAGIC):
         raise DataError(f"{file} is a ZIP archive or an Excel workbook. Unpack it, or save it as CSV in UTF-8.")
     return _decode(file, content)

@@ -21,7 +21,7 @@ from forecasting.warehouse.reader import read_panel
 from forecasting.warehouse.sources import siteanalytics
 from forecasting.warehouse.sources.source import Definition
 
-ANY = "any other column or metric"
+ANY = "any other"
 SILENT_DAYS = 2  # without an event, after which it is told
 AS_USUAL = (Verdict.before, Verdict.observed)
 MAX_TROUBLES = 20  # that are told, of many
@@ -65,7 +65,7 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
         await reading.close()
     metrics = ", ".join(one.metric for one in listing.metrics)
     lines = [
-        *([f"csv: {config.data.csv}"] if config.data.csv else _describe_rights(rights, listing)),
+        *([f"csv: {config.data.csv}"] if config.data.source is SourceName.csv else _describe_rights(rights, listing)),
         f"metrics: {metrics or 'none'}",
         "",
         _describe_sites(listing, config),
@@ -80,7 +80,7 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
 def _describe_rights(rights: Any, listing: Listing) -> Iterator[str]:  # Any: PostgreSQL's row
     what = " (a replica)" if rights["is_replica"] else ""
     yield f"{listing.source.name} in the database {rights['database']}, PostgreSQL {rights['version']}{what}"
-    may = f"may read {', '.join(rights['readable'])}" if rights["readable"] else "reads no table of its own"
+    may = f"may read {', '.join(rights['readable'])}" if rights["readable"] else "may read what the query reads"
     also = f", and write to {', '.join(rights['writable'])}, which is not needed" if rights["writable"] else ""
     yield f"rights: {rights['reader']}{' (a superuser)' if rights['is_superuser'] else ''} {may}{also}"
 
@@ -100,6 +100,9 @@ def _describe_sites(listing: Listing, config: Config) -> str:
 def _find_troubles(listing: Listing, config: Config, now: dt.datetime) -> Iterator[str]:
     if not listing.sites:
         yield "there is no site. Check DB_NAME and data.source"
+    for name in config.data.sites_with_timezone:
+        if listing.sites and name not in {site.name for site in listing.sites}:
+            yield f"data.timezones names the site {name!r}, which is not there"
     for site in listing.sites:
         zone = timezone_of(site, config.data)
         if site.first is None or site.last is None:
@@ -187,6 +190,8 @@ def _values(panel: Panel, row: int, span: Int[np.ndarray, " days"], verdict: Ver
     if verdict in (Verdict.gap, Verdict.unmeasured):
         return ""
     values = panel.values[row, span] * panel.series[row].unit_scale
+    if not np.isfinite(values).all():
+        return ""  # it could not be, and is not kept
     told = " to ".join(f"{value:,.6g}" for value in sorted({float(values.min()), float(values.max())}))
     return f" ({panel.series[row].metric} {told})"
 

@@ -102,7 +102,7 @@ def test_fine_tuning_on_a_file(empty_place: Place, traffic: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["--csv", "no.csv"], 1, "error: There is no file no.csv. Say another with --csv.\n"),
+        (["--csv", "no.csv"], 1, "error: There is no file no.csv. Check the path.\n"),
         (["--origins", "0"], 2, "error: backtest.origins (--origins) is 0; it must be at least 1.\n"),
         (
             ["--model", "v9", "--csv", "{traffic}"],

@@ -94,7 +94,7 @@ def test_panel_has_what_settings_choose(tmp_path: Path) -> None:
 def test_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read_csv(tmp_path / "no.csv")
-    assert str(error.value) == f"There is no file {tmp_path}/no.csv. Say another with --csv."
+    assert str(error.value) == f"There is no file {tmp_path}/no.csv. Check the path."
 
 
 @pytest.mark.parametrize(

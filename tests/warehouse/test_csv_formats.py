@@ -450,8 +450,8 @@ def test_packed_files(tmp_path: Path) -> None:
     file = tmp_path / "shop.csv.gz"
     file.write_bytes(gzip.compress(b"date,visits\n2024-01-01,5\n")[:-9])
     assert refused(file) == (
-        "{file} cannot be read (Compressed file ended before the end-of-stream marker was reached). Say another with "
-        "--csv."
+        "{file} cannot be read (Compressed file ended before the end-of-stream marker was reached). Save or download "
+        "it anew."
     )
     file.write_bytes(b"PK\x03\x04" + bytes(20))
     assert refused(file) == "{file} is a ZIP archive or an Excel workbook. Unpack it, or save it as CSV in UTF-8."

@@ -3,11 +3,12 @@
 import asyncio
 import datetime as dt
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from forecasting.config import Config, DatabaseConfig, DataConfig, SourceName
-from forecasting.errors import MissingTable
+from forecasting.errors import MissingTable, SourceTooSlow
 from forecasting.warehouse.inspection import check_source, describe_sources, list_days
 from forecasting.warehouse.sources import shynet, siteanalytics, umami
 from tests.warehouse.sources.asking import prepare
@@ -93,6 +94,32 @@ def test_the_wrong_source_is_told(config: Config) -> None:
         "There is no table core_service, analytics_session, analytics_hit in the database "
         f"{config.database.name}, which shynet would have. Check DB_NAME, or say whose tables these are with "
         "data.source."
+    )
+
+
+def test_a_time_zone_for_no_site_is_told(config: Config) -> None:
+    zones = ["Blgo=Asia/Tokyo", "Shop=Asia/Tokyo"]
+    told = check(replace(config, data=replace(config.data, timezones=zones, csv=Path("of another source"))))
+    assert told[0].startswith("umami in the database")
+    assert "trouble: data.timezones names the site 'Blgo', which is not there" in told
+    assert not any("'Shop'" in line for line in told)
+
+
+def test_a_value_that_cannot_be_is_listed_without_it(database: DatabaseConfig) -> None:
+    prepare(database, "update daily_metrics set page_visits = -7 where date = '2020-02-01'")
+    told = asyncio.run(list_days(Config(database=database)))
+    assert f"{database.name}: 2020-02-01 invalid: page_visits" in told.splitlines()
+
+
+def test_a_query_that_takes_too_long_names_the_setting(config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "slow.sql"
+    file.write_text("select 'a' as site, 'orders' as metric, current_date as day, 1 as value from pg_sleep(30)")
+    slow = DataConfig(source=SourceName.query, query=file, statement_timeout_seconds=1.0)
+    with pytest.raises(SourceTooSlow) as caught:
+        check(replace(config, data=slow))
+    assert str(caught.value) == (
+        f"{file} did not give all of its rows within data.statement_timeout_seconds (1). Say a longer time, or make "
+        "the query faster."
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from forecasting.config import DataConfig, Kind
-from forecasting.errors import InvalidQuery, MissingTable, SettingError
+from forecasting.errors import InvalidQuery, MissingTable, SettingError, SourceTooSlow
 from forecasting.warehouse.connect import LOST, translate_errors
 from forecasting.warehouse.copy_format import HEADER, TRAILER
 from forecasting.warehouse.queries import Connection, Write, load_query
@@ -118,6 +118,11 @@ class OwnQuery:
                 async with connection.transaction():
                     await connection.execute("set transaction read only")
                     yield
+            except (asyncpg.QueryCanceledError, TimeoutError) as error:
+                raise SourceTooSlow(
+                    f"{self.file} did not give all of its rows within data.statement_timeout_seconds "
+                    f"({self.data.statement_timeout_seconds:g}). Say a longer time, or make the query faster."
+                ) from error
             except asyncpg.ReadOnlySQLTransactionError as error:
                 raise InvalidQuery(f"{self.file} writes, but may only read: {_first_line(error)}.") from error
             except asyncpg.InsufficientPrivilegeError as error:
