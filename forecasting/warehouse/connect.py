@@ -16,7 +16,7 @@ from forecasting.warehouse.cluster import PORT
 from forecasting.warehouse.embedded import find_server
 from forecasting.warehouse.queries import Connection
 
-__all__ = ["Connection", "OwnConnection", "Pool", "connect", "open_pool", "translate_errors"]
+__all__ = ["Connection", "OwnConnection", "Pool", "connect", "first_line", "open_pool", "translate_errors"]
 
 if TYPE_CHECKING:  # generic in the stubs alone
     OwnConnection = asyncpg.Connection[asyncpg.Record]
@@ -120,10 +120,10 @@ def translate_errors(doing: str) -> Iterator[None]:
         earlier = error.__context__ if isinstance(error, asyncpg.InterfaceError) else None
         first = earlier if isinstance(earlier, LOST) else error
         raise CannotConnect(
-            f"The connection to PostgreSQL was lost while {doing}: {_first_line(first)}. Try again."
+            f"The connection to PostgreSQL was lost while {doing}: {first_line(first)}. Try again."
         ) from error
     except asyncpg.PostgresError as error:
-        raise WarehouseError(f"PostgreSQL failed while {doing}: {_first_line(error)}.") from error
+        raise WarehouseError(f"PostgreSQL failed while {doing}: {first_line(error)}.") from error
 
 
 async def _connect(
@@ -182,9 +182,9 @@ def _explain(error: Exception, config: DatabaseConfig) -> str:
     text = next(text for kind, text in REASONS if isinstance(error, kind))
     if config.variable:
         text = VARIABLES.sub(config.variable, text)
-    return text.format(error=_first_line(error))
+    return text.format(error=first_line(error))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Without the server's DETAIL and HINT."""
     return str(error).partition("\n")[0].rstrip(".")

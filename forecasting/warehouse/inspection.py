@@ -99,7 +99,7 @@ def _describe_sites(listing: Listing, config: Config) -> str:
 
 def _find_troubles(listing: Listing, config: Config, now: dt.datetime) -> Iterator[str]:
     if not listing.sites:
-        yield "there is no site. Check DB_NAME and data.source"
+        yield f"{listing.source.name} has no site yet. Check that the database and data.source are the right ones"
     for name in config.data.sites_with_timezone:
         if listing.sites and name not in {site.name for site in listing.sites}:
             yield f"data.timezones names the site {name!r}, which is not there"
@@ -110,7 +110,7 @@ def _find_troubles(listing: Listing, config: Config, now: dt.datetime) -> Iterat
             continue
         num_days = (local_day(site.last, zone) - local_day(site.first, zone)).days + 1
         if num_days < MIN_DAYS:
-            yield f"{site.name} has {num_days} days; at least {MIN_DAYS} are needed"
+            yield f"{site.name} has {'1 day' if num_days == 1 else f'{num_days} days'}; at least {MIN_DAYS} are needed"
         if site.last > now + dt.timedelta(days=1):
             yield f"{site.name} has days in the future, the last on {site.last:%Y-%m-%d}: see to the writer's clock"
         silent = (now - site.last).days

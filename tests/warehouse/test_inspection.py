@@ -65,7 +65,7 @@ def test_check_tells_sites_days_troubles_and_rights(config: Config) -> None:
         "Shop   2024-03-12  2024-03-12  1     Europe/Paris",
         "",
         "trouble: Quiet has no day yet",
-        "trouble: Shop has 1 days; at least 30 are needed",
+        "trouble: Shop has 1 day; at least 30 are needed",
         "trouble: Shop has nothing from the last 3 days: forecasts start after its last day",
     ]
 
@@ -103,6 +103,13 @@ def test_a_time_zone_for_no_site_is_told(config: Config) -> None:
     assert told[0].startswith("umami in the database")
     assert "trouble: data.timezones names the site 'Blgo', which is not there" in told
     assert not any("'Shop'" in line for line in told)
+
+
+def test_a_source_without_a_day_is_told(database: DatabaseConfig) -> None:
+    prepare(database, "truncate daily_metrics")
+    assert check(Config(database=database))[-1] == (
+        "trouble: siteanalytics has no site yet. Check that the database and data.source are the right ones"
+    )
 
 
 def test_a_value_that_cannot_be_is_listed_without_it(database: DatabaseConfig) -> None:

@@ -15,7 +15,7 @@ import asyncpg
 
 from forecasting.config import DataConfig, Kind
 from forecasting.errors import InvalidQuery, MissingTable, SettingError, SourceTooSlow
-from forecasting.warehouse.connect import LOST, translate_errors
+from forecasting.warehouse.connect import LOST, first_line, translate_errors
 from forecasting.warehouse.copy_format import HEADER, TRAILER
 from forecasting.warehouse.queries import Connection, Write, load_query
 from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Span, noon
@@ -124,10 +124,10 @@ class OwnQuery:
                     f"({self.data.statement_timeout_seconds:g}). Say a longer time, or make the query faster."
                 ) from error
             except asyncpg.ReadOnlySQLTransactionError as error:
-                raise InvalidQuery(f"{self.file} writes, but may only read: {_first_line(error)}.") from error
+                raise InvalidQuery(f"{self.file} writes, but may only read: {first_line(error)}.") from error
             except asyncpg.InsufficientPrivilegeError as error:
                 raise MissingTable(
-                    f"{self.file} reads what this user may not: {_first_line(error)}. Let its owner grant SELECT on it."
+                    f"{self.file} reads what this user may not: {first_line(error)}. Let its owner grant SELECT on it."
                 ) from error
 
     async def _check(self, connection: Connection) -> Checked:
@@ -208,7 +208,7 @@ class OwnQuery:
         before = self.text[: int(error.position) - 1] if error.position else ""
         place = f"{self.file}, line {before.count(chr(10)) + 1}" if error.position else str(self.file)
         hint = f" {error.hint}" if error.hint else ""
-        return InvalidQuery(f"{place}: {_first_line(error)}.{hint}")
+        return InvalidQuery(f"{place}: {first_line(error)}.{hint}")
 
 
 def open_source(data: DataConfig) -> OwnQuery:
@@ -226,8 +226,3 @@ def open_source(data: DataConfig) -> OwnQuery:
     except UnicodeDecodeError as error:
         raise SettingError(f"data.query is {file}, which is not UTF-8. Save it as UTF-8.") from error
     return OwnQuery(file, text, data)
-
-
-def _first_line(error: asyncpg.PostgresError) -> str:
-    """Without the server's DETAIL and HINT."""
-    return str(error).partition("\n")[0].rstrip(".")
