@@ -7,6 +7,7 @@ the environment (a `.env` file below it), then flags and `key=value` from the co
 import argparse
 import datetime as dt
 import difflib
+import hashlib
 import math
 import os
 import re
@@ -395,6 +396,14 @@ class DatabaseConfig:
     password: str = field(default="password", repr=False)
     variable: str = ""  # the URL that said so, for errors; empty: DB_HOST and its like
 
+    @property
+    def cache_name(self) -> str:
+        """The database of the embedded PostgreSQL that keeps the days of this one, and of no other."""
+        if self.embedded:
+            return CACHE_DATABASE
+        place = hashlib.sha256(f"{self.host}:{self.port}/{self.name}".encode()).hexdigest()[:12]
+        return f"{CACHE_DATABASE}_{place}"
+
 
 @dataclass(frozen=True)
 class ProcessConfig:
@@ -508,11 +517,12 @@ def load_config(
     except OmegaConfBaseException as error:  # ${...} that names nothing
         raise SettingError(f"A setting cannot be worked out: {error}") from error
     database = _database(environ)
+    source = _database_of_url("SOURCE_URL", environ)
     return replace(
         said,
         database=database,
-        source_database=_database_of_url("SOURCE_URL", environ, database),
-        cache_database=_database_of_url("CACHE_URL", environ, database),
+        source_database=source,
+        cache_database=_cache_database(environ, database, source=source or database),
         process=_process(environ),
     )
 
@@ -603,13 +613,19 @@ def _database(environ: Mapping[str, str]) -> DatabaseConfig:
     return DatabaseConfig(embedded=embedded, pgdata=Path(pgdata).absolute(), port=int(port), **said)
 
 
-def _database_of_url(variable: str, environ: Mapping[str, str], default: DatabaseConfig) -> DatabaseConfig | None:
+def _cache_database(
+    environ: Mapping[str, str], database: DatabaseConfig, *, source: DatabaseConfig
+) -> DatabaseConfig | None:
+    if environ.get("CACHE_URL") != "embedded":
+        return _database_of_url("CACHE_URL", environ)
+    return DatabaseConfig(embedded=True, pgdata=database.pgdata, name=source.cache_name, variable="CACHE_URL")
+
+
+def _database_of_url(variable: str, environ: Mapping[str, str]) -> DatabaseConfig | None:
     """None where the variable is unset. Errors never show the URL, which may hold a password."""
     url = environ.get(variable)
     if not url:
         return None
-    if url == "embedded" and variable == "CACHE_URL":
-        return DatabaseConfig(embedded=True, pgdata=default.pgdata, name=CACHE_DATABASE, variable=variable)
     form = (
         f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the user "
         "and the password % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23."

@@ -298,6 +298,17 @@ def test_urls_say_where_the_source_and_the_cache_are(tmp_path: Path) -> None:
     assert (socket.host, socket.name) == ("/run/postgresql", "umami")
 
 
+def test_databases_do_not_share_what_the_embedded_postgresql_keeps_of_them() -> None:
+    names = []
+    for name in ("a", "b"):
+        of_url = load(SOURCE_URL=f"postgresql://host/{name}", CACHE_URL="embedded").cache_database
+        of_variables = load(DB_HOST="host", DB_NAME=name, CACHE_URL="embedded").cache_database
+        assert of_url == of_variables
+        assert of_url is not None
+        names.append(of_url.name)
+    assert names[0] != names[1]
+
+
 @pytest.mark.parametrize(
     "url",
     [
