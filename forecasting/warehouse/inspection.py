@@ -127,7 +127,7 @@ def describe_update(updated: Updated, config: Config) -> str:
 
 async def list_days(config: Config) -> str:
     """Brings forecasting.daily up to date, and says how many days of each series have which verdict, every day that is
-    not as usual, and what is known of days.
+    not as usual, what is known of days, and which series are left out.
     """
     updated = await update_shown(config)
     connection = await connect(updated.database)
@@ -144,7 +144,14 @@ async def list_days(config: Config) -> str:
     sites = dict.fromkeys(one.site for one in panel.series)
     odd = [line for site in sites for line in _list_odd_days(site, panel, as_told)]
     lines = [_count_days(panel), "", *(odd or ["no day is other than usual"])]
-    return "\n".join([*lines, *(f"known: {_describe_event(event)}" for event in events)])
+    known = [f"known: {_describe_event(event)}" for event in events]
+    return "\n".join([*lines, *known, *(f"note: {note}" for note in _find_other_notes(as_told))])
+
+
+def _find_other_notes(panel: Panel) -> list[str]:
+    """Those that tell more than the panel's days do: of series that are not in it."""
+    of_days = tuple(f"{one.name}{end}" for one in panel.series for end in (":", " ends on "))
+    return [note for note in panel.notes if not note.startswith(of_days)]
 
 
 def _count_days(panel: Panel) -> str:
