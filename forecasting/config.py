@@ -394,6 +394,7 @@ class DatabaseConfig:
     name: str = "siteanalytics"
     user: str = "postgres"
     password: str = field(default="password", repr=False)
+    sslmode: str | None = None  # as libpq names it; None: asyncpg's own way
     variable: str = ""  # the URL that said so, for errors; empty: DB_HOST and its like
 
     @property
@@ -473,6 +474,7 @@ PROCESS_VARIABLES = {
     "LOCAL_RANK": "local_rank",
     "LOCAL_WORLD_SIZE": "local_world_size",
 }
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")  # of a URL
 CACHE_DATABASE = "traffic_cache"  # of the embedded PostgreSQL, where our own schema is kept there
 DATABASE_VARIABLES = {"DB_HOST": "host", "DB_PORT": "port", "DB_NAME": "name", "DB_USER": "user"}
 
@@ -639,11 +641,13 @@ def _database_of_url(variable: str, environ: Mapping[str, str]) -> DatabaseConfi
     whole = parts.scheme in ("postgresql", "postgres") and name != "" and parts.fragment == ""
     _require(whole and not {"/", "@"} & set(name), form)  # these are of a password, cut in two
     query = dict(parse_qsl(parts.query))
+    sslmode = query.pop("sslmode", None)
     host = query.pop("host", parts.hostname)  # a folder, of a unix socket, cannot stand before the path
     _require(not query, f"{variable} has the parameter {', '.join(sorted(query))}, which is not known: leave it out.")
     said = {"host": host, "user": parts.username, "password": parts.password, "name": name}
     told: dict[str, Any] = {key: unquote(value) for key, value in said.items() if value is not None}  # Any: text
-    return DatabaseConfig(embedded=False, port=port, variable=variable, **told)
+    _require(sslmode in (None, *SSL_MODES), f"{variable} has sslmode={sslmode}; it must be {', '.join(SSL_MODES)}.")
+    return DatabaseConfig(embedded=False, port=port, sslmode=sslmode, variable=variable, **told)
 
 
 def _process(environ: Mapping[str, str]) -> ProcessConfig:

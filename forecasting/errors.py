@@ -14,8 +14,8 @@ ForecastingError
 │   ├── CannotConnect              no answer, or the door stayed shut
 │   ├── MissingTable               a table of the source is not there, or may not be read
 │   ├── SourceTooSlow              the source's server ended a statement that took too long
-│   ├── MissingTable               the documented table is not there, or may not be read
 │   ├── InvalidQuery               the user's own query is none, or does not return what it must
+│   ├── WouldForget                days that are kept would be lost, and nobody said that they may be
 │   └── SchemaNotWritable          our own schema `forecasting` is not there and may not be made, or may not be written
 ├── ArtifactError                  a version in model_store/
 │   ├── UnknownVersion             there is no such version
@@ -68,6 +68,9 @@ class CannotConnect(WarehouseError): ...
 
 
 class MissingTable(WarehouseError): ...
+
+
+class WouldForget(WarehouseError): ...
 
 
 class SourceTooSlow(WarehouseError): ...

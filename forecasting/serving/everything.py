@@ -4,21 +4,20 @@ import asyncio
 import datetime as dt
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import torch
 
 from forecasting.command import LOGGER, progress, run_async
-from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Config, DatabaseConfig, MetricConfig
+from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Config, MetricConfig
 from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import LEVELS
 from forecasting.serving.batch import BatchModel, Catalog, Forecasts, forecast_page, load_model
 from forecasting.serving.service import SPARE_DAYS
 from forecasting.warehouse.cache import update_shown
-from forecasting.warehouse.connect import OwnConnection, connect, translate_errors
+from forecasting.warehouse.connect import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import (
     Key,
     Page,
@@ -33,7 +32,7 @@ from forecasting.warehouse.forecasts import encode_forecasts, open_writing, writ
 from forecasting.warehouse.inspection import describe_update
 
 WAITING = 2  # batches between two parts, at most: with the batch size, what bounds memory
-TIMEOUT_SECONDS = 3600.0  # of a statement: a first refresh may be long
+TIMEOUT_SECONDS = 3600.0  # of a statement: a page of many series may be long
 NAMED = 3  # series that are named, of many
 
 
@@ -98,7 +97,10 @@ async def _forecast(model: BatchModel, tally: Tally) -> None:
     if updated.refusal is not None:
         raise updated.refusal  # forecasts are for others to read, in the database where they look
     own = updated.database
-    async with _connected(own, writable=True) as writing, _connected(own, writable=False) as reading:
+    async with (
+        connected(own, writable=True, timeout_seconds=TIMEOUT_SECONDS) as writing,
+        connected(own, timeout_seconds=TIMEOUT_SECONDS) as reading,
+    ):
         LOGGER.info("%s", describe_update(updated, config))
         await open_writing(writing)
         with translate_errors("looking for series in forecasting.daily"):
@@ -123,15 +125,6 @@ async def _find_wanted(reading: OwnConnection, model: BatchModel) -> tuple[Wante
         share=(process.rank, process.world_size),
     )
     return wanted, await read_settings(reading, model.config.metrics, source=origin.source)
-
-
-@asynccontextmanager
-async def _connected(database: DatabaseConfig, *, writable: bool) -> AsyncIterator[OwnConnection]:
-    connection = await connect(database, writable=writable, timeout_seconds=TIMEOUT_SECONDS)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 class _Parts:

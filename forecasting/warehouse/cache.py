@@ -6,21 +6,21 @@ from there, and of two at once each finds what the other has done.
 
 import asyncio
 import datetime as dt
-import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import asyncpg
 
 from forecasting.command import progress
-from forecasting.config import CACHE_DATABASE, Config, DatabaseConfig, DataConfig, SourceName
-from forecasting.errors import MissingTable, SchemaNotWritable, SourceTooSlow
+from forecasting.config import Config, DatabaseConfig, DataConfig, SourceName
+from forecasting.errors import MissingTable, SchemaNotWritable, SettingError, SourceTooSlow
 from forecasting.panel import duplicate_days, to_day
-from forecasting.warehouse.connect import OwnConnection, connect, translate_errors
+from forecasting.warehouse.connect import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import has_rows
 from forecasting.warehouse.judging import Rules, claim_new_sites, judge_anew, judge_incoming, read_rules
 from forecasting.warehouse.listing import Listing, list_source, local_day, timezone_of, write_listing
@@ -66,13 +66,13 @@ async def update(
     """
     data, now = config.data, now or dt.datetime.now(dt.UTC)
     async with (
-        _connected(config.source_database or config.database, data.statement_timeout_seconds) as reading,
+        connected(config.source_database or config.database, timeout_seconds=data.statement_timeout_seconds) as reading,
         open_own(config) as (own, database, refusal),
     ):
         try:
             with translate_errors(f"asking {data.source} what it has"):
                 listing = await list_source(reading, data)
-        except MissingTable:
+        except (MissingTable, SettingError):
             if data.source is SourceName.siteanalytics and await has_rows(own):
                 return Updated(None, database)  # whoever has no other source may fill forecasting.daily
             raise
@@ -85,7 +85,7 @@ async def update(
         with translate_errors("bringing the schema forecasting up to date"):
             async with own.transaction():
                 await fetch(own, "lock_forecasting")
-                notes = await write_listing(own, listing, data)
+                notes = await write_listing(own, listing, data, whole=whole)
                 plan = await _plan(own, listing, data, whole=whole, recent_days=recent_days, now=now)
                 await claim_new_sites(own, await read_current_rules())
         num_days = sum((task.span.until - task.span.first).days for task in plan)
@@ -276,7 +276,7 @@ async def open_own(config: Config) -> AsyncIterator[tuple[OwnConnection, Databas
     """
     database, refusal = config.cache_database or config.database, None
     try:
-        async with _connected(database, OWN_TIMEOUT_SECONDS, writable=True) as own:
+        async with connected(database, writable=True, timeout_seconds=OWN_TIMEOUT_SECONDS) as own:
             await _prepare(own)
             yield own, database, None
             return
@@ -284,31 +284,20 @@ async def open_own(config: Config) -> AsyncIterator[tuple[OwnConnection, Databas
         if config.cache_database or config.database.embedded or config.database.pgdata == Path():
             raise
         refusal = error
-    database = _elsewhere(database)
-    logger.info("%s Until then it is kept in the embedded PostgreSQL in %s.", refusal, database.pgdata)
-    async with _connected(database, OWN_TIMEOUT_SECONDS, writable=True) as own:
+    source = config.source_database or config.database
+    database = DatabaseConfig(embedded=True, pgdata=database.pgdata, name=source.cache_name)
+    _say_once(f"the schema forecasting is kept in the embedded PostgreSQL in {database.pgdata}. {refusal}")
+    async with connected(database, writable=True, timeout_seconds=OWN_TIMEOUT_SECONDS) as own:
         await _prepare(own)
         yield own, database, refusal
+
+
+@cache
+def _say_once(text: str) -> None:
+    logger.info("%s", text)
 
 
 async def _prepare(own: Connection) -> None:
     with translate_errors("making the schema forecasting"):
         async with own.transaction():
             await create_schema(own)
-
-
-def _elsewhere(database: DatabaseConfig) -> DatabaseConfig:
-    """A database of the embedded PostgreSQL for what is known of this one alone."""
-    known_as = hashlib.sha256(f"{database.host}:{database.port}/{database.name}".encode()).hexdigest()[:12]
-    return DatabaseConfig(embedded=True, pgdata=database.pgdata, name=f"{CACHE_DATABASE}_{known_as}")
-
-
-@asynccontextmanager
-async def _connected(
-    database: DatabaseConfig, timeout_seconds: float, *, writable: bool = False
-) -> AsyncIterator[OwnConnection]:
-    connection = await connect(database, writable=writable, timeout_seconds=timeout_seconds)
-    try:
-        yield connection
-    finally:
-        await connection.close()

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -16,7 +16,7 @@ from forecasting.warehouse.cluster import PORT
 from forecasting.warehouse.embedded import find_server
 from forecasting.warehouse.queries import Connection
 
-__all__ = ["Connection", "OwnConnection", "Pool", "connect", "first_line", "open_pool", "translate_errors"]
+__all__ = ["Connection", "OwnConnection", "Pool", "connect", "connected", "first_line", "open_pool", "translate_errors"]
 
 if TYPE_CHECKING:  # generic in the stubs alone
     OwnConnection = asyncpg.Connection[asyncpg.Record]
@@ -88,6 +88,18 @@ async def connect(
     return await _connect(config, writable=writable, timeout_seconds=timeout_seconds, command_timeout=own)
 
 
+@asynccontextmanager
+async def connected(
+    config: DatabaseConfig, *, writable: bool = False, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS
+) -> AsyncIterator[OwnConnection]:
+    """`connect`, and closed in the end."""
+    connection = await connect(config, writable=writable, timeout_seconds=timeout_seconds)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 async def open_pool(
     config: DatabaseConfig,
     *,
@@ -143,6 +155,7 @@ async def _connect(
         if config.embedded:
             return await _connect_embedded(config, options)
         where = {"host": config.host, "port": config.port, "user": config.user, "password": config.password}
+        where |= {"ssl": config.sslmode} if config.sslmode else {}
         return await _open(database=config.name, **where, **options)
     except (*LOST, asyncpg.PostgresError) as error:
         raise CannotConnect(f"{_place(config)}: {_explain(error, config)}") from error

@@ -13,7 +13,7 @@ from forecasting.command import render
 from forecasting.config import MASKABLE, MIN_DAYS, Config, SourceName
 from forecasting.panel import Panel, Verdict, to_date
 from forecasting.warehouse.cache import Updated, update_shown
-from forecasting.warehouse.connect import connect, translate_errors
+from forecasting.warehouse.connect import connected, translate_errors
 from forecasting.warehouse.daily import find_origin
 from forecasting.warehouse.listing import Listing, list_source, local_day, timezone_of
 from forecasting.warehouse.queries import fetch
@@ -54,15 +54,11 @@ def _define(source: SourceName) -> Sequence[Definition]:
 async def check_source(config: Config, *, now: dt.datetime | None = None) -> str:
     """Connects, and says what there is, what is wrong with it, and which rights the user has. Nothing is written."""
     now = now or dt.datetime.now(dt.UTC)
-    reading = await connect(
-        config.source_database or config.database, timeout_seconds=config.data.statement_timeout_seconds
-    )
-    try:
+    source, seconds = config.source_database or config.database, config.data.statement_timeout_seconds
+    async with connected(source, timeout_seconds=seconds) as reading:
         with translate_errors(f"asking {config.data.source} what it has"):
             listing = await list_source(reading, config.data)
             (rights,) = await fetch(reading, "find_rights", list(listing.source.tables))
-    finally:
-        await reading.close()
     metrics = ", ".join(one.metric for one in listing.metrics)
     lines = [
         *([f"csv: {config.data.csv}"] if config.data.source is SourceName.csv else _describe_rights(rights, listing)),
@@ -130,8 +126,7 @@ async def list_days(config: Config) -> str:
     not as usual, what is known of days, and which series are left out.
     """
     updated = await update_shown(config)
-    connection = await connect(updated.database)
-    try:
+    async with connected(updated.database) as connection:
         panel, as_told = [
             await read_panel(connection, data=config.data, metrics=config.metrics, masked=masked)
             for masked in (MASKABLE, ())
@@ -139,8 +134,6 @@ async def list_days(config: Config) -> str:
         origin = await find_origin(connection, config.data)
         with translate_errors("reading forecasting.events"):
             events = await fetch(connection, "read_events", origin.source)
-    finally:
-        await connection.close()
     sites = dict.fromkeys(one.site for one in panel.series)
     odd = [line for site in sites for line in _list_odd_days(site, panel, as_told)]
     lines = [_count_days(panel), "", *(odd or ["no day is other than usual"])]

@@ -12,7 +12,7 @@ from forecasting.config import MASKABLE, MIN_DAYS, Config, DataConfig, MetricCon
 from forecasting.errors import MissingTable, TooFewDays
 from forecasting.panel import Panel, build_panel
 from forecasting.warehouse.cache import update_shown
-from forecasting.warehouse.connect import connect, translate_errors
+from forecasting.warehouse.connect import connected, translate_errors
 from forecasting.warehouse.daily import read_observations
 from forecasting.warehouse.queries import Connection
 
@@ -81,8 +81,7 @@ def load_panel(config: Config, *, num_days: int | None = None, share: tuple[int,
 
     async def load() -> Panel:
         updated = await update_shown(config)
-        connection = await connect(updated.database)
-        try:
+        async with connected(updated.database) as connection:
             panel = await read_panel(
                 connection,
                 data=config.data,
@@ -91,8 +90,6 @@ def load_panel(config: Config, *, num_days: int | None = None, share: tuple[int,
                 num_days=num_days,
                 share=share,
             )
-        finally:
-            await connection.close()
         return replace(panel, notes=(*updated.notes, *panel.notes))
 
     return asyncio.run(load())

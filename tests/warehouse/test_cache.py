@@ -26,7 +26,7 @@ from forecasting.config import (
     SourceName,
     VerdictConfig,
 )  # fmt: skip
-from forecasting.errors import CannotConnect, DuplicateDays, MissingTable, SourceTooSlow
+from forecasting.errors import CannotConnect, DuplicateDays, MissingTable, SourceTooSlow, WouldForget
 from forecasting.panel import Panel, Verdict, to_date
 from forecasting.warehouse.cache import Updated, update
 from forecasting.warehouse.connect import connect
@@ -208,7 +208,7 @@ def test_a_site_that_was_reset_is_forgotten(database: DatabaseConfig) -> None:
     bring(config, LATE, UMAMI, days("2024-06-01", "2024-06-10"), days("2024-06-01", "2024-06-10", site=SHOP))
     reset = f"update website set reset_at = '2024-06-08 10:00+00' where website_id = '{BLOG}'"  # noqa: S608 - ours
     updated = bring(config, LATE, reset)
-    assert updated.notes == ("the site Blog is not what it was before: its days are read anew",)
+    assert updated.notes == ("the site Blog was reset in umami: its days are read anew",)
     # Of the 8th, what came from 10:00 on: 10 hours of 5.
     assert stored(database) == {"2024-06-08": 50.0, "2024-06-09": 60.0, "2024-06-10": 60.0}
     assert len(stored(database, site="Shop")) == 10
@@ -228,6 +228,10 @@ def test_sites_change_their_names(database: DatabaseConfig) -> None:
     bring(config, LATE, UMAMI, days("2024-06-01", "2024-06-10"), days("2024-06-01", "2024-06-10", site=SHOP, an_hour=1))
     bring(config, LATE, f"update website set name = 'Diary' where website_id = '{BLOG}'")  # noqa: S608 - ours
     assert (stored(database), len(stored(database, site="Diary"))) == ({}, 10)
+    bring(config, LATE, f"delete from website_event where created_at < '2024-06-05' and website_id = '{BLOG}'")  # noqa: S608 - ours
+    bring(config, LATE, f"update website set name = 'Blog' where website_id = '{BLOG}'")  # noqa: S608 - ours
+    assert len(stored(database)) == 10  # a name is no reason to forget what the source has dropped
+    bring(config, LATE, f"update website set name = 'Diary' where website_id = '{BLOG}'")  # noqa: S608 - ours
     swapped = "update website set name = case name when 'Diary' then 'Shop' when 'Shop' then 'Diary' else name end"
     bring(config, LATE, swapped)
     assert set(stored(database, site="Diary").values()) == {12.0}
@@ -240,6 +244,36 @@ def test_another_time_zone_is_another_day(database: DatabaseConfig) -> None:
     assert stored(database) == {f"2024-06-{day + 1:02d}": float(day) for day in range(1, 10)}  # the 11th is not over
     bring(events_of(database), LATE)
     assert stored(database) == {f"2024-06-{day:02d}": float(day) for day in range(1, 11)}
+
+
+def test_days_that_cannot_be_read_again_are_not_forgotten(database: DatabaseConfig, tmp_path: Path) -> None:
+    config = events_of(database)
+    bring(config, LATE, UMAMI, days("2024-06-01", "2024-06-10"))
+    prepare(database, "delete from website_event where created_at < '2024-06-05'")
+    before = contents(database)
+    with pytest.raises(WouldForget) as caught:
+        bring(events_of(database, timezone="Europe/Paris"), LATE)
+    assert str(caught.value) == (
+        "The days of Blog are kept as days of UTC, since 2024-06-01; umami has them since 2024-06-05 alone, so that as "
+        "days of Europe/Paris the older ones would be lost. Say data.timezone=UTC, or, if they may go: "
+        "python scripts/sources.py --update --whole"
+    )
+    file = tmp_path / "traffic.csv"
+    file.write_text("site,metric,date,value\nBlog,page_visits,2024-06-01,7\n")
+    of_file = Config(database=database, data=DataConfig(source=SourceName.csv, csv=file))
+    with pytest.raises(WouldForget) as caught:
+        bring(of_file, LATE)
+    assert str(caught.value) == (
+        "Days of a site Blog are kept of umami, since 2024-06-01, and csv has a site of that name: they would be "
+        "forgotten. Name one of the two otherwise, keep them apart with CACHE_URL, or, if they may go: "
+        "python scripts/sources.py --update --whole --source csv"
+    )
+    assert contents(database) == before
+    updated = bring(of_file, LATE, whole=True)
+    assert updated.notes == ("the days of Blog that were kept of umami are forgotten: csv has a site of that name",)
+    assert stored(database) == {"2024-06-01": 7.0}
+    bring(config, LATE, whole=True)
+    assert list(stored(database)) == [f"2024-06-{day:02d}" for day in range(5, 11)]
 
 
 @pytest.mark.parametrize("emptied", ["update website set deleted_at = now()", "delete from website"])
@@ -658,7 +692,8 @@ def test_a_source_is_only_read(
     )
     assert str(updated.refusal) == refusal
     lines = [record.getMessage() for record in caplog.records]
-    assert f"{refusal} Until then it is kept in the embedded PostgreSQL in {embedded.pgdata}." in lines
+    line = f"the schema forecasting is kept in the embedded PostgreSQL in {embedded.pgdata}. {refusal}"
+    assert lines.count(line) == 1
     assert updated.database.embedded
     assert updated.database.name.startswith("traffic_cache_")
     assert stored(updated.database) == {f"2024-06-{day:02d}": 60.0 for day in range(1, 11)}
@@ -817,7 +852,7 @@ def test_a_query_becomes_a_panel(database: DatabaseConfig, tmp_path: Path) -> No
     assert bring(config, LATE, changed, recent_days=5).num_rows == 1
     assert bring(config, LATE).num_rows == 1
     gone = "delete from orders where shop = 'coffee'"
-    assert bring(config, LATE, gone).notes == ("the site coffee is not what it was before: its days are read anew",)
+    assert bring(config, LATE, gone).notes == ("the site coffee is no longer in query: its days are forgotten",)
     assert [one.site for one in read(config, today="2024-06-11").series] == ["tea"]
 
 

@@ -1,0 +1,19 @@
+-- Sites that the source calls otherwise by now keep their days.
+-- $1 text[]   sites
+-- $2 text[]   their new names, which no other site has
+with renamed as (
+    select old.site, old.name
+    from unnest($1::text[], $2::text[]) as old (site, name)
+),
+
+moved as (
+    update forecasting.daily as d
+    set site = renamed.name
+    from renamed
+    where d.site = renamed.site
+)
+
+update forecasting.sites
+set site = renamed.name
+from renamed
+where sites.site = renamed.site;
