@@ -57,6 +57,9 @@ def progress(label: str, total: int | None, *, of: str = "forecasts") -> Iterato
 
     What it gives is called with how many more are done, and, where it was not known before, of how many.
     """
+    if not sys.stderr.isatty():
+        yield lambda count, of_all=None: None
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -72,7 +75,7 @@ def progress(label: str, total: int | None, *, of: str = "forecasts") -> Iterato
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=total)
 
         def advance(count: int, of_all: int | None = None) -> None:
