@@ -59,9 +59,13 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
         with translate_errors(f"asking {config.data.source} what it has"):
             listing = await list_source(reading, config.data)
             (rights,) = await fetch(reading, "find_rights", list(listing.source.tables))
+    async with connected(config.cache_database or config.database) as own:
+        with translate_errors("looking for the schema forecasting"):
+            (kept,) = await fetch(own, "find_forecasting")
     metrics = ", ".join(one.metric for one in listing.metrics)
     lines = [
         *([f"csv: {config.data.csv}"] if config.data.source is SourceName.csv else _describe_rights(rights, listing)),
+        _describe_own(kept),
         f"metrics: {metrics or 'none'}",
         "",
         _describe_sites(listing, config),
@@ -79,6 +83,17 @@ def _describe_rights(rights: Any, listing: Listing) -> Iterator[str]:  # Any: Po
     may = f"may read {', '.join(rights['readable'])}" if rights["readable"] else "may read what the query reads"
     also = f", and write to {', '.join(rights['writable'])}, which is not needed" if rights["writable"] else ""
     yield f"rights: {rights['reader']}{' (a superuser)' if rights['is_superuser'] else ''} {may}{also}"
+
+
+def _describe_own(kept: Any) -> str:  # Any: PostgreSQL's row
+    """Where the days are kept, or will be."""
+    where = f"our own schema: forecasting in the database {kept['database']}"
+    if kept["has_tables"] and kept["writable"]:
+        return f"{where}, which {kept['reader']} may write to"
+    if kept["may_create"] and not kept["has_tables"]:
+        return f"{where}, which {kept['reader']} may make"
+    elsewhere = "so it is kept in the embedded PostgreSQL, or where CACHE_URL says"
+    return f"{where} may not be made or written to by {kept['reader']}, {elsewhere}"
 
 
 def _describe_sites(listing: Listing, config: Config) -> str:

@@ -57,6 +57,7 @@ def test_check_tells_sites_days_troubles_and_rights(config: Config) -> None:
     assert rest == [
         "rights: postgres (a superuser) may read website, website_event, and write to website, website_event, "
         "which is not needed",
+        f"our own schema: forecasting in the database {config.database.name}, which postgres may make",
         "metrics: page_visits, unique_visitors, visits, bounce_rate, visit_duration",
         "",
         "site   first day   last day    days  time zone",
@@ -74,7 +75,16 @@ def test_check_writes_nothing_and_needs_no_more_than_select(config: Config) -> N
     reader = replace(config, database=replace(config.database, user="onlooker"))
     prepare(config.database, "create role onlooker login; grant select on website, website_event to onlooker")
     try:
-        assert check(reader)[1] == "rights: onlooker may read website, website_event"
+        told = check(reader)
+        assert told[1] == "rights: onlooker may read website, website_event"
+        assert told[2] == (
+            f"our own schema: forecasting in the database {config.database.name} may not be made or written to by "
+            "onlooker, so it is kept in the embedded PostgreSQL, or where CACHE_URL says"
+        )
+        assert (
+            "trouble: onlooker may not read annotation, so what it knows of days is not known here. Let its owner run: "
+            'GRANT SELECT ON annotation TO "onlooker";'
+        ) in told
         prepare(config.database, "revoke select on website_event from onlooker")
         with pytest.raises(MissingTable) as caught:
             check(reader)

@@ -4,6 +4,7 @@ select
     ours.num_tables = 5 and ours.has_hours as has_tables,
     coalesce(has_schema_privilege(ours.schema, 'usage') and has_table_privilege(ours.daily, 'select'), false) as readable,
     coalesce(has_schema_privilege(ours.schema, 'usage') and ours.writable, false) as writable,
+    has_database_privilege(current_database(), 'create') as may_create,
     current_database()::text as database,
     current_user::text as reader
 from (

@@ -8,4 +8,10 @@ select
             and not attribute.attisdropped
     ) as has_visits,
     coalesce(has_table_privilege(to_regclass('annotation'), 'select'), false) as has_annotations,
-    coalesce(has_table_privilege(to_regclass('_prisma_migrations'), 'select'), false) as has_migrations;
+    coalesce(has_table_privilege(to_regclass('_prisma_migrations'), 'select'), false) as has_migrations,
+    array(
+        select told.name
+        from unnest(array['annotation', '_prisma_migrations']) as told (name)
+        where not has_table_privilege(to_regclass(told.name), 'select')
+    ) as closed,
+    current_user::text as reader;
