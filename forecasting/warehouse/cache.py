@@ -21,7 +21,7 @@ from forecasting.config import Config, DatabaseConfig, DataConfig, SourceName
 from forecasting.errors import MissingTable, SchemaNotWritable, SettingError, SourceTooSlow
 from forecasting.panel import duplicate_days, to_day
 from forecasting.warehouse.connect import OwnConnection, connected, translate_errors
-from forecasting.warehouse.daily import has_rows
+from forecasting.warehouse.daily import find_origin, has_rows
 from forecasting.warehouse.judging import Rules, claim_new_sites, judge_anew, judge_incoming, read_rules
 from forecasting.warehouse.listing import Listing, list_source, local_day, timezone_of, write_listing
 from forecasting.warehouse.queries import Connection, fetch, load_query
@@ -72,8 +72,10 @@ async def update(
         try:
             with translate_errors(f"asking {data.source} what it has"):
                 listing = await list_source(reading, data)
-        except (MissingTable, SettingError):
-            if data.source is SourceName.siteanalytics and await has_rows(own):
+        except (MissingTable, SettingError) as error:
+            origin = await find_origin(own, data)
+            filled = isinstance(error, MissingTable) or not origin.source
+            if filled and data.source is SourceName.siteanalytics and await has_rows(own):
                 return Updated(None, database)  # whoever has no other source may fill forecasting.daily
             raise
         source, zones = listing.source, {timezone_of(site, data) for site in listing.sites} or {data.timezone}

@@ -14,6 +14,7 @@ from forecasting.errors import (
     DuplicateDays,
     MissingTable,
     SchemaNotWritable,
+    SettingError,
     TooFewDays,
     UnknownMetric,
     UnknownSite,
@@ -155,6 +156,17 @@ def test_without_daily_metrics_what_is_there_is_taken(database: DatabaseConfig) 
     )
     row = "insert into forecasting.daily values ('s', 'm', '2024-01-01', 1)"
     assert bring_up_to_date(database, load_query("create_forecasting"), row) is None
+
+
+def test_events_whose_clock_nobody_knows_do_not_stand_before_it(database: DatabaseConfig) -> None:
+    """As long as it is not filled from the same source: then it would be out of date, and nobody would say so."""
+    event = "truncate daily_metrics; insert into page_visits (visitor_id, timestamp) values ('ann', '2024-01-01 12:00')"
+    row = "insert into forecasting.daily values ('s', 'm', '2024-01-01', 1)"
+    assert bring_up_to_date(database, load_query("create_forecasting"), event, row) is None
+    refill = "truncate page_visits; insert into daily_metrics (date, page_visits) values ('2024-01-01', 5)"
+    assert bring_up_to_date(database, refill) == 1
+    with pytest.raises(SettingError, match=r"^daily_metrics has no row, and page_visits is read instead"):
+        bring_up_to_date(database, event)
 
 
 def make_schema(config: DatabaseConfig) -> None:
