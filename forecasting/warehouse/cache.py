@@ -64,40 +64,72 @@ async def update(
     Totals that others make may change on any day: of them all are read, or with `recent_days` the last ones. `advance`
     is told how many more days were read, of how many. Raises WarehouseError and DataError; chunks read before stay.
     """
-    data, now = config.data, now or dt.datetime.now(dt.UTC)
+    source, seconds = config.source_database or config.database, config.data.statement_timeout_seconds
     async with (
-        connected(config.source_database or config.database, timeout_seconds=data.statement_timeout_seconds) as reading,
+        connected(source, timeout_seconds=seconds) as reading,
         open_own(config) as (own, database, refusal),
     ):
-        try:
-            with translate_errors(f"asking {data.source} what it has"):
-                listing = await list_source(reading, data)
-        except (MissingTable, SettingError) as error:
-            origin = await find_origin(own, data)
-            filled = isinstance(error, MissingTable) or not origin.source
-            if filled and data.source is SourceName.siteanalytics and await has_rows(own):
-                return Updated(None, database)  # whoever has no other source may fill forecasting.daily
-            raise
-        source, zones = listing.source, {timezone_of(site, data) for site in listing.sites} or {data.timezone}
-        over = min(local_day(now, zone) for zone in zones)
+        listing = await _list(config.data, reading, own)
+        if listing is None:
+            return Updated(None, database)
+        num_rows, num_days, notes = await _follow(
+            config,
+            listing,
+            reading,
+            own,
+            whole=whole,
+            recent_days=recent_days,
+            now=now or dt.datetime.now(dt.UTC),
+            advance=advance,
+        )
+    return Updated(num_rows, database, num_days, (*listing.notes, *notes), refusal)
 
-        async def read_current_rules() -> Rules:
-            return await read_rules(own, config, source=source.name, starts_amid=source.quiet_is_zero, until=over)
 
-        with translate_errors("bringing the schema forecasting up to date"):
-            async with own.transaction():
-                await fetch(own, "lock_forecasting")
-                notes = await write_listing(own, listing, data, whole=whole)
-                plan = await _plan(own, listing, data, whole=whole, recent_days=recent_days, now=now)
-                await claim_new_sites(own, await read_current_rules())
-        num_days = sum((task.span.until - task.span.first).days for task in plan)
-        reader = _Reader(source, reading, own, read_current_rules, lambda days: advance and advance(days, num_days))
-        num_rows = [await reader.read(task) for task in plan]
-        with translate_errors("judging the days of forecasting.daily"):
-            async with own.transaction():
-                await fetch(own, "lock_forecasting")
-                await judge_anew(own, await read_current_rules())
-    return Updated(sum(num_rows), database, num_days, (*listing.notes, *notes), refusal)
+async def _list(data: DataConfig, reading: OwnConnection, own: Connection) -> Listing | None:
+    """What the source has; None where there is none, but somebody has filled forecasting.daily himself."""
+    try:
+        with translate_errors(f"asking {data.source} what it has"):
+            return await list_source(reading, data)
+    except (MissingTable, SettingError) as error:
+        origin = await find_origin(own, data)
+        filled = isinstance(error, MissingTable) or not origin.source
+        if filled and data.source is SourceName.siteanalytics and await has_rows(own):
+            return None
+        raise
+
+
+async def _follow(
+    config: Config,
+    listing: Listing,
+    reading: OwnConnection,
+    own: OwnConnection,
+    *,
+    whole: bool,
+    recent_days: int | None,
+    now: dt.datetime,
+    advance: Advance | None,
+) -> tuple[int, int, list[str]]:
+    """Makes our own schema say what the source says. How many rows that changed, how many days were read, and notes."""
+    source, data = listing.source, config.data
+    over = min(local_day(now, timezone_of(site, data)) for site in listing.sites) if listing.sites else now.date()
+
+    async def read_current_rules() -> Rules:
+        return await read_rules(own, config, source=source.name, starts_amid=source.quiet_is_zero, until=over)
+
+    with translate_errors("bringing the schema forecasting up to date"):
+        async with own.transaction():
+            await fetch(own, "lock_forecasting")
+            notes = await write_listing(own, listing, data, whole=whole)
+            plan = await _plan(own, listing, data, whole=whole, recent_days=recent_days, now=now)
+            await claim_new_sites(own, await read_current_rules())
+    num_days = sum((task.span.until - task.span.first).days for task in plan)
+    reader = _Reader(source, reading, own, read_current_rules, lambda days: advance and advance(days, num_days))
+    num_rows = sum([await reader.read(task) for task in plan])
+    with translate_errors("judging the days of forecasting.daily"):
+        async with own.transaction():
+            await fetch(own, "lock_forecasting")
+            await judge_anew(own, await read_current_rules())
+    return num_rows, num_days, notes
 
 
 async def update_shown(config: Config, *, whole: bool = False) -> Updated:
