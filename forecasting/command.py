@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("forecasting")
 LOGGER.addHandler(logging.NullHandler())  # silent, as a library should be, until a script starts its log
+TABLE_WIDTH = 160  # characters
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -84,11 +85,11 @@ def progress(label: str, total: int | None, *, of: str = "forecasts") -> Iterato
         yield advance
 
 
-def render(table: "Table", *, width: int = 160) -> str:
+def render(table: "Table") -> str:
     """As text for a terminal or a file; names stay as they are, whatever emoji or markup they look like."""
     from rich.console import Console
 
-    console = Console(width=width, color_system=None, emoji=False, markup=False)
+    console = Console(width=TABLE_WIDTH, color_system=None, emoji=False, markup=False)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())

@@ -152,9 +152,9 @@ class DataConfig:
     def sites_with_timezone(self) -> list[str]:
         return list(self._timezones)
 
-    def timezone_of(self, site: str) -> str | None:
-        """What `timezones` says of a site."""
-        return self._timezones.get(site)
+    def timezone_of(self, site: str, *, otherwise: str | None = None) -> str:
+        """Of a site's days: what `timezones` says, else what its source does, else `timezone`."""
+        return self._timezones.get(site) or otherwise or self.timezone
 
     @cached_property
     def _timezones(self) -> dict[str, str]:
@@ -438,6 +438,16 @@ class Config:
     process: ProcessConfig = field(default_factory=ProcessConfig)
     model_dir: Path = _setting(Path("model_store"), "folder of the versions")
     debug: bool = _setting(False, "tracebacks and SQL timings in the log")
+
+    @property
+    def read_from(self) -> DatabaseConfig:
+        """Where the source is."""
+        return self.source_database or self.database
+
+    @property
+    def kept_in(self) -> DatabaseConfig:
+        """Where our own schema is, as far as it is said."""
+        return self.cache_database or self.database
 
 
 SOURCE_FLAGS = {"--source": "data.source", "--site": "data.sites", "--metric": "data.metrics"}

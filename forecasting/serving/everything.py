@@ -16,7 +16,7 @@ from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import LEVELS
 from forecasting.serving.batch import BatchModel, Catalog, Forecasts, forecast_page, load_model
 from forecasting.serving.service import SPARE_DAYS
-from forecasting.warehouse.cache import update_shown
+from forecasting.warehouse.cache import OWN_TIMEOUT_SECONDS, update_shown
 from forecasting.warehouse.connect import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import (
     Key,
@@ -32,7 +32,6 @@ from forecasting.warehouse.forecasts import encode_forecasts, open_writing, writ
 from forecasting.warehouse.inspection import describe_update
 
 WAITING = 2  # batches between two parts, at most: with the batch size, what bounds memory
-TIMEOUT_SECONDS = 3600.0  # of a statement: a page of many series may be long
 NAMED = 3  # series that are named, of many
 
 
@@ -98,8 +97,8 @@ async def _forecast(model: BatchModel, tally: Tally) -> None:
         raise updated.refusal  # forecasts are for others to read, in the database where they look
     own = updated.database
     async with (
-        connected(own, writable=True, timeout_seconds=TIMEOUT_SECONDS) as writing,
-        connected(own, timeout_seconds=TIMEOUT_SECONDS) as reading,
+        connected(own, writable=True, timeout_seconds=OWN_TIMEOUT_SECONDS) as writing,
+        connected(own, timeout_seconds=OWN_TIMEOUT_SECONDS) as reading,
     ):
         LOGGER.info("%s", describe_update(updated, config))
         await open_writing(writing)
@@ -139,7 +138,7 @@ class _Parts:
     ) -> None:
         self._config = model.config.forecast
         self._model = model
-        database = model.config.source_database or model.config.database
+        database = model.config.read_from
         self._catalog = Catalog(model, metrics, database=database.name)
         self._tally = tally
         self._advance = advance

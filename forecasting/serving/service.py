@@ -158,7 +158,7 @@ class History:
         self._card = card
         self._updating: asyncio.Task[None] | None = None
         self._updated_at: float | None = None  # by the monotonic clock
-        self._own = config.cache_database or config.database  # where forecasting.daily is
+        self._own = config.kept_in  # where forecasting.daily is
         self._has_read = False  # whether any update has ended well
         self.trouble: str | None = None  # what the last update ended with
         self._known_as: str | None = None
@@ -251,7 +251,7 @@ class History:
         Without a `site` column the site has the database's name, which another database with the same data has not.
         """
         unknown: list[UnknownSite] = []
-        database = self._config.source_database or self._config.database
+        database = self._config.read_from
         for name in dict.fromkeys((self._known_as or site, site, database.name)):
             try:
                 panel = await self._read(series, [name])

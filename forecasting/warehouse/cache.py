@@ -64,10 +64,9 @@ async def update(
     Totals that others make may change on any day: of them all are read, or with `recent_days` the last ones. `advance`
     is told how many more days were read, of how many. Raises WarehouseError and DataError; chunks read before stay.
     """
-    source, seconds = config.source_database or config.database, config.data.statement_timeout_seconds
     async with (
-        connected(source, timeout_seconds=seconds) as reading,
-        open_own(config) as (own, database, refusal),
+        connected(config.read_from, timeout_seconds=config.data.statement_timeout_seconds) as reading,
+        _open_own(config) as (own, database, refusal),
     ):
         listing = await _list(config.data, reading, own)
         if listing is None:
@@ -303,12 +302,12 @@ class _Reader:
 
 
 @asynccontextmanager
-async def open_own(config: Config) -> AsyncIterator[tuple[OwnConnection, DatabaseConfig, SchemaNotWritable | None]]:
+async def _open_own(config: Config) -> AsyncIterator[tuple[OwnConnection, DatabaseConfig, SchemaNotWritable | None]]:
     """A connection to where our own schema is, made now if it is missing. Where the configured user may not make it, it
     is kept in the embedded PostgreSQL, unless CACHE_URL says where it should be: reading a site's analytics needs no
     right to write to their database.
     """
-    database, refusal = config.cache_database or config.database, None
+    database, refusal = config.kept_in, None
     try:
         async with connected(database, writable=True, timeout_seconds=OWN_TIMEOUT_SECONDS) as own:
             await _prepare(own)
@@ -318,8 +317,7 @@ async def open_own(config: Config) -> AsyncIterator[tuple[OwnConnection, Databas
         if config.cache_database or config.database.embedded or config.database.pgdata == Path():
             raise
         refusal = error
-    source = config.source_database or config.database
-    database = DatabaseConfig(embedded=True, pgdata=database.pgdata, name=source.cache_name)
+    database = DatabaseConfig(embedded=True, pgdata=database.pgdata, name=config.read_from.cache_name)
     _say_once(f"the schema forecasting is kept in the embedded PostgreSQL in {database.pgdata}. {refusal}")
     async with connected(database, writable=True, timeout_seconds=OWN_TIMEOUT_SECONDS) as own:
         await _prepare(own)

@@ -157,7 +157,7 @@ async def read_observations(
     settings = await read_settings(connection, metrics, source=source)
     (extent,) = await fetch(connection, "read_daily_extent", today, data.sites, source)
     last_date = extent["last_day"]
-    first_date = first_date_of(last_date, num_days=num_days)
+    first_date = _first_date_of(last_date, num_days=num_days)
     wanted = Wanted(dt.date.max, first_date, None, data.sites, data.metrics, source, masked, share)
     found = await _read_series(connection, wanted, settings)
     if last_date is not None or data.sites:
@@ -214,7 +214,7 @@ def _observe(
     return Observations(series, days[whole], values[whole], verdicts)
 
 
-def first_date_of(last_date: dt.date | None, *, num_days: int | None) -> dt.date:
+def _first_date_of(last_date: dt.date | None, *, num_days: int | None) -> dt.date:
     """Of the last `num_days` days; the least date there is for all, or where there is no day."""
     if last_date is None or num_days is None:
         return dt.date.min

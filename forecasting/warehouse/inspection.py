@@ -54,12 +54,11 @@ def _define(source: SourceName) -> Sequence[Definition]:
 async def check_source(config: Config, *, now: dt.datetime | None = None) -> str:
     """Connects, and says what there is, what is wrong with it, and which rights the user has. Nothing is written."""
     now = now or dt.datetime.now(dt.UTC)
-    source, seconds = config.source_database or config.database, config.data.statement_timeout_seconds
-    async with connected(source, timeout_seconds=seconds) as reading:
+    async with connected(config.read_from, timeout_seconds=config.data.statement_timeout_seconds) as reading:
         with translate_errors(f"asking {config.data.source} what it has"):
             listing = await list_source(reading, config.data)
             (rights,) = await fetch(reading, "find_rights", list(listing.source.tables))
-    async with connected(config.cache_database or config.database) as own:
+    async with connected(config.kept_in) as own:
         with translate_errors("looking for the schema forecasting"):
             (kept,) = await fetch(own, "find_forecasting")
     metrics = ", ".join(one.metric for one in listing.metrics)

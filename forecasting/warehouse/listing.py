@@ -47,8 +47,10 @@ async def write_listing(own: Connection, listing: Listing, data: DataConfig, *, 
     unless the `whole` source is to be read anyway.
     """
     name, sites = listing.source.name, [_describe_site(site, data) for site in listing.sites]
-    await _rename(own, await fetch(own, "read_sites"), sites, source=name)
-    others = _find_others(await fetch(own, "read_sites"), sites, source=name)
+    stored = await fetch(own, "read_sites")
+    if await _rename(own, stored, sites, source=name):
+        stored = await fetch(own, "read_sites")
+    others = _find_others(stored, sites, source=name)
     forgotten = {row["site"]: _tell_other(row, sites, source=name) for row in others}
     if not whole:
         await _refuse_loss(own, others, sites, source=name)
@@ -61,7 +63,7 @@ async def write_listing(own: Connection, listing: Listing, data: DataConfig, *, 
 
 
 def timezone_of(site: Site, data: DataConfig) -> str:
-    return data.timezone_of(site.name) or site.timezone or data.timezone
+    return data.timezone_of(site.name, otherwise=site.timezone)
 
 
 def local_day(moment: dt.datetime, timezone: str) -> dt.date:
@@ -83,8 +85,8 @@ def _describe_metric(one: Definition) -> dict[str, Any]:  # Any: what json takes
     return {"metric": one.metric, "kind": one.kind.value, "additive": one.additive, "unit": one.unit}
 
 
-async def _rename(own: Connection, stored: Sequence[Row], sites: Sequence[Described], *, source: str) -> None:
-    """Sites whose name alone is another by now, and one that nobody had."""
+async def _rename(own: Connection, stored: Sequence[Row], sites: Sequence[Described], *, source: str) -> bool:
+    """Sites whose name alone is another by now, and one that nobody had; whether there were any."""
     names, taken = {site["key"]: site["site"] for site in sites}, {row["site"] for row in stored}
     renamed = {
         row["site"]: names[row["key"]]
@@ -93,6 +95,7 @@ async def _rename(own: Connection, stored: Sequence[Row], sites: Sequence[Descri
     }
     if renamed:
         await fetch(own, "rename_sites", list(renamed), list(renamed.values()))
+    return bool(renamed)
 
 
 def _find_others(stored: Sequence[Row], sites: Sequence[Described], *, source: str) -> list[Row]:

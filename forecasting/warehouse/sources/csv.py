@@ -20,7 +20,7 @@ from forecasting.warehouse.copy_format import (
 )  # fmt: skip
 from forecasting.warehouse.csv_file import read_csv
 from forecasting.warehouse.queries import Connection, Write
-from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Span, noon
+from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Span, site_of_days
 
 
 def open_source(data: DataConfig) -> "CsvFile":
@@ -55,7 +55,10 @@ class CsvFile:
         days: dict[str, list[Int[np.ndarray, " days"]]] = {}
         for one in self.observations:
             days.setdefault(one.series.site, []).append(one.days)
-        return [self._describe(site, np.concatenate(found)) for site, found in days.items()]
+        return [
+            site_of_days(site, to_date(min(map(np.min, found))), to_date(max(map(np.max, found))), self.data)
+            for site, found in days.items()
+        ]
 
     async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
         return []
@@ -72,11 +75,6 @@ class CsvFile:
                 within = (one.days >= first) & (one.days < until)
                 await write(_encode(one, within))
         await write(TRAILER)
-
-    def _describe(self, site: str, days: Int[np.ndarray, " days"]) -> Site:
-        zone = self.data.timezone_of(site) or self.data.timezone
-        first, last = (noon(to_date(day), zone) for day in (days.min(), days.max()))
-        return Site(site, site, first=first, last=last)
 
 
 def _encode(one: Observations, within: Bool[np.ndarray, " days"]) -> bytes:

@@ -18,7 +18,7 @@ from forecasting.errors import InvalidQuery, MissingTable, SettingError, SourceT
 from forecasting.warehouse.connect import LOST, first_line, translate_errors
 from forecasting.warehouse.copy_format import HEADER, TRAILER
 from forecasting.warehouse.queries import Connection, Write, load_query
-from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Span, noon
+from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Span, site_of_days
 
 COLUMNS = ("site", "metric", "day", "value")
 COUNTS = ("int2", "int4", "int8")
@@ -73,15 +73,10 @@ class OwnQuery:
         ]
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
-        """First and last are noon of their days, where `data` says that the site is."""
         async with self._reading(connection):
             checked = await self._check(connection)
             rows = await connection.fetch(checked.follow("query_sites"), *self._all_days(checked))
-        zones = [self.data.timezone_of(row["key"]) or self.data.timezone for row in rows]
-        return [
-            Site(row["key"], row["key"], first=noon(row["first_day"], zone), last=noon(row["last_day"], zone))
-            for row, zone in zip(rows, zones, strict=True)
-        ]
+        return [site_of_days(row["key"], row["first_day"], row["last_day"], self.data) for row in rows]
 
     async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
         return []

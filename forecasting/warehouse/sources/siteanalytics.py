@@ -17,7 +17,7 @@ from forecasting.warehouse.sources.source import (
     Span,
     check_tables,
     find_table,
-    noon,
+    site_of_days,
 )  # fmt: skip
 
 NO_METRICS = ("id", "site", "date")
@@ -76,13 +76,9 @@ class DailyMetrics:
         ]
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
-        await self._read_types(connection)
         await self._set_timezone(connection)
-        return [
-            Site(row["key"], row["key"], first=noon(row["first_day"], zone), last=noon(row["last_day"], zone))
-            for row in await fetch(connection, "sources/daily_metrics_sites")
-            for zone in (self.data.timezone_of(row["key"]) or self.data.timezone,)
-        ]
+        rows = await fetch(connection, "sources/daily_metrics_sites")
+        return [site_of_days(row["key"], row["first_day"], row["last_day"], self.data) for row in rows]
 
     async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
         return []

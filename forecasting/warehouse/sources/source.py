@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
-from forecasting.config import Kind, Unit
+from forecasting.config import DataConfig, Kind, Unit
 from forecasting.errors import MissingTable
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
 
@@ -181,9 +181,11 @@ async def check_tables(
         )
 
 
-def noon(day: dt.date, timezone: str) -> dt.datetime:
-    """A moment of a day of which no moment is known."""
-    return dt.datetime.combine(day, dt.time(12), ZoneInfo(timezone))
+def site_of_days(name: str, first_day: dt.date, last_day: dt.date, data: DataConfig) -> Site:
+    """A site of which days are known, but no moments: noon stands for each of the two."""
+    zone = ZoneInfo(data.timezone_of(name))
+    first, last = (dt.datetime.combine(day, dt.time(12), zone) for day in (first_day, last_day))
+    return Site(name, name, first=first, last=last)
 
 
 def name_apart(sites: Sequence[Site]) -> list[Site]:
