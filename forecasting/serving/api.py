@@ -4,34 +4,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from fastapi import Body, FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
-from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting import __version__
 from forecasting.artifact import Card
-from forecasting.config import MAX_DAYS_AHEAD
 from forecasting.errors import BadAnswer, ForecastingError, TimedOut, Unavailable, UnknownMetric, UnknownSite
+from forecasting.serving import description, schema
+from forecasting.serving.description import BODY, PARTS, RETRY_AFTER_SECONDS, answered, failure, only_failures
+from forecasting.serving.schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, Site
 from forecasting.serving.service import DEFAULT_METRIC, Answer, Forecasts
 
 logger = logging.getLogger("forecasting.requests")
 
 STATUS = {UnknownMetric: 400, UnknownSite: 400, BadAnswer: 502, TimedOut: 504}  # any other error of ours: 503
-RETRY_AFTER_SECONDS = 3  # TorchServe brings a killed worker back in 2 to 3 s
-MAX_METRICS = 1000
 SERVICE_NAME = "ml-prediction-api"  # documented
 RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"
-
-# The length also makes pydantic refuse lone surrogates, which JSON can write, but no answer in UTF-8 could repeat.
-Name = Annotated[str, Field(max_length=200)]
-DaysAhead = Annotated[int, Query(ge=1, le=MAX_DAYS_AHEAD, description="Days to forecast after the data's last day.")]
-Site = Annotated[Name | None, Query(description="The site; may be left out where there is only one.")]
 
 
 @runtime_checkable
@@ -50,101 +43,144 @@ class Backend(Protocol):
         ...
 
 
-MetricList = Annotated[list[Name], Field(min_length=1, max_length=MAX_METRICS)]
-
-
-class PredictRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    days_ahead: int = Field(7, ge=1, le=MAX_DAYS_AHEAD, description="Days to forecast after the data's last day.")
-    metric: Name = Field(DEFAULT_METRIC, description="A metric that the version was trained on.")
-    site: Name | None = Field(None, description="May be left out where there is only one.")
-
-
-class MultipleRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    metrics: MetricList
-    days_ahead: int = Field(7, ge=1, le=MAX_DAYS_AHEAD, description="Days to forecast after the data's last day.")
-    site: Name | None = Field(None, description="May be left out where there is only one.")
-    sites: list[Name] | None = Field(
-        None, min_length=1, max_length=MAX_METRICS, description="Several sites: the answer is then by site, by metric."
-    )
-
-    @model_validator(mode="after")
-    def _refuse_both(self) -> "MultipleRequest":
-        if self.site is not None and self.sites is not None:
-            raise PydanticCustomError("site_and_sites", "Say `site` for one or `sites` for several, not both")
-        return self
-
-
-# Told apart by what they are, so that a fault in one is not answered with what is wrong with it as the other.
-MultipleBody = Annotated[
-    Annotated[MultipleRequest, Tag("object")] | Annotated[MetricList, Tag("list")],
-    Discriminator(lambda body: "list" if isinstance(body, list) else "object"),
-    Body(),
-]
-
-
 def create_app(backend: Backend) -> FastAPI:
     app = FastAPI(
         title="Website traffic forecasts",
         version=__version__,
-        description="The next days' traffic of a website, with bands.",
+        description=description.DESCRIPTION,
+        openapi_tags=description.TAGS,
+        generate_unique_id_function=lambda route: route.name,
         docs_url=None,  # FastAPI's pages load their scripts from elsewhere: blank offline, and told to third parties
         redoc_url=None,
     )
     app.add_middleware(RequestLog)
     _add_status_routes(app, backend)
+    _add_model_routes(app, backend)
     _add_forecast_routes(app, backend)
     _add_error_answers(app)
+    description.complete(app.openapi())
     return app
 
 
 def _add_status_routes(app: FastAPI, backend: Backend) -> None:
-    @app.get("/health")
+    @app.get(
+        "/health",
+        summary="How the parts are",
+        tags=["status"],
+        responses=answered(schema.Health, description.HEALTHS),
+        response_model=None,
+    )
     async def health() -> dict[str, Any]:
+        """Always 200, so that what is wrong can be read: `GET /ready` is for balancers."""
         model_loaded, problems = await backend.find_troubles()
         status = "degraded" if problems else "healthy"
         return {"status": status, "service": SERVICE_NAME, "model_loaded": model_loaded, "problems": problems}
 
-    @app.get("/model/info")
-    async def model_info() -> dict[str, Any]:
-        model_loaded, problems = await backend.find_troubles()
-        if not model_loaded:
-            raise Unavailable(" ".join(problems))
-        return describe_model(backend.forecasts.card)
+    @app.get(
+        "/ready",
+        summary="Whether requests are answered",
+        tags=["status"],
+        responses=answered(schema.Ready, description.READY) | {503: failure(503, schema.NotReady)},
+        response_model=None,
+    )
+    async def ready() -> JSONResponse:
+        """For balancers and supervisors: 200 when every part answers, else 503."""
+        _, problems = await backend.find_troubles()
+        if not problems:
+            return JSONResponse({"ready": True})
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return JSONResponse({"detail": " ".join(problems), "ready": False}, 503, headers)
 
-    @app.get("/sites")
-    async def sites() -> dict[str, Any]:
-        return describe_sites(backend.forecasts.card, await backend.list_sites())
-
-    @app.post("/model/retrain", status_code=501)
-    async def retrain() -> dict[str, str]:
-        command = RETRAIN_COMMAND.format(version=backend.forecasts.card.version)
-        return {"detail": f"Retraining by request is not there yet. Run: {command}, then restart scripts/serve.py."}
-
-    @app.get("/")
+    @app.get(
+        "/",
+        summary="The list of routes",
+        tags=["status"],
+        responses=answered(schema.Index, description.INDEX),
+        response_model=None,
+    )
     async def index() -> dict[str, Any]:
+        """And where their description is."""
         paths = app.openapi()["paths"].items()
         routes = [f"{method.upper()} {path}" for path, methods in paths for method in methods]
         return {"service": SERVICE_NAME, "routes": routes, "documentation": app.openapi_url}
 
 
+def _add_model_routes(app: FastAPI, backend: Backend) -> None:
+    @app.get(
+        "/model/info",
+        summary="The version that answers",
+        tags=["model"],
+        responses=answered(schema.ModelInfo, description.MODEL_INFO),
+        response_model=None,
+    )
+    async def model_info() -> dict[str, Any]:
+        """Sizes, when it was trained and on what, and how well it did on days that training never saw."""
+        model_loaded, problems = await backend.find_troubles()
+        if not model_loaded:
+            raise Unavailable(" ".join(problems))
+        return describe_model(backend.forecasts.card)
+
+    @app.get(
+        "/sites",
+        summary="Sites and their metrics",
+        tags=["model"],
+        responses=answered(schema.Sites, description.SITES),
+        response_model=None,
+    )
+    async def sites() -> dict[str, Any]:
+        """What can be asked for, and the sites that came after the version was trained."""
+        return describe_sites(backend.forecasts.card, await backend.list_sites())
+
+    @app.post(
+        "/model/retrain",
+        status_code=501,
+        summary="Retraining: not there yet",
+        tags=["model"],
+        responses=only_failures(501),
+        response_model=None,
+    )
+    async def retrain() -> dict[str, str]:
+        """Says which command to run instead."""
+        command = RETRAIN_COMMAND.format(version=backend.forecasts.card.version)
+        return {"detail": f"Retraining by request is not there yet. Run: {command}, then restart scripts/serve.py."}
+
+
 def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
-    @app.get("/predict/page-visits")
+    @app.get(
+        "/predict/page-visits",
+        summary="The next days' page visits",
+        tags=["forecasts"],
+        responses=answered(schema.Forecast, description.PAGE_VISITS, 422, *PARTS),
+        response_model=None,
+    )
     async def predict_page_visits(http: Request, days_ahead: DaysAhead = 7, site: Site = None) -> Answer:
+        """Exactly `days_ahead` days, from the day after the data's last complete one."""
         _note(http, DEFAULT_METRIC, site, days_ahead)
         return await backend.forecasts.predict(days_ahead=days_ahead, site=site)
 
-    @app.post("/predict")
+    @app.post(
+        "/predict",
+        summary="The next days of any metric",
+        tags=["forecasts"],
+        responses=answered(schema.Forecast, description.PREDICTIONS, *BODY, *PARTS),
+        response_model=None,
+    )
     async def predict(http: Request, request: PredictRequest) -> Answer:
+        """Exactly `days_ahead` days of `metric`, from the day after the data's last complete one."""
         _note(http, request.metric, request.site, request.days_ahead)
         return await backend.forecasts.predict(**request.model_dump())
 
-    @app.post("/predict/multiple")
+    @app.post(
+        "/predict/multiple",
+        summary="Many metrics, and many sites, at once",
+        tags=["forecasts"],
+        responses=answered(schema.ByMetric | schema.BySite, description.MULTIPLE, *BODY, *PARTS),
+        response_model=None,
+    )
     async def predict_multiple(http: Request, request: MultipleBody, days_ahead: DaysAhead = 7) -> dict[str, Answer]:
-        """A bare list of metrics, as older clients send it, takes its `days_ahead` from the query."""
+        """A bare list of metrics, as older clients send it, takes its `days_ahead` from the query; an object from
+        itself. What cannot be answered has an `error` in its place.
+        """
         if isinstance(request, list):
             request = MultipleRequest.model_validate({"metrics": request, "days_ahead": days_ahead})
         _note(http, f"{len(request.metrics)} metrics", request.site, request.days_ahead)

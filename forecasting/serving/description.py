@@ -1,0 +1,197 @@
+"""What OpenAPI says of the routes beside their models: examples of answers, and every failure with its text."""
+
+from typing import Any
+
+from forecasting.config import MAX_DAYS_AHEAD
+from forecasting.serving.schema import Failure, Json, NotReady
+
+RETRY_AFTER_SECONDS = 3  # TorchServe brings a killed worker back in 2 to 3 s
+
+DESCRIPTION = f"""
+The next days' traffic of a website, with bands.
+
+- Counts are whole numbers a day; rates are in the unit of the source, such as percent.
+- A day is a day of the site's own time zone. Forecasts are of the days after `data_until`, 1 to {MAX_DAYS_AHEAD}.
+- Every failure is answered as `{{"detail": "..."}}`: what was wrong, what was found, what to do.
+- Fields may be added to answers; those described here stay.
+"""
+TAGS = [
+    {"name": "forecasts", "description": "The days ahead, with bands."},
+    {"name": "model", "description": "The version that answers, and what it was trained on."},
+    {"name": "status", "description": "Whether the parts are well."},
+]
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer KEY`."},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key, without `Bearer`."},
+}
+# Either, or none: a server that listens on loopback alone may have been given no keys.
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}, {}]
+
+PAGE_VISITS_EXAMPLE: Json = {
+    "predictions": [
+        {"date": "2020-08-20", "predicted_visits": 3008, "lower": 1841, "upper": 3484},
+        {"date": "2020-08-21", "predicted_visits": 2759, "lower": 1562, "upper": 3207},
+    ],
+    "site": "siteanalytics",
+    "metric": "page_visits",
+    "additive": True,
+    "model_version": "v1.0.0",
+    "answered_by": "forecaster",
+    "prediction_date": "2026-11-23T20:39:31+00:00",
+    "data_until": "2020-08-19",
+    "days_ahead": 2,
+    "total_predicted_visits": 5767,
+    "total": {"value": 5767, "lower": 3662, "upper": 6590},
+    "band": 0.8,
+    "stale": False,
+}
+VISITORS_EXAMPLE: Json = {
+    **PAGE_VISITS_EXAMPLE,
+    "predictions": [
+        {"date": "2020-08-20", "predicted_value": 2295, "predicted_visits": 2295, "lower": 1417, "upper": 2635}
+    ],
+    "metric": "unique_visitors",
+    "additive": False,
+    "days_ahead": 1,
+    "total_predicted_visits": 2295,
+    "total": None,
+}
+RATE_EXAMPLE: Json = {
+    **VISITORS_EXAMPLE,
+    "predictions": [{"date": "2020-08-20", "predicted_value": 41.2, "lower": 33.5, "upper": 48.9}],
+    "metric": "bounce_rate",
+    "total_predicted_visits": None,
+}
+UNKNOWN = "There is no metric 'nope' in version v1.0.0. It was trained on: page_visits, unique_visitors."
+PAGE_VISITS = {"page_visits": PAGE_VISITS_EXAMPLE}
+PREDICTIONS = {"page_visits": PAGE_VISITS_EXAMPLE, "a count": VISITORS_EXAMPLE, "a rate": RATE_EXAMPLE}
+BY_METRIC_EXAMPLE: Json = {"page_visits": PAGE_VISITS_EXAMPLE, "nope": {"error": UNKNOWN}}
+MULTIPLE = {"by metric": BY_METRIC_EXAMPLE, "by site": {"siteanalytics": BY_METRIC_EXAMPLE}}
+HEALTH: Json = {"service": "ml-prediction-api", "model_loaded": True, "problems": []}
+NO_TORCHSERVE = "Nobody listens at http://127.0.0.1:8080: TorchServe is not running."
+HEALTHS = {
+    "healthy": {"status": "healthy", **HEALTH},
+    "degraded": {"status": "degraded", **HEALTH, "model_loaded": False, "problems": [NO_TORCHSERVE]},
+}
+MODEL_INFO = {
+    "model": {
+        "model_version": "v1.0.0",
+        "sequence_length": 7,
+        "prediction_horizon": 7,
+        "is_trained": True,
+        "total_parameters": 53_767,
+        "created_at": "2026-11-23T20:30:02+00:00",
+        "data_until": "2020-08-19",
+        "series": [
+            {"site": "siteanalytics", "metric": "page_visits", "metrics": {"mae": 412.0, "mase": 0.81}},
+        ],
+    }
+}
+SITES = {
+    "sites": {
+        "model_version": "v1.0.0",
+        "sites": [
+            {
+                "site": "siteanalytics",
+                "timezone": "UTC",
+                "metrics": [
+                    {"metric": "page_visits", "kind": "count", "additive": True, "answered_by": "forecaster"},
+                ],
+            }
+        ],
+        "untrained": ["new"],
+    }
+}
+INDEX = {
+    "routes": {
+        "service": "ml-prediction-api",
+        "routes": ["GET /health", "GET /predict/page-visits", "POST /predict"],
+        "documentation": "/openapi.json",
+    }
+}
+READY = {"ready": {"ready": True}}
+
+# What a status means, and texts as they are answered.
+FAILURES: dict[int, tuple[str, dict[str, str]]] = {
+    400: (
+        "No such metric or site; or the request is not for this server.",
+        {
+            "metric": UNKNOWN,
+            "site": "There is no site 'x' in version v1.0.0. It was trained on: siteanalytics.",
+        },
+    ),
+    401: (
+        "No API key, or one that is not known.",
+        {"key": "An API key is needed: send Authorization: Bearer KEY, or X-API-Key: KEY."},
+    ),
+    403: ("The key may not do this.", {"right": "This needs a key with the right admin; the one sent may read."}),
+    408: ("The body did not arrive in time.", {"body": "The body did not arrive within 10 s. Send it faster."}),
+    413: ("The body is too large.", {"body": "The body has more than 1,048,576 bytes. Ask for fewer at once."}),
+    422: (
+        "The request is malformed: where, what is wrong, and what was found.",
+        {
+            "range": "days_ahead: Input should be less than or equal to 30 (found 31)",
+            "json": "The body is no JSON: Expecting property name enclosed in double quotes",
+        },
+    ),
+    429: ("Too many requests.", {"rate": "More than 100 requests in a second. Ask again after Retry-After."}),
+    501: (
+        "Retraining by request is not there yet; the command to run instead.",
+        {
+            "command": "Retraining by request is not there yet. Run: python scripts/train.py --model-version v1.0.0, "
+            "then restart scripts/serve.py."
+        },
+    ),
+    502: ("TorchServe answered what a forecast cannot be.", {"answer": "TorchServe answered with version v2, not v1."}),
+    503: (
+        "A part is down, or the data is insufficient: what it is, and what to do.",
+        {
+            "TorchServe": NO_TORCHSERVE,
+            "data": "siteanalytics/page_visits has 20 known days among the last 56; a forecast needs 28. Load the "
+            "missing days, or train with data.missing=zero if they had no traffic.",
+        },
+    ),
+    504: (
+        "A part did not answer in time.",
+        {"deadline": "TorchServe gave no answer within 10 s (serving.deadline_seconds)."},
+    ),
+}
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "After how many seconds to ask again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1, "examples": [RETRY_AFTER_SECONDS]},
+    }
+}
+WHO_ASKS = (400, 401, 403, 429, 503)  # answered before a route is reached
+BODY = (408, 413, 422)
+PARTS = (502, 504)
+
+
+def answered(model: Any, examples: dict[str, Any], *statuses: int) -> dict[int | str, Json]:  # Any: what FastAPI takes
+    """A route's `responses`: what 200 has, and each failure that it, or what stands before it, may answer."""
+    return {200: {"model": model, "description": "The answer.", **_shown(examples)}, **only_failures(*statuses)}
+
+
+def only_failures(*statuses: int) -> dict[int | str, Json]:
+    return {status: failure(status) for status in sorted({*WHO_ASKS, *statuses})}
+
+
+def failure(status: int, model: Any = Failure) -> Json:  # Any: what FastAPI takes
+    description, texts = FAILURES[status]
+    rest = {"ready": False} if model is NotReady else {}
+    described = {"model": model, "description": description}
+    headers = {"headers": RETRY_AFTER} if status in {429, 503} else {}
+    return {**described, **headers, **_shown({name: {"detail": text, **rest} for name, text in texts.items()})}
+
+
+def complete(description: Json) -> Json:
+    """FastAPI's description, with how a caller says who he is."""
+    description["components"]["securitySchemes"] = SECURITY_SCHEMES
+    description["security"] = SECURITY
+    return description
+
+
+def _shown(examples: dict[str, Any]) -> Json:
+    shown = {name: {"value": value} for name, value in examples.items()}
+    return {"content": {"application/json": {"examples": shown}}}
