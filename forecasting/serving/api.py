@@ -58,7 +58,7 @@ def create_app(backend: Backend) -> FastAPI:
     _add_model_routes(app, backend)
     _add_forecast_routes(app, backend)
     _add_error_answers(app)
-    description.complete(app.openapi())
+    description.complete(app)
     return app
 
 

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
 from forecasting.config import MAX_DAYS_AHEAD
 from forecasting.serving.schema import Failure, Json, NotReady
 
+JSON = "application/json"
 RETRY_AFTER_SECONDS = 3  # TorchServe brings a killed worker back in 2 to 3 s
 
 DESCRIPTION = f"""
@@ -185,13 +189,21 @@ def failure(status: int, model: Any = Failure) -> Json:  # Any: what FastAPI tak
     return {**described, **headers, **_shown({name: {"detail": text, **rest} for name, text in texts.items()})}
 
 
-def complete(description: Json) -> Json:
-    """FastAPI's description, with how a caller says who he is."""
-    description["components"]["securitySchemes"] = SECURITY_SCHEMES
-    description["security"] = SECURITY
-    return description
+def complete(app: FastAPI) -> None:
+    """Makes the description, once: FastAPI's, with how a caller says who he is, and with the nulls of examples, all of
+    which FastAPI leaves out.
+    """
+    described = app.openapi()
+    described["components"]["securitySchemes"] = SECURITY_SCHEMES
+    described["security"] = SECURITY
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in route.methods:
+                answers = described["paths"][route.path][method.lower()]["responses"]
+                for status, answer in route.responses.items():
+                    answers[str(status)]["content"][JSON] |= answer["content"][JSON]
 
 
 def _shown(examples: dict[str, Any]) -> Json:
     shown = {name: {"value": value} for name, value in examples.items()}
-    return {"content": {"application/json": {"examples": shown}}}
+    return {"content": {JSON: {"examples": shown}}}

@@ -1,0 +1,200 @@
+"""What OpenAPI says of the routes, held against what is documented, written down here by hand."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from forecasting.artifact import Artifact
+from forecasting.config import PROJECT
+from forecasting.serving.api import create_app
+
+from .describing import Json, content, find_faults, operations, without_references
+from .test_api import InProcess, never, send
+
+FORECAST = {
+    "predictions": "array", "model_version": "string", "prediction_date": "string date-time",
+    "days_ahead": "integer", "total_predicted_visits": "integer or null",
+}  # fmt: skip
+DOCUMENTED: dict[str, dict[str, str]] = {  # the keys of 200 that must be there
+    "GET /health": {"status": "string", "service": "string", "model_loaded": "boolean"},
+    "GET /model/info": {
+        "model_version": "string", "sequence_length": "integer", "prediction_horizon": "integer",
+        "is_trained": "boolean", "total_parameters": "integer",
+    },
+    "GET /predict/page-visits": FORECAST,
+    "POST /predict": FORECAST,
+}  # fmt: skip
+STATUSES = {
+    "GET /health": {200}, "GET /ready": {200}, "GET /": {200}, "GET /model/info": {200}, "GET /sites": {200},
+    "POST /model/retrain": {501},
+    "GET /predict/page-visits": {200, 422, 502, 504},
+    "POST /predict": {200, 408, 413, 422, 502, 504},
+    "POST /predict/multiple": {200, 408, 413, 422, 502, 504},
+}  # fmt: skip
+ALL = {400, 401, 403, 429, 503}  # who asks is seen to before a route is reached
+
+
+@pytest.fixture(scope="module")
+def app(sample_artifact: Artifact) -> FastAPI:
+    return create_app(InProcess(sample_artifact, never))
+
+
+@pytest.fixture(scope="module")
+def description(app: FastAPI) -> Json:
+    return app.openapi()
+
+
+def find(description: Json, name: str) -> Json:
+    return without_references(description, dict(operations(description))[name])
+
+
+def type_of(schema: Json) -> str:
+    if "anyOf" in schema:
+        return " or ".join(type_of(one) for one in schema["anyOf"])
+    return " ".join([schema["type"], *([schema["format"]] if "format" in schema else [])])
+
+
+def test_every_documented_route_is_there_and_no_other(description: Json) -> None:
+    assert {name for name, _ in operations(description)} == set(STATUSES)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_documented_keys_are_promised_with_their_types(description: Json, name: str) -> None:
+    schema = content(find(description, name)["responses"]["200"])["schema"]
+    assert {key: type_of(schema["properties"][key]) for key in DOCUMENTED[name]} == DOCUMENTED[name]
+    assert set(DOCUMENTED[name]) <= set(schema["required"])
+
+
+def test_a_predictions_row_has_its_day_and_whole_visits_of_0_or_more(description: Json) -> None:
+    row = description["components"]["schemas"]["Row"]
+    assert {"date", "lower", "upper"} == set(row["required"])
+    assert type_of(row["properties"]["date"]) == "string date"
+    assert (type_of(row["properties"]["predicted_visits"]), row["properties"]["predicted_visits"]["minimum"]) == (
+        "integer", 0,
+    )  # fmt: skip
+    assert type_of(row["properties"]["predicted_value"]) == "number"
+
+
+@pytest.mark.parametrize("name", ["GET /predict/page-visits", "POST /predict/multiple"])
+def test_days_ahead_of_a_query_is_1_to_30_and_7_unless_said(description: Json, name: str) -> None:
+    [days] = [one for one in find(description, name)["parameters"] if one["name"] == "days_ahead"]
+    schema = days["schema"]
+    assert (days["in"], days["required"]) == ("query", False)
+    assert (schema["type"], schema["minimum"], schema["maximum"], schema["default"]) == ("integer", 1, 30, 7)
+
+
+def test_bodies_are_as_documented(description: Json) -> None:
+    asked = content(find(description, "POST /predict")["requestBody"])["schema"]
+    assert {key: asked["properties"][key]["default"] for key in ("days_ahead", "metric")} == {
+        "days_ahead": 7, "metric": "page_visits",
+    }  # fmt: skip
+    assert (asked["properties"]["days_ahead"]["minimum"], asked["properties"]["days_ahead"]["maximum"]) == (1, 30)
+    assert "required" not in asked
+    whole, bare = content(find(description, "POST /predict/multiple")["requestBody"])["schema"]["oneOf"]
+    assert whole["required"] == ["metrics"]
+    assert (whole["properties"]["days_ahead"]["default"], whole["properties"]["metrics"]["type"]) == (7, "array")
+    assert (bare["type"], bare["items"]["type"]) == ("array", "string")
+
+
+def test_many_metrics_are_forecasts_or_errors_by_name(description: Json) -> None:
+    answer = content(find(description, "POST /predict/multiple")["responses"]["200"])["schema"]
+    by_metric, by_site = answer["anyOf"]
+    forecast, refused = by_metric["additionalProperties"]["anyOf"]
+    assert set(FORECAST) <= set(forecast["required"])
+    assert (refused["required"], type_of(refused["properties"]["error"])) == (["error"], "string")
+    assert by_site["additionalProperties"] == by_metric
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_every_failure_is_described_with_its_text(description: Json, name: str) -> None:
+    responses = find(description, name)["responses"]
+    assert {int(status) for status in responses} == STATUSES[name] | ALL
+    for status, answer in responses.items():
+        shown = content(answer)
+        assert answer["description"]
+        if int(status) >= 400:
+            assert shown["schema"]["required"][0] == "detail"
+            assert all(len(one["value"]["detail"]) > 20 for one in shown["examples"].values())
+        assert ("Retry-After" in answer.get("headers", {})) == (status in {"429", "503"})
+
+
+def test_examples_are_what_their_schemas_say(description: Json) -> None:
+    """Those of answers and of bodies, and of each field."""
+    held = 0
+    for _, operation in operations(description):
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        for one in map(content, (*operation["responses"].values(), *bodies)):
+            for example in one.get("examples", {}).values():
+                assert find_faults(description, one["schema"], example["value"]) == []
+                held += 1
+        for parameter in operation.get("parameters", []):
+            for example in parameter["schema"]["examples"]:
+                assert find_faults(description, parameter["schema"], example) == []
+                held += 1
+    for name, model in description["components"]["schemas"].items():
+        for example in model.get("examples", []):
+            assert find_faults(description, model, example) == [], name
+        for field, schema in model.get("properties", {}).items():
+            for example in schema.get("examples", []):
+                assert find_faults(description, schema, example) == [], (name, field)
+                held += 1
+    assert held > 150
+
+
+def test_every_operation_and_field_is_explained(description: Json) -> None:
+    tags = {tag["name"] for tag in description["tags"]}
+    identities = []
+    for name, operation in operations(description):
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert set(operation["tags"]) <= tags, name
+        identities.append(operation["operationId"])
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], (name, parameter["name"])
+        if "requestBody" in operation:
+            body = content(operation["requestBody"])
+            schema = without_references(description, body["schema"])
+            assert body.get("examples") or schema["examples"]
+    assert len(set(identities)) == len(identities)
+    fields = [
+        (name, field, schema)
+        for name, model in description["components"]["schemas"].items()
+        for field, schema in model.get("properties", {}).items()
+    ]
+    assert len(fields) > 40
+    for name, field, schema in fields:
+        assert schema.get("description"), (name, field)
+    for name, model in description["components"]["schemas"].items():
+        assert model["description"], name
+
+
+def test_what_fastapi_makes_up_is_not_there(description: Json) -> None:
+    """Its own 422 is another shape than ours."""
+    assert not {"HTTPValidationError", "ValidationError"} & set(description["components"]["schemas"])
+
+
+def test_who_asks_is_said_in_one_of_two_ways(description: Json) -> None:
+    schemes = description["components"]["securitySchemes"]
+    assert (schemes["bearer"]["type"], schemes["bearer"]["scheme"]) == ("http", "bearer")
+    assert (schemes["key"]["in"], schemes["key"]["name"]) == ("header", "X-API-Key")
+    assert [list(one) for one in description["security"]] == [["bearer"], ["key"], []]
+
+
+def test_no_answer_is_checked_or_made_anew_on_its_way_out(app: FastAPI) -> None:
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    assert len(routes) == len(STATUSES)
+    assert [route.path for route in routes if route.response_field is not None] == []
+
+
+def test_description_is_the_answer_of_its_route(sample_artifact: Artifact, description: Json) -> None:
+    answer: Any = asyncio.run(send(sample_artifact, never, "/openapi.json"))
+    assert answer.json() == description
+
+
+def test_readme_names_every_route(description: Json) -> None:
+    readme = (PROJECT / "README.md").read_text()
+    for name, _ in operations(description):
+        assert f"`{name}" in readme, name
