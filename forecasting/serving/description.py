@@ -198,7 +198,7 @@ def complete(app: FastAPI) -> None:
     described["security"] = SECURITY
     for route in app.routes:
         if isinstance(route, APIRoute) and route.include_in_schema:
-            for method in route.methods:
+            for method in route.methods or ():
                 answers = described["paths"][route.path][method.lower()]["responses"]
                 for status, answer in route.responses.items():
                     answers[str(status)]["content"][JSON] |= answer["content"][JSON]
