@@ -74,6 +74,11 @@ class Unit(StrEnum):
     percent = "percent"  # 0..100
 
 
+class Right(StrEnum):
+    read = "read"  # forecasts
+    admin = "admin"  # and what changes something
+
+
 class Accelerator(StrEnum):
     auto = "auto"
     cpu = "cpu"
@@ -333,6 +338,37 @@ class ServingConfig:
 
 
 @dataclass(frozen=True)
+class GuardConfig:
+    max_body_bytes: int = _setting(2**20, "of a request's body; a larger one is refused")
+    max_connections: int = _setting(1024, "at a time; whoever comes beyond is asked to try again")
+    header_seconds: float = _setting(10.0, "until a connection must have sent a request's headers")
+    request_seconds: float = _setting(30.0, "until a whole request must be done, from its headers to its answer's end")
+    requests_per_second: float = _setting(200.0, "of each API key; 0: any number, as while there are no keys")
+    hosts: list[str] = _setting(list, "names in URLs of the routes besides loopback's, while there are no API keys")
+    cors_origins: list[str] = _setting(list, "whose web pages may ask, such as https://dashboard.example; empty: none")
+
+    def __post_init__(self) -> None:
+        for name in ("max_body_bytes", "max_connections"):
+            value = getattr(self, name)
+            _require(value >= 1, f"guard.{name} is {value}; it must be at least 1.")
+        for name in ("header_seconds", "request_seconds"):
+            value = getattr(self, name)
+            _require(0 < value < math.inf, f"guard.{name} is {value}; it must be a number of seconds above 0.")
+        rate = self.requests_per_second
+        _require(0 <= rate < math.inf, f"guard.requests_per_second is {rate}; it must be 0 (any number) or more.")
+        for host in self.hosts:
+            named = re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host)
+            _require(bool(named), f"guard.hosts has {host!r}. Write the name alone, such as forecasts.example.")
+        for origin in self.cors_origins:
+            whole = re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d+)?", origin)
+            _require(
+                bool(whole),
+                f"guard.cors_origins has {origin!r}. Write each as a browser sends it, scheme and name in small "
+                "letters and no path, such as https://dashboard.example.",
+            )
+
+
+@dataclass(frozen=True)
 class BacktestConfig:
     csv: Path | None = _setting(None, "a CSV file, of any format of data.source=csv; unset: the configured source")
     history: str = _setting("all", "days of the past that a forecast may see, 30 at least, or all")
@@ -413,6 +449,13 @@ class DatabaseConfig:
 
 
 @dataclass(frozen=True)
+class ApiKey:
+    name: str  # of whoever has it, for the log
+    right: Right
+    digest: bytes = field(repr=False)  # SHA-256 of the key, which is kept nowhere
+
+
+@dataclass(frozen=True)
 class ProcessConfig:
     """Which of how many processes this is. From the environment alone, where torchrun says so."""
 
@@ -436,11 +479,13 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     serving: ServingConfig = field(default_factory=ServingConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     backtest: BacktestConfig = field(default_factory=BacktestConfig)
     forecast: ForecastConfig = field(default_factory=ForecastConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     source_database: DatabaseConfig | None = None  # where the source is, if not there
     cache_database: DatabaseConfig | None = None  # where our own schema is, if not there
+    api_keys: tuple[ApiKey, ...] = ()  # from the environment alone; none: whoever reaches the routes may ask
     process: ProcessConfig = field(default_factory=ProcessConfig)
     model_dir: Path = _setting(Path("model_store"), "folder of the versions")
     debug: bool = _setting(False, "tracebacks and SQL timings in the log")
@@ -541,6 +586,7 @@ def load_config(
         database=database,
         source_database=source,
         cache_database=_cache_database(environ, database, source=source or database),
+        api_keys=_api_keys(environ),
         process=_process(environ),
     )
 
@@ -598,7 +644,7 @@ def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
     hints = get_type_hints(schema)
     for setting in fields(schema):
         key, kind = f"{prefix}{setting.name}", hints[setting.name]
-        if kind in (DatabaseConfig, DatabaseConfig | None, ProcessConfig):
+        if kind in (DatabaseConfig, DatabaseConfig | None, ProcessConfig, tuple[ApiKey, ...]):
             continue
         if is_dataclass(kind):
             yield from _walk(cast(type, kind), f"{key}.")
@@ -666,6 +712,37 @@ def _database_of_url(variable: str, environ: Mapping[str, str]) -> DatabaseConfi
     return DatabaseConfig(embedded=False, port=port, sslmode=sslmode, variable=variable, **told)
 
 
+def _api_keys(environ: Mapping[str, str]) -> tuple[ApiKey, ...]:
+    """Errors say which entry by its place alone: where the parts are mixed up, its name is the key."""
+    said = environ.get("API_KEYS", "").strip()
+    if not said:
+        return ()
+    keys = tuple(_api_key(entry.strip(), place) for place, entry in enumerate(said.split(","), start=1))
+    for place, key in enumerate(keys, start=1):
+        before = keys[: place - 1]
+        _require(
+            key.name not in {one.name for one in before} and key.digest not in {one.digest for one in before},
+            f"API_KEYS, entry {place}, has the name or the key of an entry before it. Give each its own.",
+        )
+    return keys
+
+
+def _api_key(entry: str, place: int) -> ApiKey:
+    name, _, rest = entry.partition(":")
+    right, _, key = rest.partition(":")
+    _require(
+        right in Right.__members__ and bool(re.fullmatch(r"[A-Za-z0-9._-]{1,32}", name)),
+        f"API_KEYS, entry {place}, is not name:right:key with a name of up to 32 letters, digits, dots, hyphens and "
+        "underscores and the right read or admin, such as dashboard:read:KEY. Commas stand between entries alone.",
+    )
+    _require(
+        bool(re.fullmatch(r"[!-~]{16,256}", key)),
+        f"API_KEYS, entry {place}: its key must be 16 to 256 letters, digits and signs without a space. Make one with: "
+        "python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+    )
+    return ApiKey(name, Right(right), hashlib.sha256(key.encode()).digest())
+
+
 def _process(environ: Mapping[str, str]) -> ProcessConfig:
     said = {name: environ[variable] for variable, name in PROCESS_VARIABLES.items() if environ.get(variable)}
     if "world_size" not in said:
@@ -731,6 +808,11 @@ def _find(key: str, origin: str) -> Any:  # Any: a type or a generic alias
         raise SettingError(
             f"{key} in {origin}: where the database is, and its password, come from the environment alone. "
             "Set DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD, or write them in .env."
+        )
+    if key.split(".", maxsplit=1)[0] == "api_keys":
+        raise SettingError(
+            f"{key} in {origin}: API keys come from the environment alone. "
+            "Set API_KEYS=name:right:key,name:right:key, or write it in .env."
         )
     schema_key = re.sub(r"^metrics\.[^.]+\.", "metrics.<name>.", key)
     known = {name: kind for name, _, kind in list_settings()}

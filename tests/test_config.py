@@ -1,6 +1,7 @@
 """Settings: what wins, what is refused, and in which words."""
 
 import datetime as dt
+import hashlib
 import traceback
 from pathlib import Path
 
@@ -148,6 +149,33 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
         ),
         ("process.rank=1", "process.rank in the command line: torchrun says which of how many processes this is."),
         ("serving.port=70000", "serving.port is 70000; a port is 0 (any free one) to 65535."),
+        ("guard.max_body_bytes=0", "guard.max_body_bytes is 0; it must be at least 1."),
+        ("guard.max_connections=0", "guard.max_connections is 0; it must be at least 1."),
+        ("guard.header_seconds=0", "guard.header_seconds is 0.0; it must be a number of seconds above 0."),
+        ("guard.request_seconds=inf", "guard.request_seconds is inf; it must be a number of seconds above 0."),
+        (
+            "guard.requests_per_second=-1",
+            "guard.requests_per_second is -1.0; it must be 0 (any number) or more.",
+        ),
+        (
+            "guard.hosts=http://forecasts.example",
+            "guard.hosts has 'http://forecasts.example'. Write the name alone, such as forecasts.example.",
+        ),
+        (
+            "guard.cors_origins=*",
+            "guard.cors_origins has '*'. Write each as a browser sends it, scheme and name in small letters and no "
+            "path, such as https://dashboard.example.",
+        ),
+        (
+            "guard.cors_origins=https://dashboard.example/",
+            "guard.cors_origins has 'https://dashboard.example/'. Write each as a browser sends it, scheme and name "
+            "in small letters and no path, such as https://dashboard.example.",
+        ),
+        (
+            "api_keys=me:admin:hunter2hunter2hunter2",
+            "api_keys in the command line: API keys come from the environment alone. "
+            "Set API_KEYS=name:right:key,name:right:key, or write it in .env.",
+        ),
         (
             "database.password=hunter2",
             "database.password in the command line: where the database is, and its password, come from the "
@@ -342,6 +370,66 @@ def test_encryption_is_as_the_url_says() -> None:
     )
 
 
+KEY = "hunter2-hunter2-hunter2"
+FORM = (
+    "is not name:right:key with a name of up to 32 letters, digits, dots, hyphens and underscores and the right read "
+    "or admin, such as dashboard:read:KEY. Commas stand between entries alone."
+)
+
+
+def test_api_keys_are_kept_as_their_digests() -> None:
+    keys = load(API_KEYS=f"dashboard:read:{KEY}, ops:admin:{KEY}:with:colons").api_keys
+    assert [(key.name, key.right) for key in keys] == [("dashboard", settings.Right.read), ("ops", settings.Right.admin)]
+    assert keys[0].digest == hashlib.sha256(KEY.encode()).digest()
+    assert keys[1].digest == hashlib.sha256(f"{KEY}:with:colons".encode()).digest()
+    assert (load().api_keys, load(API_KEYS=" ").api_keys) == ((), ())
+
+
+def test_api_keys_never_show() -> None:
+    config = load(API_KEYS=f"dashboard:read:{KEY}")
+    assert "hunter2" not in repr(config)
+    assert hashlib.sha256(KEY.encode()).hexdigest() not in repr(config)
+    assert "api_keys" not in settings.describe_settings()
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (KEY, f"API_KEYS, entry 1, {FORM}"),
+        (f"{KEY}:read:dashboard", "API_KEYS, entry 1: its key must be 16 to 256 letters, digits and signs"),
+        (f"dashboard:write:{KEY}", f"API_KEYS, entry 1, {FORM}"),
+        (f"a b:read:{KEY}", f"API_KEYS, entry 1, {FORM}"),
+        (f"a:read:{KEY},", f"API_KEYS, entry 2, {FORM}"),
+        (f"a:read:{KEY},b:read:hunter2", "API_KEYS, entry 2: its key must be 16 to 256 letters, digits and signs"),
+        (f"a:read:{KEY},hunter2,b:read:{KEY}", f"API_KEYS, entry 2, {FORM}"),
+        (
+            f"a:read:{KEY},a:read:other-{KEY}",
+            "API_KEYS, entry 2, has the name or the key of an entry before it. Give each its own.",
+        ),
+        (
+            f"a:read:{KEY},b:admin:{KEY}",
+            "API_KEYS, entry 2, has the name or the key of an entry before it. Give each its own.",
+        ),
+    ],
+)
+def test_bad_api_keys_are_refused_without_showing_them(said: str, text: str) -> None:
+    with pytest.raises(SettingError) as refusal:
+        load(API_KEYS=said)
+    assert str(refusal.value).startswith(text)
+    assert "hunter2" not in "".join(traceback.format_exception(refusal.value))
+
+
+def test_api_keys_in_a_file_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"api_keys: ['a:read:{KEY}']\n")
+    with pytest.raises(SettingError) as refusal:
+        load_config(files=[file], environ={})
+    assert str(refusal.value) == (
+        f"api_keys in {file}: API keys come from the environment alone. "
+        "Set API_KEYS=name:right:key,name:right:key, or write it in .env."
+    )
+
+
 def test_bad_database_port_is_refused() -> None:
     with pytest.raises(SettingError, match="DB_PORT is 'abc'; a port is a number from 1 to 65535."):
         load(DB_PORT="abc")
@@ -371,7 +459,7 @@ def test_documented_design_is_one_file() -> None:
 
 def test_env_example_names_every_variable() -> None:
     text = (settings.PROJECT / "env.example").read_text()
-    variables = {*settings.VARIABLES, *settings.DATABASE_VARIABLES, "DB_PASSWORD", "TRAFFIC_PGDATA"}
+    variables = {*settings.VARIABLES, *settings.DATABASE_VARIABLES, "DB_PASSWORD", "TRAFFIC_PGDATA", "API_KEYS"}
     assert {name for name in variables if f"# {name}=" not in text} == set()
 
 
