@@ -379,7 +379,10 @@ FORM = (
 
 def test_api_keys_are_kept_as_their_digests() -> None:
     keys = load(API_KEYS=f"dashboard:read:{KEY}, ops:admin:{KEY}:with:colons").api_keys
-    assert [(key.name, key.right) for key in keys] == [("dashboard", settings.Right.read), ("ops", settings.Right.admin)]
+    assert [(key.name, key.right) for key in keys] == [
+        ("dashboard", settings.Right.read),
+        ("ops", settings.Right.admin),
+    ]
     assert keys[0].digest == hashlib.sha256(KEY.encode()).digest()
     assert keys[1].digest == hashlib.sha256(f"{KEY}:with:colons".encode()).digest()
     assert (load().api_keys, load(API_KEYS=" ").api_keys) == ((), ())

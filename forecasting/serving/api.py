@@ -14,9 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting import __version__
 from forecasting.artifact import Card
+from forecasting.config import Config
 from forecasting.errors import BadAnswer, ForecastingError, TimedOut, Unavailable, UnknownMetric, UnknownSite
 from forecasting.serving import description, schema
 from forecasting.serving.description import BODY, PARTS, RETRY_AFTER_SECONDS, answered, failure, only_failures
+from forecasting.serving.guards import add_guards
 from forecasting.serving.schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, Site
 from forecasting.serving.service import DEFAULT_METRIC, Answer, Forecasts
 
@@ -43,7 +45,7 @@ class Backend(Protocol):
         ...
 
 
-def create_app(backend: Backend) -> FastAPI:
+def create_app(backend: Backend, config: Config | None = None) -> FastAPI:
     app = FastAPI(
         title="Website traffic forecasts",
         version=__version__,
@@ -53,6 +55,7 @@ def create_app(backend: Backend) -> FastAPI:
         docs_url=None,  # FastAPI's pages load their scripts from elsewhere: blank offline, and told to third parties
         redoc_url=None,
     )
+    add_guards(app, config or Config())
     app.add_middleware(RequestLog)
     _add_status_routes(app, backend)
     _add_model_routes(app, backend)

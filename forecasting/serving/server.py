@@ -14,6 +14,8 @@ from forecasting.errors import CannotStart, ForecastingError
 from forecasting.serving.api import create_app
 from forecasting.serving.archive import ensure_archive
 from forecasting.serving.client import TorchServeClient
+from forecasting.serving.connection import guard_connections
+from forecasting.serving.guards import check_host
 from forecasting.serving.service import Forecasts, History
 from forecasting.serving.torchserve import TorchServe, find_owner, start_torchserve
 
@@ -58,8 +60,9 @@ class Shim:
 def serve(config: Config) -> None:
     """Serves the version that `config` names until SIGINT or SIGTERM, and leaves no process behind.
 
-    Raises CannotStart, UnknownVersion, BrokenArtifact, each with what to do, before anything listens.
+    Raises SettingError, CannotStart, UnknownVersion, BrokenArtifact, each with what to do, before anything listens.
     """
+    check_host(config)
     artifact = load_artifact(config.model_dir, config.serving.model_version)
     with take_port(config.serving) as listener:
         archive = ensure_archive(artifact)
@@ -81,7 +84,10 @@ async def _serve_shim(config: Config, artifact: Artifact, torchserve: TorchServe
         listener.listen(BACKLOG)
     shim = Shim(config, artifact, torchserve)
     settings = uvicorn.Config(
-        create_app(shim),
+        create_app(shim, config),
+        http=guard_connections(config.guard),
+        ws="none",
+        proxy_headers=False,  # what a client says of its address is not believed
         log_config=None,
         access_log=False,
         server_header=False,

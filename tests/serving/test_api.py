@@ -35,7 +35,7 @@ class InProcess:
 
 async def send(artifact: Artifact, read: Read, path: str, body: bytes | None = None) -> httpx.Response:
     transport = httpx.ASGITransport(create_app(InProcess(artifact, read)), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         headers = {"Content-Type": "application/json"}
         return await client.request("GET" if body is None else "POST", path, content=body, headers=headers)
 

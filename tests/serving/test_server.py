@@ -38,7 +38,7 @@ async def asked(config: Config, artifact: Artifact, torchserve: TorchServe) -> A
     shim = Shim(config, artifact, torchserve)
     transport = httpx.ASGITransport(create_app(shim), raise_app_exceptions=False)
     try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://shim") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
     finally:
         await shim.close()

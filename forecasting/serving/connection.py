@@ -1,0 +1,159 @@
+"""The shim's side of a TCP connection: uvicorn's, which by itself waits for headers for ever and takes any number.
+
+Its limits hold before there is a request, so that the middlewares (guards.py) never see what is refused here.
+"""
+
+import asyncio
+import resource
+from typing import Any, ClassVar
+
+import orjson
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from forecasting.config import GuardConfig
+from forecasting.serving.refusals import CLOSE, SECURITY_HEADERS, refuse
+
+# Of a request's line and headers together, each header counted 32 more than it has (as RFC 9113, 6.5.2). The parser
+# itself has no limit, and takes quadratic time for a header that comes in many pieces.
+MAX_HEAD_BYTES = 32 * 1024
+TOO_LARGE = f"A request's line and headers may have {MAX_HEAD_BYTES:,} bytes."
+RETRY_AFTER_SECONDS = 1
+OTHER_FILES = 256  # that the process has open besides the connections: PostgreSQL's, TorchServe's, the log, libraries
+REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+
+
+def guard_connections(guard: GuardConfig) -> type[asyncio.Protocol]:
+    """The class that uvicorn makes one of for each connection."""
+    allow_files(2 * guard.max_connections + OTHER_FILES)
+    return type("GuardedConnection", (Connection,), {"guard": guard})
+
+
+def allow_files(num_files: int) -> None:
+    """As many open ones, as far as the system lets this process: many start with 1,024, or 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = num_files if hard == resource.RLIM_INFINITY else min(num_files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Connection(HttpToolsProtocol):
+    guard: ClassVar[GuardConfig] = GuardConfig()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: uvicorn's own
+        super().__init__(*args, **kwargs)
+        self._in_head = True  # what comes next, or is coming, is a request's line and headers
+        self._head_bytes = 0
+        self._idle_bytes = 0  # that have come since a request began or went on with its body
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > 2 * self.guard.max_connections:
+            transport.abort()
+        elif len(self.connections) > self.guard.max_connections:
+            self.app = _refuse_one_more  # type: ignore[assignment] # starlette's types, uvicorn's types
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._head_timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._idle_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, TOO_LARGE)
+            return
+        self._idle_bytes += len(data)
+        if self._in_head or self.cycle is None or self.cycle.response_complete:
+            self._await_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes, self._idle_bytes = True, 0, 0
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # after a body they are trailers, which nobody reads
+            self._count(len(name) + len(value) + 32)
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_arrived()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._idle_bytes = 0
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._abort_late()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._abort_late()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer is not None and not self.transport.get_write_buffer_size():
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _abort_late(self) -> None:
+        """An answer may be read for as long as a request may last: else who reads nothing keeps it, closed or not."""
+        if self._write_timer is None and self.transport.get_write_buffer_size():
+            self._write_timer = self.loop.call_later(self.guard.request_seconds, self._abort_unread)
+
+    def _abort_unread(self) -> None:
+        self._write_timer = None
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, TOO_LARGE)
+        else:
+            self._refuse(400, "This is no HTTP request.")
+
+    def _count(self, num_bytes: int) -> None:
+        self._head_bytes += num_bytes
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError("too large a head")  # the parser ends, and send_400_response is asked
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.guard.header_seconds, self._refuse_late)
+
+    def _head_arrived(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse_late(self) -> None:
+        self._head_timer = None
+        self._refuse(408, f"No request's headers came within {self.guard.header_seconds:g} s (guard.header_seconds).")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Closes the connection, with an answer unless another is on its way."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            body = orjson.dumps({"detail": detail})
+            length = (b"content-length", b"%d" % len(body))
+            headers = [(b"content-type", b"application/json"), length, CLOSE, *SECURITY_HEADERS]
+            lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), *(b"%s: %s" % header for header in headers)]
+            self.transport.write(b"\r\n".join([*lines, b"", body]))
+        self.transport.close()
+
+
+async def _refuse_one_more(scope: Scope, receive: Receive, send: Send) -> None:
+    detail = "As many connections are open as may be (guard.max_connections). Try again."
+    await refuse(send, 503, detail, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS), CLOSE, *SECURITY_HEADERS)
