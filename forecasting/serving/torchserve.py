@@ -78,6 +78,10 @@ class TorchServe:
         return f"http://{HOST}:{self.ports['management_port']}"
 
     @property
+    def metrics_url(self) -> str:
+        return f"http://{HOST}:{self.ports['metrics_port']}/metrics"
+
+    @property
     def key_file(self) -> Path:
         return self.run_dir / "key_file.json"
 
