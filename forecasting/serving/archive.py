@@ -27,7 +27,7 @@ def ensure_archive(artifact: Artifact) -> Path:
 
     Raises StoreNotWritable, and CannotStart where the handler is missing or the archiver fails.
     """
-    _check_handler()
+    check_handler()
     if is_current(artifact):
         return artifact.archive
     return write_archive(artifact)
@@ -35,7 +35,7 @@ def ensure_archive(artifact: Artifact) -> Path:
 
 def write_archive(artifact: Artifact) -> Path:
     """Packs the version; the .mar appears whole, in one rename. Raises as ensure_archive does."""
-    _check_handler()
+    check_handler()
     with staging_folder(artifact.archive.parent, artifact.card.version) as staging:
         _pack(artifact, staging)
         (staging / f"{MODEL_NAME}.mar").replace(artifact.archive)
@@ -78,7 +78,8 @@ def _pack(artifact: Artifact, staging: Path) -> None:
         raise CannotStart(f"torch-model-archiver cannot pack {artifact.folder}:\n{result.stderr.strip()[-2000:]}")
 
 
-def _check_handler() -> None:
+def check_handler() -> None:
+    """Raises CannotStart where it is missing."""
     if not HANDLER.is_file():
         raise CannotStart(
             f"{HANDLER} is missing, and the archive holds it. Serve from a checkout of the repository, installed "

@@ -1,10 +1,13 @@
 """The whole of serving: TorchServe, the shim in front of it, and their end."""
 
 import asyncio
+import errno
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType
 
 import uvicorn
 
@@ -12,12 +15,19 @@ from forecasting.artifact import Artifact, load_artifact
 from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotStart, ForecastingError
 from forecasting.serving.api import create_app
-from forecasting.serving.archive import ensure_archive
+from forecasting.serving.archive import check_handler, ensure_archive
 from forecasting.serving.client import TorchServeClient
-from forecasting.serving.connection import guard_connections
-from forecasting.serving.guards import check_host
+from forecasting.serving.journal import Counters
 from forecasting.serving.service import Forecasts, History
-from forecasting.serving.torchserve import TorchServe, find_owner, start_torchserve
+from forecasting.serving.torchserve import (
+    PORTS,
+    TorchServe,
+    choose_ports,
+    find_java,
+    find_owner,
+    find_torchserve,
+    start_torchserve,
+)
 
 logger = logging.getLogger("forecasting.serving")
 
@@ -45,6 +55,10 @@ class Shim:
         """The sites that the source has by now, and their time zones."""
         return await self._history.list_sites()
 
+    async def read_days(self) -> None:
+        """So that what stands in their way is known before somebody asks for a forecast."""
+        await self._history.bring_up_to_date()
+
     async def close(self) -> None:
         await self._model.close()
         await self._history.close()
@@ -60,9 +74,9 @@ class Shim:
 def serve(config: Config) -> None:
     """Serves the version that `config` names until SIGINT or SIGTERM, and leaves no process behind.
 
-    Raises SettingError, CannotStart, UnknownVersion, BrokenArtifact, each with what to do, before anything listens.
+    Raises CannotStart, UnknownVersion, BrokenArtifact, each with what to do, before anything listens.
     """
-    check_host(config)
+    check_parts(config)
     artifact = load_artifact(config.model_dir, config.serving.model_version)
     with take_port(config.serving) as listener:
         archive = ensure_archive(artifact)
@@ -79,15 +93,48 @@ def serve(config: Config) -> None:
     logger.info("stopped")
 
 
+def check_parts(config: Config) -> None:
+    """Raises what stands in the way of serving, all at once: nobody should mend one part to hear of the next."""
+    serving = config.serving
+    checks: tuple[Callable[[], object], ...] = (
+        partial(load_artifact, config.model_dir, serving.model_version),
+        lambda: take_port(serving).close(),
+        partial(_check_ports_differ, serving),
+        check_handler,
+        find_torchserve,
+        partial(find_java, serving.java_home),
+        partial(choose_ports, serving),
+    )
+    missing = []
+    for check in checks:
+        try:
+            check()
+        except ForecastingError as error:
+            missing.append(error)
+    if len(missing) == 1:
+        raise missing[0]
+    if missing:
+        raise CannotStart(f"{len(missing)} things stand in the way:\n" + "\n".join(f"- {error}" for error in missing))
+
+
+def _check_ports_differ(serving: ServingConfig) -> None:
+    """What is bound but does not listen yet stops nobody else: without this, TorchServe would start for nothing."""
+    names: dict[int, list[str]] = {}
+    for name in ("port", *PORTS):
+        names.setdefault(getattr(serving, name), []).append(f"serving.{name}")
+    for port, same in names.items():
+        if port and len(same) > 1:
+            raise CannotStart(
+                f"{' and '.join(same)} are the same, {port}. Choose another for one, or 0 for a free one."
+            )
+
+
 async def _serve_shim(config: Config, artifact: Artifact, torchserve: TorchServe, listener: socket.socket) -> None:
     with _told_of_owner(config.serving):
         listener.listen(BACKLOG)
     shim = Shim(config, artifact, torchserve)
     settings = uvicorn.Config(
-        create_app(shim, config),
-        http=guard_connections(config.guard),
-        ws="none",
-        proxy_headers=False,  # what a client says of its address is not believed
+        create_app(shim, Counters(lambda: torchserve.metrics_url)),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -106,8 +153,14 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._shim = shim
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal lets what is in flight end; a second one, of either kind, waits for nothing."""
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        await self._shim.read_days()
         _, troubles = await self._shim.find_troubles()
         for trouble in troubles:
             logger.warning("not answering yet: %s", trouble)
@@ -145,7 +198,13 @@ def _told_of_owner(serving: ServingConfig) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise CannotStart(
+                f"serving.host is {serving.host!r}, which is no address of this machine ({error.strerror}). "
+                "Set it to 127.0.0.1 for this machine alone, or to 0.0.0.0 for every network that it is in."
+            ) from error
+        todo = "Ports below 1024 are root's:" if error.errno == errno.EACCES else "Stop what holds it, or"
         raise CannotStart(
             f"Port {serving.port} on {serving.host} cannot be taken: {error.strerror}{find_owner(serving.port)}. "
-            "Stop what holds it, or choose another port with PORT or --port."
+            f"{todo} choose another port with PORT or --port."
         ) from error

@@ -116,7 +116,7 @@ def start_torchserve(archive: Path, version: str, serving: ServingConfig) -> Tor
     """
     card = _read_archive(archive, version)
     java = find_java(serving.java_home)
-    ports = _choose_ports(serving)
+    ports = choose_ports(serving)
     with _prepared_folder() as folder:
         _write_store(folder, archive, serving)
         _write_settings(folder, archive, ports)
@@ -151,6 +151,14 @@ def find_java(java_home: Path | None) -> Path:
         java_home, version, MIN_JAVA, instead,
     )  # fmt: skip
     return instead
+
+
+def find_torchserve() -> Path:
+    """The folder that holds its package. Raises CannotStart where it is not installed."""
+    spec = find_spec("ts")
+    if spec is None or spec.origin is None:
+        raise CannotStart("TorchServe is not installed: pip install torchserve==0.12.0")
+    return Path(spec.origin).parents[1]
 
 
 def _java_on_path() -> Path | None:
@@ -197,8 +205,11 @@ def _read_archive(archive: Path, version: str) -> dict[str, Any]:  # Any: json's
     return card
 
 
-def _choose_ports(serving: ServingConfig) -> dict[str, int]:
-    """A port a name, checked to be free; held until all are chosen, so that no two are the same."""
+def choose_ports(serving: ServingConfig) -> dict[str, int]:
+    """A port a name, checked to be free; held until all are chosen, so that no two are the same.
+
+    Raises CannotStart, naming who holds one.
+    """
     held: list[socket.socket] = []
     try:
         chosen = {name: _hold_port(getattr(serving, name), name, held) for name in PORTS}
@@ -315,12 +326,13 @@ def _num_workers(serving: ServingConfig) -> int:
 
 def _start_java(java: Path, folder: Path) -> "subprocess.Popen[bytes]":
     """In a thread that lives as long as Java: Linux takes the end of the thread that started it for our end."""
+    command = _java_command(java, folder)
     started: list[subprocess.Popen[bytes] | OSError] = []
     done = threading.Event()
 
     def keep() -> None:
         try:
-            started.append(_popen(java, folder))
+            started.append(_popen(command, folder))
         except OSError as error:
             started.append(error)
         done.set()
@@ -334,12 +346,12 @@ def _start_java(java: Path, folder: Path) -> "subprocess.Popen[bytes]":
     return started[0]
 
 
-def _popen(java: Path, folder: Path) -> "subprocess.Popen[bytes]":
+def _popen(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
     kept = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     temporary = str(folder / "tmp")
     with (folder / "logs" / "console.log").open("wb") as console:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", BECOME, str(os.getpid()), *_java_command(java, folder)],
+            [sys.executable, "-I", "-S", "-c", BECOME, str(os.getpid()), *command],
             cwd=folder,  # where TorchServe writes its keys
             env={**kept, "TEMP": temporary, "TMPDIR": temporary},
             stdin=subprocess.DEVNULL,
@@ -351,10 +363,7 @@ def _popen(java: Path, folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def _java_command(java: Path, folder: Path) -> list[str]:
-    spec = find_spec("ts")
-    if spec is None or spec.origin is None:
-        raise CannotStart("TorchServe is not installed: pip install torchserve==0.12.0")
-    home = Path(spec.origin).parents[1]
+    home = find_torchserve()
     return [
         str(java),
         f"-Dmodel_server_home={home}",

