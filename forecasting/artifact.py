@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,14 @@ class Card:
     training: Mapping[str, Any]  # settings, epochs run, seconds by part
     libraries: Mapping[str, str]
     hashes: Mapping[str, str]  # SHA-256 of the files beside it
+
+    @cached_property
+    def by_site(self) -> Mapping[str, Mapping[str, SeriesCard]]:
+        """The series by site and metric."""
+        sites: dict[str, dict[str, SeriesCard]] = {}
+        for one in self.series:
+            sites.setdefault(one.site, {})[one.metric] = one
+        return sites
 
     @property
     def sequence_length(self) -> int:

@@ -28,6 +28,8 @@ ForecastingError
     └── BadAnswer                  TorchServe answered what a forecast cannot be   (HTTP 502)
 """
 
+from collections.abc import Collection
+
 
 class ForecastingError(Exception):
     """The root: scripts print its text and exit with 1."""
@@ -107,3 +109,10 @@ class TimedOut(ServingError): ...
 
 
 class BadAnswer(ServingError): ...
+
+
+def name_some(names: Collection[str], *, at_most: int = 20) -> str:
+    """In their order by name, and how many more there are: thousands of sites are no message."""
+    named = sorted(names)[:at_most]
+    more = len(names) - len(named)
+    return ", ".join(named) + (f" and {more:,} more" if more > 0 else "")

@@ -1,26 +1,39 @@
-"""The documented routes. What they answer is made in forecasts.py and service.py; here is HTTP alone."""
+"""The documented routes. What they answer is made in forecasts.py and answers.py; here is HTTP alone."""
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from fastapi import FastAPI, Request
+import orjson
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting import __version__
-from forecasting.artifact import Card
+from forecasting.artifact import Card, SeriesCard
 from forecasting.config import Config
-from forecasting.errors import BadAnswer, ForecastingError, TimedOut, Unavailable, UnknownMetric, UnknownSite
+from forecasting.errors import (
+    BadAnswer,
+    DataError,
+    ForecastingError,
+    TimedOut,
+    Unavailable,
+    UnknownMetric,
+    UnknownSite,
+)
 from forecasting.serving import description, schema
+from forecasting.serving.answers import Answered, Answers, Told
 from forecasting.serving.description import BODY, PARTS, RETRY_AFTER_SECONDS, answered, failure, only_failures
+from forecasting.serving.forecasts import find_each, find_series
 from forecasting.serving.guards import add_guards
+from forecasting.serving.journal import CONTENT_TYPE, Counters, Journal
+from forecasting.serving.replay import Replay
 from forecasting.serving.schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, Site
-from forecasting.serving.service import DEFAULT_METRIC, Answer, Forecasts
+from forecasting.serving.service import DEFAULT_METRIC
 
 logger = logging.getLogger("forecasting.requests")
 
@@ -31,10 +44,10 @@ RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"
 
 @runtime_checkable
 class Backend(Protocol):
-    """What the routes ask: one version's forecasts, and how the parts behind them are."""
+    """What the routes ask: one version's answers, and how the parts behind them are."""
 
     @property
-    def forecasts(self) -> Forecasts: ...
+    def answers(self) -> Answers: ...
 
     async def find_troubles(self) -> tuple[bool, list[str]]:
         """Whether the model answers, and a sentence for each part that does not."""
@@ -45,7 +58,8 @@ class Backend(Protocol):
         ...
 
 
-def create_app(backend: Backend, config: Config | None = None) -> FastAPI:
+def create_app(backend: Backend, config: Config | None = None, counters: Counters | None = None) -> FastAPI:
+    config, counters = config or Config(), counters or Counters()
     app = FastAPI(
         title="Website traffic forecasts",
         version=__version__,
@@ -55,14 +69,23 @@ def create_app(backend: Backend, config: Config | None = None) -> FastAPI:
         docs_url=None,  # FastAPI's pages load their scripts from elsewhere: blank offline, and told to third parties
         redoc_url=None,
     )
-    add_guards(app, config or Config())
-    app.add_middleware(RequestLog)
     _add_status_routes(app, backend)
+    _add_metrics_route(app, counters)
     _add_model_routes(app, backend)
     _add_forecast_routes(app, backend)
     _add_error_answers(app)
     description.complete(app)
+    _add_layers(app, backend, config, counters)
     return app
+
+
+def _add_layers(app: FastAPI, backend: Backend, config: Config, counters: Counters) -> None:
+    """What stands before the routes; the one that is added last meets a request first."""
+    app.add_middleware(LastWord)
+    if config.serving.cache_mb:
+        app.add_middleware(Replay, answers=backend.answers, megabytes=config.serving.cache_mb / 2)
+    add_guards(app, config)
+    app.add_middleware(Journal, counters, {route.path for route in app.routes if isinstance(route, Route)})
 
 
 def _add_status_routes(app: FastAPI, backend: Backend) -> None:
@@ -108,6 +131,13 @@ def _add_status_routes(app: FastAPI, backend: Backend) -> None:
         return {"service": SERVICE_NAME, "routes": routes, "documentation": app.openapi_url}
 
 
+def _add_metrics_route(app: FastAPI, counters: Counters) -> None:
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """The shim's counts and TorchServe's, as Prometheus reads them."""
+        return Response(await counters.write(), media_type=CONTENT_TYPE)
+
+
 def _add_model_routes(app: FastAPI, backend: Backend) -> None:
     @app.get(
         "/model/info",
@@ -121,7 +151,7 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
         model_loaded, problems = await backend.find_troubles()
         if not model_loaded:
             raise Unavailable(" ".join(problems))
-        return describe_model(backend.forecasts.card)
+        return describe_model(backend.answers.card)
 
     @app.get(
         "/sites",
@@ -132,7 +162,7 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
     )
     async def sites() -> dict[str, Any]:
         """What can be asked for, and the sites that came after the version was trained."""
-        return describe_sites(backend.forecasts.card, await backend.list_sites())
+        return describe_sites(backend.answers.card, await backend.list_sites())
 
     @app.post(
         "/model/retrain",
@@ -144,7 +174,7 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
     )
     async def retrain() -> dict[str, str]:
         """Says which command to run instead."""
-        command = RETRAIN_COMMAND.format(version=backend.forecasts.card.version)
+        command = RETRAIN_COMMAND.format(version=backend.answers.card.version)
         return {"detail": f"Retraining by request is not there yet. Run: {command}, then restart scripts/serve.py."}
 
 
@@ -156,10 +186,9 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         responses=answered(schema.Forecast, description.PAGE_VISITS, 422, *PARTS),
         response_model=None,
     )
-    async def predict_page_visits(http: Request, days_ahead: DaysAhead = 7, site: Site = None) -> Answer:
+    async def predict_page_visits(http: Request, days_ahead: DaysAhead = 7, site: Site = None) -> Response:
         """Exactly `days_ahead` days, from the day after the data's last complete one."""
-        _note(http, DEFAULT_METRIC, site, days_ahead)
-        return await backend.forecasts.predict(days_ahead=days_ahead, site=site)
+        return await _answer(http, backend.answers, DEFAULT_METRIC, site, days_ahead)
 
     @app.post(
         "/predict",
@@ -168,10 +197,9 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         responses=answered(schema.Forecast, description.PREDICTIONS, *BODY, *PARTS),
         response_model=None,
     )
-    async def predict(http: Request, request: PredictRequest) -> Answer:
+    async def predict(http: Request, request: PredictRequest) -> Response:
         """Exactly `days_ahead` days of `metric`, from the day after the data's last complete one."""
-        _note(http, request.metric, request.site, request.days_ahead)
-        return await backend.forecasts.predict(**request.model_dump())
+        return await _answer(http, backend.answers, request.metric, request.site, request.days_ahead)
 
     @app.post(
         "/predict/multiple",
@@ -180,22 +208,68 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         responses=answered(schema.ByMetric | schema.BySite, description.MULTIPLE, *BODY, *PARTS),
         response_model=None,
     )
-    async def predict_multiple(http: Request, request: MultipleBody, days_ahead: DaysAhead = 7) -> dict[str, Answer]:
+    async def predict_multiple(http: Request, request: MultipleBody, days_ahead: DaysAhead = 7) -> Response:
         """A bare list of metrics, as older clients send it, takes its `days_ahead` from the query; an object from
         itself. What cannot be answered has an `error` in its place.
         """
         if isinstance(request, list):
             request = MultipleRequest.model_validate({"metrics": request, "days_ahead": days_ahead})
-        _note(http, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
-        asked: dict[str, Any] = {"metrics": request.metrics, "days_ahead": request.days_ahead}
-        if request.sites is None:
-            return await backend.forecasts.predict_multiple(**asked, site=request.site)
-        return await _ask_each(request.sites, lambda site: backend.forecasts.predict_multiple(**asked, site=site))
+        return await _answer_many(http, backend.answers, request)
 
-    def _note(http: Request, metric: str, site: str | None, days_ahead: int) -> None:
-        """For the request's line in the log."""
-        of = f" of {site!r}" if site else ""
-        http.state.asked = f"{metric!r}{of} {days_ahead} days {backend.forecasts.card.version}"
+
+async def _answer(http: Request, answers: Answers, metric: str, site: str | None, days_ahead: int) -> Response:
+    _note(http, answers.card, metric, site, days_ahead)
+    basis = answers.basis
+    [told] = await answers.find([find_series(answers.card, metric=metric, site=site)], days_ahead)
+    if not isinstance(told, Told):
+        raise told
+    http.state.answered = told.answered.value
+    http.state.basis = basis if told.answered is not Answered.stale and basis == answers.basis else None
+    return Response(told.body, media_type="application/json")
+
+
+async def _answer_many(http: Request, answers: Answers, request: MultipleRequest) -> Response:
+    """By metric, or by site and metric; what cannot be answered has an `error` in its place."""
+    _note(http, answers.card, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
+    basis = answers.basis
+    sites: list[str | None] = [*request.sites] if request.sites else [request.site]
+    asked = {site: find_each(answers.card, metrics=request.metrics, site=site) for site in dict.fromkeys(sites)}
+    series = [one for found in asked.values() for one in found.values() if isinstance(one, SeriesCard)]
+    told = await answers.find(series, request.days_ahead)
+    _refuse_if_all_failed(told)
+    following = iter(told)
+    written = {
+        site: {metric: _write(next(following) if isinstance(one, SeriesCard) else one) for metric, one in found.items()}
+        for site, found in asked.items()
+    }
+    if series and all(isinstance(one, Told) and one.answered is not Answered.stale for one in told):
+        http.state.basis = basis if basis == answers.basis else None
+    http.state.answered = _worst(told)
+    body = orjson.dumps(written if request.sites else written[request.site])
+    return Response(body, media_type="application/json")
+
+
+def _refuse_if_all_failed(told: Sequence[Told | ForecastingError]) -> None:
+    """Raises what keeps a part from answering, where nothing could be answered without it."""
+    down = [one for one in told if not isinstance(one, (Told, DataError))]
+    if down and not any(isinstance(one, Told) for one in told):
+        raise down[0]
+
+
+def _write(told: Told | ForecastingError) -> orjson.Fragment | dict[str, str]:
+    return orjson.Fragment(told.body) if isinstance(told, Told) else {"error": str(told)}
+
+
+def _worst(told: Iterable[Told | ForecastingError]) -> str | None:
+    """Of many answers, for the request's line in the log: stale before computed before cached."""
+    ways = {one.answered for one in told if isinstance(one, Told)}
+    return next((one.value for one in (Answered.stale, Answered.computed, Answered.cached) if one in ways), None)
+
+
+def _note(http: Request, card: Card, metric: str, site: str | None, days_ahead: int) -> None:
+    """For the request's line in the log."""
+    http.state.metric, http.state.site, http.state.days_ahead = metric, site, days_ahead
+    http.state.version = card.version
 
 
 def _add_error_answers(app: FastAPI) -> None:
@@ -211,8 +285,7 @@ def _add_error_answers(app: FastAPI) -> None:
         status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 503)
         if status >= 500:
             logger.warning("%s: %s", type(error).__name__, error, exc_info=logger.isEnabledFor(logging.DEBUG))
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
-        return JSONResponse({"detail": str(error)}, status, headers)
+        return _unavailable(str(error)) if status == 503 else JSONResponse({"detail": str(error)}, status)
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:
@@ -224,6 +297,10 @@ def _add_error_answers(app: FastAPI) -> None:
         }
         detail = details.get(error.status_code, error.detail)
         return JSONResponse({"detail": detail}, error.status_code, error.headers)
+
+
+def _unavailable(detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
@@ -250,43 +327,26 @@ def describe_sites(card: Card, timezones: Mapping[str, str]) -> dict[str, Any]: 
     return {"model_version": card.version, "sites": sites, "untrained": sorted(set(timezones) - set(series))}
 
 
-class RequestLog:
-    """One line a request, after its answer. Plain ASGI: a tenth of the cost of Starlette's middleware class."""
+class LastWord:
+    """Answers 503 to a request that the end of serving cuts off, where uvicorn would say 500 and print a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        begun, status = time.perf_counter(), 0
+        answered = False
 
-        async def note_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+        async def note_answer(message: Message) -> None:
+            nonlocal answered
+            answered = True
             await send(message)
 
         try:
-            await self.app(scope, receive, note_status)
-        finally:
-            milliseconds = (time.perf_counter() - begun) * 1e3
-            # %r: a path is the caller's, and a line break in it must not become one in the log
-            asked = scope.get("state", {}).get("asked", "-")
-            logger.info("%s %r %s %d %.1f ms", scope["method"], scope["path"], asked, status, milliseconds)
-
-
-async def _ask_each(
-    sites: Sequence[str], ask: Callable[[str], Coroutine[Any, Any, dict[str, Answer]]]
-) -> dict[str, Answer]:
-    """Each site once, all together. The first failure is raised as it is, and ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = {site: group.create_task(ask(site)) for site in dict.fromkeys(sites)}
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
-    return {site: task.result() for site, task in tasks.items()}
+            await self.app(scope, receive, note_answer)
+        except asyncio.CancelledError:
+            # Of an answer that has begun nothing can be said any more: the closed connection tells.
+            if scope["type"] == "http" and not answered:
+                await _unavailable("Serving is being stopped. Ask again when it is back.")(scope, receive, send)
 
 
 def _describe_body(error: BaseException) -> str:

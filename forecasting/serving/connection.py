@@ -48,12 +48,14 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(  # type: ignore[override] # uvicorn's own type of transport
+        self, transport: asyncio.Transport
+    ) -> None:
         super().connection_made(transport)
         if len(self.connections) > 2 * self.guard.max_connections:
             transport.abort()
         elif len(self.connections) > self.guard.max_connections:
-            self.app = _refuse_one_more  # type: ignore[assignment] # starlette's types, uvicorn's types
+            self.app = _refuse_one_more
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -15,7 +15,7 @@ from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Config, MetricConfig
 from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import LEVELS
 from forecasting.serving.batch import BatchModel, Catalog, Forecasts, forecast_page, load_model
-from forecasting.serving.service import SPARE_DAYS
+from forecasting.serving.history import SPARE_DAYS
 from forecasting.warehouse.cache import OWN_TIMEOUT_SECONDS, update_shown
 from forecasting.warehouse.connect import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import (

@@ -2,18 +2,29 @@
 
 import datetime as dt
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from forecasting.artifact import SEASONAL_NAIVE, Card, SeriesCard
 from forecasting.baselines import answer_naively
-from forecasting.config import MAX_DAYS_AHEAD, MIN_KNOWN_DAYS, Kind, MetricConfig, Unit
-from forecasting.errors import SettingError, TooFewDays, UnknownMetric, UnknownSite
-from forecasting.panel import Panel, to_date
+from forecasting.config import MAX_DAYS_AHEAD, MIN_DAYS, MIN_KNOWN_DAYS, Kind, MetricConfig, Missing, Unit
+from forecasting.errors import (
+    AmbiguousUnit,
+    DataError,
+    SettingError,
+    TooFewDays,
+    UnknownMetric,
+    UnknownSite,
+    name_some,
+)
+from forecasting.panel import Observations, RecentWindows, describe_series, latest_windows, to_date
+from forecasting.warehouse.daily import Page
+from forecasting.warehouse.units import tell_unit
 
 BAND = (0.1, 0.9)  # `lower` and `upper` of an answer: the 80% band
 
@@ -28,15 +39,6 @@ class Instance:
     band_scale: Float[np.ndarray, " horizon"]
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """Quantiles of the days after the cutoff, in the model's units."""
-
-    series: SeriesCard
-    cutoff: int
-    quantiles: Float[np.ndarray, "days levels"]
-
-
 def check_days_ahead(days_ahead: int) -> int:
     if not 1 <= days_ahead <= MAX_DAYS_AHEAD:
         raise SettingError(f"days_ahead is {days_ahead}; it must be 1 to {MAX_DAYS_AHEAD}.")
@@ -45,19 +47,32 @@ def check_days_ahead(days_ahead: int) -> int:
 
 def find_series(card: Card, *, metric: str, site: str | None) -> SeriesCard:
     """What the version knows of a series. Raises UnknownSite or UnknownMetric, naming those that it was trained on."""
-    sites = sorted({series.site for series in card.series})
-    if site is None and len(sites) > 1:
-        raise UnknownSite(f"There are {len(sites)} sites: say which with `site`, one of {', '.join(sites)}.")
-    if site is not None and site not in sites:
+    sites = card.by_site
+    if site is None:
+        if len(sites) != 1:
+            raise UnknownSite(f"There are {len(sites)} sites: say which with `site`, one of {name_some(sites)}.")
+        [site] = sites
+    if site not in sites:
         raise UnknownSite(
-            f"There is no site {site!r} in version {card.version}. It was trained on: {', '.join(sites)}."
+            f"There is no site {site!r} in version {card.version}. It was trained on: {name_some(sites)}."
         )
-    known = {series.metric: series for series in card.series if series.site == (site or sites[0])}
+    known = sites[site]
     if metric not in known:
         raise UnknownMetric(
-            f"There is no metric {metric!r} in version {card.version}. It was trained on: {', '.join(sorted(known))}."
+            f"There is no metric {metric!r} in version {card.version}. It was trained on: {name_some(known)}."
         )
     return known[metric]
+
+
+def find_each(card: Card, *, metrics: Iterable[str], site: str | None) -> dict[str, SeriesCard | DataError]:
+    """By metric, in the order in which they were asked for first; why not, where there is no such series."""
+    found: dict[str, SeriesCard | DataError] = {}
+    for metric in dict.fromkeys(metrics):
+        try:
+            found[metric] = find_series(card, metric=metric, site=site)
+        except DataError as error:
+            found[metric] = error
+    return found
 
 
 def metric_config(series: SeriesCard) -> MetricConfig:
@@ -68,17 +83,60 @@ def metric_config(series: SeriesCard) -> MetricConfig:
     return MetricConfig(kind=series.kind, unit=unit, additive=series.additive)
 
 
-def first_instance(panel: Panel, series: SeriesCard, card: Card) -> Instance:
-    """The window that ends on the series' own last known day. Raises TooFewDays."""
-    row = panel.find(metric=series.metric, site=series.site)
-    history, first_day = panel.window(row, card.context_length)
-    known = int(np.isfinite(history).sum())
-    if known < MIN_KNOWN_DAYS:
-        raise TooFewDays(
-            f"{panel.series[row].name} has {known} known days among the last {card.context_length}; a forecast needs "
-            f"{MIN_KNOWN_DAYS}. Load the missing days, or train with data.missing=zero if they had no traffic."
+def first_instances(
+    page: Page, series: Sequence[SeriesCard], card: Card, *, missing: Missing
+) -> list[Instance | DataError]:
+    """Of each series, by its rows in the page, the window that ends on its own last known day; TooFewDays or
+    AmbiguousUnit where there is none.
+    """
+    scale = np.array([one.unit_scale for one in series])
+    windows = latest_windows(
+        page.counts,
+        page.days,
+        page.values / np.repeat(scale, page.counts),
+        [one.kind for one in series],
+        context_length=card.context_length,
+        missing=missing,
+    )
+    first_days = windows.cutoffs - card.context_length + 1
+    ends = page.counts.cumsum()
+    instances: list[Instance | DataError] = []
+    for row, one in enumerate(series):
+        rows = slice(ends[row] - page.counts[row], ends[row])
+        wrong = _find_wrong(one, page.days[rows], page.values[rows], windows, row)
+        # a copy, since a row would keep the whole batch
+        history = windows.history[row].copy()
+        instances.append(wrong or Instance(history, int(first_days[row]), one.kind, _band_scale(one, 0)))
+    return instances
+
+
+def _find_wrong(
+    series: SeriesCard,
+    days: Int[np.ndarray, " days"],
+    values: Float[np.ndarray, " days"],
+    windows: RecentWindows,
+    row: int,
+) -> DataError | None:
+    """What keeps a series from being forecast. The days are in order, or reversed."""
+    if series.kind is Kind.rate and series.unit_scale == 1:
+        said = metric_config(series)
+        described = describe_series(series.site, series.metric, said, otherwise=series.kind)
+        try:
+            tell_unit(Observations(described, days, values), {series.metric: said}, named=(), notes=[])
+        except AmbiguousUnit as error:
+            return error
+    if windows.enough[row]:
+        return None
+    name, known = f"{series.metric} of {series.site}", int(np.isfinite(windows.history[row]).sum())
+    if known >= MIN_KNOWN_DAYS:
+        return TooFewDays(
+            f"{name} has fewer than {MIN_DAYS} days of data; at least {MIN_DAYS} are needed. "
+            "Wait for more, or load older days."
         )
-    return Instance(history, first_day, series.kind, _band_scale(series, 0))
+    return TooFewDays(
+        f"{name} has {known} known days among the last {windows.history.shape[1]}; a forecast needs "
+        f"{MIN_KNOWN_DAYS}. Load the missing days, or train with data.missing=zero if they had no traffic."
+    )
 
 
 def next_instance(
@@ -111,67 +169,73 @@ def who_answers(
     )
 
 
-def shape_answer(forecast: Forecast, card: Card, *, made_at: dt.datetime) -> dict[str, Any]:  # Any: json's own types
-    """The documented answer, in the source's unit: counts as integers, rates within their range."""
-    series, levels = forecast.series, card.levels
-    lower, median, upper = (forecast.quantiles[:, levels.index(level)] for level in (BAND[0], 0.5, BAND[1]))
-    rows = [
-        {
-            "date": str(to_date(forecast.cutoff + ahead)),
-            **_value(series, float(median[ahead - 1])),
-            "lower": _number(series, float(lower[ahead - 1])),
-            "upper": _number(series, float(upper[ahead - 1])),
-        }
-        for ahead in range(1, len(median) + 1)
-    ]
+def shape_answers(
+    quantiles: Float[np.ndarray, "series days levels"],
+    series: Sequence[SeriesCard],
+    cutoffs: Sequence[int],
+    card: Card,
+    *,
+    made_at: dt.datetime,
+) -> list[dict[str, Any]]:  # Any: json's own types
+    """The documented answers, in the source's units: counts as integers, rates within their range."""
+    bands = quantiles[..., [card.levels.index(level) for level in (BAND[0], 0.5, BAND[1])]].astype(np.float64)
+    made = {"model_version": card.version, "prediction_date": made_at.isoformat(timespec="seconds")}
+    return [_shape(one, cutoff, band, made) for one, cutoff, band in zip(series, cutoffs, bands, strict=True)]
+
+
+def _shape(
+    series: SeriesCard, cutoff: int, band: Float[np.ndarray, "days 3"], made: Mapping[str, str]
+) -> dict[str, Any]:  # Any: json's own types
     counted = series.kind is Kind.count
+    until, *dates = _dates(cutoff, len(band))
+    number = round if counted else _shorten
+    numbers = [[number(value * series.unit_scale) for value in day] for day in band.tolist()]
+    name = "predicted_visits" if series.metric == "page_visits" else "predicted_value"
+    rows: list[dict[str, Any]] = []
+    for date, (lower, median, upper) in zip(dates, numbers, strict=True):
+        row = {"date": date, name: median}
+        if counted:
+            row["predicted_visits"] = median
+        rows.append(row | {"lower": lower, "upper": upper})
+    visits = sum(row["predicted_visits"] for row in rows) if counted else None
     return {
         "predictions": rows,
         "site": series.site,
         "metric": series.metric,
         "additive": series.additive,
-        "model_version": card.version,
+        "model_version": made["model_version"],
         "answered_by": series.answers,
-        "prediction_date": made_at.isoformat(timespec="seconds"),
-        "data_until": str(to_date(forecast.cutoff)),
+        "prediction_date": made["prediction_date"],
+        "data_until": until,
         "days_ahead": len(rows),
-        "total_predicted_visits": sum(row["predicted_visits"] for row in rows) if counted else None,
-        "total": _total(series, lower, median, upper, rows) if counted and series.additive else None,
+        "total_predicted_visits": visits,
+        "total": _total(series, band, visits) if visits is not None and series.additive else None,
         "band": round(BAND[1] - BAND[0], 2),
+        "stale": False,
     }
+
+
+@lru_cache(maxsize=256)
+def _dates(cutoff: int, days: int) -> list[str]:
+    """The cutoff's, and those of the days after it."""
+    return [str(to_date(cutoff + ahead)) for ahead in range(days + 1)]
 
 
 def _band_scale(series: SeriesCard, step: int) -> Float[np.ndarray, " horizon"]:
     return np.asarray(series.band_scale, np.float32) * np.float32(series.widening[step])
 
 
-def _value(series: SeriesCard, value: float) -> dict[str, int | float]:
-    number = _number(series, value)
-    if series.metric == "page_visits":
-        return {"predicted_visits": number}
-    if series.kind is Kind.count:
-        return {"predicted_value": number, "predicted_visits": number}
-    return {"predicted_value": number}
+def _shorten(value: float) -> float:
+    return float(f"{value:.6g}")  # what float32 knows for sure
 
 
-def _number(series: SeriesCard, value: float) -> int | float:
-    scaled = value * series.unit_scale
-    return round(scaled) if series.kind is Kind.count else float(f"{scaled:.6g}")  # what float32 knows for sure
-
-
-def _total(
-    series: SeriesCard,
-    lower: Float[np.ndarray, " days"],
-    median: Float[np.ndarray, " days"],
-    upper: Float[np.ndarray, " days"],
-    rows: Sequence[dict[str, Any]],
-) -> dict[str, int]:
+def _total(series: SeriesCard, band: Float[np.ndarray, "days 3"], visits: int) -> dict[str, int]:
     """The sum and its band: errors of n days that correlate by r spread their sum by sqrt((1 + (n - 1) r) / n)."""
-    days = len(median)
+    days = len(band)
     share = math.sqrt((1 + (days - 1) * series.day_correlation) / days)
-    middle, below, above = (float(part.sum()) for part in (median, median - lower, upper - median))
+    lower, middle, upper = band.sum(0).tolist()
     return {
-        "value": sum(row["predicted_visits"] for row in rows),
-        "lower": max(0, round(middle - share * below)),
-        "upper": round(middle + share * above),
+        "value": visits,
+        "lower": max(0, round(middle - share * (middle - lower))),
+        "upper": round(middle + share * (upper - middle)),
     }

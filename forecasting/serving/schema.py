@@ -18,6 +18,8 @@ from forecasting.serving.service import DEFAULT_METRIC
 Json = dict[str, Any]  # Any: json's own types
 
 MAX_METRICS = 1000
+MAX_SITES = 10_000
+MAX_SERIES = 10_000  # of one request
 MAX_NAME = 200
 
 # ---- requests
@@ -75,15 +77,27 @@ class MultipleRequest(BaseModel):
     sites: list[Name] | None = Field(
         None,
         min_length=1,
-        max_length=MAX_METRICS,
+        max_length=MAX_SITES,
         description="Several sites: the answer is then by site, by metric.",
         examples=[["siteanalytics"]],
     )
 
     @model_validator(mode="after")
-    def _refuse_both(self) -> "MultipleRequest":
+    def _check(self) -> "MultipleRequest":
         if self.site is not None and self.sites is not None:
             raise PydanticCustomError("site_and_sites", "Say `site` for one or `sites` for several, not both")
+        num_series = len(self.metrics) * len(self.sites or [self.site])
+        if num_series > MAX_SERIES:
+            raise PydanticCustomError(
+                "too_many_series",
+                "{num_metrics} metrics of {num_sites} sites are {num_series} forecasts; one request may ask for {most}",
+                {
+                    "num_metrics": len(self.metrics),
+                    "num_sites": len(self.sites or [self.site]),
+                    "num_series": num_series,
+                    "most": MAX_SERIES,
+                },
+            )
         return self
 
 

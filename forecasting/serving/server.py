@@ -3,22 +3,31 @@
 import asyncio
 import errno
 import logging
+import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from prometheus_client.core import CounterMetricFamily
 
 from forecasting.artifact import Artifact, load_artifact
 from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotStart, ForecastingError
+from forecasting.serving.answers import Answers
 from forecasting.serving.api import create_app
 from forecasting.serving.archive import check_handler, ensure_archive
 from forecasting.serving.client import TorchServeClient
+from forecasting.serving.connection import guard_connections
+from forecasting.serving.guards import check_host
+from forecasting.serving.history import History
 from forecasting.serving.journal import Counters
-from forecasting.serving.service import Forecasts, History
+from forecasting.serving.service import Forecasts
+from forecasting.serving.supervisor import Supervisor
 from forecasting.serving.torchserve import (
     PORTS,
     TorchServe,
@@ -26,71 +35,122 @@ from forecasting.serving.torchserve import (
     find_java,
     find_owner,
     find_torchserve,
+    num_workers,
+    run_folder,
     start_torchserve,
 )
 
 logger = logging.getLogger("forecasting.serving")
 
 DRAIN_SECONDS = 10  # that requests in flight have to end in, after SIGTERM
+LAST_WORD_SECONDS = 1.0  # for those that have not, to be told so
 BACKLOG = 2048  # connections that wait to be accepted, uvicorn's own number
 
 
 class Shim:
-    """What the routes ask: history from PostgreSQL, quantiles from TorchServe."""
+    """What the routes ask: history from PostgreSQL, quantiles from TorchServe, and every second how the two are."""
 
     def __init__(self, config: Config, artifact: Artifact, torchserve: TorchServe) -> None:
         card, serving = artifact.card, config.serving
-        self._model = TorchServeClient(
-            torchserve.inference_url, card.version, torchserve.key_file, serving.deadline_seconds
+        self._serving = serving
+        self.model = TorchServeClient(
+            torchserve.inference_url,
+            card.version,
+            torchserve.key_file,
+            serving.deadline_seconds,
+            requests_at_once=2 * num_workers(serving),  # while one is computed, its worker's next one is on its way
         )
-        self._history = History(config, card)
-        self.forecasts = Forecasts(card, self._model, self._history.read)
+        self.history = History(config, card)
+        forecasts = Forecasts(card, self.model, self.history.read)
+        self.answers = Answers(
+            forecasts, self.history, megabytes=serving.cache_mb / 2, stale_seconds=serving.stale_seconds
+        )
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at: float | None = None
+        self._model_trouble: str | None = None
 
     async def find_troubles(self) -> tuple[bool, list[str]]:
-        """Whether the model answers, and a sentence for each part that does not."""
-        model, history = await asyncio.gather(self._model.find_trouble(), self._find_history_trouble())
-        return model is None, [trouble for trouble in (model, history) if trouble]
+        """Whether the model answers, and a sentence for each part that does not, as it was a second ago at most."""
+        if self._looked_at is None or time.monotonic() - self._looked_at > self._serving.check_seconds:
+            await self.look()
+        return self._model_trouble is None, self.troubles
+
+    @property
+    def troubles(self) -> list[str]:
+        """As they were when it was last looked."""
+        return [one for one in (self._model_trouble, self.history.unanswered, self.history.trouble) if one]
 
     async def list_sites(self) -> dict[str, str]:
         """The sites that the source has by now, and their time zones."""
-        return await self._history.list_sites()
+        return await self.history.list_sites()
 
     async def read_days(self) -> None:
         """So that what stands in their way is known before somebody asks for a forecast."""
-        await self._history.bring_up_to_date()
+        await self.history.bring_up_to_date()
+
+    async def look(self) -> None:
+        """Sees how the parts are, and whether what is kept still holds; once for all who ask meanwhile."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def watch(self, supervisor: Supervisor) -> None:
+        """Looks each second, and has TorchServe started again where it has to be. Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(supervisor.watch(self._move))
+            while True:
+                began = time.monotonic()
+                await self.look()
+                if self._model_trouble is None:
+                    supervisor.answered()
+                elif supervisor.trouble:
+                    self._model_trouble = supervisor.trouble
+                await asyncio.sleep(max(0.0, began + self._serving.check_seconds - time.monotonic()))
 
     async def close(self) -> None:
-        await self._model.close()
-        await self._history.close()
+        await self.model.close()
+        await self.history.close()
 
-    async def _find_history_trouble(self) -> str | None:
+    def _move(self, torchserve: TorchServe) -> None:
+        self.model.move(torchserve.inference_url, torchserve.key_file)
+
+    async def _look(self) -> None:
         try:
-            await self._history.check()
-        except ForecastingError as error:
-            return str(error)
-        return self._history.trouble
+            trouble, _ = await asyncio.gather(self.model.find_trouble(), self.history.look())
+            self._model_trouble = trouble
+            self._looked_at = time.monotonic()
+        finally:
+            self._looking = None
 
 
 def serve(config: Config) -> None:
     """Serves the version that `config` names until SIGINT or SIGTERM, and leaves no process behind.
 
-    Raises CannotStart, UnknownVersion, BrokenArtifact, each with what to do, before anything listens.
+    Raises SettingError, CannotStart, UnknownVersion, BrokenArtifact, each with what to do, before anything listens.
     """
+    check_host(config)
     check_parts(config)
     artifact = load_artifact(config.model_dir, config.serving.model_version)
-    with take_port(config.serving) as listener:
-        archive = ensure_archive(artifact)
-        logger.info("starting TorchServe on %s", archive)
-        with start_torchserve(archive, artifact.card.version, config.serving) as torchserve:
+    with take_port(config.serving) as listener, _copied(ensure_archive(artifact)) as archive:
+        logger.info("starting TorchServe on %s", artifact.archive)
+        with Supervisor(partial(start_torchserve, archive, artifact.card.version, config.serving)) as supervisor:
+            torchserve = supervisor.torchserve
             logger.info(
                 "TorchServe answers on %s and is managed on %s, its keys are in %s",
                 torchserve.inference_url, torchserve.management_url, torchserve.key_file,
             )  # fmt: skip
             # uvicorn raises the signal again that it has ended for
             with suppress(KeyboardInterrupt, SystemExit), asyncio.Runner(loop_factory=new_loop) as runner:
-                runner.run(_serve_shim(config, artifact, torchserve, listener))
+                runner.run(_serve_shim(config, artifact, supervisor, listener))
             logger.info("stopping TorchServe")
     logger.info("stopped")
+
+
+@contextmanager
+def _copied(archive: Path) -> Iterator[Path]:
+    """What a TorchServe that is started again must serve, though the version may be trained again meanwhile."""
+    with run_folder() as folder:
+        yield Path(shutil.copy(archive, folder))
 
 
 def check_parts(config: Config) -> None:
@@ -129,21 +189,57 @@ def _check_ports_differ(serving: ServingConfig) -> None:
             )
 
 
-async def _serve_shim(config: Config, artifact: Artifact, torchserve: TorchServe, listener: socket.socket) -> None:
+async def _serve_shim(config: Config, artifact: Artifact, supervisor: Supervisor, listener: socket.socket) -> None:
     with _told_of_owner(config.serving):
         listener.listen(BACKLOG)
-    shim = Shim(config, artifact, torchserve)
+    shim = Shim(config, artifact, supervisor.torchserve)
     settings = uvicorn.Config(
-        create_app(shim, Counters(lambda: torchserve.metrics_url)),
+        create_app(shim, config, _count(shim, supervisor)),
+        http=guard_connections(config.guard),
+        ws="none",
+        proxy_headers=False,  # what a client says of its address is not believed
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+    server = _Server(settings, shim)
+    watching = asyncio.create_task(shim.watch(supervisor))
+    watching.add_done_callback(lambda task: task.cancelled() or task.result())  # a mistake of ours is heard of
     try:
-        await _Server(settings, shim).serve(sockets=[listener])
+        await server.serve(sockets=[listener])
     finally:
+        await server.cut_off()
+        watching.cancel()
+        await asyncio.wait({watching})
         await shim.close()
+
+
+def _count(shim: Shim, supervisor: Supervisor) -> Counters:
+    """Numbers of what stands behind the routes."""
+    counters = Counters(lambda: supervisor.torchserve.metrics_url)
+    model, history, kept = shim.model, shim.history, shim.answers.kept
+    for name, text, read in (
+        ("ready", "Whether every part answers.", lambda: not shim.troubles),
+        (
+            "torchserve_given_up",
+            "Whether TorchServe is not asked: it does not answer.",
+            lambda: model.breaker.is_open,
+        ),
+        (
+            "postgresql_given_up",
+            "Whether PostgreSQL is not asked: it does not answer.",
+            lambda: history.breaker.is_open,
+        ),
+        ("kept_answers", "Answers in memory.", lambda: len(kept)),
+        ("kept_answers_bytes", "Memory that they take.", lambda: kept.currsize),
+    ):
+        counters.watch(f"forecaster_{name}", text, read)
+    counters.watch(
+        "forecaster_torchserve_restarts_total", "How often TorchServe was started again.",
+        lambda: supervisor.num_restarts, family=CounterMetricFamily,
+    )  # fmt: skip
+    return counters
 
 
 class _Server(uvicorn.Server):
@@ -158,6 +254,13 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit
         super().handle_exit(sig, frame)
 
+    async def cut_off(self) -> None:
+        """Ends the requests that are left, while what they ask is still there, so that each gets its last word."""
+        if left := self.server_state.tasks:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=LAST_WORD_SECONDS)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         await self._shim.read_days()
@@ -165,7 +268,7 @@ class _Server(uvicorn.Server):
         for trouble in troubles:
             logger.warning("not answering yet: %s", trouble)
         host, port = (sockets or [])[0].getsockname()[:2]
-        logger.info("version %s is served on http://%s:%d", self._shim.forecasts.card.version, host, port)
+        logger.info("version %s is served on http://%s:%d", self._shim.answers.card.version, host, port)
 
 
 def take_port(serving: ServingConfig) -> socket.socket:

@@ -2,55 +2,33 @@
 
 import asyncio
 import datetime as dt
-import logging
 import threading
-import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact, restore_settings
-from forecasting.config import Config, DatabaseConfig, load_config
+from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact
+from forecasting.config import Config, load_config
 from forecasting.errors import (
-    CannotConnect,
     DataError,
-    MissingTable,
-    SettingError,
-    TimedOut,
-    UnknownSite,
-    WarehouseError,
 )
-from forecasting.panel import Panel
 from forecasting.serving.forecasts import (
-    Forecast,
     Instance,
     check_days_ahead,
+    find_each,
     find_series,
-    first_instance,
-    metric_config,
     next_instance,
-    shape_answer,
+    shape_answers,
     who_answers,
 )
-from forecasting.warehouse.cache import update
-from forecasting.warehouse.connect import LOST, Connection, Pool, open_pool, translate_errors
-from forecasting.warehouse.daily import fetch_sites
-from forecasting.warehouse.reader import read_panel
-
-logger = logging.getLogger("forecasting.warehouse")
+from forecasting.serving.history import History
 
 Answer = dict[str, Any]  # json's own types
 T = TypeVar("T")
 DEFAULT_METRIC = "page_visits"
-POOL_SIZE = 8  # connections: a forecast holds one for some milliseconds
-CLOSE_SECONDS = 2.0  # that connections have to be closed politely in
-SPARE_DAYS = 35  # read beyond the context, for a series whose data ends before the others'
 
 
 @runtime_checkable
@@ -60,66 +38,42 @@ class Model(Protocol):
     async def predict(self, instances: Sequence[Instance]) -> Float[np.ndarray, "instances horizon levels"]: ...
 
 
+Read = Callable[[Sequence[SeriesCard]], Awaitable[list[Instance | DataError]]]
+
+
 class Forecasts:
     """The documented answers of one version, from a history and a model."""
 
-    def __init__(self, card: Card, model: Model, read: Callable[[Sequence[SeriesCard]], Awaitable[Panel]]) -> None:
+    def __init__(self, card: Card, model: Model, read: Read) -> None:
         self.card = card
         self._model = model
         self._read = read
 
     async def predict(self, *, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Answer:
         series = find_series(self.card, metric=metric, site=site)
-        check_days_ahead(days_ahead)
-        panel = await self._read([series])
-        [answer] = await self._answer([series], [first_instance(panel, series, self.card)], days_ahead)
+        [answer] = await self.answer([series], days_ahead)
+        if isinstance(answer, DataError):
+            raise answer
         return answer
 
     async def predict_multiple(
         self, *, metrics: Sequence[str], days_ahead: int = 7, site: str | None = None
     ) -> dict[str, Answer]:
         """An answer a metric; one that cannot be answered says why in its place. One request to the model for all."""
+        found = find_each(self.card, metrics=metrics, site=site)
+        answers = iter(await self.answer([one for one in found.values() if isinstance(one, SeriesCard)], days_ahead))
+        told = {name: next(answers) if isinstance(one, SeriesCard) else one for name, one in found.items()}
+        return {name: {"error": str(one)} if isinstance(one, DataError) else one for name, one in told.items()}
+
+    async def answer(self, series: Sequence[SeriesCard], days_ahead: int) -> list[Answer | DataError]:
+        """Of each series, or why there is none. Raises what the history and the model raise where a part is down."""
         check_days_ahead(days_ahead)
-        answers: dict[str, Answer] = {}
-        found: dict[str, SeriesCard] = {}
-        for metric in dict.fromkeys(metrics):
-            answers[metric] = {}  # keeps the order in which they were asked for
-            try:
-                found[metric] = find_series(self.card, metric=metric, site=site)
-            except DataError as error:
-                answers[metric] = {"error": str(error)}
-        answers.update(await self._answer_found(found, days_ahead))
-        return answers
+        read = await self._read(series)
+        able = [(one, first) for one, first in zip(series, read, strict=True) if isinstance(first, Instance)]
+        answers = iter(await self._forecast([one for one, _ in able], [first for _, first in able], days_ahead))
+        return [next(answers) if isinstance(first, Instance) else first for first in read]
 
-    async def _answer_found(self, found: dict[str, SeriesCard], days_ahead: int) -> dict[str, Answer]:
-        answers: dict[str, Answer] = {}
-        instances: dict[str, Instance] = {}
-        for metric, panel in (await self._read_each(found)).items():
-            try:
-                if isinstance(panel, DataError):
-                    raise panel
-                instances[metric] = first_instance(panel, found[metric], self.card)
-            except DataError as error:
-                answers[metric] = {"error": str(error)}
-        ready = [found[metric] for metric in instances]
-        answered = await self._answer(ready, list(instances.values()), days_ahead)
-        return answers | dict(zip(instances, answered, strict=True))
-
-    async def _read_each(self, found: dict[str, SeriesCard]) -> dict[str, Panel | DataError]:
-        """One read for all series; where one of them cannot be read, each by itself, so that the others still can."""
-        if not found:
-            return {}
-        try:
-            return dict.fromkeys(found, await self._read(list(found.values())))
-        except DataError as error:
-            if len(found) == 1:
-                return dict.fromkeys(found, error)
-        panels: dict[str, Panel | DataError] = {}
-        for metric, series in found.items():
-            panels |= await self._read_each({metric: series})
-        return panels
-
-    async def _answer(
+    async def _forecast(
         self, series: Sequence[SeriesCard], instances: Sequence[Instance], days_ahead: int
     ) -> list[Answer]:
         """All series in one request a horizon; the days after the first horizon by feeding the medians back."""
@@ -138,185 +92,7 @@ class Forecasts:
                 ]
         quantiles = np.concatenate(blocks, axis=1)[:, :days_ahead]
         quantiles = who_answers(quantiles, series, first, self.card)
-        made_at = dt.datetime.now(dt.UTC)
-        return [
-            shape_answer(Forecast(one, cutoff, values), self.card, made_at=made_at)
-            for one, cutoff, values in zip(series, cutoffs, quantiles, strict=True)
-        ]
-
-
-class History:
-    """The recent days of a version's series, read as the version was trained: its units, its time zone, its gaps.
-
-    forecasting.daily is brought up to date with the source when that was done `serving.refresh_seconds` ago, while
-    answers are still made from what it has; only the first one waits. A source that does not answer is no reason for
-    no answer: `trouble` says so.
-    """
-
-    def __init__(self, config: Config, card: Card) -> None:
-        self._config = restore_settings(card, config)
-        self._card = card
-        self._updating: asyncio.Task[None] | None = None
-        self._updated_at: float | None = None  # by the monotonic clock
-        self._own = config.kept_in  # where forecasting.daily is
-        self._has_read = False  # whether any update has ended well
-        self.trouble: str | None = None  # what the last update ended with
-        self._known_as: str | None = None
-        self._pool: Pool | None = None
-        self._opening = asyncio.Lock()
-
-    async def read(self, series: Sequence[SeriesCard]) -> Panel:
-        """Raises WarehouseError, DataError, or TimedOut where PostgreSQL does not answer within the deadline."""
-        await self.bring_up_to_date()
-        try:
-            return await self._read_named(series)
-        except (MissingTable, UnknownSite):
-            if self._has_read:
-                raise
-            await self._wait_for_update()
-            return await self._read_named(series)
-
-    async def list_sites(self) -> dict[str, str]:
-        """The sites that the source has by now, and their time zones; empty where nothing was read, or can be."""
-        await self.bring_up_to_date()
-        try:
-            rows = await self._ask(partial(fetch_sites, source=self._config.data.source.value))
-        except (WarehouseError, TimedOut) as error:
-            logger.warning("the sites cannot be listed: %s", error)
-            return {}
-        # The version's only site may be known by the name of another database.
-        only = {self._known_as: self._card.series[0].site} if self._known_as else {}
-        return {only.get(site, site): zone for site, zone in rows.items()}
-
-    async def check(self) -> None:
-        """Raises what `read` would, where PostgreSQL does not answer."""
-        await self._ask(_greet)
-
-    async def bring_up_to_date(self) -> None:
-        """Returns at once, but the first time, or where each answer is to be of the newest days."""
-        seconds = self._config.serving.refresh_seconds
-        if self._updated_at is None or time.monotonic() - self._updated_at >= seconds:
-            self._start_update()
-        if self._updating is not None and (self._updated_at is None or not seconds):
-            await asyncio.wait({self._updating}, timeout=self._config.serving.deadline_seconds / 2)
-
-    async def _wait_for_update(self) -> None:
-        """Where nothing was ever read. Raises TimedOut."""
-        deadline = self._config.serving.deadline_seconds
-        done, _ = await asyncio.wait({self._start_update()}, timeout=deadline / 2)
-        if not done:
-            raise TimedOut(f"PostgreSQL did not answer within {deadline:g} s. Try again later.")
-
-    def _start_update(self) -> "asyncio.Task[None]":
-        if self._updating is None or self._updating.done():
-            self._updating = asyncio.create_task(self._update())
-        return self._updating
-
-    async def _update(self) -> None:
-        metrics = self._config.metrics | {one.metric: metric_config(one) for one in self._card.series}
-        try:
-            updated = await update(
-                replace(self._config, metrics=metrics), recent_days=self._card.context_length + SPARE_DAYS
-            )
-            self.trouble, self._has_read = None, True
-            await self._move(updated.database)
-        except (WarehouseError, DataError, SettingError) as error:
-            self.trouble = f"New days cannot be read: {error}"
-            logger.warning("%s", self.trouble)
-        self._updated_at = time.monotonic()
-
-    async def _move(self, database: DatabaseConfig) -> None:
-        """To where the update has found, or made, forecasting.daily: connections so far may lead elsewhere."""
-        if database == self._own:
-            return
-        async with self._opening:
-            pool, self._pool, self._own = self._pool, None, database
-        await _close(pool)
-
-    async def close(self) -> None:
-        if self._updating is not None:
-            self._updating.cancel()
-            await asyncio.wait({self._updating}, timeout=CLOSE_SECONDS)
-        await _close(self._pool)
-
-    async def _read_named(self, series: Sequence[SeriesCard]) -> Panel:
-        sites = sorted({one.site for one in self._card.series})
-        if len(sites) == 1:
-            return await self._read_only_site(series, sites[0])
-        return await self._read(series, sorted({one.site for one in series}))
-
-    async def _read_only_site(self, series: Sequence[SeriesCard], site: str) -> Panel:
-        """Under the card's name, whatever the database calls it.
-
-        Without a `site` column the site has the database's name, which another database with the same data has not.
-        """
-        unknown: list[UnknownSite] = []
-        database = self._config.read_from
-        for name in dict.fromkeys((self._known_as or site, site, database.name)):
-            try:
-                panel = await self._read(series, [name])
-            except UnknownSite as error:
-                unknown.append(error)
-                continue
-            self._known_as = name
-            return replace(panel, series=tuple(replace(one, site=site) for one in panel.series))
-        raise unknown[0]
-
-    async def _read(self, series: Sequence[SeriesCard], sites: list[str]) -> Panel:
-        data = replace(self._config.data, metrics=sorted({one.metric for one in series}), sites=sites)
-        metrics = {one.metric: metric_config(one) for one in series}
-        num_days = self._card.context_length + SPARE_DAYS
-        return await self._ask(
-            partial(read_panel, data=data, metrics=metrics, masked=self._config.verdicts.masked, num_days=num_days)
-        )
-
-    async def _ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
-        """Its answer, within the deadline. Asked again over a new connection where the first one turns out to be cut,
-        as idle ones are by firewalls and by a server that is started again.
-        """
-        deadline = self._config.serving.deadline_seconds
-        try:
-            async with asyncio.timeout(deadline):
-                async with self._opening:
-                    pool = self._pool = self._pool or await self._open_pool()
-                async with _lend(pool) as connection:
-                    with suppress(CannotConnect):
-                        return await question(connection)
-                await pool.expire_connections()  # whatever cut the one has cut the others
-                async with _lend(pool) as connection:
-                    return await question(connection)
-        except TimeoutError as error:
-            raise TimedOut(f"PostgreSQL did not answer within {deadline:g} s. Try again later.") from error
-
-    async def _open_pool(self) -> Pool:
-        return await open_pool(self._own, max_size=POOL_SIZE)
-
-
-async def _close(pool: Pool | None) -> None:
-    if pool is None:
-        return
-    try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await pool.close()
-    except (TimeoutError, *LOST):
-        pool.terminate()
-
-
-@asynccontextmanager
-async def _lend(pool: Pool) -> AsyncIterator[Connection]:
-    with translate_errors("connecting"):
-        connection = await pool.acquire()
-    try:
-        yield connection
-    finally:
-        # One that cannot be reset is closed by the pool; what was read over it is none the worse.
-        with suppress(WarehouseError), translate_errors("giving a connection back"):
-            await pool.release(connection)
-
-
-async def _greet(connection: Connection) -> None:
-    with translate_errors("seeing whether it answers"):
-        await connection.fetchval("select 1")
+        return shape_answers(quantiles, series, cutoffs, self.card, made_at=dt.datetime.now(dt.UTC))
 
 
 class InProcessModel:

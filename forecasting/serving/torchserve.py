@@ -68,6 +68,7 @@ class TorchServe:
         self.process = process
         self.run_dir = run_dir
         self.ports = ports
+        self._has_ended = False
 
     @property
     def inference_url(self) -> str:
@@ -93,7 +94,10 @@ class TorchServe:
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Ends Java and every worker, and removes the run folder; requests in flight are lost."""
+        """Ends Java and every worker, and removes the run folder; requests in flight are lost. Done once."""
+        if self._has_ended:  # its number may be another's by now
+            return
+        self._has_ended = True
         _signal_group(self.process.pid, signal.SIGTERM)
         _wait_until(lambda: not self.is_running(), STOP_SECONDS)
         _signal_group(self.process.pid, signal.SIGKILL)
@@ -109,10 +113,13 @@ class TorchServe:
         self.stop()
 
 
-def start_torchserve(archive: Path, version: str, serving: ServingConfig) -> TorchServe:
+def start_torchserve(
+    archive: Path, version: str, serving: ServingConfig, is_given_up: Callable[[], bool] = lambda: False
+) -> TorchServe:
     """TorchServe on loopback, serving one version, ready: a worker stands and one prediction came back.
 
-    Raises CannotStart with the reason: Java, a port, the archive, or the end of its own log.
+    `is_given_up` is asked again and again while it starts. Raises CannotStart with the
+    reason: Java, a port, the archive, or the end of its own log.
     """
     card = _read_archive(archive, version)
     java = find_java(serving.java_home)
@@ -122,7 +129,7 @@ def start_torchserve(archive: Path, version: str, serving: ServingConfig) -> Tor
         _write_settings(folder, archive, ports)
         server = TorchServe(_start_java(java, folder), folder, ports=ports)
         try:
-            _wait_until_ready(server, version, serving, card)
+            _wait_until_ready(server, version, serving, card, is_given_up)
         except BaseException:
             server.stop()
             raise
@@ -260,6 +267,16 @@ def _prepared_folder() -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def run_folder() -> Iterator[Path]:
+    """One for this process, removed in the end; where it is killed, by the next to start."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{RUN_PREFIX}{os.getpid()}."))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _check_length(folder: Path) -> None:
     if len(str(folder)) > MAX_SOCKET_PATH:
         raise CannotStart(
@@ -302,11 +319,12 @@ def _write_store(folder: Path, archive: Path, serving: ServingConfig) -> None:
     TorchServe reads maxRetryTimeoutInSec nowhere else, and in its presence ignores config.properties for the rest.
     """
     settings = {
-        "minWorkers": _num_workers(serving),
-        "maxWorkers": _num_workers(serving),
+        "minWorkers": num_workers(serving),
+        "maxWorkers": num_workers(serving),
         "batchSize": serving.batch_size,
         "maxBatchDelay": serving.max_batch_delay_ms,
-        "responseTimeout": math.ceil(serving.deadline_seconds),
+        # A hung worker is killed early enough for another to answer what it was asked.
+        "responseTimeout": math.ceil(serving.deadline_seconds / 4),
         "startupTimeout": math.ceil(serving.startup_timeout_seconds),
         "maxRetryTimeoutInSec": 86400,  # a worker that cannot be started for longer is given up for good
     }
@@ -320,7 +338,7 @@ def _write_store(folder: Path, archive: Path, serving: ServingConfig) -> None:
         copy.writestr(MANIFEST, json.dumps(manifest))
 
 
-def _num_workers(serving: ServingConfig) -> int:
+def num_workers(serving: ServingConfig) -> int:
     return serving.workers or num_cores()
 
 
@@ -378,12 +396,20 @@ def _java_command(java: Path, folder: Path) -> list[str]:
     ]
 
 
-def _wait_until_ready(server: TorchServe, version: str, serving: ServingConfig, card: dict[str, Any]) -> None:
+def _wait_until_ready(
+    server: TorchServe,
+    version: str,
+    serving: ServingConfig,
+    card: dict[str, Any],
+    is_given_up: Callable[[], bool],
+) -> None:
     end = time.monotonic() + serving.startup_timeout_seconds
     while not _has_ready_worker(server, version):
+        if is_given_up():
+            raise CannotStart("TorchServe is not wanted any more.")
         if not server.is_running():
             raise CannotStart(f"TorchServe ended with {server.process.returncode} while it started.{_trouble(server)}")
-        if _num_starts(server) > MAX_STARTS * _num_workers(serving):
+        if _num_starts(server) > MAX_STARTS * num_workers(serving):
             raise CannotStart(f"TorchServe's workers fail again and again.{_trouble(server)}")
         if time.monotonic() > end:
             raise CannotStart(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.config import DataConfig, Kind, MetricConfig, Unit
-from forecasting.errors import TooFewDays, UnknownMetric, UnknownSite
+from forecasting.config import MIN_DAYS, DataConfig, Kind, MetricConfig, Unit
+from forecasting.errors import DataError, TooFewDays, UnknownMetric, UnknownSite, name_some
 from forecasting.panel import Observations, Series, Verdict, describe_series, to_day
 from forecasting.warehouse.connect import translate_errors
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
@@ -82,16 +82,33 @@ async def refuse_unknown(connection: Connection, wanted: Wanted) -> None:
     """Raises UnknownSite or UnknownMetric, naming those that there are, where one that was asked for has no value."""
     if not wanted.sites and not wanted.metrics:
         return
-    rows = await fetch(connection, "list_daily", wanted.source)
-    empty = {row["metric"] for row in await fetch(connection, "read_metrics", wanted.source)}
-    for error, what, asked in ((UnknownSite, "site", wanted.sites), (UnknownMetric, "metric", wanted.metrics)):
-        known = {row[what] for row in rows}
-        for name in asked:
-            if name not in known:
-                found = f"There is no {what} {name!r}."
-                if what == "metric" and name in empty:
-                    found = f"The metric {name!r} has no value on any day."
-                raise error(f"{found} There are: {', '.join(sorted(known))}.")
+    inventory = await _read_inventory(connection, wanted.source)
+    for site in wanted.sites:
+        inventory.refuse_site(site)
+    for metric in wanted.metrics:
+        inventory.refuse_metric(metric)
+
+
+async def explain_missing(connection: Connection, keys: Sequence[Key], *, source: str) -> list[DataError]:
+    """Of each series that has no day before today, why: UnknownSite, UnknownMetric or TooFewDays."""
+    inventory = await _read_inventory(connection, source)
+    return [inventory.explain(*key) for key in keys]
+
+
+async def read_recent(
+    connection: Connection, keys: Sequence[Key], *, today: dt.date, num_days: int, masked: Sequence[str]
+) -> Page:
+    """The last days before `today` of the series that are named; one that has none comes without rows."""
+    async with connection.transaction(readonly=True):
+        await fetch(connection, "prefer_index")
+        sites, metrics = [site for site, _ in keys], [metric for _, metric in keys]
+        rows = await fetch(connection, "read_recent_days", sites, metrics, today, num_days, masked)
+    return Page(
+        keys=tuple(keys),
+        counts=np.array([len(row["days"]) for row in rows], np.int64),
+        days=np.array([day for row in rows for day in row["days"]], np.int64),
+        values=np.array([value for row in rows for value in row["values"]], np.float64),
+    )
 
 
 async def read_pages(connection: Connection, wanted: Wanted, *, page_size: int) -> AsyncIterator[Page]:
@@ -109,6 +126,47 @@ async def read_pages(connection: Connection, wanted: Wanted, *, page_size: int) 
 
 
 @dataclass(frozen=True)
+class _Inventory:
+    """Sites and metrics that have values, and metrics that have none."""
+
+    sites: AbstractSet[str]
+    metrics: AbstractSet[str]
+    empty: AbstractSet[str]
+
+    def refuse_site(self, site: str) -> None:
+        if site not in self.sites:
+            raise UnknownSite(f"There is no site {site!r}. There are: {name_some(self.sites)}.")
+
+    def refuse_metric(self, metric: str) -> None:
+        if metric not in self.metrics:
+            no_value = metric in self.empty
+            found = f"The metric {metric!r} has no value on any day." if no_value else f"There is no metric {metric!r}."
+            raise UnknownMetric(f"{found} There are: {name_some(self.metrics)}.")
+
+    def explain(self, site: str, metric: str) -> DataError:
+        try:
+            self.refuse_site(site)
+            self.refuse_metric(metric)
+        except (UnknownSite, UnknownMetric) as error:
+            return error
+        return TooFewDays(f"{metric} of {site} has no complete day of data; at least {MIN_DAYS} are needed.")
+
+
+async def _read_inventory(connection: Connection, source: str) -> _Inventory:
+    rows = await fetch(connection, "list_daily", source)
+    described = {row["metric"] for row in await fetch(connection, "read_metrics", source)}
+    return _Inventory({row["site"] for row in rows}, {row["metric"] for row in rows}, described)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What forecasting.daily is: while two are equal, whatever is made of it is made alike."""
+
+    number: int | None  # of changes so far; None where nobody counts them, so that nothing made of it may be kept
+    today: dt.date  # which is not over
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where the rows come from: the configured source, or nobody's that has a name, who has filled the table."""
 
@@ -123,6 +181,11 @@ class Origin:
 async def find_origin(connection: Connection, data: DataConfig) -> Origin:
     (known,) = await fetch(connection, "read_timezones", data.source.value)
     return Origin(data.source.value if known["timezones"] else "", known["timezones"])
+
+
+async def read_revision(connection: Connection, data: DataConfig) -> Revision:
+    (found,) = await fetch(connection, "read_revision", data.source.value)
+    return Revision(found["number"], Origin("", found["timezones"]).today(data))
 
 
 async def read_settings(

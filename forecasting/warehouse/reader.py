@@ -36,7 +36,7 @@ async def read_panel(
     """
     if num_days is not None and num_days < MIN_DAYS:
         raise TooFewDays(f"{num_days} days were asked for; at least {MIN_DAYS} are needed.")
-    with translate_errors("reading forecasting.daily"), _explaining_absence(data):
+    with translate_errors("reading forecasting.daily"), explaining_absence(data):
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             reading = await read_observations(
                 connection,
@@ -64,7 +64,8 @@ async def read_panel(
 
 
 @contextmanager
-def _explaining_absence(data: DataConfig) -> Iterator[None]:
+def explaining_absence(data: DataConfig) -> Iterator[None]:
+    """A schema that is not there as MissingTable, with what to run."""
     try:
         yield
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:

@@ -2,21 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import httpx
 import pytest
 
 from forecasting.artifact import Artifact, SeriesCard
 from forecasting.config import Config, DatabaseConfig
-from forecasting.errors import CannotConnect
-from forecasting.panel import Panel
+from forecasting.errors import DataError
+from forecasting.serving.answers import Answers
 from forecasting.serving.api import create_app
-from forecasting.serving.service import Forecasts, History, InProcessModel
+from forecasting.serving.forecasts import Instance
+from forecasting.serving.history import History
+from forecasting.serving.service import Forecasts, InProcessModel, Read
 
-Read = Callable[[Sequence[SeriesCard]], Awaitable[Panel]]
 TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
 
 
@@ -24,7 +24,8 @@ class InProcess:
     """A backend whose model runs here."""
 
     def __init__(self, artifact: Artifact, read: Read) -> None:
-        self.forecasts = Forecasts(artifact.card, InProcessModel(artifact), read)
+        forecasts = Forecasts(artifact.card, InProcessModel(artifact), read)
+        self.answers = Answers(forecasts, History(Config(), artifact.card), megabytes=1.0, stale_seconds=60.0)
 
     async def find_troubles(self) -> tuple[bool, list[str]]:
         return True, []
@@ -40,7 +41,7 @@ async def send(artifact: Artifact, read: Read, path: str, body: bytes | None = N
         return await client.request("GET" if body is None else "POST", path, content=body, headers=headers)
 
 
-async def never(series: Sequence[SeriesCard]) -> Panel:
+async def never(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
     raise AssertionError("refused before anything is read")
 
 
@@ -125,7 +126,7 @@ def test_site_asked_for_twice_is_read_once(sample_artifact: Artifact, embedded: 
     async def run() -> httpx.Response:
         history = History(Config(database=embedded), sample_artifact.card)
 
-        async def read(series: Sequence[SeriesCard]) -> Panel:
+        async def read(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
             nonlocal reads
             reads += 1
             return await history.read(series)
@@ -139,26 +140,6 @@ def test_site_asked_for_twice_is_read_once(sample_artifact: Artifact, embedded: 
     assert list(response.json()) == ["siteanalytics", "b", "a"]
     assert response.json()["siteanalytics"]["page_visits"]["days_ahead"] == 7
     assert reads == 1
-
-
-def test_first_failure_is_the_answer_and_ends_the_others(two_sites: Artifact) -> None:
-    ended: list[str] = []
-
-    async def read(series: Sequence[SeriesCard]) -> Panel:
-        if series[0].site == "shop":
-            await asyncio.sleep(0.1)
-            raise CannotConnect("The shop is shut.")
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            ended.append(series[0].site)
-            raise
-        raise AssertionError
-
-    asked: dict[str, Any] = {"metrics": ["page_visits"], "sites": ["blog", "shop"]}
-    response = asyncio.run(send(two_sites, read, "/predict/multiple", json.dumps(asked).encode()))
-    assert (response.status_code, response.json()) == (503, {"detail": "The shop is shut."})
-    assert ended == ["blog"]
 
 
 def test_database_that_is_down_is_said_for_several_sites_too(two_sites: Artifact) -> None:

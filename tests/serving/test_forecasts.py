@@ -8,18 +8,18 @@ import pytest
 
 from forecasting.artifact import Card, SeriesCard
 from forecasting.config import Kind, Missing
-from forecasting.errors import SettingError, TooFewDays, UnknownMetric, UnknownSite
+from forecasting.errors import AmbiguousUnit, DataError, SettingError, TooFewDays, UnknownMetric, UnknownSite
 from forecasting.panel import Observations, Series, build_panel, to_day
 from forecasting.serving.forecasts import (
-    Forecast,
     Instance,
     check_days_ahead,
     find_series,
-    first_instance,
+    first_instances,
     next_instance,
-    shape_answer,
+    shape_answers,
     who_answers,
 )
+from forecasting.warehouse.daily import Page
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 FIRST = to_day(dt.date(2024, 1, 1))
@@ -47,7 +47,12 @@ def quantiles(*medians: float) -> np.ndarray:
 
 
 def answer(series: SeriesCard, *medians: float) -> dict:
-    return shape_answer(Forecast(series, FIRST, quantiles(*medians)), make_card(series), made_at=NOON)
+    return shape(series, quantiles(*medians))
+
+
+def shape(series: SeriesCard, values: np.ndarray) -> dict:
+    [shaped] = shape_answers(values[None], [series], [FIRST], make_card(series), made_at=NOON)
+    return shaped
 
 
 def test_documented_answer_of_page_visits() -> None:
@@ -78,7 +83,7 @@ def test_visitors_do_not_add_up() -> None:
 def test_rate_is_answered_in_the_sources_unit_and_as_no_visits() -> None:
     series = make_series("bounce_rate", kind=Kind.rate, additive=False, unit_scale=100.0)
     values = np.array([[0.1, 0.2, 0.25, 0.304, 0.4, 0.5, 0.6]], np.float32)
-    shaped = shape_answer(Forecast(series, FIRST, values), make_card(series), made_at=NOON)
+    shaped = shape(series, values)
     [row] = shaped["predictions"]
     assert row == {"date": "2024-01-02", "predicted_value": 30.4, "lower": 20.0, "upper": 50.0}
     assert shaped["total"] is None
@@ -111,37 +116,84 @@ def observe(metric: str, num_days: int, missing: tuple[int, ...] = ()) -> Observ
     return Observations(Series("blog", metric), FIRST + days, days.astype(np.float64))
 
 
+def as_page(*observed: Observations) -> Page:
+    """As PostgreSQL gives it: the newest day first."""
+    return Page(
+        keys=tuple((one.series.site, one.series.metric) for one in observed),
+        counts=np.array([one.days.size for one in observed]),
+        days=np.concatenate([one.days[::-1] for one in observed]),
+        values=np.concatenate([one.values[::-1] for one in observed]),
+    )
+
+
+def first_of(*observed: Observations, missing: Missing = Missing.zero) -> list[Instance | DataError]:
+    series = [make_series(one.series.metric) for one in observed]
+    return first_instances(as_page(*observed), series, make_card(*series), missing=missing)
+
+
+def test_windows_are_those_of_the_panel() -> None:
+    """However many are read together, and whatever gaps they have."""
+    observed = [observe(str(number), 60 + number, tuple(range(20, 20 + number % 9))) for number in range(30)]
+    for missing in Missing:
+        panel = build_panel(observed, today=dt.date(2030, 1, 1), missing=missing)
+        for row, instance in enumerate(first_of(*observed, missing=missing)):
+            assert isinstance(instance, Instance)
+            history, first_day = panel.window(row, 56)
+            np.testing.assert_array_equal(instance.history, history)
+            assert instance.first_day == first_day
+
+
 def test_window_ends_on_the_series_own_last_day() -> None:
     """Alone or read together with a series that goes on: the same window."""
-    both = build_panel([observe("page_visits", 80), observe("signups", 70)], today=dt.date(2030, 1, 1))
-    alone = build_panel([observe("signups", 70)], today=dt.date(2030, 1, 1))
-    card = make_card(make_series("signups"))
-    for panel in (both, alone):
-        instance = first_instance(panel, card.series[0], card)
+    [alone], [_, together] = first_of(observe("signups", 70)), first_of(observe("x", 300), observe("signups", 70))
+    for instance in (alone, together):
+        assert isinstance(instance, Instance)
         np.testing.assert_array_equal(instance.history, np.arange(14, 70))
         assert instance.first_day == FIRST + 14
 
 
 def test_short_history_is_padded_and_too_short_a_one_refused() -> None:
-    series, card = make_series(), make_card(make_series())
-    padded = first_instance(build_panel([observe("page_visits", 40)], today=dt.date(2030, 1, 1)), series, card)
+    [padded] = first_of(observe("page_visits", 40))
+    assert isinstance(padded, Instance)
     assert np.isnan(padded.history[:16]).all()
     np.testing.assert_array_equal(padded.history[16:], np.arange(40))
     assert padded.first_day == FIRST - 16
-    holes = build_panel(
-        [observe("page_visits", 80, missing=tuple(range(30, 70)))], today=dt.date(2030, 1, 1), missing=Missing.mask
-    )
-    with pytest.raises(TooFewDays) as refusal:
-        first_instance(holes, series, card)
-    assert str(refusal.value) == (
+    [holes] = first_of(observe("page_visits", 80, missing=tuple(range(30, 70))), missing=Missing.mask)
+    assert isinstance(holes, TooFewDays)
+    assert str(holes) == (
         "page_visits of blog has 16 known days among the last 56; a forecast needs 28. "
         "Load the missing days, or train with data.missing=zero if they had no traffic."
     )
+    [short] = first_of(observe("page_visits", 29))
+    assert isinstance(short, TooFewDays)
+    assert str(short) == (
+        "page_visits of blog has fewer than 30 days of data; at least 30 are needed. Wait for more, or load older days."
+    )
+
+
+def test_rate_that_is_no_fraction_is_refused_by_itself() -> None:
+    series = [make_series("bounce_rate", kind=Kind.rate), make_series("clicks")]
+    page = as_page(observe("bounce_rate", 60), observe("clicks", 60))
+    refused, instance = first_instances(page, series, make_card(*series), missing=Missing.zero)
+    assert isinstance(refused, AmbiguousUnit)
+    assert str(refused) == (
+        "bounce_rate of blog is said to be a fraction, 0..1, but its values are 0..59. "
+        "Say metrics.bounce_rate.unit=percent if it is 0..100."
+    )
+    assert isinstance(instance, Instance)
+
+
+def test_thousands_of_sites_are_not_all_named() -> None:
+    card = make_card(*(make_series(site=f"site{number:04}") for number in range(3000)))
+    with pytest.raises(UnknownSite) as refusal:
+        find_series(card, metric="page_visits", site="x")
+    assert str(refusal.value).endswith("site0018, site0019 and 2,980 more.")
 
 
 def test_next_window_moves_on_by_a_horizon_with_the_medians_in_place() -> None:
     series, card = make_series(band_scale=(2.0,) * 7), make_card(make_series())
-    first = first_instance(build_panel([observe("page_visits", 56)], today=dt.date(2030, 1, 1)), series, card)
+    [first] = first_instances(as_page(observe("page_visits", 56)), [series], card, missing=Missing.zero)
+    assert isinstance(first, Instance)
     second = next_instance(first, quantiles(*range(500, 507)), step=1, series=series, card=card)
     np.testing.assert_array_equal(second.history, [*range(7, 56), *range(500, 507)])
     assert second.first_day == first.first_day + 7

@@ -25,8 +25,8 @@ from forecasting.config import Config, DatabaseConfig, ServingConfig
 from forecasting.errors import CannotStart, TimedOut, UnknownVersion
 from forecasting.serving.api import create_app
 from forecasting.serving.archive import ensure_archive
+from forecasting.serving.history import History
 from forecasting.serving.server import Shim, check_parts, new_loop, take_port
-from forecasting.serving.service import History
 from forecasting.serving.torchserve import PORTS, TorchServe
 from forecasting.warehouse.connect import Connection
 
@@ -36,7 +36,7 @@ TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where datnam
 
 @pytest.fixture
 def config(database: DatabaseConfig) -> Config:
-    return Config(database=database, serving=ServingConfig(deadline_seconds=10.0))
+    return Config(database=database, serving=ServingConfig(deadline_seconds=10.0, check_seconds=0.001))
 
 
 @asynccontextmanager
@@ -71,6 +71,7 @@ def test_connection_that_was_cut_while_idle_costs_nothing(
 ) -> None:
     async def run() -> list[httpx.Response]:
         async with asked(config, sample_artifact, torchserve) as client:
+            await client.get(PREDICT)  # which ends when the first update has
             before = await client.get(path)
             terminate_unnoticed(config.database)
             return [before, await client.get(path)]

@@ -67,7 +67,7 @@ def test_settings_reach_torchserve(torchserve: TorchServe) -> None:
     path = f"/models/forecaster/{VERSION}"
     _, [answer] = send(torchserve.management_url, "GET", path, key=keys_of(torchserve)["management"])
     names = ("minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "maxRetryTimeoutInSec")
-    assert [answer[name] for name in names] == [2, 2, 32, 1, 10, 86400]
+    assert [answer[name] for name in names] == [2, 2, 32, 1, 3, 86400]
 
 
 def test_nothing_can_be_added_from_outside(torchserve: TorchServe, untrained_artifact: Artifact) -> None:

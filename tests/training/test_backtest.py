@@ -173,7 +173,8 @@ def test_thirty_days_ahead_are_servings(model: Model, quick: Config) -> None:
     card = card_of(known, forecaster, quick)
     for row, series in enumerate(card.series):
         assert series.widening == usual_bands(7).widening
-        instance = serving.first_instance(known, series, card)
+        history, first_day = known.window(row, card.context_length)
+        instance = serving.Instance(history, first_day, series.kind, np.asarray(series.band_scale, np.float32))
         parts = []
         for step in range(1, 6):
             with torch.no_grad():

@@ -60,3 +60,40 @@ create table if not exists forecasting.forecasts (
     quantiles real[] not null, -- at .05 .1 .25 .5 .75 .9 .95, in the source's units
     primary key (site, metric, version, cutoff, day)
 );
+
+-- Counts what changed forecasting.daily, so that whoever keeps what he made of it need only ask for one number.
+create table if not exists forecasting.revision (
+    is_only boolean primary key default true check (is_only),
+    number bigint not null default 0
+);
+insert into forecasting.revision default values on conflict do nothing;
+
+-- A statement that changed no row does not count.
+create or replace function forecasting.count_revision() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'TRUNCATE' or exists (select from changed) then
+        update forecasting.revision set number = number + 1;
+    end if;
+    return null;
+end
+$$;
+
+-- A view or a foreign table of somebody's own cannot tell: nothing is kept of it.
+do $$
+begin
+    if (select relkind from pg_catalog.pg_class where oid = 'forecasting.daily'::regclass) in ('r', 'p') then
+        drop trigger if exists count_inserted on forecasting.daily;
+        create trigger count_inserted after insert on forecasting.daily
+        referencing new table as changed for each statement execute function forecasting.count_revision();
+        drop trigger if exists count_updated on forecasting.daily;
+        create trigger count_updated after update on forecasting.daily
+        referencing new table as changed for each statement execute function forecasting.count_revision();
+        drop trigger if exists count_deleted on forecasting.daily;
+        create trigger count_deleted after delete on forecasting.daily
+        referencing old table as changed for each statement execute function forecasting.count_revision();
+        drop trigger if exists count_truncated on forecasting.daily;
+        create trigger count_truncated after truncate on forecasting.daily
+        for each statement execute function forecasting.count_revision();
+    end if;
+end
+$$;

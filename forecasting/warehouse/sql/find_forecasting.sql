@@ -1,7 +1,7 @@
 -- Whether our own schema and its tables are there, and what who asks may do with them. Always one row.
 select
     ours.schema is not null as has_schema,
-    ours.num_tables = 5 and ours.has_hours as has_tables,
+    ours.num_tables = 6 and ours.has_hours as has_tables,
     coalesce(has_schema_privilege(ours.schema, 'usage') and has_table_privilege(ours.daily, 'select'), false) as readable,
     coalesce(has_schema_privilege(ours.schema, 'usage') and ours.writable, false) as writable,
     has_database_privilege(current_database(), 'create') as may_create,
@@ -18,14 +18,14 @@ from (
             has_table_privilege(relation.oid, 'select')
             and has_table_privilege(relation.oid, 'insert')
             and has_table_privilege(relation.oid, 'update')
-            and (relation.relname = 'forecasts' or has_table_privilege(relation.oid, 'delete'))
+            and (relation.relname in ('forecasts', 'revision') or has_table_privilege(relation.oid, 'delete'))
         ) as writable
     from pg_catalog.pg_namespace as namespace
     left join pg_catalog.pg_class as relation
         on
             relation.relnamespace = namespace.oid
             and relation.relkind in ('r', 'p', 'v', 'f')
-            and relation.relname in ('daily', 'sites', 'metrics', 'events', 'forecasts')
+            and relation.relname in ('daily', 'sites', 'metrics', 'events', 'forecasts', 'revision')
     left join pg_catalog.pg_attribute as attribute
         on attribute.attrelid = relation.oid and relation.relname = 'daily' and attribute.attname = 'hours'
     where namespace.nspname = 'forecasting'
