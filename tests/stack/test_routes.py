@@ -111,13 +111,6 @@ def test_many_metrics_at_once_are_the_single_answers(http: httpx.Client) -> None
         assert without_time(answers[metric]) == without_time(alone)
 
 
-def test_bare_list_of_older_clients(http: httpx.Client) -> None:
-    old = http.post("/predict/multiple", params={"days_ahead": 3}, json=["page_visits"]).json()
-    new = http.post("/predict/multiple", json={"metrics": ["page_visits"], "days_ahead": 3}).json()
-    assert without_time(old["page_visits"]) == without_time(new["page_visits"])
-    assert len(old["page_visits"]["predictions"]) == 3
-
-
 def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
     asked = {"metrics": ["page_visits"], "sites": ["siteanalytics", "other"], "days_ahead": 1}
     answers = http.post("/predict/multiple", json=asked).json()
@@ -204,12 +197,8 @@ def test_refusals_say_what_was_found(
     assert (response.status_code, response.json()) == (status, {"detail": detail})
 
 
-def test_index_lists_every_documented_route(http: httpx.Client) -> None:
+def test_index_says_where_the_description_is(http: httpx.Client) -> None:
     index = http.get("/").json()
-    assert set(index["routes"]) >= {
-        "GET /health", "GET /model/info", "GET /predict/page-visits", "POST /predict", "POST /predict/multiple",
-        "POST /model/retrain", "GET /",
-    }  # fmt: skip
     assert "/predict" in http.get(index["documentation"]).json()["paths"]
 
 

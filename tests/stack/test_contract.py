@@ -1,0 +1,58 @@
+"""Answers of the running stack, held against what OpenAPI says of them, and not one key more."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from ..serving.describing import Json, content, find_faults
+from .conftest import Process
+
+METRICS = ["page_visits", "unique_visitors", "nope"]
+
+
+@pytest.fixture(scope="module")
+def http(served: Process) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=served.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def description(http: httpx.Client) -> Json:
+    return http.get("/openapi.json").json()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/", None, 200),
+        ("GET", "/health", None, 200),
+        ("GET", "/ready", None, 200),
+        ("GET", "/model/info", None, 200),
+        ("GET", "/sites", None, 200),
+        ("POST", "/model/retrain", None, 501),
+        ("GET", "/predict/page-visits", None, 200),
+        ("GET", "/predict/page-visits?days_ahead=30&site=siteanalytics", None, 200),
+        ("GET", "/predict/page-visits?site=x", None, 400),
+        ("GET", "/predict/page-visits?days_ahead=31", None, 422),
+        ("POST", "/predict", {"metric": "unique_visitors", "days_ahead": 1}, 200),
+        ("POST", "/predict", {"metric": "nope"}, 400),
+        ("POST", "/predict", {"metric": 1}, 422),
+        ("POST", "/predict/multiple", {"metrics": METRICS}, 200),
+        ("POST", "/predict/multiple", {"metrics": METRICS, "sites": ["siteanalytics", "x"]}, 200),
+        ("POST", "/predict/multiple?days_ahead=2", METRICS, 200),
+        ("POST", "/predict/multiple", [], 422),
+    ],
+)
+def test_answer_is_as_described(
+    http: httpx.Client, description: Json, method: str, path: str, body: object, status: int
+) -> None:
+    response = http.request(method, path, json=body)
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/json"
+    described = description["paths"][path.partition("?")[0]][method.lower()]["responses"][str(status)]
+    assert find_faults(description, content(described)["schema"], response.json()) == []
+
+
+def test_answers_made_now_are_not_stale(http: httpx.Client) -> None:
+    assert http.get("/predict/page-visits").json()["stale"] is False
