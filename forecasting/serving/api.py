@@ -27,7 +27,15 @@ from forecasting.errors import (
 )
 from forecasting.serving import description, schema
 from forecasting.serving.answers import Answered, Answers, Told
-from forecasting.serving.description import BODY, PARTS, RETRY_AFTER_SECONDS, answered, failure, only_failures
+from forecasting.serving.description import (
+    BODY,
+    PARTS,
+    RETRY_AFTER_SECONDS,
+    answered,
+    answered_to_all,
+    failure,
+    only_failures,
+)
 from forecasting.serving.forecasts import find_each, find_series
 from forecasting.serving.guards import add_guards
 from forecasting.serving.journal import CONTENT_TYPE, Counters, Journal
@@ -93,7 +101,7 @@ def _add_status_routes(app: FastAPI, backend: Backend) -> None:
         "/health",
         summary="How the parts are",
         tags=["status"],
-        responses=answered(schema.Health, description.HEALTHS),
+        responses=answered_to_all(schema.Health, description.HEALTHS),
         response_model=None,
     )
     async def health() -> dict[str, Any]:
@@ -106,7 +114,7 @@ def _add_status_routes(app: FastAPI, backend: Backend) -> None:
         "/ready",
         summary="Whether requests are answered",
         tags=["status"],
-        responses=answered(schema.Ready, description.READY) | {503: failure(503, schema.NotReady)},
+        responses=answered_to_all(schema.Ready, description.READY) | {503: failure(503, schema.NotReady)},
         response_model=None,
     )
     async def ready() -> JSONResponse:
@@ -169,7 +177,7 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
         status_code=501,
         summary="Retraining: not there yet",
         tags=["model"],
-        responses=only_failures(501),
+        responses=only_failures(501, 408, 413),
         response_model=None,
     )
     async def retrain() -> dict[str, str]:

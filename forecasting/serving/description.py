@@ -8,6 +8,8 @@ from fastapi.routing import APIRoute
 from forecasting.config import MAX_DAYS_AHEAD
 from forecasting.serving.schema import Failure, Json, NotReady
 
+Responses = dict[int | str, Json]  # as FastAPI takes them
+
 JSON = "application/json"
 RETRY_AFTER_SECONDS = 3  # TorchServe brings a killed worker back in 2 to 3 s
 
@@ -114,23 +116,43 @@ INDEX = {
     }
 }
 READY = {"ready": {"ready": True}}
+METRICS = "Counts and times in Prometheus' text format: the shim's, then TorchServe's. README has their names."
+METRICS_EXAMPLE = 'forecaster_requests_total{method="GET",route="/health",status="200"} 1.0\n'
 
 # What a status means, and texts as they are answered.
 FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     400: (
-        "No such metric or site; or the request is not for this server.",
+        "No such metric or site.",
         {
             "metric": UNKNOWN,
             "site": "There is no site 'x' in version v1.0.0. It was trained on: siteanalytics.",
         },
     ),
     401: (
-        "No API key, or one that is not known.",
-        {"key": "An API key is needed: send Authorization: Bearer KEY, or X-API-Key: KEY."},
+        "No API key, or one that is not known; where API_KEYS is set.",
+        {
+            "none": "An API key is needed. Send it as Authorization: Bearer KEY, or as X-API-Key: KEY.",
+            "unknown": "No such API key. API_KEYS has those that there are.",
+        },
     ),
-    403: ("The key may not do this.", {"right": "This needs a key with the right admin; the one sent may read."}),
-    408: ("The body did not arrive in time.", {"body": "The body did not arrive within 10 s. Send it faster."}),
-    413: ("The body is too large.", {"body": "The body has more than 1,048,576 bytes. Ask for fewer at once."}),
+    403: (
+        "The key has not the right; or, without keys, a web page or a name that is not known.",
+        {
+            "right": "The key 'ci' has the right to read; this route needs a key with the right admin.",
+            "host": "The routes are not known as 'example.com'. Add the name to guard.hosts, or set API_KEYS.",
+        },
+    ),
+    408: (
+        "The body did not come in time.",
+        {"body": "The request's body did not come within 30 s (guard.request_seconds)."},
+    ),
+    413: (
+        "The body is too large.",
+        {
+            "body": "A body may have 1,048,576 bytes (guard.max_body_bytes), and this one has more. "
+            "Ask for fewer series at once."
+        },
+    ),
     422: (
         "The request is malformed: where, what is wrong, and what was found.",
         {
@@ -138,7 +160,10 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
             "json": "The body is no JSON: Expecting property name enclosed in double quotes",
         },
     ),
-    429: ("Too many requests.", {"rate": "More than 100 requests in a second. Ask again after Retry-After."}),
+    429: (
+        "Too many requests.",
+        {"rate": "The key 'ci' may ask 200 times a second (guard.requests_per_second). Ask again in 1 s."},
+    ),
     501: (
         "Retraining by request is not there yet; the command to run instead.",
         {
@@ -151,13 +176,17 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
         "A part is down, or the data is insufficient: what it is, and what to do.",
         {
             "TorchServe": NO_TORCHSERVE,
+            "connections": "As many connections are open as may be (guard.max_connections). Try again.",
             "data": "siteanalytics/page_visits has 20 known days among the last 56; a forecast needs 28. Load the "
             "missing days, or train with data.missing=zero if they had no traffic.",
         },
     ),
     504: (
         "A part did not answer in time.",
-        {"deadline": "TorchServe gave no answer within 10 s (serving.deadline_seconds)."},
+        {
+            "part": "TorchServe gave no answer within 10 s (serving.deadline_seconds).",
+            "request": "No answer was ready within 30 s (guard.request_seconds). Ask for less at once, or later.",
+        },
     ),
 }
 RETRY_AFTER = {
@@ -167,18 +196,30 @@ RETRY_AFTER = {
         "schema": {"type": "integer", "minimum": 1, "examples": [RETRY_AFTER_SECONDS]},
     }
 }
-WHO_ASKS = (400, 401, 403, 429, 503)  # answered before a route is reached
+ALL = (403, 503, 504)  # of what stands before every route
+KEYED = (401, *ALL, 429)  # before those that need a key, where there are keys
 BODY = (408, 413, 422)
-PARTS = (502, 504)
+PARTS = (400, 502)
 
 
-def answered(model: Any, examples: dict[str, Any], *statuses: int) -> dict[int | str, Json]:  # Any: what FastAPI takes
+def answered(model: Any, examples: dict[str, Any], *statuses: int) -> Responses:  # Any: what FastAPI takes
     """A route's `responses`: what 200 has, and each failure that it, or what stands before it, may answer."""
-    return {200: {"model": model, "description": "The answer.", **_shown(examples)}, **only_failures(*statuses)}
+    return _answered(model, examples, *KEYED, *statuses)
 
 
-def only_failures(*statuses: int) -> dict[int | str, Json]:
-    return {status: failure(status) for status in sorted({*WHO_ASKS, *statuses})}
+def answered_to_all(model: Any, examples: dict[str, Any]) -> Responses:  # Any: what FastAPI takes
+    """The same of a route that needs no key."""
+    return _answered(model, examples, *ALL)
+
+
+def answered_as_text(text: str, example: str) -> Responses:
+    """The same of a route whose answer is no JSON."""
+    shown = {"schema": {"type": "string", "description": text}, "examples": {"text": {"value": example}}}
+    return {200: {"description": "The answer.", "content": {"text/plain": shown}}, **only_failures()}
+
+
+def only_failures(*statuses: int) -> Responses:
+    return {status: failure(status) for status in sorted({*KEYED, *statuses})}
 
 
 def failure(status: int, model: Any = Failure) -> Json:  # Any: what FastAPI takes
@@ -201,7 +242,14 @@ def complete(app: FastAPI) -> None:
             for method in route.methods or ():
                 answers = described["paths"][route.path][method.lower()]["responses"]
                 for status, answer in route.responses.items():
-                    answers[str(status)]["content"][JSON] |= answer["content"][JSON]
+                    made = answers[str(status)]["content"]
+                    said = answer["content"].items()
+                    answers[str(status)]["content"] = {kind: made.get(kind, {}) | one for kind, one in said}
+
+
+def _answered(model: Any, examples: dict[str, Any], *statuses: int) -> Responses:  # Any: what FastAPI takes
+    failures = {status: failure(status) for status in sorted(set(statuses))}
+    return {200: {"model": model, "description": "The answer.", **_shown(examples)}, **failures}
 
 
 def _shown(examples: dict[str, Any]) -> Json:

@@ -30,7 +30,8 @@ def without_references(description: Json, schema: Any) -> Any:
 
 
 def content(answer: Json) -> Json:
-    return answer["content"]["application/json"]
+    """Of an answer or a body; nothing where it is no JSON."""
+    return answer["content"].get("application/json", {})
 
 
 def find_faults(description: Json, schema: Json, value: Any) -> list[str]:
