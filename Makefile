@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 EXTRAS ?= dev
 
-.PHONY: demo test lint train serve clean
+.PHONY: demo test lint audit train serve clean
 .DELETE_ON_ERROR:
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -24,6 +24,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(INSTALLED) ## known advisories of what is installed
+	$(BIN)/python scripts/audit.py
 
 train: $(INSTALLED)
 	$(BIN)/python scripts/train.py $(ARGS)
