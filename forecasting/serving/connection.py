@@ -48,9 +48,7 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(  # type: ignore[override] # uvicorn's own type of transport
-        self, transport: asyncio.Transport
-    ) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
         if len(self.connections) > 2 * self.guard.max_connections:
             transport.abort()
@@ -59,10 +57,10 @@ class Connection(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)  # which resumes writing
         for timer in (self._head_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -97,27 +95,27 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._abort_late()
+        if self.transport.is_closing():
+            self._await_reader()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._await_reader()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._abort_late()
+        self._await_reader()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._write_timer is not None and not self.transport.get_write_buffer_size():
+        if self._write_timer is not None and not self.transport.is_closing():
             self._write_timer.cancel()
             self._write_timer = None
 
-    def _abort_late(self) -> None:
-        """An answer may be read for as long as a request may last: else who reads nothing keeps it, closed or not."""
-        if self._write_timer is None and self.transport.get_write_buffer_size():
-            self._write_timer = self.loop.call_later(self.guard.request_seconds, self._abort_unread)
-
-    def _abort_unread(self) -> None:
-        self._write_timer = None
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
+    def _await_reader(self) -> None:
+        """Of an answer that nobody reads on, or an end that waits for it: closing alone would wait for ever."""
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(self.guard.request_seconds, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -154,6 +152,7 @@ class Connection(HttpToolsProtocol):
             lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), *(b"%s: %s" % header for header in headers)]
             self.transport.write(b"\r\n".join([*lines, b"", body]))
         self.transport.close()
+        self._await_reader()
 
 
 async def _refuse_one_more(scope: Scope, receive: Receive, send: Send) -> None:
