@@ -1,7 +1,6 @@
 """What is refused before the routes, in which words, on an app of one route; the attacks on the stack: tests/stack."""
 
 import asyncio
-import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -183,7 +182,8 @@ def test_a_form_of_a_page_from_elsewhere_is_refused(headers: dict[str, str], who
     assert (response.status_code, response.json()) == (
         403,
         {
-            "detail": f"A web page of {whose} may not send this. Add its origin to guard.cors_origins, or set API_KEYS.",
+            "detail": f"A web page of {whose} may not send this. "
+            "Add its origin to guard.cors_origins, or set API_KEYS.",
         },
     )
 
@@ -314,7 +314,7 @@ def test_a_timeout_of_the_routes_own_stays_what_it_is() -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         raise TimeoutError("the routes' own")
 
-    limits = guards.Limits(fail, max_body_bytes=1, request_seconds=5)
+    limits = guards.Limits(fail, max_body_bytes=1, request_seconds=5.0)
     with pytest.raises(TimeoutError, match="the routes' own"):
         run_raw(limits, scope_of("/predict"), nothing)
 
@@ -345,13 +345,12 @@ def test_a_rate_below_one_a_second_lets_one_through() -> None:
     assert limit.wait("a") == 0
 
 
-def test_names_are_limited_apart_and_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "MAX_NAMES", 100)
+def test_names_are_limited_apart_and_the_oldest_are_forgotten() -> None:
     limit = RateLimit(1.0, lambda: 0.0)
-    waits = [limit.wait(str(name)) for name in range(1000)]
+    waits = [limit.wait(str(name)) for name in range(guards.MAX_NAMES + 1)]
     assert not any(waits)
-    assert len(limit._due) == 100
-    assert limit.wait("999") > 0
+    assert len(limit._due) == guards.MAX_NAMES
+    assert limit.wait("1") > 0
     assert limit.wait("0") == 0
 
 
@@ -395,7 +394,7 @@ def test_loopback_needs_no_keys(host: str) -> None:
     check_host(Config(serving=ServingConfig(host=host)))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "forecasts.example", "127.1", "::ffff:192.0.2.1"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "forecasts.example", "127.1", "::ffff:192.0.2.1"])  # noqa: S104
 def test_other_addresses_do(host: str) -> None:
     check_host(replace(WITH_KEYS, serving=ServingConfig(host=host)))
     with pytest.raises(SettingError) as refusal:
@@ -405,19 +404,3 @@ def test_other_addresses_do(host: str) -> None:
         "could ask. Set API_KEYS=name:read:KEY (a key: python -c 'import secrets; print(secrets.token_urlsafe(32))'), "
         "or leave serving.host at 127.0.0.1."
     )
-
-
-def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock cannot tell in a test: that each is compared, whichever is right, can be counted."""
-    counts = itertools.count()
-    compare = guards.compare_digest
-
-    def count(one: bytes, other: bytes) -> bool:
-        next(counts)
-        return compare(one, other)
-
-    monkeypatch.setattr(guards, "compare_digest", count)
-    ask_it = asked_of(Keys(fine, keys=KEYS, per_second=0.0))
-    for secret in (READ, ADMIN, "wrong"):
-        ask_it(secret)
-    assert next(counts) == 3 * len(KEYS)
