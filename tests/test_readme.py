@@ -14,7 +14,7 @@ def test_flags_table_is_the_codes() -> None:
 
 def test_every_setting_and_file_it_names_exists() -> None:
     keys = {key for key, _, _ in config.list_settings()} | {"metrics.bounce_rate.unit", "metrics.page_visits.additive"}
-    named = set(re.findall(r"`((?:model|data|training|serving|forecast|metrics)\.[a-z_.]+)(?:=\S*?)?`", README))
+    named = set(re.findall(r"`((?:model|data|training|serving|guard|forecast|metrics)\.[a-z_.]+)(?:=\S*?)?`", README))
     assert len(named) > 10
     assert {key for key in named if not key.endswith((".py", ".json"))} - keys == set()
     files = set(re.findall(r"`((?:forecasting|handlers|configs|scripts|tests)/[\w/.]+)`", README))
@@ -26,7 +26,7 @@ def test_every_documented_chapter_is_there() -> None:
     chapters = re.findall(r"^## (.+)$", README, re.MULTILINE)
     for chapter in (
         "Quick start", "Usage", "Routes", "Architecture", "Training process", "Metrics", "Configuration", "Development",
-        "Monitoring and operating", "Troubleshooting", "Contributing", "License",
+        "Security", "Monitoring and operating", "Troubleshooting", "Contributing", "License",
     ):  # fmt: skip
         assert chapter in chapters
 
@@ -42,5 +42,6 @@ def test_every_variable_is_named() -> None:
         "MODEL_VERSION",
         "PORT",
         "DEBUG",
+        "API_KEYS",
     ):
         assert f"`{name}`" in README

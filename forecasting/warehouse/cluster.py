@@ -170,8 +170,9 @@ def programs() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without PGPORT and its like, which would move the server or its clients elsewhere."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
+    """Ours without PGPORT and its like, which would move the server or its clients elsewhere, and without secrets."""
+    unwanted = ("PG", "DB_", "SOURCE_URL", "CACHE_URL", "API_KEYS")
+    return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)} | {"LC_ALL": "C"}
 
 
 def _find_account(owner: int, data: Path) -> pwd.struct_passwd:

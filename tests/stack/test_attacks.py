@@ -1,0 +1,408 @@
+"""Attacks on the running stack, as strangers and as holders of a read key would try them, and what each is answered."""
+
+import json
+import os
+import re
+import socket
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from forecasting.artifact import load_artifact
+from forecasting.config import DatabaseConfig
+from forecasting.warehouse.embedded import find_server
+
+from .conftest import FREE_PORTS, Place, Process
+
+READ, ADMIN = "read-key-of-the-tests", "admin-key-of-the-tests"
+DB_PASSWORD = "hunter2-of-the-tests"
+API_KEYS = f"dash:read:{READ},ops:admin:{ADMIN}"
+LIMITS = ["guard.header_seconds=1", "guard.request_seconds=4", "guard.max_connections=40"]
+INJECTION = "x'; drop table daily_metrics; --"
+NO_KEY = "An API key is needed. Send it as Authorization: Bearer KEY, or as X-API-Key: KEY."
+TORCHSERVE_REQUEST = {"instances": [{"history": [100.0] * 56, "first_day": "2024-01-01", "kind": "count"}]}
+
+
+@pytest.fixture(scope="module")
+def attacked(place: Place, embedded: DatabaseConfig) -> Iterator[Process]:
+    """The tests' PostgreSQL is reached as one of the user's own, with a password that it does not ask for."""
+    host = str(find_server(embedded.pgdata).socket_folder)
+    said = {"API_KEYS": API_KEYS, "DB_HOST": host, "DB_PASSWORD": DB_PASSWORD}
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *LIMITS, *FREE_PORTS, **said)
+    assert process.url
+    yield process
+    assert process.end() == 0
+
+
+@pytest.fixture
+def http(attacked: Process) -> Iterator[httpx.Client]:
+    """With the read key; after each attack the routes answer as before."""
+    with httpx.Client(base_url=attacked.url, timeout=20, headers={"X-API-Key": READ}) as client:
+        yield client
+    answer = httpx.get(f"{attacked.url}/predict/page-visits", headers={"X-API-Key": READ}, timeout=20)
+    assert (answer.status_code, len(answer.json()["predictions"])) == (200, 7)
+
+
+def connect(process: Process) -> socket.socket:
+    parts = urlsplit(process.url)
+    return socket.create_connection((parts.hostname, parts.port), timeout=15)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Until the other side closes, which it has to."""
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def parse(answer: bytes) -> tuple[int, dict[str, str], dict[str, str]]:
+    """Status, headers and JSON of the one answer that there is."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    assert len(body) == int(headers["content-length"])
+    return int(status.split()[1]), headers, json.loads(body)
+
+
+@pytest.mark.parametrize("name", ["site", "metric"])
+def test_sql_in_a_name(http: httpx.Client, name: str) -> None:
+    answer = http.post("/predict", json={name: INJECTION})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(f"There is no {name} {INJECTION!r} in version v1.10.")
+
+
+def test_sql_in_a_query_and_in_many(http: httpx.Client) -> None:
+    answer = http.get("/predict/page-visits", params={"site": INJECTION})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(f"There is no site {INJECTION!r} in version v1.10.")
+    many = http.post("/predict/multiple", json={"metrics": [INJECTION], "sites": [INJECTION]})
+    assert many.status_code == 200
+    assert list(many.json()[INJECTION][INJECTION]) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"version": "../../etc/passwd"}, 422),
+        ({"model_version": "../v1.10"}, 422),
+        ({"site": "../../etc/passwd"}, 400),
+        ({"metric": "..\\..\\x\x00.mar"}, 400),
+    ],
+)
+def test_a_path_in_a_version_or_a_name(http: httpx.Client, asked: dict[str, str], status: int) -> None:
+    answer = http.post("/predict", json=asked)
+    assert answer.status_code == status
+    assert "root:" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../../../etc/passwd",
+        "/..%2f..%2f..%2fetc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/model/../../model_store/v1.10/model.json",
+        "/health/../model/retrain",
+        "/predict/page-visits%00.json",
+        "//etc/passwd",
+    ],
+)
+def test_a_path_that_climbs(attacked: Process, http: httpx.Client, path: str) -> None:
+    with closing(connect(attacked)) as connection:
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {READ}\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        status, _, answer = parse(read_all(connection))
+    assert status == 404
+    assert answer["detail"].startswith("There is no route")
+
+
+def test_ten_megabytes(http: httpx.Client) -> None:
+    def in_chunks() -> Iterator[bytes]:
+        for _ in range(160):
+            yield b"[" * 65536
+
+    for body in (b"[" * (10 * 2**20), in_chunks()):
+        answer = http.post("/predict", content=body)
+        assert (answer.status_code, answer.json()) == (
+            413,
+            {
+                "detail": "A body may have 1,048,576 bytes (guard.max_body_bytes), and this one has more. "
+                "Ask for fewer series at once.",
+            },
+        )
+
+
+def test_ten_megabytes_without_a_key(attacked: Process, http: httpx.Client) -> None:
+    answer = httpx.post(f"{attacked.url}/predict", content=b"[" * (10 * 2**20), timeout=20)
+    assert (answer.status_code, answer.json()) == (401, {"detail": NO_KEY})
+
+
+def test_a_hundred_thousand_metrics(http: httpx.Client) -> None:
+    few_bytes = http.post("/predict/multiple", json={"metrics": ["m"] * 100_000})
+    assert few_bytes.status_code == 422
+    assert few_bytes.json()["detail"].startswith("metrics: List should have at most 1000 items after validation")
+    many_bytes = http.post("/predict/multiple", json=[f"metric_{number}" for number in range(100_000)])
+    assert many_bytes.status_code == 413
+
+
+def dribble(connection: socket.socket, start: bytes, drop: bytes) -> tuple[bytes, float]:
+    """Sends a drop each 0.2 s until it is told off; what it was told, and after how many seconds."""
+    began = time.monotonic()
+    connection.sendall(start)
+    connection.settimeout(0.2)
+    while time.monotonic() - began < 15:
+        try:
+            answer = connection.recv(65536)
+        except TimeoutError:
+            connection.sendall(drop)
+        else:
+            seconds = time.monotonic() - began
+            connection.settimeout(5)
+            return answer + (read_all(connection) if answer else b""), seconds
+    raise AssertionError("nobody told it off")
+
+
+def test_headers_that_dribble(attacked: Process, http: httpx.Client) -> None:
+    with closing(connect(attacked)) as connection:
+        answer, seconds = dribble(connection, b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n")
+    status, headers, body = parse(answer)
+    assert (status, headers["connection"]) == (408, "close")
+    assert body == {"detail": "No request's headers came within 1 s (guard.header_seconds)."}
+    assert seconds < 3
+
+
+@pytest.mark.parametrize("drop", [b"", b"\r\n"])
+def test_a_connection_that_asks_nothing(attacked: Process, http: httpx.Client, drop: bytes) -> None:
+    with closing(connect(attacked)) as connection:
+        assert dribble(connection, b"", drop)[1] < 3
+
+
+def test_a_second_request_that_dribbles(attacked: Process, http: httpx.Client) -> None:
+    with closing(connect(attacked)) as connection:
+        connection.sendall(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n")
+        answered = b""
+        while not answered.endswith(b"}"):
+            answered += connection.recv(65536)
+        assert parse(answered)[0] == 401
+        answer, seconds = dribble(connection, b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n")
+    assert parse(answer)[0] == 408
+    assert seconds < 3
+
+
+def test_a_body_that_dribbles(attacked: Process, http: httpx.Client) -> None:
+    start = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {READ}\r\nContent-Length: 1000\r\n\r\n"
+    with closing(connect(attacked)) as connection:
+        answer, seconds = dribble(connection, start.encode(), b" ")
+    status, headers, body = parse(answer)
+    assert (status, headers["connection"]) == (408, "close")
+    assert body == {"detail": "The request's body did not come within 4 s (guard.request_seconds)."}
+    assert seconds < 6
+
+
+def test_an_answer_that_nobody_reads(attacked: Process, http: httpx.Client) -> None:
+    """Pipelined requests fill what the system buffers, and then the connection is cut instead of kept."""
+    parts = urlsplit(attacked.url)
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\n\r\n" % READ.encode()
+    with closing(socket.socket()) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(15)
+        connection.connect((parts.hostname, parts.port))
+        ours = connection.getsockname()[1]
+        connection.sendall(request * 600)
+        time.sleep(0.5)
+        assert ours in remote_ports(attacked)
+        end = time.monotonic() + 10
+        while ours in remote_ports(attacked):
+            assert time.monotonic() < end, "the connection is still there"
+            time.sleep(0.2)
+
+
+def remote_ports(process: Process) -> set[int]:
+    """Of the connections that are open on the shim's side."""
+    found = psutil.Process(process.process.pid).net_connections("tcp")
+    return {one.raddr.port for one in found if one.raddr and one.status == psutil.CONN_ESTABLISHED}
+
+
+def test_more_connections_than_may_be(attacked: Process, http: httpx.Client) -> None:
+    connections = [connect(attacked) for _ in range(45)]
+    try:
+        connections[-1].sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, headers, body = parse(read_all(connections[-1]))
+    finally:
+        for connection in connections:
+            connection.close()
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert body == {"detail": "As many connections are open as may be (guard.max_connections). Try again."}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"X-A: " + b"a" * 40_000,
+        b"\r\n".join(b"X-%d: a" % number for number in range(2000)),
+        b"Cookie: " + b"a" * 500_000,
+    ],
+)
+def test_headers_that_are_too_large(attacked: Process, http: httpx.Client, head: bytes) -> None:
+    with closing(connect(attacked)) as connection:
+        try:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+            answer = read_all(connection)
+        except ConnectionError:  # cut off while it still sent: it may miss the answer, and has none that it wanted
+            answer = b""
+    if answer:
+        assert parse(answer)[0] == 431
+        assert parse(answer)[2] == {"detail": "A request's line and headers may have 32,768 bytes."}
+    assert len(head) > 100_000 or answer
+
+
+def test_a_trailer_without_end(attacked: Process, http: httpx.Client) -> None:
+    """Neither kept nor put together piece by piece: the connection is cut."""
+    start = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {READ}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-A: "
+    sent = 0
+    with closing(connect(attacked)) as connection:
+        connection.sendall(start.encode())
+        with suppress(ConnectionError):
+            while sent < 20 * 2**20:
+                sent += connection.send(b"a" * 65536)
+    assert sent < 10 * 2**20
+
+
+@pytest.mark.parametrize("request_line", [b"\x00\xff\x16\x03", b"GET /\xff HTTP/1.1", b"GET  HTTP/9.9"])
+def test_what_is_no_http(attacked: Process, http: httpx.Client, request_line: bytes) -> None:
+    with closing(connect(attacked)) as connection:
+        connection.sendall(request_line + b"\r\nHost: x\r\n\r\n")
+        status, _, body = parse(read_all(connection))
+    assert (status, body) == (400, {"detail": "This is no HTTP request."})
+
+
+def test_line_breaks_forge_neither_headers_nor_the_log(attacked: Process, http: httpx.Client) -> None:
+    forged = "x\r\nSet-Cookie: forged=1\r\n\r\nGET /forged"
+    for answer in (
+        http.get("/predict/page-visits", params={"site": forged}),
+        http.post("/predict", json={"site": forged, "metric": forged}),
+        http.get("/predict/x%0d%0aSet-Cookie:%20forged=1"),
+        httpx.get(f"{attacked.url}/predict", headers={"Authorization": "Bearer a\tforged"}, timeout=20),
+    ):
+        assert answer.status_code in {400, 401, 404}
+        assert "forged" not in str(answer.headers)
+        assert "Set-Cookie" not in answer.headers
+    http.get("/health")
+    attacked.wait_for(r"GET '?/health")
+    assert not re.search(r"(?m)^(Set-Cookie|GET /forged)", attacked.text)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-API-Key": "wrong"},
+        {"Authorization": f"Bearer {READ}x"},
+        {"Authorization": "Bearer eyJhbGciOiJub25lIn0.eyJyaWdodCI6ImFkbWluIn0."},
+        {"Authorization": "Basic ZGFzaDpyZWFk"},
+        {"Cookie": f"X-API-Key={READ}"},
+        {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-User": "ops"},
+    ],
+)
+def test_a_wrong_key_or_a_forged_token(attacked: Process, http: httpx.Client, headers: dict[str, str]) -> None:
+    answer = httpx.get(f"{attacked.url}/predict/page-visits", headers=headers, timeout=20)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("path", ["/model/retrain", "/model/retrain/", "/model//retrain", "//model/retrain"])
+def test_a_read_key_cannot_retrain(attacked: Process, http: httpx.Client, path: str) -> None:
+    answer = httpx.post(f"{attacked.url}{path}", headers={"X-API-Key": READ}, timeout=20)
+    assert (answer.status_code, answer.json()) == (
+        403,
+        {"detail": "The key 'dash' has the right to read; this route needs a key with the right admin."},
+    )
+
+
+def test_an_admin_key_may(attacked: Process, http: httpx.Client) -> None:
+    answer = httpx.post(f"{attacked.url}/model/retrain", headers={"X-API-Key": ADMIN}, timeout=20)
+    assert answer.status_code not in {401, 403}
+
+
+def keys_of(process: Process) -> dict[str, str]:
+    file = Path(process.wait_for(r"its keys are in (\S+)")[1])
+    return {api: entry["key"] for api, entry in json.loads(file.read_text()).items()}
+
+
+def torchserve_urls(process: Process) -> tuple[str, str]:
+    """Of its inference and its management."""
+    found = process.wait_for(r"TorchServe answers on (\S+) and is managed on (\S+),")
+    return found[1], found[2]
+
+
+def test_torchserve_from_outside(attacked: Process, http: httpx.Client) -> None:
+    [java] = attacked.children("ModelServer")
+    listening = [one.laddr for one in java.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    assert len(listening) == 5
+    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    shim = [one for one in psutil.Process(attacked.process.pid).net_connections("tcp") if one.status == "LISTEN"]
+    assert {one.laddr.ip for one in shim} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("path", ["/workflows?url={}", "/models?url={}", "/models?url={}&initial_workers=1"])
+def test_a_model_from_a_url(attacked: Process, http: httpx.Client, path: str) -> None:
+    _, management = torchserve_urls(attacked)
+    real = keys_of(attacked)["management"]
+    with socket.create_server(("127.0.0.1", 0)) as bait:
+        url = f"http://127.0.0.1:{bait.getsockname()[1]}/x.mar"
+        answers = {}
+        for name, token in {"none": None, "forged": "forged", "inference": keys_of(attacked)["inference"]}.items():
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            answers[name] = httpx.post(management + path.format(url), headers=headers, timeout=20)
+        allowed = {"Authorization": f"Bearer {real}"}
+        answers["real"] = httpx.post(management + path.format(url), headers=allowed, timeout=20)
+        bait.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            bait.accept()
+    assert {answer.status_code for answer in answers.values()} <= {400, 403, 404, 405}, answers
+    models = httpx.get(f"{management}/models", headers=allowed, timeout=20).json()["models"]
+    assert [model["modelName"] for model in models] == ["forecaster"]
+
+
+@pytest.mark.parametrize("token", [None, "forged", "management"])
+def test_torchserves_inference_with_a_forged_token(attacked: Process, http: httpx.Client, token: str | None) -> None:
+    inference, _ = torchserve_urls(attacked)
+    said = {**keys_of(attacked), "forged": "forged"}.get(str(token))
+    headers = {"Authorization": f"Bearer {said}"} if said else {}
+    url = f"{inference}/predictions/forecaster/v1.10"
+    answer = httpx.post(url, headers=headers, json=TORCHSERVE_REQUEST, timeout=20)
+    assert (answer.status_code, answer.json()["type"]) == (400, "InvalidKeyException")
+
+
+def test_secrets_are_nowhere(attacked: Process, http: httpx.Client, place: Place) -> None:
+    """The last, when everything above is in the log."""
+    secrets = [READ, ADMIN, DB_PASSWORD, *keys_of(attacked).values()]
+    assert len(secrets) == 6
+    routes = ["/", "/health", "/model/info", "/sites", "/openapi.json", "/nope"]
+    answers = [http.get(route) for route in routes]
+    told = [attacked.text, *(answer.text + str(answer.headers) for answer in answers)]
+    with zipfile.ZipFile(load_artifact(place.store).archive) as archive:
+        told += [archive.read(name).decode("latin-1") for name in archive.namelist()]
+    children = attacked.children()
+    assert len(children) >= 2
+    told += [read_proc(process.pid, "cmdline") for process in (psutil.Process(attacked.process.pid), *children)]
+    told += [read_proc(process.pid, "environ") for process in children]
+    assert [secret for secret in secrets for text in told if secret in text] == []
+
+
+def read_proc(pid: int, name: str) -> str:
+    assert os.uname().sysname == "Linux"
+    return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+
+
+def test_others_are_not_served_without_keys(place: Place) -> None:
+    result = place.run("serve.py", "--host", "0.0.0.0", *FREE_PORTS)  # noqa: S104
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: serving.host (--host) is '0.0.0.0', where others can reach the routes")
