@@ -7,6 +7,8 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -14,10 +16,12 @@ import psutil
 import pytest
 
 from forecasting.artifact import load_artifact
+from forecasting.serving.server import DRAIN_SECONDS
 
 from .conftest import FREE_PORTS, QUICK, Place, Process, command_of
 
 PREDICT = "/predict/page-visits?days_ahead=7"
+STOPPING = {"detail": "Serving is being stopped. Ask again when it is back."}
 
 
 @pytest.fixture
@@ -181,6 +185,97 @@ def test_corrupt_model_is_refused(place: Place, empty_place: Place) -> None:
         1,
         f"error: {model} is not the file that model.json beside it describes. Train the version again.\n",
     )
+
+
+@contextmanager
+def kept_waiting(process: Process) -> Iterator[None]:
+    """The workers of TorchServe stand still: what is asked meanwhile stays in flight."""
+    stopped = workers(process)
+    for worker in stopped:
+        worker.suspend()
+    try:
+        yield
+    finally:
+        for worker in stopped:
+            with suppress(psutil.NoSuchProcess):
+                worker.resume()
+
+
+def address_of(url: str) -> tuple[str, int]:
+    host, port = url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def is_refused(url: str) -> bool:
+    try:
+        socket.create_connection(address_of(url), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def wait_for_in_flight(url: str, number: int) -> None:
+    """The request that asks for the number is one of them."""
+    wait_until(lambda: f"forecaster_requests_in_flight {number + 1}.0\n" in httpx.get(url + "/metrics").text)
+
+
+def test_sigterm_lets_what_is_in_flight_end(place: Place) -> None:
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
+    url, children = process.url, process.children()
+    assert httpx.get(url + PREDICT).status_code == 200
+    days = range(8, 16)
+    with httpx.Client() as keeping, ThreadPoolExecutor(len(days)) as others:
+        with kept_waiting(process):
+            asking = [others.submit(httpx.get, f"{url}/predict/page-visits?days_ahead={n}", timeout=30) for n in days]
+            wait_for_in_flight(url, len(days))
+            assert keeping.get(url + "/sites").status_code == 200  # and its connection stays open
+            process.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: is_refused(url))
+            with pytest.raises(httpx.ConnectError):
+                keeping.get(url + "/sites")
+            assert not any(one.done() for one in asking)
+        answers = [one.result() for one in asking]
+    assert [answer.status_code for answer in answers] == [200] * len(days)
+    assert [len(answer.json()["predictions"]) for answer in answers] == list(days)
+    assert {answer.headers["Connection"] for answer in answers} == {"close"}
+    assert process.process.wait(30) == 0
+    assert not [one for one in children if one.is_running()]
+    for number in days:
+        assert f" metric=page_visits days={number} version=v1.10 " in process.text
+    assert process.text.endswith("stopping TorchServe\nstopped\n")
+
+
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_waits_for_nothing(place: Place, again: signal.Signals) -> None:
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
+    url, children = process.url, process.children()
+    assert httpx.get(url + PREDICT).status_code == 200
+    with ThreadPoolExecutor() as other, kept_waiting(process):
+        asking = other.submit(httpx.get, f"{url}/predict/page-visits?days_ahead=8", timeout=30)
+        wait_for_in_flight(url, 1)
+        process.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: is_refused(url))
+        began = time.monotonic()
+        process.process.send_signal(again)
+        refused = asking.result()
+        assert time.monotonic() - began < 2
+        assert process.process.wait(30) == 0
+    assert (refused.status_code, refused.headers["Retry-After"], refused.json()) == (503, "3", STOPPING)
+    assert not [one for one in children if one.is_running()]
+    assert process.text.endswith("stopping TorchServe\nstopped\n")
+
+
+@pytest.mark.parametrize("sent", ["POST /predict HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{", "GET /hea"])
+def test_client_that_never_finishes_does_not_hold_up_the_end(place: Place, sent: str) -> None:
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
+    with socket.create_connection(address_of(process.url)) as client:
+        client.sendall(sent.encode())
+        assert httpx.get(process.url + PREDICT).status_code == 200  # by now the other is read as far as it goes
+        began = time.monotonic()
+        assert process.end() == 0
+        assert time.monotonic() - began < DRAIN_SECONDS + 5
+    assert "Traceback" not in process.text
+    assert process.text.endswith("stopping TorchServe\nstopped\n")
 
 
 def wait_until(holds: Callable[[], object], *, seconds: float = 20) -> None:
