@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from prometheus_client.parser import text_string_to_metric_families
 
 from forecasting import PredictionService
 from forecasting.artifact import WEIGHTS, load_artifact
@@ -230,9 +231,54 @@ def test_answers_are_the_forecasters_own(http: httpx.Client, config: Config, sam
 
 def test_one_line_a_request_that_nobody_can_forge(http: httpx.Client, served: Process) -> None:
     http.get("/predict/page-visits", params={"days_ahead": 2})
-    assert served.wait_for(r"GET '/predict/page-visits' 'page_visits' 2 days v1\.10 200 [\d.]+ ms\n")
-    http.post("/predict", json={"metric": "x\nGET '/forged'"})
-    assert served.wait_for(r"POST '/predict' \"x\\nGET '/forged'\" 7 days v1\.10 400")
+    assert served.wait_for(
+        r"\nmethod=GET route=/predict/page-visits status=200 ms=[\d.]+ answered=\w+ "
+        r"site=siteanalytics metric=page_visits days=2 version=v1\.10 client=-\n"
+    )
+    http.post("/predict", json={"metric": "x\nmethod=GET", "site": "a b"})
+    assert served.wait_for(
+        r"\nmethod=POST route=/predict status=400 ms=[\d.]+ answered=- "
+        r'site="a b" metric="x\\nmethod=GET" days=7 version=v1\.10 client=-\n'
+    )
+
+
+def test_metrics_count_what_is_asked(http: httpx.Client) -> None:
+    def ask() -> tuple[float, float, float]:
+        response = http.get("/metrics")
+        assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        values = {
+            (one.name, *sorted(one.labels.items())): one.value
+            for metric in text_string_to_metric_families(response.text)
+            for one in metric.samples
+        }
+        assert values["torchserve_up",] == 1
+        of_route = ("route", "/sites")
+        return (
+            values.get(("forecaster_requests_total", ("method", "GET"), of_route, ("status", "200")), 0),
+            values.get(("forecaster_request_seconds_count", of_route), 0),
+            values.get(("forecaster_requests_total", ("method", "GET"), ("route", "other"), ("status", "404")), 0),
+        )
+
+    before = ask()
+    for path in ("/sites", "/sites?x=1", "/a", "/b", "/c"):
+        http.get(path)
+    assert np.subtract(ask(), before).tolist() == [2, 2, 3]
+
+
+def test_metrics_that_the_readme_names_are_there(http: httpx.Client) -> None:
+    readme = (PROJECT / "README.md").read_text()
+    chapter = readme.partition("### Metrics for Prometheus")[2].partition("\n## ")[0]
+    table, alerts = chapter.split("```promql")
+    named = {name for row in re.findall(r"^\| (`[^|]+) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
+    asked = set(re.findall(r"(?:forecaster|torchserve|ts)_\w+", alerts))
+    assert (len(named), len(asked)) == (len(named | asked) - 1, 5)  # a histogram's `_bucket` is its name's
+    http.get("/predict/page-visits")
+    described = {
+        name
+        for metric in text_string_to_metric_families(http.get("/metrics").text)
+        for name in (metric.name, *(one.name for one in metric.samples))
+    }
+    assert (named | asked) - described == set()
 
 
 def test_embedded_database_is_said(served: Process) -> None:
