@@ -3,13 +3,14 @@
 import ctypes
 import gc
 import logging
+import math
 import os
 import platform
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("forecasting")
 LOGGER.addHandler(logging.NullHandler())  # silent, as a library should be, until a script starts its log
 TABLE_WIDTH = 160  # characters
+LOSS_SECONDS = 60.0  # between complaints about lines that are lost
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -32,6 +34,26 @@ class _Console(logging.StreamHandler[TextIO]):
         if isinstance(sys.exc_info()[1], BrokenPipeError):
             raise  # noqa: PLE0704 - within the handler's except
         super().handleError(record)
+
+
+class _LossyConsole(logging.StreamHandler[TextIO]):
+    """Goes without the lines that cannot be written, and says so once a minute: logging would say 12 kB a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._num_lost = 0
+        self._said_at = -math.inf
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._num_lost += 1
+        if time.monotonic() - self._said_at >= LOSS_SECONDS:
+            self._said_at = time.monotonic()
+            with suppress(OSError):  # stderr may be where stdout is
+                print(f"the log cannot be written ({error.strerror}): {self._num_lost} lines lost", file=sys.stderr)
 
 
 class Stopwatch:
@@ -95,10 +117,13 @@ def render(table: "Table") -> str:
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 
 
-def start_log(file: Path | None, *, debug: bool) -> None:
-    """Lines of the package go to stdout as they are and, with their time, to `file`; tracebacks only with `debug`."""
+def start_log(file: Path | None, *, debug: bool, lossy: bool = False) -> None:
+    """Lines of the package go to stdout as they are and, with their time, to `file`; tracebacks only with `debug`.
+
+    With `lossy` the program goes on where nobody reads stdout any more, or it has no room: what serves, serves.
+    """
     LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
-    console = _Console(sys.stdout)
+    console = _LossyConsole(sys.stdout) if lossy else _Console(sys.stdout)
     console.addFilter(lambda record: record.levelno < logging.ERROR)  # what ends a program is said on stderr
     LOGGER.handlers = [console]
     if file is None:

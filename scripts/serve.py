@@ -11,7 +11,7 @@ except ModuleNotFoundError as missing:
 
 def main(argv: list[str] | None = None) -> None:
     config, _ = parse_arguments(argv, about=__doc__, flags=SERVE_FLAGS)
-    start_log(None, debug=config.debug)
+    start_log(None, debug=config.debug, lossy=True)
     from forecasting.serving.server import serve
 
     serve(config)

@@ -69,3 +69,30 @@ def test_names_in_a_table_stay_as_they_are() -> None:
     table = Table("site")
     table.add_row("ga:Email:desktop [red]")
     assert "ga:Email:desktop [red]" in render(table)
+
+
+LOSSY = PROGRAM.replace("debug={debug}", "debug=False, lossy=True")
+LINES = "[LOGGER.info('line %d', number) for number in range(10_000)]; print('went on', file=sys.stderr)"
+
+
+def test_what_serves_goes_on_without_a_reader_of_its_log() -> None:
+    pipe = f"{sys.executable} -c {shlex.quote(LOSSY.format(body=LINES))} | head -1"
+    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True)
+    first, second = result.stderr.splitlines()[:2]
+    assert (result.stdout, first, second) == (
+        "said\n", "the log cannot be written (Broken pipe): 1 lines lost", "went on",
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_what_serves_goes_on_though_its_logs_disk_is_full() -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-c", LOSSY.format(body=LINES)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    first, second = result.stderr.splitlines()[:2]
+    assert (first, second) == ("the log cannot be written (No space left on device): 1 lines lost", "went on")
