@@ -352,8 +352,9 @@ class LastWord:
         try:
             await self.app(scope, receive, note_answer)
         except asyncio.CancelledError:
-            # Of an answer that has begun nothing can be said any more: the closed connection tells.
-            if scope["type"] == "http" and not answered:
+            if scope["type"] != "http":
+                raise
+            if not answered:  # else the connection tells, which uvicorn closes in the middle of the answer
                 await _unavailable("Serving is being stopped. Ask again when it is back.")(scope, receive, send)
 
 
