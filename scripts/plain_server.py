@@ -1,0 +1,64 @@
+"""The model in a plain FastAPI process, as one would write it without TorchServe: what bench_serving.py puts beside it.
+
+Histories come in the request, so that it has no database to wait for, no cache, no keys and no log.
+"""
+
+import argparse
+import datetime as dt
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+KINDS = {"count": 0, "rate": 1, "other": 2}
+EPOCH = dt.date(1970, 1, 1)
+
+
+class Instance(BaseModel):
+    history: list[float]
+    first_day: dt.date
+    kind: str = "count"
+    band_scale: list[float]
+
+
+class PredictRequest(BaseModel):
+    instances: list[Instance]
+
+
+def create_app(program: Path) -> FastAPI:
+    torch.set_num_threads(1)  # more are slower for a model of this size
+    model = torch.export.load(program).module()
+    app = FastAPI()
+
+    @app.post("/predict")
+    async def predict(request: PredictRequest) -> dict[str, Any]:  # in a thread each (`def`) it is slower
+        instances = request.instances
+        with torch.inference_mode():
+            quantiles = model(
+                torch.tensor([one.history for one in instances]),
+                torch.tensor([(one.first_day - EPOCH).days for one in instances]),
+                torch.tensor([KINDS[one.kind] for one in instances]),
+                torch.tensor([one.band_scale for one in instances]),
+            )
+        return {"quantiles": quantiles.tolist()}
+
+    return app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", type=Path, help="the exported model: model.pt2 of a version")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one (%(default)s)")
+    arguments = parser.parse_args()
+    app = create_app(arguments.program)
+    with socket.create_server(("127.0.0.1", arguments.port), backlog=2048) as listener:
+        print(f"served on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
