@@ -8,7 +8,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -18,10 +17,23 @@ try:
     import psutil
     import torch
     from bench_stack import (
-        MIB, Place, Program, ask_plain, ask_shim, ask_shim_multiple, ask_torchserve, find_parts, find_torchserve,
-        made_place, memory_of, post_shim, running, serving, tell_truth,
-    )  # fmt: skip
-    from load import Load, Plan, measure_ceiling, one_process, start
+        MIB,
+        Place,
+        Program,
+        ask_plain,
+        ask_shim,
+        ask_shim_multiple,
+        ask_torchserve,
+        find_parts,
+        find_torchserve,
+        made_place,
+        memory_of,
+        post_shim,
+        running,
+        serving,
+        tell_truth,
+    )
+    from load import Load, Loader, Plan, measure_ceiling
     from rich.table import Table
 
     from forecasting.artifact import PROGRAM
@@ -34,6 +46,7 @@ METRIC = "page_visits"
 NUM_CLIENTS, NUM_LISTS, LIST_LENGTH = 64, 4, 256
 UNLIMITED = "guard.requests_per_second=0"
 SAMPLE_SECONDS = 10.0
+MIN_GROWTH_SECONDS = 120  # that a slope of memory needs to be told
 ROUNDING = 1.0  # float32's last digits may differ between batch sizes: a median near .5 is rounded either way
 
 
@@ -95,7 +108,7 @@ def main() -> None:
     if said.quick:
         said.seconds, said.repetitions, said.minutes = 2.0, 1, 0.1
     ceiling = measure_ceiling(min(3.0, said.seconds))
-    with made_place(num_sites=said.sites) as place, one_process() as executor:
+    with made_place(num_sites=said.sites) as place, Loader() as loader:
         questions = make_questions(place)
         print(f"{describe_processor()}, torch {torch.__version__}; load, serving and PostgreSQL share them")
         print(
@@ -104,8 +117,8 @@ def main() -> None:
             f"{ceiling.cpu_seconds / len(ceiling.took) * 1e6:.0f} us of CPU each",
             flush=True,
         )
-        measure_cached(place, questions, executor, said)
-        measure_computed(place, questions, executor, said)
+        measure_cached(place, questions, loader, said)
+        measure_computed(place, questions, loader, said)
 
 
 def make_questions(place: Place) -> Questions:
@@ -116,7 +129,7 @@ def make_questions(place: Place) -> Questions:
     return Questions(sites, [one for one, _ in asked], np.array(medians, float))
 
 
-def measure_cached(place: Place, of: Questions, executor: ProcessPoolExecutor, said: argparse.Namespace) -> None:
+def measure_cached(place: Place, of: Questions, loader: Loader, said: argparse.Namespace) -> None:
     """As it is started by default: answers that did not change come from memory."""
     with serving(place, UNLIMITED) as shim:
         gets = Plan(shim.port, [ask_shim(site, METRIC) for site in of.sites], said.seconds, NUM_CLIENTS)
@@ -125,12 +138,13 @@ def measure_cached(place: Place, of: Questions, executor: ProcessPoolExecutor, s
             Case(f"GET /predict/page-visits, {NUM_CLIENTS} clients", "shim, cached", gets, of.check_answer),
             Case(f"POST /predict, {NUM_CLIENTS} clients", "shim, cached", posts, of.check_answer),
         ]
-        loads = take_turns(cases, executor, repetitions=said.repetitions)
+        loads = take_turns(cases, loader, repetitions=said.repetitions)
         print(f"\n{render(tabulate(cases, loads))}\n\n{render(tabulate_memory(find_parts(place, shim)))}", flush=True)
-        soak(place, shim, cases[0], loads[0], executor, said.minutes)
+        if said.minutes:
+            soak(place, shim, half_of(cases[0], loads[0], said.minutes), loader)
 
 
-def measure_computed(place: Place, of: Questions, executor: ProcessPoolExecutor, said: argparse.Namespace) -> None:
+def measure_computed(place: Place, of: Questions, loader: Loader, said: argparse.Namespace) -> None:
     """Each answer by the model; the days that it is made from are kept in memory."""
     program = place.config.model_dir / place.card.version / PROGRAM
     with (
@@ -161,18 +175,19 @@ def measure_computed(place: Place, of: Questions, executor: ProcessPoolExecutor,
             check = of.check_lists if server == "shim" else of.check_quantile_lists
             plan = replace(lone[server], requests=requests, clients=NUM_LISTS)
             cases.append(Case(f"{LIST_LENGTH} series, {NUM_LISTS} clients", server, plan, check, LIST_LENGTH))
-        loads = take_turns(cases, executor, repetitions=said.repetitions)
+        loads = take_turns(cases, loader, repetitions=said.repetitions)
         parts = {**find_parts(place, shim), "plain FastAPI": [psutil.Process(plain.process.pid)]}
         print(f"\n{render(tabulate(cases, loads))}\n{tell_share(cases, loads)}\n\n{render(tabulate_memory(parts))}")
         sys.stdout.flush()
-        soak(place, shim, cases[0], loads[0], executor, said.minutes)
+        if said.minutes:
+            soak(place, shim, half_of(cases[0], loads[0], said.minutes), loader)
 
 
-def take_turns(cases: Sequence[Case], executor: ProcessPoolExecutor, *, repetitions: int) -> list[list[Load]]:
+def take_turns(cases: Sequence[Case], loader: Loader, *, repetitions: int) -> list[list[Load]]:
     """Of each case its runs, one case after another in each round, so that a busy machine is so for all."""
     for case in cases:
-        start(executor, replace(case.plan, seconds=min(2.0, case.plan.seconds))).result()
-    rounds = [[start(executor, case.plan).result() for case in cases] for _ in range(repetitions)]
+        loader.run(replace(case.plan, seconds=min(2.0, case.plan.seconds)))
+    rounds = [[loader.run(case.plan) for case in cases] for _ in range(repetitions)]
     return [list(runs) for runs in zip(*rounds, strict=True)]
 
 
@@ -234,28 +249,26 @@ def tabulate_memory(parts: dict[str, list[psutil.Process]]) -> Table:
     return table
 
 
-def soak(
-    place: Place, shim: Program, case: Case, runs: Sequence[Load], executor: ProcessPoolExecutor, minutes: float
-) -> None:
-    """Half of what it gave, each request at its time whatever the answers do, and what the processes hold meanwhile."""
-    if not minutes:
-        return
+def half_of(case: Case, runs: Sequence[Load], minutes: float) -> Case:
+    """Half of what it gave, each request at its time whatever the answers do."""
     rate = max(1.0, median(one.rate for one in runs) / 2)
     plan = replace(case.plan, seconds=60 * minutes, rate=rate, keep_every=1000 if minutes > 1 else 64)
-    soaked = replace(case, name=f"{minutes:g} min at {rate:,.0f}/s", plan=plan)
-    future = start(executor, plan)
-    times, samples = watch_memory(place, shim, future, every=min(SAMPLE_SECONDS, 3 * minutes))
-    print(
-        f"\n{render(tabulate([soaked], [[future.result()]]))}\n\n{render(tabulate_growth(times, samples))}", flush=True
-    )
+    return replace(case, name=f"{minutes:g} min at {rate:,.0f}/s", plan=plan)
+
+
+def soak(place: Place, shim: Program, case: Case, loader: Loader) -> None:
+    """Prints what came of it, and what the processes held meanwhile."""
+    loader.start(case.plan)
+    times, samples = watch_memory(place, shim, loader, every=min(SAMPLE_SECONDS, case.plan.seconds / 20))
+    print(f"\n{render(tabulate([case], [[loader.wait()]]))}\n\n{render(tabulate_growth(times, samples))}", flush=True)
 
 
 def watch_memory(
-    place: Place, shim: Program, future: "Future[Load]", *, every: float
+    place: Place, shim: Program, loader: Loader, *, every: float
 ) -> tuple[list[float], list[dict[str, int]]]:
     """Seconds, and bytes of each process, PostgreSQL's together: they come and go."""
     began, times, samples = time.monotonic(), [], []
-    while not future.done():
+    while not loader.is_done:
         parts = find_parts(place, shim)
         times.append(time.monotonic() - began)
         samples.append({"PostgreSQL": memory_of(parts.pop("PostgreSQL"))})
@@ -274,8 +287,10 @@ def tabulate_growth(times: Sequence[float], samples: Sequence[dict[str, int]]) -
         at, held = np.array(seen).T
         first, last = held[at <= at[0] + minute], held[at >= at[-1] - minute]
         steady = at >= at[0] + minute  # caches fill in the first one
-        slope = np.polyfit(at[steady], held[steady], 1)[0] * 3600 if steady.sum() > 2 else float("nan")
-        table.add_row(name, f"{np.median(first):.1f}", f"{np.median(last):.1f}", f"{slope:+.1f}")
+        told = "too short to tell"
+        if at[-1] - at[0] - minute >= MIN_GROWTH_SECONDS:
+            told = f"{np.polyfit(at[steady], held[steady], 1)[0] * 3600:+.1f}"
+        table.add_row(name, f"{np.median(first):.1f}", f"{np.median(last):.1f}", told)
     return table
 
 

@@ -37,6 +37,7 @@ from forecasting.artifact import (
     write_card,
 )
 from forecasting.config import Config, DatabaseConfig, Kind, list_settings, load_config
+from forecasting.errors import CannotStart
 from forecasting.model.forecaster import LEVELS
 from forecasting.panel import EPOCH, Series
 from forecasting.serving.forecasts import Instance, first_instance
@@ -124,17 +125,16 @@ class Program:
         return int(urlsplit(self.url).port or 0)
 
     def wait_for(self, pattern: str) -> "re.Match[str]":
+        """Raises CannotStart where it ends, or does not say it."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             said = self.log.read_text()
             if found := re.search(pattern, said):
                 return found
             if self.process.poll() is not None:
-                sys.exit(f"{self.process.args} ended with {self.process.returncode}:\n{said[-4000:]}")
+                raise CannotStart(f"{self.log.name} ended with {self.process.returncode}:\n{said[-2000:]}")
             time.sleep(0.05)
-        sys.exit(
-            f"{self.process.args} did not say {pattern!r} within {START_SECONDS} s:\n{self.log.read_text()[-4000:]}"
-        )
+        raise CannotStart(f"{self.log.name}: {pattern!r} was not said in {START_SECONDS} s:\n{said[-2000:]}")
 
     def stop(self) -> None:
         """SIGTERM; whatever of its descendants is left after that, stopped ones too, is killed."""
@@ -159,7 +159,7 @@ class Program:
 @contextmanager
 def made_place(*, num_sites: int) -> Iterator[Place]:
     """Everything in it is removed at the end, its PostgreSQL stopped."""
-    folder = Path(tempfile.mkdtemp(prefix="fc", dir="/tmp"))  # a short path, as a socket's must be
+    folder = Path(tempfile.mkdtemp(prefix="forecaster-bench", dir="/tmp"))  # a short path, as a socket's must be
     config = load_config(environ=_variables(folder))
     try:
         print(f"making {num_sites} sites of {NUM_DAYS} days, and a version of their series ...", file=sys.stderr)
@@ -173,23 +173,25 @@ def made_place(*, num_sites: int) -> Iterator[Place]:
 
 
 @contextmanager
-def serving(place: Place, *settings: str) -> Iterator[Program]:
-    """scripts/serve.py, once it answers. Settings that this version does not have are left out."""
+def serving(place: Place, *settings: str, temporary: Path | None = None) -> Iterator[Program]:
+    """scripts/serve.py, once it answers. Settings that this version does not have are left out. TorchServe's logs and
+    other files of its own are in `temporary`, where that is said. Raises CannotStart.
+    """
     known = {key for key, _, _ in list_settings()}
     taken = [one for one in settings if one.partition("=")[0] in known]
     free = [f"serving.{name}_port=0" for name in PORTS]
-    with running(place, "serve.py", "--port", "0", *free, *taken) as program:
+    with running(place, "serve.py", "--port", "0", *free, *taken, temporary=temporary) as program:
         program.url = program.wait_for(r"is served on (http://\S+)")[1]
         yield program
 
 
 @contextmanager
-def running(place: Place, script: str, *arguments: str) -> Iterator[Program]:
+def running(place: Place, script: str, *arguments: str, temporary: Path | None = None) -> Iterator[Program]:
     log = place.folder / f"{script}.{time.monotonic_ns()}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, SCRIPTS / script, *arguments],
-            env=place.environment,
+            env={**place.environment, **({"TMPDIR": str(temporary)} if temporary else {})},
             cwd=place.folder,  # without the .env of whoever measures
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,15 +1,15 @@
 """A load generator for HTTP/1.1 on this machine, which costs some 20 microseconds a request beside what it measures.
 
-It parses an answer's status and Content-Length alone. `measure` runs it in a process of its own.
+It reads an answer's status and Content-Length alone, and runs in a process of its own.
 """
 
 import asyncio
 import gc
+import signal
 import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection as PipeConnection
@@ -51,6 +51,7 @@ class Load:
     answers: Sequence[tuple[int, bytes]]  # place in the arrays, body
     seconds: float
     cpu_seconds: float  # that the load generator itself used
+    begun: float  # by time.perf_counter, which all processes of a machine share
 
     @property
     def rate(self) -> float:
@@ -74,13 +75,36 @@ def write_request(method: str, path: str, *, body: bytes = b"", key: str | None 
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def start(executor: ProcessPoolExecutor, plan: Plan) -> "Future[Load]":
-    return executor.submit(_run, plan)
+class Loader:
+    """The load generator in a process of its own, one plan at a time; its context ends it, whatever it is doing."""
 
+    def __init__(self) -> None:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_run_plans, args=(theirs,), daemon=True)
 
-def one_process() -> ProcessPoolExecutor:
-    """Its context ends the process."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    def start(self, plan: Plan) -> None:
+        self._pipe.send(plan)
+
+    @property
+    def is_done(self) -> bool:
+        return self._pipe.poll()
+
+    def wait(self) -> Load:
+        load: Load = self._pipe.recv()
+        return load
+
+    def run(self, plan: Plan) -> Load:
+        self.start(plan)
+        return self.wait()
+
+    def __enter__(self) -> "Loader":
+        self._process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
 
 
 def measure_ceiling(seconds: float) -> Load:
@@ -90,18 +114,20 @@ def measure_ceiling(seconds: float) -> Load:
     server = context.Process(target=_serve_trivially, args=(theirs,), daemon=True)
     server.start()
     try:
-        plan = Plan(ours.recv(), [write_request("GET", "/")], seconds)
-        with one_process() as executor:
-            return start(executor, plan).result()
+        with Loader() as loader:
+            return loader.run(Plan(ours.recv(), [write_request("GET", "/")], seconds))
     finally:
         server.terminate()
         server.join()
 
 
-def _run(plan: Plan) -> Load:
-    gc.collect()
-    gc.freeze()
-    return uvloop.run(_Generator(plan).run())
+def _run_plans(pipe: PipeConnection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the Loader's context ends this
+    while True:
+        plan = pipe.recv()
+        gc.collect()
+        gc.freeze()
+        pipe.send(uvloop.run(_Generator(plan).run()))
 
 
 class _Generator:
@@ -123,7 +149,7 @@ class _Generator:
         watch = asyncio.create_task(self._give_up())
         await (self._send_on_answers() if self.plan.rate is None else self._send_when_due(self.plan.rate))
         end = time.perf_counter() + self.plan.deadline_seconds + 1
-        while (self.waiting or any(one.asked for one in self.all)) and time.perf_counter() < end:
+        while (self.waiting or any(one.asked for one in self.all)) and time.perf_counter() < end:  # noqa: ASYNC110 - once
             await asyncio.sleep(0.005)
         self.closing = True
         watch.cancel()
@@ -131,7 +157,7 @@ class _Generator:
             one.transport.abort()
         arrays = (np.array(part) for part in (self.due, self.took, self.status, self.question))
         cpu_seconds = time.process_time() - cpu_seconds
-        return Load(*arrays, self.answers, self.plan.seconds, cpu_seconds)
+        return Load(*arrays, self.answers, self.plan.seconds, cpu_seconds, self.begun)
 
     async def _send_on_answers(self) -> None:
         number = len(self.plan.requests)
@@ -164,7 +190,7 @@ class _Generator:
         self.waiting.append((due, question, client))
         if self.num_opening < len(self.waiting):
             self.num_opening += 1
-            self.loop.create_task(self._open())  # noqa: RUF006 - the loop lives as long as it does
+            self.loop.create_task(self._open())
 
     async def _open(self) -> None:
         try:
@@ -250,10 +276,10 @@ class _Connection(asyncio.Protocol):
             self.closes = b"\r\nconnection: close" in head
         if len(received) < self.begin + self.length or self.asked is None:
             return
-        asked, self.asked = self.asked, None
+        asked, self.asked, body = self.asked, None, received[self.begin :]
         if not self.closes:
             self.generator.take_work(self)
-        self.generator.note(*asked, int(received[9:12]), received[self.begin :])
+        self.generator.note(*asked, int(received[9:12]), body)
 
     def end(self, status: int) -> None:
         asked, self.asked = self.asked, None

@@ -21,13 +21,13 @@ import pytest
 import uvloop
 
 from forecasting.artifact import Artifact
-from forecasting.config import PROJECT, Config, DatabaseConfig, ServingConfig
+from forecasting.config import Config, DatabaseConfig, ServingConfig
 from forecasting.errors import CannotStart, TimedOut, UnknownVersion
 from forecasting.serving.api import create_app
 from forecasting.serving.archive import ensure_archive
 from forecasting.serving.history import History
-from forecasting.serving.server import DRAIN_SECONDS, LAST_WORD_SECONDS, Shim, check_parts, new_loop, take_port
-from forecasting.serving.torchserve import PORTS, STOP_SECONDS, TorchServe
+from forecasting.serving.server import Shim, check_parts, new_loop, take_port
+from forecasting.serving.torchserve import PORTS, TorchServe
 from forecasting.warehouse.connect import Connection
 
 PREDICT = "/predict/page-visits"
@@ -257,11 +257,3 @@ def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifac
     assert (result.returncode, result.stderr) == (
         1, "error: TorchServe is not installed: pip install torchserve==0.12.0\n",
     )  # fmt: skip
-
-
-def test_systemd_waits_for_the_end_and_leaves_torchserve_to_it() -> None:
-    unit = (PROJECT / "configs" / "systemd" / "forecaster.service").read_text()
-    settings = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and not line.startswith("#"))
-    assert int(settings["TimeoutStopSec"]) > DRAIN_SECONDS + LAST_WORD_SECONDS + 2 * STOP_SECONDS
-    assert settings["KillMode"] == "mixed"
-    assert settings["ExecStart"].endswith(" scripts/serve.py")
