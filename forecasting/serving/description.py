@@ -248,7 +248,7 @@ def complete(app: FastAPI) -> None:
 
 
 def _answered(model: Any, examples: dict[str, Any], *statuses: int) -> Responses:  # Any: what FastAPI takes
-    failures = {status: failure(status) for status in sorted(set(statuses))}
+    failures: Responses = {status: failure(status) for status in sorted(set(statuses))}
     return {200: {"model": model, "description": "The answer.", **_shown(examples)}, **failures}
 
 
