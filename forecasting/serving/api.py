@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,6 +32,7 @@ from forecasting.serving.description import (
     PARTS,
     RETRY_AFTER_SECONDS,
     answered,
+    answered_as_text,
     answered_to_all,
     failure,
     only_failures,
@@ -76,6 +77,7 @@ def create_app(backend: Backend, config: Config | None = None, counters: Counter
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,  # FastAPI's pages load their scripts from elsewhere: blank offline, and told to third parties
         redoc_url=None,
+        redirect_slashes=False,  # to whatever host the client says that we are
     )
     _add_status_routes(app, backend)
     _add_metrics_route(app, counters)
@@ -89,10 +91,10 @@ def create_app(backend: Backend, config: Config | None = None, counters: Counter
 
 def _add_layers(app: FastAPI, backend: Backend, config: Config, counters: Counters) -> None:
     """What stands before the routes; the one that is added last meets a request first."""
-    app.add_middleware(LastWord)
     if config.serving.cache_mb:
         app.add_middleware(Replay, answers=backend.answers, megabytes=config.serving.cache_mb / 2)
     add_guards(app, config)
+    app.add_middleware(LastWord)
     app.add_middleware(Journal, counters, {route.path for route in app.routes if isinstance(route, Route)})
 
 
@@ -140,7 +142,12 @@ def _add_status_routes(app: FastAPI, backend: Backend) -> None:
 
 
 def _add_metrics_route(app: FastAPI, counters: Counters) -> None:
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        summary="Numbers for Prometheus",
+        tags=["status"],
+        responses=answered_as_text(description.METRICS, description.METRICS_EXAMPLE),
+    )
     async def metrics() -> Response:
         """The shim's counts and TorchServe's, as Prometheus reads them."""
         return Response(await counters.write(), media_type=CONTENT_TYPE)
@@ -227,8 +234,10 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
 
 async def _answer(http: Request, answers: Answers, metric: str, site: str | None, days_ahead: int) -> Response:
     _note(http, answers.card, metric, site, days_ahead)
+    series = find_series(answers.card, metric=metric, site=site)
+    http.state.site = series.site
     basis = answers.basis
-    [told] = await answers.find([find_series(answers.card, metric=metric, site=site)], days_ahead)
+    [told] = await answers.find([series], days_ahead)
     if not isinstance(told, Told):
         raise told
     http.state.answered = told.answered.value

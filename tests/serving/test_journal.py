@@ -35,7 +35,7 @@ def answering(status: int = 200, **state: Any) -> ASGIApp:  # Any: what a layer 
 def ask(app: ASGIApp, path: str = "/predict", method: str = "GET") -> httpx.Response:
     async def run() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, path)
 
     return asyncio.run(run())
@@ -160,7 +160,7 @@ def test_answers_are_counted_by_where_they_came_from() -> None:
 
 def test_routes_of_the_app_are_named_whoever_answers(sample_artifact: Artifact, lines: list[str]) -> None:
     counters = Counters()
-    app = create_app(InProcess(sample_artifact, never), counters)
+    app = create_app(InProcess(sample_artifact, never), counters=counters)
     for path in ("/health", "/predict", "/predict/page-visits?days_ahead=31", "/openapi.json", "/nowhere", "/metrics"):
         ask(app, path)
     assert counted(counters, "forecaster_requests") == {
