@@ -20,6 +20,7 @@ from forecasting.errors import (
     MissingTable,
     SettingError,
     TimedOut,
+    Unavailable,
     UnknownSite,
     WarehouseError,
 )
@@ -207,6 +208,8 @@ class History:
             if self._has_read or not any(isinstance(one, UnknownSite) for one in instances):
                 return instances
         await self._wait_for_update()
+        if not self._has_read and self.trouble:
+            raise Unavailable(self.trouble)
         return await self._read_named(series)
 
     async def _read_named(self, series: Sequence[SeriesCard]) -> list[Instance | DataError]:

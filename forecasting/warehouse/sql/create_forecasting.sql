@@ -71,9 +71,12 @@ insert into forecasting.revision default values on conflict do nothing;
 -- A statement that changed no row does not count.
 create or replace function forecasting.count_revision() returns trigger language plpgsql as $$
 begin
-    if tg_op = 'TRUNCATE' or exists (select from changed) then
-        update forecasting.revision set number = number + 1;
+    if tg_op <> 'TRUNCATE' then -- which has no rows to look at
+        if not exists (select from changed) then
+            return null;
+        end if;
     end if;
+    update forecasting.revision set number = number + 1;
     return null;
 end
 $$;
