@@ -40,8 +40,9 @@ from forecasting.config import Config, DatabaseConfig, Kind, list_settings, load
 from forecasting.errors import CannotStart
 from forecasting.model.forecaster import LEVELS
 from forecasting.panel import EPOCH, Series
-from forecasting.serving.forecasts import Instance, first_instance
-from forecasting.serving.service import History, PredictionService
+from forecasting.serving.forecasts import Instance
+from forecasting.serving.history import History
+from forecasting.serving.service import PredictionService
 from forecasting.warehouse.connect import connect
 from forecasting.warehouse.embedded import find_server
 
@@ -100,10 +101,10 @@ class Place:
 
         async def read() -> list[Instance]:
             try:
-                panel = await history.read(self.card.series)
+                read = await history.read(self.card.series)
             finally:
                 await history.close()
-            return [first_instance(panel, series, self.card) for series in self.card.series]
+            return [one for one in read if isinstance(one, Instance)]
 
         return asyncio.run(read())
 

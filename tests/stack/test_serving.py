@@ -50,24 +50,32 @@ def workers(process: Process) -> list[psutil.Process]:
 
 
 def test_dead_worker_and_dead_torchserve(place: Place) -> None:
+    """What is kept is answered meanwhile, what is not is refused with a time to come again, and both come back."""
     process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
     url = process.url
     before = httpx.get(url + PREDICT).json()["predictions"]
     [worker] = workers(process)
     worker.kill()
-    assert answer_within(url + PREDICT, seconds=20).json()["predictions"] == before
+    assert answer_within(url + f"/predict/page-visits?days_ahead=3", seconds=20).json()["predictions"] == before[:3]
     [java] = process.children("ModelServer")
     java.kill()
-    refused = answer_within(url + PREDICT, seconds=20, status=503)
-    assert "TorchServe is not running" in refused.json()["detail"]
+    refused = httpx.get(url + f"/predict/page-visits?days_ahead=9", timeout=15)
+    assert refused.status_code == 503, refused.text
+    assert "TorchServe" in refused.json()["detail"]
     assert refused.headers["Retry-After"] == "3"
+    assert answer_within(url + "/ready", seconds=5, status=503).json()["ready"] is False
     health = httpx.get(url + "/health")
-    assert health.status_code == 200
-    assert (health.json()["status"], health.json()["model_loaded"]) == ("degraded", False)
-    assert "TorchServe is not running" in health.json()["problems"][0]
+    assert (health.status_code, health.json()["status"], health.json()["model_loaded"]) == (200, "degraded", False)
+    assert "TorchServe" in health.json()["problems"][0]
     assert httpx.get(url + "/model/info").status_code == 503
+    assert httpx.get(url + PREDICT).json()["predictions"] == before
+    assert answer_within(url + f"/predict/page-visits?days_ahead=9", seconds=60).json()["predictions"][:7] == before
+    assert answer_within(url + "/ready", seconds=5).json() == {"ready": True}
+    process.wait_for("TorchServe answers again")
+    [again] = process.children("ModelServer")
     assert process.end(signal.SIGINT) == 0
     assert not workers_left(java.pid)
+    assert not workers_left(again.pid)
 
 
 def workers_left(java: int) -> list[int]:
