@@ -304,6 +304,11 @@ def _add_error_answers(app: FastAPI) -> None:
             logger.warning("%s: %s", type(error).__name__, error, exc_info=logger.isEnabledFor(logging.DEBUG))
         return _unavailable(str(error)) if status == 503 else JSONResponse({"detail": str(error)}, status)
 
+    @app.exception_handler(Exception)
+    async def admit(request: Request, error: Exception) -> JSONResponse:
+        """A mistake of ours; starlette raises it again, so that it is in the log with its traceback."""
+        return JSONResponse({"detail": "The server has made a mistake; its log says which."}, 500)
+
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 400 and isinstance(error.__cause__, (ValueError, RecursionError)):

@@ -60,7 +60,9 @@ class TorchServeClient:
             async with asyncio.timeout(self._deadline_seconds):
                 return np.stack(await self._batcher.ask(instances))
         except TimeoutError as error:
-            raise self._timed_out(self._deadline_seconds) from error
+            raise TimedOut(
+                f"TorchServe gave no answer within {self._deadline_seconds:g} s (serving.deadline_seconds)."
+            ) from error
 
     async def find_trouble(self) -> str | None:
         """What keeps it from answering, in a sentence; None if nothing does. A worker answers this, not Java alone."""
@@ -94,7 +96,7 @@ class TorchServeClient:
             async with asyncio.timeout(seconds):
                 answer = await self._post(body)
         except TimeoutError as error:
-            timed_out = self._timed_out(seconds)
+            timed_out = TimedOut(f"TorchServe gave no answer within {seconds:g} s.")
             self.breaker.failed(timed_out)
             raise timed_out from error
         except Unavailable as error:
@@ -102,10 +104,6 @@ class TorchServeClient:
             raise
         self.breaker.succeeded()
         return _read_quantiles(answer, len(instances), self._version)
-
-    @staticmethod
-    def _timed_out(seconds: float) -> TimedOut:
-        return TimedOut(f"TorchServe gave no answer within {seconds:g} s (serving.deadline_seconds).")
 
     async def _post(self, body: bytes) -> bytes:
         """The answer of the first try, or of the second where the failure may be gone by then."""

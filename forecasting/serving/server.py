@@ -101,9 +101,9 @@ class Shim:
             while True:
                 began = time.monotonic()
                 await self.look()
-                if self._model_trouble is None:
+                if not self.model.breaker.is_open:  # a look may come too late among many requests that are answered
                     supervisor.answered()
-                elif supervisor.trouble:
+                if self._model_trouble and supervisor.trouble:
                     self._model_trouble = supervisor.trouble
                 await asyncio.sleep(max(0.0, began + self._serving.check_seconds - time.monotonic()))
 

@@ -56,10 +56,10 @@ def test_dead_worker_and_dead_torchserve(place: Place) -> None:
     before = httpx.get(url + PREDICT).json()["predictions"]
     [worker] = workers(process)
     worker.kill()
-    assert answer_within(url + f"/predict/page-visits?days_ahead=3", seconds=20).json()["predictions"] == before[:3]
+    assert answer_within(url + "/predict/page-visits?days_ahead=3", seconds=20).json()["predictions"] == before[:3]
     [java] = process.children("ModelServer")
     java.kill()
-    refused = httpx.get(url + f"/predict/page-visits?days_ahead=9", timeout=15)
+    refused = httpx.get(url + "/predict/page-visits?days_ahead=9", timeout=15)
     assert refused.status_code == 503, refused.text
     assert "TorchServe" in refused.json()["detail"]
     assert refused.headers["Retry-After"] == "3"
@@ -69,7 +69,7 @@ def test_dead_worker_and_dead_torchserve(place: Place) -> None:
     assert "TorchServe" in health.json()["problems"][0]
     assert httpx.get(url + "/model/info").status_code == 503
     assert httpx.get(url + PREDICT).json()["predictions"] == before
-    assert answer_within(url + f"/predict/page-visits?days_ahead=9", seconds=60).json()["predictions"][:7] == before
+    assert answer_within(url + "/predict/page-visits?days_ahead=9", seconds=60).json()["predictions"][:7] == before
     assert answer_within(url + "/ready", seconds=5).json() == {"ready": True}
     process.wait_for("TorchServe answers again")
     [again] = process.children("ModelServer")
