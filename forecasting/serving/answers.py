@@ -117,18 +117,18 @@ class Answers:
 
     async def _compute(self, series: Sequence[tuple[Key, SeriesCard]]) -> None:
         keys = [key for key, _ in series]
+        futures = [self._computing[key] for key in keys]
         try:
             told = await self._make(keys, [one for _, one in series])
-        except BaseException as error:
-            for key in keys:
-                self._computing.pop(key).cancel()
-            if not isinstance(error, asyncio.CancelledError):
-                raise
-            return
-        for key, one in zip(keys, told, strict=True):
-            future = self._computing.pop(key)
-            if not future.done():
+        except Exception as error:  # noqa: BLE001 - a mistake of ours is raised where it was asked
+            for future in futures:
+                future.set_exception(error)
+        else:
+            for future, one in zip(futures, told, strict=True):
                 future.set_result(one)
+        finally:
+            for key in keys:
+                self._computing.pop(key).cancel()  # of those that nobody has answered
 
     async def _make(self, keys: Sequence[Key], series: Sequence[SeriesCard]) -> list[Told | ForecastingError]:
         revision = self.basis

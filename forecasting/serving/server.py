@@ -205,7 +205,8 @@ async def _serve_shim(config: Config, artifact: Artifact, supervisor: Supervisor
     )
     server = _Server(settings, shim)
     watching = asyncio.create_task(shim.watch(supervisor))
-    watching.add_done_callback(lambda task: task.cancelled() or task.result())  # a mistake of ours is heard of
+    # Without it nobody would know any more whether answers hold: better none.
+    watching.add_done_callback(lambda _: setattr(server, "should_exit", True))
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -213,6 +214,8 @@ async def _serve_shim(config: Config, artifact: Artifact, supervisor: Supervisor
         watching.cancel()
         await asyncio.wait({watching})
         await shim.close()
+    if not watching.cancelled():
+        watching.result()
 
 
 def _count(shim: Shim, supervisor: Supervisor) -> Counters:

@@ -25,6 +25,7 @@ from forecasting.config import Config, DatabaseConfig, ServingConfig
 from forecasting.errors import CannotStart, TimedOut, UnknownVersion
 from forecasting.serving.api import create_app
 from forecasting.serving.archive import ensure_archive
+from forecasting.serving.breaker import PAUSE_SECONDS
 from forecasting.serving.history import History
 from forecasting.serving.server import Shim, check_parts, new_loop, take_port
 from forecasting.serving.torchserve import PORTS, TorchServe
@@ -112,6 +113,7 @@ def test_connections_cut_at_any_moment_are_never_a_mistake_of_ours(
             while not all(task.done() for task in asking):
                 ended += await terminate(config.database)
             predicted, again, health = [await task for task in asking]
+            await asyncio.sleep(PAUSE_SECONDS)  # that the breaker, which may be open by now, lets nobody ask
             return predicted + again, health, ended, (await client.get(PREDICT)).status_code
 
     predicted, health, ended, afterwards = asyncio.run(run())
