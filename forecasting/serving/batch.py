@@ -23,8 +23,8 @@ from forecasting.baselines import answer_naively
 from forecasting.command import LOGGER
 from forecasting.config import Config, Kind, MetricConfig
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN
-from forecasting.panel import Observations, describe_series, latest_windows
-from forecasting.serving.forecasts import metric_config
+from forecasting.panel import Observations, describe_series
+from forecasting.serving.forecasts import metric_config, page_windows
 from forecasting.warehouse.daily import Key, Page
 from forecasting.warehouse.units import tell_unit
 
@@ -123,14 +123,7 @@ def forecast_page(model: BatchModel, catalog: Catalog, page: Page, *, days_ahead
     places = catalog.find(page.keys)
     cards = [catalog.series[place] for place in places]
     scale = np.array([card.unit_scale for card in cards])
-    windows = latest_windows(
-        page.counts,
-        page.days,
-        page.values / np.repeat(scale, page.counts),
-        [card.kind for card in cards],
-        context_length=model.context_length,
-        missing=model.config.data.missing,
-    )
+    windows = page_windows(page, cards, context_length=model.context_length, missing=model.config.data.missing)
     told = ~np.isin(places, list(catalog.without_unit))
     _check_fractions(page, cards, told)
     able = np.flatnonzero(windows.enough & told)

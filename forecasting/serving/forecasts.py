@@ -89,15 +89,7 @@ def first_instances(
     """Of each series, by its rows in the page, the window that ends on its own last known day; TooFewDays or
     AmbiguousUnit where there is none.
     """
-    scale = np.array([one.unit_scale for one in series])
-    windows = latest_windows(
-        page.counts,
-        page.days,
-        page.values / np.repeat(scale, page.counts),
-        [one.kind for one in series],
-        context_length=card.context_length,
-        missing=missing,
-    )
+    windows = page_windows(page, series, context_length=card.context_length, missing=missing)
     first_days = windows.cutoffs - card.context_length + 1
     ends = page.counts.cumsum()
     instances: list[Instance | DataError] = []
@@ -108,6 +100,19 @@ def first_instances(
         history = windows.history[row].copy()
         instances.append(wrong or Instance(history, int(first_days[row]), one.kind, _band_scale(one, 0)))
     return instances
+
+
+def page_windows(page: Page, series: Sequence[SeriesCard], *, context_length: int, missing: Missing) -> RecentWindows:
+    """In the model's units."""
+    scale = np.array([one.unit_scale for one in series])
+    return latest_windows(
+        page.counts,
+        page.days,
+        page.values / np.repeat(scale, page.counts),
+        [one.kind for one in series],
+        context_length=context_length,
+        missing=missing,
+    )
 
 
 def _find_wrong(

@@ -41,7 +41,7 @@ class Limits:
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 if _may_have_body(scope):
-                    receive = _replay(await self._read(scope, receive), receive)
+                    receive = replay(await self._read(scope, receive), receive)
                 has_come = True
                 await self.app(scope, receive, send_and_note)
         except TimeoutError:
@@ -105,15 +105,15 @@ def _may_have_body(scope: Scope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
     """The body as one message, then what else comes: that the client has gone."""
     read = False
 
-    async def replay() -> Message:
+    async def give() -> Message:
         nonlocal read
         if read:
             return await receive()
         read = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return replay
+    return give

@@ -7,6 +7,7 @@ from cachetools import LRUCache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting.serving.answers import Answered, Answers
+from forecasting.serving.limits import replay
 from forecasting.warehouse.daily import Revision
 
 PATH = "/predict"
@@ -39,9 +40,8 @@ class Replay:
         if scope["type"] != "http" or not scope["path"].startswith(PATH):
             await self.app(scope, receive, send)
             return
-        body = b"" if scope["method"] == "GET" else await _read_body(receive)
-        if body is None:
-            return  # nobody waits any more
+        # Limits, which stands before, has read the body and gives it as one message.
+        body = b"" if scope["method"] == "GET" else (await receive()).get("body", b"")
         request = scope["method"], scope["path"], scope["query_string"], _content_type(scope), body
         basis = self._answers.basis
         kept = self._kept.get(request)
@@ -60,7 +60,7 @@ class Replay:
             await send(message)
 
         is_read = scope["method"] != "GET"
-        await self.app(scope, _once(request[-1], receive) if is_read else receive, keep)
+        await self.app(scope, replay(request[-1], receive) if is_read else receive, keep)
         state = scope["state"]
         basis = state.get("basis")
         if basis is not None and len(messages) == 2 and messages[0]["status"] == 200:
@@ -78,29 +78,3 @@ def _content_type(scope: Scope) -> bytes:
         if name == b"content-type":
             return bytes(value)
     return b""
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    """None where the client has left."""
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-def _once(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that was read, and then what comes."""
-    is_given = False
-
-    async def give() -> Message:
-        nonlocal is_given
-        if is_given:
-            return await receive()
-        is_given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return give
