@@ -48,6 +48,7 @@ MODEL_NAME = "forecaster"
 FORECASTER, SEASONAL_NAIVE = "forecaster", "seasonal_naive"  # who answers for a series
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
+PROMOTED = ".promoted"  # names the version to load, in the store
 BASE = PROJECT / "model_store" / "base"  # pretrained weights of the repository, never found by MODEL_DIR
 DAYS_BY = ("source", "query", "csv", "missing", "timezone", "timezones", "writer_timezone")  # settings of days
 SEASON = 7
@@ -240,20 +241,44 @@ def write_card(folder: Path, card: Card) -> None:
 
 
 def load_artifact(store: Path, version: str | None = None) -> Artifact:
-    """The version asked for, or the newest. Raises UnknownVersion or BrokenArtifact, naming what there is."""
-    if version is None:
-        version = _newest(store)
+    """The version asked for, else the promoted one, else the newest.
+
+    Raises UnknownVersion or BrokenArtifact, naming what there is.
+    """
+    promoted = find_promoted(store) if version is None else None
+    version = version or promoted or _newest(store)
     folder = _folder_of(store, check_version(version))
     if not (folder / CARD).is_file():
         known = ", ".join(list_versions(store)) or "none"
+        why = f", which {store / PROMOTED} names" if promoted else ""
         raise UnknownVersion(
-            f"There is no version {version} in {store} (there: {known}). "
+            f"There is no version {version} in {store}{why} (there: {known}). "
             f"Train it: python scripts/train.py --model-version {version}"
         )
     card = read_card(folder / CARD)
     for name, expected in card.hashes.items():
         _check_hash(folder / name, expected)
     return Artifact(folder, card)
+
+
+def mark_promoted(store: Path, version: str) -> None:
+    """From now on it is what is loaded where nobody names a version. Raises StoreNotWritable."""
+    aside = store / f"{PROMOTED}.{os.getpid()}"
+    try:
+        aside.write_text(f"{version}\n", encoding="utf-8")
+        aside.replace(store / PROMOTED)
+    except OSError as error:
+        raise StoreNotWritable(
+            f"{store / PROMOTED} cannot be written ({error.strerror}). Give this user the right."
+        ) from error
+
+
+def find_promoted(store: Path) -> str | None:
+    """The version that was marked last."""
+    try:
+        return (store / PROMOTED).read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def load_base(folder: Path = BASE) -> "Forecaster":

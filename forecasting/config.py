@@ -296,7 +296,7 @@ class PretrainingConfig:
 class ServingConfig:
     host: str = _setting("127.0.0.1", "address of the routes; anything but loopback is seen by others")
     port: int = _setting(5000, "port of the routes; 0 takes a free one")
-    model_version: str | None = _setting(None, "the version served; unset: the newest")
+    model_version: str | None = _setting(None, "the version served; unset: the promoted one, else the newest")
     inference_port: int = _setting(8080, "TorchServe's inference API, on loopback; 0 takes a free one, as below")
     management_port: int = _setting(8081, "TorchServe's management API, on loopback")
     metrics_port: int = _setting(8082, "TorchServe's metrics API, on loopback")

@@ -18,11 +18,12 @@ ForecastingError
 │   ├── WouldForget                days that are kept would be lost, and nobody said that they may be
 │   └── SchemaNotWritable          our own schema `forecasting` is not there and may not be made, or may not be written
 ├── ArtifactError                  a version in model_store/
-│   ├── UnknownVersion             there is no such version
-│   ├── BrokenArtifact             files are missing or are not what model.json says
+│   ├── UnknownVersion             there is no such version   (HTTP 400)
+│   ├── BrokenArtifact             files are missing or are not what model.json says   (HTTP 409)
 │   └── StoreNotWritable           MODEL_DIR cannot be written
 └── ServingError                   TorchServe and the shim
     ├── CannotStart                Java, a port or an archive is missing
+    ├── CannotPromote              another version may not be served just now   (HTTP 409)
     ├── Unavailable                a part is down now; asking again later may work   (HTTP 503)
     ├── TimedOut                   no answer within the deadline   (HTTP 504)
     └── BadAnswer                  TorchServe answered what a forecast cannot be   (HTTP 502)
@@ -100,6 +101,9 @@ class ServingError(ForecastingError): ...
 
 
 class CannotStart(ServingError): ...
+
+
+class CannotPromote(ServingError): ...
 
 
 class Unavailable(ServingError): ...

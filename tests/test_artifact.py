@@ -11,7 +11,15 @@ import pytest
 import torch
 
 from forecasting import artifact
-from forecasting.artifact import Card, SeriesCard, list_versions, load_artifact, staged_version, write_card
+from forecasting.artifact import (
+    Card,
+    SeriesCard,
+    list_versions,
+    load_artifact,
+    mark_promoted,
+    staged_version,
+    write_card,
+)
 from forecasting.config import Kind, ModelConfig
 from forecasting.errors import BrokenArtifact, InvalidVersion, StoreNotWritable, UnknownVersion
 from forecasting.model.forecaster import LEVELS, Forecaster
@@ -66,6 +74,36 @@ def test_versions_are_text_and_the_newest_is_served_unless_said(tmp_path: Path) 
     assert sorted(list_versions(tmp_path)) == ["v1.1", "v1.10", "v1.9"]
     assert load_artifact(tmp_path).card.version == "v1.10"
     assert load_artifact(tmp_path, "v1.1").card.version == "v1.1"
+
+
+def test_promoted_version_is_loaded_unless_another_is_said(tmp_path: Path) -> None:
+    write(tmp_path, "v1", created_at="2026-01-01")
+    write(tmp_path, "v2", created_at="2026-02-01")
+    mark_promoted(tmp_path, "v1")
+    assert load_artifact(tmp_path).card.version == "v1"
+    assert load_artifact(tmp_path, "v2").card.version == "v2"
+    assert list_versions(tmp_path) == ["v1", "v2"]
+    mark_promoted(tmp_path, "v2")
+    assert load_artifact(tmp_path).card.version == "v2"
+
+
+def test_promoted_version_that_is_gone_is_said_with_who_names_it(tmp_path: Path) -> None:
+    write(tmp_path, "v1")
+    mark_promoted(tmp_path, "v2")
+    with pytest.raises(UnknownVersion) as error:
+        load_artifact(tmp_path)
+    assert str(error.value) == (
+        f"There is no version v2 in {tmp_path}, which {tmp_path}/.promoted names (there: v1). "
+        "Train it: python scripts/train.py --model-version v2"
+    )
+
+
+def test_store_where_nothing_can_be_promoted_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotWritable) as error:
+        mark_promoted(tmp_path / "gone", "v1")
+    assert str(error.value) == (
+        f"{tmp_path}/gone/.promoted cannot be written (No such file or directory). Give this user the right."
+    )
 
 
 def test_training_again_keeps_the_one_before(tmp_path: Path) -> None:

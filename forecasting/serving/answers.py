@@ -36,7 +36,7 @@ class Told(NamedTuple):
 
 
 @runtime_checkable
-class Basis(Protocol):
+class Days(Protocol):
     """What answers are made from, and whether that is known to hold: a History."""
 
     @property
@@ -47,6 +47,13 @@ class Basis(Protocol):
 
     @property
     def is_current(self) -> bool: ...
+
+
+class Basis(NamedTuple):
+    """What answers rest on: while it is the same, an answer is."""
+
+    card: Card
+    revision: Revision
 
 
 class _Kept(NamedTuple):
@@ -62,9 +69,9 @@ class Answers:
     given as `stale`, if it is not older than `stale_seconds`; so is one that nobody can say still holds.
     """
 
-    def __init__(self, forecasts: Forecasts, basis: Basis, *, megabytes: float, stale_seconds: float) -> None:
+    def __init__(self, forecasts: Forecasts, days: Days, *, megabytes: float, stale_seconds: float) -> None:
         self._forecasts = forecasts
-        self._basis = basis
+        self._days = days
         self._stale_seconds = stale_seconds
         self.kept: LRUCache[Key, _Kept] = LRUCache(megabytes * 2**20, getsizeof=_size_of)
         self._computing: dict[Key, asyncio.Future[Told | ForecastingError]] = {}
@@ -75,9 +82,10 @@ class Answers:
         return self._forecasts.card
 
     @property
-    def basis(self) -> Revision | None:
-        """While this is the same, an answer is; None while nobody can say so."""
-        return self._basis.revision if self._basis.keeps and self._basis.is_current else None
+    def basis(self) -> Basis | None:
+        """None while nobody can say that it holds."""
+        revision = self._find_revision()
+        return None if revision is None else Basis(self.card, revision)
 
     async def find(self, series: Sequence[SeriesCard], days_ahead: int) -> list[Told | ForecastingError]:
         """Of each series, or why there is none: a DataError is its own, any other error a part's that is down."""
@@ -92,11 +100,19 @@ class Answers:
         answers = (told[one.site, one.metric, days_ahead] for one in series)
         return [one for one in answers if one is not None]
 
+    async def finish(self) -> None:
+        """Returns when nothing is being computed any more."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _find_revision(self) -> Revision | None:
+        return self._days.revision if self._days.keeps and self._days.is_current else None
+
     def _find_kept(self, key: Key) -> Told | None:
         kept = self.kept.get(key)
-        if kept is None or kept.revision is None or kept.revision != self._basis.revision:
+        if kept is None or kept.revision is None or kept.revision != self._days.revision:
             return None
-        if self._basis.is_current:
+        if self._days.is_current:
             return Told(kept.body, Answered.cached)
         return self._find_stale(key)
 
@@ -131,12 +147,12 @@ class Answers:
                 self._computing.pop(key).cancel()  # of those that nobody has answered
 
     async def _make(self, keys: Sequence[Key], series: Sequence[SeriesCard]) -> list[Told | ForecastingError]:
-        revision = self.basis
+        revision = self._find_revision()
         try:
             answers = await self._forecasts.answer(series, keys[0][2])
         except (ServingError, WarehouseError) as error:
             return [self._find_stale(key) or error for key in keys]
-        holds = revision is not None and revision == self.basis
+        holds = revision is not None and revision == self._find_revision()
         return [self._keep(key, answer, revision if holds else None) for key, answer in zip(keys, answers, strict=True)]
 
     def _keep(self, key: Key, answer: Answer | DataError, revision: Revision | None) -> Told | DataError:

@@ -18,12 +18,16 @@ from forecasting.artifact import Card, SeriesCard
 from forecasting.config import Config
 from forecasting.errors import (
     BadAnswer,
+    BrokenArtifact,
+    CannotPromote,
     DataError,
     ForecastingError,
+    InvalidVersion,
     TimedOut,
     Unavailable,
     UnknownMetric,
     UnknownSite,
+    UnknownVersion,
 )
 from forecasting.serving import description, schema
 from forecasting.serving.answers import Answered, Answers, Told
@@ -41,12 +45,15 @@ from forecasting.serving.forecasts import find_each, find_series
 from forecasting.serving.guards import add_guards
 from forecasting.serving.journal import CONTENT_TYPE, Counters, Journal
 from forecasting.serving.replay import Replay
-from forecasting.serving.schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, Site
+from forecasting.serving.schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, PromoteRequest, Site
 from forecasting.serving.service import DEFAULT_METRIC
 
 logger = logging.getLogger("forecasting.requests")
 
-STATUS = {UnknownMetric: 400, UnknownSite: 400, BadAnswer: 502, TimedOut: 504}  # any other error of ours: 503
+STATUS = {  # any other error of ours: 503
+    UnknownMetric: 400, UnknownSite: 400, UnknownVersion: 400, InvalidVersion: 400, BrokenArtifact: 409,
+    CannotPromote: 409, BadAnswer: 502, TimedOut: 504,
+}  # fmt: skip
 SERVICE_NAME = "ml-prediction-api"  # documented
 RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"
 
@@ -64,6 +71,10 @@ class Backend(Protocol):
 
     async def list_sites(self) -> dict[str, str]:
         """The sites that the source has by now, and their time zones."""
+        ...
+
+    async def promote(self, version: str) -> Card:
+        """Serves another version from now on."""
         ...
 
 
@@ -92,7 +103,7 @@ def create_app(backend: Backend, config: Config | None = None, counters: Counter
 def _add_layers(app: FastAPI, backend: Backend, config: Config, counters: Counters) -> None:
     """What stands before the routes; the one that is added last meets a request first."""
     if config.serving.cache_mb:
-        app.add_middleware(Replay, answers=backend.answers, megabytes=config.serving.cache_mb / 2)
+        app.add_middleware(Replay, find_answers=lambda: backend.answers, megabytes=config.serving.cache_mb / 2)
     add_guards(app, config)
     app.add_middleware(LastWord)
     app.add_middleware(Journal, counters, {route.path for route in app.routes if isinstance(route, Route)})
@@ -190,7 +201,18 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
     async def retrain() -> dict[str, str]:
         """Says which command to run instead."""
         command = RETRAIN_COMMAND.format(version=backend.answers.card.version)
-        return {"detail": f"Retraining by request is not there yet. Run: {command}, then restart scripts/serve.py."}
+        return {"detail": f"Retraining by request is not there yet. Run: {command}, then POST /model/promote."}
+
+    @app.post(
+        "/model/promote",
+        summary="Serve another version",
+        tags=["model"],
+        responses=answered(schema.ModelInfo, description.MODEL_INFO, 400, 409, *BODY),
+        response_model=None,
+    )
+    async def promote(request: PromoteRequest) -> dict[str, Any]:
+        """From now on, and after a restart. It takes seconds, in which the one before answers."""
+        return describe_model(await backend.promote(request.version))
 
 
 def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:

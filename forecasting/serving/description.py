@@ -122,10 +122,12 @@ METRICS_EXAMPLE = 'forecaster_requests_total{method="GET",route="/health",status
 # What a status means, and texts as they are answered.
 FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     400: (
-        "No such metric or site.",
+        "No such metric, site or version.",
         {
             "metric": UNKNOWN,
             "site": "There is no site 'x' in version v1.0.0. It was trained on: siteanalytics.",
+            "version": "There is no version v2 in model_store (there: v1.0.0). Train it: python scripts/train.py "
+            "--model-version v2",
         },
     ),
     401: (
@@ -145,6 +147,14 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     408: (
         "The body did not come in time.",
         {"body": "The request's body did not come within 30 s (guard.request_seconds)."},
+    ),
+    409: (
+        "Another version cannot be promoted as things are.",
+        {
+            "fixed": "MODEL_VERSION (or --model-version) says that version v1.0.0 is served. Unset it and start "
+            "scripts/serve.py again, so that versions can be promoted.",
+            "broken": "model_store/v2/model.pt2 is missing. Train the version again.",
+        },
     ),
     413: (
         "The body is too large.",
@@ -168,7 +178,7 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
         "Retraining by request is not there yet; the command to run instead.",
         {
             "command": "Retraining by request is not there yet. Run: python scripts/train.py --model-version v1.0.0, "
-            "then restart scripts/serve.py."
+            "then POST /model/promote."
         },
     ),
     502: ("TorchServe answered what a forecast cannot be.", {"answer": "TorchServe answered with version v2, not v1."}),

@@ -1,14 +1,13 @@
 """Requests that are equal to the byte are answered from memory, before anything is read out of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forecasting.serving.answers import Answered, Answers
+from forecasting.serving.answers import Answered, Answers, Basis
 from forecasting.serving.limits import replay
-from forecasting.warehouse.daily import Revision
 
 PATH = "/predict"
 MAX_BYTES = 2**18  # of an answer that is kept, and of a request
@@ -21,7 +20,7 @@ Request = tuple[str, str, bytes, bytes, bytes]  # method, path, query, type, bod
 class _Kept(NamedTuple):
     start: Message
     body: Message
-    basis: Revision
+    basis: Basis
     state: Mapping[str, Any]  # Any: what routes leave for the log
     num_bytes: int
 
@@ -31,9 +30,10 @@ class Replay:
     answers is the same, a request with the same bytes gets the same bytes. Plain ASGI, right before the routes.
     """
 
-    def __init__(self, app: ASGIApp, answers: Answers, *, megabytes: float) -> None:
+    def __init__(self, app: ASGIApp, find_answers: Callable[[], Answers], *, megabytes: float) -> None:
+        """`find_answers` finds those of the version that is served by now."""
         self.app = app
-        self._answers = answers
+        self._find_answers = find_answers
         self._kept: LRUCache[Request, _Kept] = LRUCache(megabytes * 2**20, getsizeof=lambda one: one.num_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +43,7 @@ class Replay:
         # Limits, which stands before, has read the body and gives it as one message.
         body = b"" if scope["method"] == "GET" else (await receive()).get("body", b"")
         request = scope["method"], scope["path"], scope["query_string"], _content_type(scope), body
-        basis = self._answers.basis
+        basis = self._find_answers().basis
         kept = self._kept.get(request)
         if kept is None or basis is None or kept.basis != basis:
             await self._ask(request, scope, receive, send)

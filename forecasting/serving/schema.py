@@ -123,6 +123,15 @@ MultipleBody = Annotated[
     ),
 ]
 
+
+class PromoteRequest(BaseModel):
+    """The version to serve."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": "v1.1.0"}]})
+
+    version: Name = Field(description="A version of MODEL_DIR, as it was trained under.", examples=["v1.1.0"])
+
+
 # ---- answers: dictionaries, so described as such
 
 Metric = Annotated[str, Field(description="The metric.", examples=["page_visits"])]

@@ -3,41 +3,32 @@
 import asyncio
 import errno
 import logging
-import shutil
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
 from prometheus_client.core import CounterMetricFamily
 
-from forecasting.artifact import Artifact, load_artifact
+from forecasting.artifact import load_artifact
 from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotStart, ForecastingError
-from forecasting.serving.answers import Answers
 from forecasting.serving.api import create_app
-from forecasting.serving.archive import check_handler, ensure_archive
-from forecasting.serving.client import TorchServeClient
+from forecasting.serving.archive import check_handler
 from forecasting.serving.connection import guard_connections
 from forecasting.serving.guards import check_host
-from forecasting.serving.history import History
 from forecasting.serving.journal import Counters
-from forecasting.serving.service import Forecasts
+from forecasting.serving.shim import Shim, copy_archive, start_of
 from forecasting.serving.supervisor import Supervisor
 from forecasting.serving.torchserve import (
     PORTS,
-    TorchServe,
     choose_ports,
     find_java,
     find_owner,
     find_torchserve,
-    num_workers,
     run_folder,
-    start_torchserve,
 )
 
 logger = logging.getLogger("forecasting.serving")
@@ -45,82 +36,6 @@ logger = logging.getLogger("forecasting.serving")
 DRAIN_SECONDS = 10  # that requests in flight have to end in, after SIGTERM
 LAST_WORD_SECONDS = 1.0  # for those that have not, to be told so
 BACKLOG = 2048  # connections that wait to be accepted, uvicorn's own number
-
-
-class Shim:
-    """What the routes ask: history from PostgreSQL, quantiles from TorchServe, and every second how the two are."""
-
-    def __init__(self, config: Config, artifact: Artifact, torchserve: TorchServe) -> None:
-        card, serving = artifact.card, config.serving
-        self._serving = serving
-        self.model = TorchServeClient(
-            torchserve.inference_url,
-            card.version,
-            torchserve.key_file,
-            serving.deadline_seconds,
-            requests_at_once=2 * num_workers(serving),  # while one is computed, its worker's next one is on its way
-        )
-        self.history = History(config, card)
-        forecasts = Forecasts(card, self.model, self.history.read)
-        self.answers = Answers(
-            forecasts, self.history, megabytes=serving.cache_mb / 2, stale_seconds=serving.stale_seconds
-        )
-        self._looking: asyncio.Task[None] | None = None
-        self._looked_at: float | None = None
-        self._model_trouble: str | None = None
-
-    async def find_troubles(self) -> tuple[bool, list[str]]:
-        """Whether the model answers, and a sentence for each part that does not, as it was a second ago at most."""
-        if self._looked_at is None or time.monotonic() - self._looked_at > self._serving.check_seconds:
-            await self.look()
-        return self._model_trouble is None, self.troubles
-
-    @property
-    def troubles(self) -> list[str]:
-        """As they were when it was last looked."""
-        return [one for one in (self._model_trouble, self.history.unanswered, self.history.trouble) if one]
-
-    async def list_sites(self) -> dict[str, str]:
-        """The sites that the source has by now, and their time zones."""
-        return await self.history.list_sites()
-
-    async def read_days(self) -> None:
-        """So that what stands in their way is known before somebody asks for a forecast."""
-        await self.history.bring_up_to_date()
-
-    async def look(self) -> None:
-        """Sees how the parts are, and whether what is kept still holds; once for all who ask meanwhile."""
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
-        await asyncio.shield(self._looking)
-
-    async def watch(self, supervisor: Supervisor) -> None:
-        """Looks each second, and has TorchServe started again where it has to be. Until it is cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(supervisor.watch(self._move))
-            while True:
-                began = time.monotonic()
-                await self.look()
-                if not self.model.breaker.is_open:  # a look may come too late among many requests that are answered
-                    supervisor.answered()
-                if self._model_trouble and supervisor.trouble:
-                    self._model_trouble = supervisor.trouble
-                await asyncio.sleep(max(0.0, began + self._serving.check_seconds - time.monotonic()))
-
-    async def close(self) -> None:
-        await self.model.close()
-        await self.history.close()
-
-    def _move(self, torchserve: TorchServe) -> None:
-        self.model.move(torchserve.inference_url, torchserve.key_file)
-
-    async def _look(self) -> None:
-        try:
-            trouble, _ = await asyncio.gather(self.model.find_trouble(), self.history.look())
-            self._model_trouble = trouble
-            self._looked_at = time.monotonic()
-        finally:
-            self._looking = None
 
 
 def serve(config: Config) -> None:
@@ -131,9 +46,10 @@ def serve(config: Config) -> None:
     check_host(config)
     check_parts(config)
     artifact = load_artifact(config.model_dir, config.serving.model_version)
-    with take_port(config.serving) as listener, _copied(ensure_archive(artifact)) as archive:
+    with take_port(config.serving) as listener, run_folder() as folder:
+        archive = copy_archive(artifact, folder)
         logger.info("starting TorchServe on %s", artifact.archive)
-        with Supervisor(partial(start_torchserve, archive, artifact.card.version, config.serving)) as supervisor:
+        with Supervisor(start_of(archive, artifact.card.version, config.serving)) as supervisor:
             torchserve = supervisor.torchserve
             logger.info(
                 "TorchServe answers on %s and is managed on %s, its keys are in %s",
@@ -141,16 +57,9 @@ def serve(config: Config) -> None:
             )  # fmt: skip
             # uvicorn raises the signal again that it has ended for
             with suppress(KeyboardInterrupt, SystemExit), asyncio.Runner(loop_factory=new_loop) as runner:
-                runner.run(_serve_shim(config, artifact, supervisor, listener))
+                runner.run(_serve_shim(config, Shim(config, artifact, supervisor, archive), supervisor, listener))
             logger.info("stopping TorchServe")
     logger.info("stopped")
-
-
-@contextmanager
-def _copied(archive: Path) -> Iterator[Path]:
-    """What a TorchServe that is started again must serve, though the version may be trained again meanwhile."""
-    with run_folder() as folder:
-        yield Path(shutil.copy(archive, folder))
 
 
 def check_parts(config: Config) -> None:
@@ -189,10 +98,9 @@ def _check_ports_differ(serving: ServingConfig) -> None:
             )
 
 
-async def _serve_shim(config: Config, artifact: Artifact, supervisor: Supervisor, listener: socket.socket) -> None:
+async def _serve_shim(config: Config, shim: Shim, supervisor: Supervisor, listener: socket.socket) -> None:
     with _told_of_owner(config.serving):
         listener.listen(BACKLOG)
-    shim = Shim(config, artifact, supervisor.torchserve)
     settings = uvicorn.Config(
         create_app(shim, config, _count(shim, supervisor)),
         http=guard_connections(config.guard),
@@ -204,7 +112,7 @@ async def _serve_shim(config: Config, artifact: Artifact, supervisor: Supervisor
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     server = _Server(settings, shim)
-    watching = asyncio.create_task(shim.watch(supervisor))
+    watching = asyncio.create_task(shim.watch())
     # Without it nobody would know any more whether answers hold: better none.
     watching.add_done_callback(lambda _: setattr(server, "should_exit", True))
     try:
@@ -221,21 +129,20 @@ async def _serve_shim(config: Config, artifact: Artifact, supervisor: Supervisor
 def _count(shim: Shim, supervisor: Supervisor) -> Counters:
     """Numbers of what stands behind the routes."""
     counters = Counters(lambda: supervisor.torchserve.metrics_url)
-    model, history, kept = shim.model, shim.history, shim.answers.kept
     for name, text, read in (
-        ("ready", "Whether every part answers.", lambda: not shim.troubles),
+        ("ready", "Whether every part answers.", lambda: not shim.served.troubles),
         (
             "torchserve_given_up",
             "Whether TorchServe is not asked: it does not answer.",
-            lambda: model.breaker.is_open,
+            lambda: shim.served.model.breaker.is_open,
         ),
         (
             "postgresql_given_up",
             "Whether PostgreSQL is not asked: it does not answer.",
-            lambda: history.breaker.is_open,
+            lambda: shim.served.history.breaker.is_open,
         ),
-        ("kept_answers", "Answers in memory.", lambda: len(kept)),
-        ("kept_answers_bytes", "Memory that they take.", lambda: kept.currsize),
+        ("kept_answers", "Answers in memory.", lambda: len(shim.answers.kept)),
+        ("kept_answers_bytes", "Memory that they take.", lambda: shim.answers.kept.currsize),
     ):
         counters.watch(f"forecaster_{name}", text, read)
     counters.watch(

@@ -1,4 +1,4 @@
-"""Keeps a TorchServe running: one that ended, or does not answer any more, is replaced by a new one."""
+"""Keeps a TorchServe running: one that ended, does not answer any more, or serves an older version is replaced."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import TypeVar
 
 from forecasting.errors import CannotStart
 from forecasting.serving.torchserve import TorchServe
@@ -19,22 +20,27 @@ HUNG_SECONDS = (
 )
 MAX_PAUSE_SECONDS = 30.0  # between two starts that fail
 
+T = TypeVar("T")
+U = TypeVar("U")
 Start = Callable[[Callable[[], bool]], TorchServe]  # is told whether it is given up
 HasStarted = Callable[[TorchServe], object]
 
 
 class Supervisor:
-    """Owns the running TorchServe. `watch` replaces it; leaving the context ends it, and whatever is starting then."""
+    """Owns the running TorchServe, and any other that it has started. `watch` replaces one that has failed, `take_over`
+    one that another shall answer instead of; leaving the context ends all, and whatever is starting then.
+    """
 
     def __init__(self, start: Start) -> None:
         """Starts it. Raises CannotStart."""
         self._start = start
         self._is_ending = threading.Event()
-        self.torchserve = start(self._is_ending.is_set)
+        self._owned: list[TorchServe] = []
+        self.torchserve = self._begin(start)
         self.trouble: str | None = None  # while there is none that runs
         self.num_restarts = 0
         self._answered_at = time.monotonic()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="supervisor")
+        self._threads = ThreadPoolExecutor(thread_name_prefix="supervisor")
 
     def answered(self) -> None:
         """Told by whoever gets an answer from it."""
@@ -53,27 +59,56 @@ class Supervisor:
             await self._replace(what)
             has_started(self.torchserve)
 
+    async def start_beside(self, start: Start) -> TorchServe:
+        """Another one, while the running one answers. Raises CannotStart."""
+        return await self._in_thread(self._begin, start)
+
+    def take_over(self, torchserve: TorchServe, start: Start) -> TorchServe:
+        """Makes it the one that is watched, and is started again with `start`. Gives the one before, to be ended."""
+        before, self.torchserve, self._start, self.trouble = self.torchserve, torchserve, start, None
+        self.answered()
+        return before
+
+    async def end(self, torchserve: TorchServe) -> None:
+        """One that does not answer, or not any more."""
+        await self._in_thread(self._end, torchserve)
+
     async def _replace(self, what: str) -> None:
-        pause = 1.0
+        failed, pause = self.torchserve, 1.0
         self.trouble = f"{what}: it is being started again."
         while True:
             logger.warning("%s", self.trouble)
+            await self.end(failed)
             try:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._start_again)
+                started = await self.start_beside(self._start)
             except CannotStart as error:
-                self.trouble = f"{what} and cannot be started again; the next try is in {pause:.0f} s. {error}"
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, MAX_PAUSE_SECONDS)
-                continue
+                found = error
+            else:
+                break
+            if self.torchserve is not failed:  # another has taken over
+                return
+            self.trouble = f"{what} and cannot be started again; the next try is in {pause:.0f} s. {found}"
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
+        if self.torchserve is failed:
+            self.take_over(started, self._start)
             self.num_restarts += 1
-            self.trouble = None
-            self.answered()
-            logger.info("TorchServe answers again, on %s", self.torchserve.inference_url)
-            return
+            logger.info("TorchServe answers again, on %s", started.inference_url)
+        else:
+            await self.end(started)
 
-    def _start_again(self) -> None:
-        self.torchserve.stop()
-        self.torchserve = self._start(self._is_ending.is_set)
+    def _begin(self, start: Start) -> TorchServe:
+        torchserve = start(self._is_ending.is_set)
+        self._owned.append(torchserve)
+        return torchserve
+
+    def _end(self, torchserve: TorchServe) -> None:
+        torchserve.stop()
+        if torchserve in self._owned:
+            self._owned.remove(torchserve)
+
+    async def _in_thread(self, do: Callable[[T], U], what: T) -> U:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, do, what)
 
     def __enter__(self) -> "Supervisor":
         return self
@@ -82,5 +117,6 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_ending.set()
-        self._thread.shutdown()
-        self.torchserve.stop()
+        self._threads.shutdown()
+        for torchserve in self._owned:
+            torchserve.stop()

@@ -1,4 +1,4 @@
-"""Ways to ask a TorchServe, and to spoil it, that its tests share."""
+"""Ways to ask a TorchServe, and to spoil it, and a backend without one, that tests share."""
 
 import asyncio
 import http.client
@@ -12,14 +12,34 @@ from typing import Any
 import numpy as np
 import psutil
 
+from forecasting.artifact import Card
 from forecasting.config import Kind
+from forecasting.errors import UnknownVersion
+from forecasting.serving.answers import Answers
 from forecasting.serving.archive import HANDLER
 from forecasting.serving.client import TorchServeClient
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.torchserve import TorchServe
 
 VERSION = "v1.10"
+SITES = {"a": "Europe/Paris", "new": "UTC", "siteanalytics": "UTC"}
 ONES = np.ones(7, dtype=np.float32)
+
+
+class AnswersAlone:
+    """A backend for the routes that has answers, and nothing behind them that could fail."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+
+    async def find_troubles(self) -> tuple[bool, list[str]]:
+        return True, []
+
+    async def list_sites(self) -> dict[str, str]:
+        return SITES
+
+    async def promote(self, version: str) -> Card:
+        raise UnknownVersion(f"There is no version {version}.")
 
 
 def make_instances(num: int = 6) -> list[Instance]:

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from forecasting.artifact import Artifact, SeriesCard
-from forecasting.config import Config
 from forecasting.errors import CannotConnect, DataError, ForecastingError, TooFewDays
 from forecasting.serving.answers import Answers, Told
 from forecasting.serving.api import create_app
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.service import Forecasts, InProcessModel
 from forecasting.warehouse.daily import Revision
+
+from .asking import AnswersAlone
 
 TODAY = dt.date(2024, 5, 1)
 
@@ -166,22 +167,9 @@ def test_memory_is_bounded(sample_artifact: Artifact, days: Days) -> None:
     assert [find(nothing)[0].answered for _ in range(2)] == ["computed"] * 2
 
 
-class Served:
-    """A backend on these answers."""
-
-    def __init__(self, answers: Answers) -> None:
-        self.answers = answers
-
-    async def find_troubles(self) -> tuple[bool, list[str]]:
-        return True, []
-
-    async def list_sites(self) -> dict[str, str]:
-        return {}
-
-
 def send(answers: Answers, *requests: tuple[str, str, bytes, str]) -> list[httpx.Response]:
     async def run() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(create_app(Served(answers), Config()), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(create_app(AnswersAlone(answers)), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return [
                 await client.request(method, path, content=body, headers={"Content-Type": kind})

@@ -17,25 +17,19 @@ from forecasting.serving.forecasts import Instance
 from forecasting.serving.history import History
 from forecasting.serving.service import Forecasts, InProcessModel, Read
 
+from .asking import AnswersAlone
+
 TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
 
 
-class InProcess:
+def in_process(artifact: Artifact, read: Read) -> AnswersAlone:
     """A backend whose model runs here."""
-
-    def __init__(self, artifact: Artifact, read: Read) -> None:
-        forecasts = Forecasts(artifact.card, InProcessModel(artifact), read)
-        self.answers = Answers(forecasts, History(Config(), artifact.card), megabytes=1.0, stale_seconds=60.0)
-
-    async def find_troubles(self) -> tuple[bool, list[str]]:
-        return True, []
-
-    async def list_sites(self) -> dict[str, str]:
-        return {"a": "Europe/Paris", "new": "UTC", "siteanalytics": "UTC"}
+    forecasts = Forecasts(artifact.card, InProcessModel(artifact), read)
+    return AnswersAlone(Answers(forecasts, History(Config(), artifact.card), megabytes=1.0, stale_seconds=60.0))
 
 
 async def send(artifact: Artifact, read: Read, path: str, body: bytes | None = None) -> httpx.Response:
-    transport = httpx.ASGITransport(create_app(InProcess(artifact, read)), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(create_app(in_process(artifact, read)), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         headers = {"Content-Type": "application/json"}
         return await client.request("GET" if body is None else "POST", path, content=body, headers=headers)

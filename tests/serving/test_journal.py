@@ -18,7 +18,7 @@ from forecasting.serving.api import create_app
 from forecasting.serving.journal import MAX_PATH, Counters, Journal, quote
 from forecasting.serving.torchserve import TorchServe
 
-from .test_api import InProcess, never
+from .test_api import in_process, never
 
 ABSENT = "answered=- site=- metric=- days=- version=- client=-"
 
@@ -160,7 +160,7 @@ def test_answers_are_counted_by_where_they_came_from() -> None:
 
 def test_routes_of_the_app_are_named_whoever_answers(sample_artifact: Artifact, lines: list[str]) -> None:
     counters = Counters()
-    app = create_app(InProcess(sample_artifact, never), counters=counters)
+    app = create_app(in_process(sample_artifact, never), counters=counters)
     for path in ("/health", "/predict", "/predict/page-visits?days_ahead=31", "/openapi.json", "/nowhere", "/metrics"):
         ask(app, path)
     assert counted(counters, "forecaster_requests") == {
@@ -197,7 +197,7 @@ def test_watched_numbers_are_read_when_asked() -> None:
 
 
 def test_without_torchserve_there_is_no_word_of_it(sample_artifact: Artifact) -> None:
-    response = ask(create_app(InProcess(sample_artifact, never)), "/metrics")
+    response = ask(create_app(in_process(sample_artifact, never)), "/metrics")
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     found = parse(response.content)
     assert "torchserve_up" not in found

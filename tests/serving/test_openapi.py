@@ -12,7 +12,7 @@ from forecasting.config import PROJECT
 from forecasting.serving.api import create_app
 
 from .describing import Json, content, find_faults, operations, without_references
-from .test_api import InProcess, never, send
+from .test_api import in_process, never, send
 
 FORECAST = {
     "predictions": "array", "model_version": "string", "prediction_date": "string date-time",
@@ -34,6 +34,7 @@ STATUSES = {
     "GET /health": {200}, "GET /ready": {200},  # which a balancer asks without a key
     "GET /": {200, *KEYED}, "GET /metrics": {200, *KEYED},
     "GET /model/info": {200, *KEYED}, "GET /sites": {200, *KEYED}, "POST /model/retrain": {501, *KEYED, *BODY},
+    "POST /model/promote": {200, 400, 409, 422, *KEYED, *BODY},
     "GET /predict/page-visits": FORECASTS,
     "POST /predict": {*FORECASTS, *BODY}, "POST /predict/multiple": {*FORECASTS, *BODY},
 }  # fmt: skip
@@ -42,7 +43,7 @@ ANY = {403, 503, 504}  # of what stands before every route
 
 @pytest.fixture(scope="module")
 def app(sample_artifact: Artifact) -> FastAPI:
-    return create_app(InProcess(sample_artifact, never))
+    return create_app(in_process(sample_artifact, never))
 
 
 @pytest.fixture(scope="module")

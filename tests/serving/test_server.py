@@ -27,7 +27,9 @@ from forecasting.serving.api import create_app
 from forecasting.serving.archive import ensure_archive
 from forecasting.serving.breaker import PAUSE_SECONDS
 from forecasting.serving.history import History
-from forecasting.serving.server import Shim, check_parts, new_loop, take_port
+from forecasting.serving.server import check_parts, new_loop, take_port
+from forecasting.serving.shim import Shim
+from forecasting.serving.supervisor import Supervisor
 from forecasting.serving.torchserve import PORTS, TorchServe
 from forecasting.warehouse.connect import Connection
 
@@ -42,13 +44,30 @@ def config(database: DatabaseConfig) -> Config:
 
 @asynccontextmanager
 async def asked(config: Config, artifact: Artifact, torchserve: TorchServe) -> AsyncIterator[httpx.AsyncClient]:
-    shim = Shim(config, artifact, torchserve)
+    shim = Shim(config, artifact, Supervisor(lambda _: torchserve), artifact.archive)
     transport = httpx.ASGITransport(create_app(shim), raise_app_exceptions=False)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
     finally:
         await shim.close()
+
+
+def test_version_that_a_setting_names_is_not_promoted_away(
+    config: Config, sample_artifact: Artifact, torchserve: TorchServe
+) -> None:
+    named = replace(config, serving=replace(config.serving, model_version="v1.10"))
+
+    async def run() -> httpx.Response:
+        async with asked(named, sample_artifact, torchserve) as client:
+            return await client.post("/model/promote", json={"version": "v2"})
+
+    answer = asyncio.run(run())
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409,
+        "MODEL_VERSION (or --model-version) says that version v1.10 is served. Unset it and start scripts/serve.py "
+        "again, so that versions can be promoted.",
+    )
 
 
 async def terminate(database: DatabaseConfig) -> int:

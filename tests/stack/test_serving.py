@@ -32,11 +32,13 @@ def own_database() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def answer_within(url: str, *, seconds: float, status: int = 200) -> httpx.Response:
+def answer_within(
+    url: str, *, seconds: float, status: int = 200, headers: dict[str, str] | None = None
+) -> httpx.Response:
     """The first answer of that status; every one before it must be an honest 502, 503 or 504, and none may hang."""
     end = time.monotonic() + seconds
     while True:
-        response = httpx.get(url, timeout=15)
+        response = httpx.get(url, headers=headers, timeout=15)
         if response.status_code == status:
             return response
         assert response.status_code in {502, 503, 504}, response.text

@@ -1,0 +1,210 @@
+"""POST /model/promote on the running stack: another version answers, and nobody who asks meanwhile gets less."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx
+import pytest
+
+from forecasting import PredictionService
+from forecasting.artifact import PROGRAM, find_promoted, hash_file, load_artifact
+from forecasting.config import Config, DatabaseConfig
+
+from .conftest import FREE_PORTS, Place, Process
+from .test_serving import answer_within, becomes
+
+FIRST = "v1.10"
+ADMIN, READER = ({"X-API-Key": f"{who}-key-of-enough-letters"} for who in ("admin", "reader"))
+KEYS = "admin:admin:admin-key-of-enough-letters,reader:read:reader-key-of-enough-letters"
+PREDICT = "/predict/page-visits"
+
+
+@dataclass
+class Store:
+    """A copy of the trained version's, with others beside it, which nobody had to train."""
+
+    folder: Path
+
+    def add(self, version: str, **changed: Any) -> None:
+        """Like the first one, but with another card."""
+        shutil.copytree(self.folder / FIRST, self.folder / version, dirs_exist_ok=True)
+        card = self.folder / version / "model.json"
+        card.write_text(json.dumps({**json.loads(card.read_text()), "version": version, **changed}))
+
+    def widen(self, version: str, factor: float) -> None:
+        """Bands so many times as wide as those of the first: no version answers as another does."""
+        series = json.loads((self.folder / FIRST / "model.json").read_text())["series"]
+        wide = [{**one, "band_scale": [factor * scale for scale in one["band_scale"]]} for one in series]
+        self.add(version, series=wide)
+
+    def spoil(self, version: str) -> None:
+        """Whole, by its card, but its program is none."""
+        self.add(version)
+        program = self.folder / version / PROGRAM
+        program.write_bytes(b"no program")
+        hashes = load_artifact(self.folder, FIRST).card.hashes
+        self.add(version, hashes={**hashes, PROGRAM: hash_file(program)})
+        program.write_bytes(b"no program")
+
+
+@pytest.fixture(scope="module")
+def store(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("promotion") / "store"
+    shutil.copytree(place.store / FIRST, folder / FIRST)
+    return Store(folder)
+
+
+@pytest.fixture(scope="module")
+def serving(place: Place, store: Store) -> Iterator[Process]:
+    """scripts/serve.py on the first version, since there is no other yet."""
+    own = Place(store.folder, {**place.environment, "MODEL_DIR": str(store.folder), "API_KEYS": KEYS})
+    settings = ("serving.workers=1", "guard.requests_per_second=0", *FREE_PORTS)
+    process = own.start("serve.py", "--port", "0", *settings)
+    assert process.url
+    yield process
+    own.end_all()
+
+
+def promote(process: Process, version: str, *, key: dict[str, str] = ADMIN) -> httpx.Response:
+    return httpx.post(f"{process.url}/model/promote", json={"version": version}, headers=key, timeout=60)
+
+
+def ask(process: Process) -> dict[str, Any]:
+    answer = httpx.get(process.url + PREDICT, headers=READER, timeout=20)
+    assert answer.status_code == 200, answer.text
+    return {name: value for name, value in answer.json().items() if name != "prediction_date"}
+
+
+def truth(store: Store, embedded: DatabaseConfig, version: str | None) -> dict[str, Any]:
+    """By the program in this process."""
+    config = Config(database=embedded, model_dir=store.folder)
+    with PredictionService(replace(config, serving=replace(config.serving, model_version=version))) as service:
+        return {name: value for name, value in service.predict_page_visits().items() if name != "prediction_date"}
+
+
+def is_near(told: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """float32's last digits differ between batch sizes: a median near .5 is rounded either way."""
+    same = {name for name in expected if name not in {"predictions", "total", "total_predicted_visits"}}
+    ends = [
+        abs(row[end] - other[end]) <= 1
+        for row, other in zip(told["predictions"], expected["predictions"], strict=True)
+        for end in ("predicted_visits", "lower", "upper")
+    ]
+    return all(told[name] == expected[name] for name in same) and all(ends)
+
+
+def test_promoted_version_answers_and_no_request_is_lost(
+    serving: Process, store: Store, embedded: DatabaseConfig
+) -> None:
+    store.widen("v2", 2.0)
+    before, stop = ask(serving), Event()
+
+    def ask_on() -> list[tuple[str, float]]:
+        seen = []
+        with httpx.Client(base_url=serving.url, headers=READER, timeout=20) as client:
+            days = 0
+            while not stop.is_set():
+                days = days % 30 + 1  # kept answers and new ones
+                answer = client.get(PREDICT, params={"days_ahead": days})
+                assert answer.status_code == 200, answer.text
+                seen.append((answer.json()["model_version"], answer.json()["predictions"][0]["upper"]))
+        return seen
+
+    with ThreadPoolExecutor(5) as pool:
+        asking = [pool.submit(ask_on) for _ in range(3)]
+        answer, refused = sorted(pool.map(promote, [serving] * 2, ["v2"] * 2), key=lambda one: one.status_code)
+        after = ask(serving)
+        stop.set()
+        seen = [one.result() for one in asking]
+    assert (answer.status_code, answer.json()["model_version"]) == (200, "v2")
+    assert refused.status_code == 409
+    assert refused.json()["detail"] == "A version is being promoted at this moment. Ask again when it is done."
+    for one in seen:
+        assert len(one) > 50
+        assert [version for version, _ in groupby(version for version, _ in one)] in ([FIRST], [FIRST, "v2"])
+    assert any(version == "v2" for one in seen for version, _ in one)
+    # No answer mixes two versions: each one's first band is its own.
+    bands = {version: {upper for one in seen for who, upper in one if who == version} for version in (FIRST, "v2")}
+    assert all(max(found) - min(found) <= 1 for found in bands.values())
+    assert min(bands["v2"]) > max(bands[FIRST])
+    assert is_near(before, truth(store, embedded, FIRST))
+    assert is_near(after, truth(store, embedded, "v2"))
+    assert httpx.get(f"{serving.url}/model/info", headers=READER).json()["model_version"] == "v2"
+    assert becomes(lambda: len(serving.children("ModelServer")) == 1)
+    assert httpx.get(f"{serving.url}/ready").json() == {"ready": True}
+
+
+def test_version_that_was_trained_again_is_promoted_again_and_holds_after_a_restart(
+    serving: Process, store: Store, embedded: DatabaseConfig
+) -> None:
+    wide = ask(serving)
+    store.widen("v2", 1.0)
+    assert ask(serving) == wide  # what is served does not change by itself
+    assert promote(serving, "v2").status_code == 200
+    narrow = ask(serving)
+    assert narrow["predictions"][0]["upper"] < wide["predictions"][0]["upper"]
+    assert becomes(lambda: len(serving.children("ModelServer")) == 1)
+    [java] = serving.children("ModelServer")
+    java.kill()
+    url = f"{serving.url}{PREDICT}?days_ahead=29"
+    assert answer_within(url, seconds=60, headers=READER).json()["predictions"][:7] == narrow["predictions"]
+    assert find_promoted(store.folder) == "v2"
+    assert is_near(narrow, truth(store, embedded, None))  # as whoever starts now loads it
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "detail"),
+    [
+        ("v9", 400, "There is no version v9 in {store} (there: "),
+        ("../v2", 400, "Version '../v2' cannot be a folder's name."),
+        ("torn", 409, "{store}/torn/model.pt2 is not the file that model.json beside it describes. "),
+        (
+            "spoilt",
+            503,
+            "Version spoilt cannot be served, and {served} still is. The log of scripts/serve.py says why.",
+        ),
+        ("elsewhere", 503, "Version elsewhere cannot be served, and {served} still is. "),
+    ],
+)
+def test_version_that_cannot_be_served_changes_nothing(
+    serving: Process, store: Store, version: str, status: int, detail: str
+) -> None:
+    store.add("torn")
+    (store.folder / "torn" / PROGRAM).write_bytes(b"torn")
+    store.spoil("spoilt")
+    series = json.loads((store.folder / FIRST / "model.json").read_text())["series"]
+    store.add("elsewhere", series=[{**one, "metric": "clicks"} for one in series[:1]])
+    before, promoted = ask(serving), find_promoted(store.folder)
+    answer = promote(serving, version)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["detail"].startswith(detail.format(store=store.folder, served=before["model_version"]))
+    assert "Traceback" not in answer.text
+    assert ask(serving) == before
+    assert find_promoted(store.folder) == promoted
+    assert becomes(lambda: len(serving.children("ModelServer")) == 1)
+
+
+def test_only_an_admin_promotes(serving: Process) -> None:
+    assert promote(serving, FIRST, key=READER).status_code == 403
+    assert promote(serving, FIRST, key={}).status_code == 401
+
+
+def test_end_leaves_nothing_of_a_promotion(serving: Process, store: Store) -> None:
+    """It is waited for as long as any request, and is whole, or none."""
+    store.widen("v5", 2.0)
+    before, children = find_promoted(store.folder), serving.children()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(promote, serving, "v5")
+        assert becomes(lambda: len(serving.children("ModelServer")) == 2)
+        children += serving.children()
+        assert serving.end() == 0
+        answer = asking.result()
+    assert (answer.status_code, find_promoted(store.folder)) in {(200, "v5"), (503, before)}
+    assert not [child for child in children if child.is_running()]
