@@ -332,9 +332,13 @@ class ServingConfig:
         for name in ("cache_mb", "stale_seconds"):
             value = getattr(self, name)
             _require(0 <= value < math.inf, f"serving.{name} is {value}; it must be 0 or more.")
-        for name in ("startup_timeout_seconds", "deadline_seconds", "check_seconds"):
+        for name in ("startup_timeout_seconds", "deadline_seconds"):
             value = getattr(self, name)
             _require(0 < value < math.inf, f"serving.{name} is {value}; it must be a number of seconds above 0.")
+        _require(  # what is silent for longer is taken for dead
+            0 < self.check_seconds <= 5,
+            f"serving.check_seconds is {self.check_seconds}; it must be above 0, and 5 at most.",
+        )
 
 
 @dataclass(frozen=True)

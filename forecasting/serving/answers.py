@@ -28,11 +28,19 @@ class Answered(StrEnum):
     stale = "stale"
 
 
+class Basis(NamedTuple):
+    """What answers rest on: while it is the same, an answer is."""
+
+    card: Card
+    revision: Revision
+
+
 class Told(NamedTuple):
-    """An answer as JSON."""
+    """An answer as JSON, and what it holds for; None: nobody can say."""
 
     body: bytes
     answered: Answered
+    basis: Basis | None = None
 
 
 @runtime_checkable
@@ -47,13 +55,6 @@ class Days(Protocol):
 
     @property
     def is_current(self) -> bool: ...
-
-
-class Basis(NamedTuple):
-    """What answers rest on: while it is the same, an answer is."""
-
-    card: Card
-    revision: Revision
 
 
 class _Kept(NamedTuple):
@@ -83,37 +84,39 @@ class Answers:
 
     @property
     def basis(self) -> Basis | None:
-        """None while nobody can say that it holds."""
-        revision = self._find_revision()
-        return None if revision is None else Basis(self.card, revision)
+        """For which answers made now hold; None where changes are not counted, or were not seen at the last look."""
+        days = self._days
+        return Basis(self.card, days.revision) if days.revision and days.keeps and days.is_current else None
 
     async def find(self, series: Sequence[SeriesCard], days_ahead: int) -> list[Told | ForecastingError]:
         """Of each series, or why there is none: a DataError is its own, any other error a part's that is down."""
-        found = {(one.site, one.metric, days_ahead): one for one in series}
-        told: dict[Key, Told | ForecastingError | None] = {key: self._find_kept(key) for key in found}
-        lacking = [key for key, one in told.items() if one is None]
+        asked = {(one.site, one.metric, days_ahead): one for one in series}
+        told: dict[Key, Told | ForecastingError] = {}
+        lacking = []
+        for key in asked:
+            kept = self._find_kept(key)
+            if kept is None:
+                lacking.append(key)
+            else:
+                told[key] = kept
         new = [key for key in lacking if key not in self._computing]
         for start in range(0, len(new), SERIES_AT_ONCE):
-            self._start([(key, found[key]) for key in new[start : start + SERIES_AT_ONCE]])
+            self._start([(key, asked[key]) for key in new[start : start + SERIES_AT_ONCE]])
         for key, future in [(key, self._computing[key]) for key in lacking]:
             told[key] = await asyncio.shield(future)
-        answers = (told[one.site, one.metric, days_ahead] for one in series)
-        return [one for one in answers if one is not None]
+        return [told[one.site, one.metric, days_ahead] for one in series]
 
     async def finish(self) -> None:
         """Returns when nothing is being computed any more."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _find_revision(self) -> Revision | None:
-        return self._days.revision if self._days.keeps and self._days.is_current else None
-
     def _find_kept(self, key: Key) -> Told | None:
         kept = self.kept.get(key)
         if kept is None or kept.revision is None or kept.revision != self._days.revision:
             return None
         if self._days.is_current:
-            return Told(kept.body, Answered.cached)
+            return Told(kept.body, Answered.cached, self.basis)
         return self._find_stale(key)
 
     def _find_stale(self, key: Key) -> Told | None:
@@ -147,23 +150,23 @@ class Answers:
                 self._computing.pop(key).cancel()  # of those that nobody has answered
 
     async def _make(self, keys: Sequence[Key], series: Sequence[SeriesCard]) -> list[Told | ForecastingError]:
-        revision = self._find_revision()
+        basis = self.basis
         try:
             answers = await self._forecasts.answer(series, keys[0][2])
         except (ServingError, WarehouseError) as error:
             return [self._find_stale(key) or error for key in keys]
-        holds = revision is not None and revision == self._find_revision()
-        return [self._keep(key, answer, revision if holds else None) for key, answer in zip(keys, answers, strict=True)]
+        holds = basis if basis == self.basis else None
+        return [self._keep(key, answer, holds) for key, answer in zip(keys, answers, strict=True)]
 
-    def _keep(self, key: Key, answer: Answer | DataError, revision: Revision | None) -> Told | DataError:
+    def _keep(self, key: Key, answer: Answer | DataError, basis: Basis | None) -> Told | DataError:
         """What cannot be said to hold is kept all the same, to stand in where no new one can be made."""
         if isinstance(answer, DataError):
             return answer
         body = orjson.dumps(answer)
-        kept = _Kept(body, revision, time.monotonic())
+        kept = _Kept(body, basis and basis.revision, time.monotonic())
         if _size_of(kept) <= self.kept.maxsize:
             self.kept[key] = kept
-        return Told(body, Answered.computed)
+        return Told(body, Answered.computed, basis)
 
 
 def _size_of(kept: _Kept) -> int:

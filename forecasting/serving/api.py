@@ -1,6 +1,5 @@
 """The documented routes. What they answer is made in forecasts.py and answers.py; here is HTTP alone."""
 
-import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting import __version__
 from forecasting.artifact import Card, SeriesCard
@@ -30,22 +28,23 @@ from forecasting.errors import (
     UnknownVersion,
 )
 from forecasting.serving import description, schema
-from forecasting.serving.answers import Answered, Answers, Told
+from forecasting.serving.answers import Answered, Answers, Basis, Told
 from forecasting.serving.description import (
     BODY,
     PARTS,
-    RETRY_AFTER_SECONDS,
-    answered,
-    answered_as_text,
-    answered_to_all,
     failure,
-    only_failures,
+    failures_of,
+    open_responses_of,
+    responses_of,
+    text_responses,
 )
 from forecasting.serving.forecasts import find_each, find_series
 from forecasting.serving.guards import add_guards
 from forecasting.serving.journal import CONTENT_TYPE, Counters, Journal
+from forecasting.serving.refusals import RETRY_AFTER, SECURITY_HEADERS
 from forecasting.serving.replay import Replay
 from forecasting.serving.schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, PromoteRequest, Site
+from forecasting.serving.served import Troubles
 from forecasting.serving.service import DEFAULT_METRIC
 
 logger = logging.getLogger("forecasting.requests")
@@ -65,9 +64,7 @@ class Backend(Protocol):
     @property
     def answers(self) -> Answers: ...
 
-    async def find_troubles(self) -> tuple[bool, list[str]]:
-        """Whether the model answers, and a sentence for each part that does not."""
-        ...
+    async def find_troubles(self) -> Troubles: ...
 
     async def list_sites(self) -> dict[str, str]:
         """The sites that the source has by now, and their time zones."""
@@ -90,7 +87,7 @@ def create_app(backend: Backend, config: Config | None = None, counters: Counter
         redoc_url=None,
         redirect_slashes=False,  # to whatever host the client says that we are
     )
-    _add_status_routes(app, backend)
+    _add_status_routes(app, backend, with_keys=bool(config.api_keys))
     _add_metrics_route(app, counters)
     _add_model_routes(app, backend)
     _add_forecast_routes(app, backend)
@@ -101,48 +98,53 @@ def create_app(backend: Backend, config: Config | None = None, counters: Counter
 
 
 def _add_layers(app: FastAPI, backend: Backend, config: Config, counters: Counters) -> None:
-    """What stands before the routes; the one that is added last meets a request first."""
+    """Before the routes, from the outside in: Journal, the guards, Replay. What is added last stands outside."""
     if config.serving.cache_mb:
         app.add_middleware(Replay, find_answers=lambda: backend.answers, megabytes=config.serving.cache_mb / 2)
     add_guards(app, config)
-    app.add_middleware(LastWord)
     app.add_middleware(Journal, counters, {route.path for route in app.routes if isinstance(route, Route)})
 
 
-def _add_status_routes(app: FastAPI, backend: Backend) -> None:
+def _add_status_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> None:
+    def is_known(http: Request) -> bool:
+        return not with_keys or "client" in http.scope["state"]
+
     @app.get(
         "/health",
         summary="How the parts are",
         tags=["status"],
-        responses=answered_to_all(schema.Health, description.HEALTHS),
+        responses=open_responses_of(schema.Health, description.HEALTHS),
         response_model=None,
     )
-    async def health() -> dict[str, Any]:
-        """Always 200, so that what is wrong can be read: `GET /ready` is for balancers."""
-        model_loaded, problems = await backend.find_troubles()
-        status = "degraded" if problems else "healthy"
+    async def health(http: Request) -> dict[str, Any]:
+        """Always 200, so that what is wrong can be read: in full with a key, where there are keys."""
+        troubles = await backend.find_troubles()
+        problems = troubles.tell(in_full=is_known(http))
+        status, model_loaded = "degraded" if problems else "healthy", troubles.model is None
         return {"status": status, "service": SERVICE_NAME, "model_loaded": model_loaded, "problems": problems}
 
     @app.get(
         "/ready",
         summary="Whether requests are answered",
         tags=["status"],
-        responses=answered_to_all(schema.Ready, description.READY) | {503: failure(503, schema.NotReady)},
+        responses=open_responses_of(schema.Ready, description.READY) | {503: failure(503, schema.NotReady)},
         response_model=None,
     )
-    async def ready() -> JSONResponse:
-        """For balancers and supervisors: 200 when every part answers, else 503."""
-        _, problems = await backend.find_troubles()
-        if not problems:
+    async def ready(http: Request) -> JSONResponse:
+        """For balancers: 200 while TorchServe and PostgreSQL answer, else 503. A source that does not is no reason:
+        forecasts are made from the days that were read.
+        """
+        troubles = await backend.find_troubles()
+        if troubles.is_ready:
             return JSONResponse({"ready": True})
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        return JSONResponse({"detail": " ".join(problems), "ready": False}, 503, headers)
+        detail = " ".join(troubles.tell(in_full=is_known(http)))
+        return JSONResponse({"detail": detail, "ready": False}, 503, RETRY_AFTER)
 
     @app.get(
         "/",
         summary="The list of routes",
         tags=["status"],
-        responses=answered(schema.Index, description.INDEX),
+        responses=responses_of(schema.Index, description.INDEX),
         response_model=None,
     )
     async def index() -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _add_metrics_route(app: FastAPI, counters: Counters) -> None:
         "/metrics",
         summary="Numbers for Prometheus",
         tags=["status"],
-        responses=answered_as_text(description.METRICS, description.METRICS_EXAMPLE),
+        responses=text_responses(description.METRICS, description.METRICS_EXAMPLE),
     )
     async def metrics() -> Response:
         """The shim's counts and TorchServe's, as Prometheus reads them."""
@@ -169,21 +171,21 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
         "/model/info",
         summary="The version that answers",
         tags=["model"],
-        responses=answered(schema.ModelInfo, description.MODEL_INFO),
+        responses=responses_of(schema.ModelInfo, description.MODEL_INFO),
         response_model=None,
     )
     async def model_info() -> dict[str, Any]:
         """Sizes, when it was trained and on what, and how well it did on days that training never saw."""
-        model_loaded, problems = await backend.find_troubles()
-        if not model_loaded:
-            raise Unavailable(" ".join(problems))
+        troubles = await backend.find_troubles()
+        if troubles.model:
+            raise Unavailable(" ".join(troubles.tell()))
         return describe_model(backend.answers.card)
 
     @app.get(
         "/sites",
         summary="Sites and their metrics",
         tags=["model"],
-        responses=answered(schema.Sites, description.SITES),
+        responses=responses_of(schema.Sites, description.SITES),
         response_model=None,
     )
     async def sites() -> dict[str, Any]:
@@ -195,7 +197,7 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
         status_code=501,
         summary="Retraining: not there yet",
         tags=["model"],
-        responses=only_failures(501, 408, 413),
+        responses=failures_of(501, 408, 413),
         response_model=None,
     )
     async def retrain() -> dict[str, str]:
@@ -207,7 +209,7 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
         "/model/promote",
         summary="Serve another version",
         tags=["model"],
-        responses=answered(schema.ModelInfo, description.MODEL_INFO, 400, 409, *BODY),
+        responses=responses_of(schema.ModelInfo, description.MODEL_INFO, 400, 409, *BODY),
         response_model=None,
     )
     async def promote(request: PromoteRequest) -> dict[str, Any]:
@@ -220,7 +222,7 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         "/predict/page-visits",
         summary="The next days' page visits",
         tags=["forecasts"],
-        responses=answered(schema.Forecast, description.PAGE_VISITS, 422, *PARTS),
+        responses=responses_of(schema.Forecast, description.PAGE_VISITS, 422, *PARTS),
         response_model=None,
     )
     async def predict_page_visits(http: Request, days_ahead: DaysAhead = 7, site: Site = None) -> Response:
@@ -231,7 +233,7 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         "/predict",
         summary="The next days of any metric",
         tags=["forecasts"],
-        responses=answered(schema.Forecast, description.PREDICTIONS, *BODY, *PARTS),
+        responses=responses_of(schema.Forecast, description.PREDICTIONS, *BODY, *PARTS),
         response_model=None,
     )
     async def predict(http: Request, request: PredictRequest) -> Response:
@@ -242,7 +244,7 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         "/predict/multiple",
         summary="Many metrics, and many sites, at once",
         tags=["forecasts"],
-        responses=answered(schema.ByMetric | schema.BySite, description.MULTIPLE, *BODY, *PARTS),
+        responses=responses_of(schema.ByMetric | schema.BySite, description.MULTIPLE, *BODY, *PARTS),
         response_model=None,
     )
     async def predict_multiple(http: Request, request: MultipleBody, days_ahead: DaysAhead = 7) -> Response:
@@ -258,19 +260,16 @@ async def _answer(http: Request, answers: Answers, metric: str, site: str | None
     _note(http, answers.card, metric, site, days_ahead)
     series = find_series(answers.card, metric=metric, site=site)
     http.state.site = series.site
-    basis = answers.basis
     [told] = await answers.find([series], days_ahead)
     if not isinstance(told, Told):
         raise told
-    http.state.answered = told.answered.value
-    http.state.basis = basis if told.answered is not Answered.stale and basis == answers.basis else None
+    http.state.answered, http.state.basis = told.answered.value, told.basis
     return Response(told.body, media_type="application/json")
 
 
 async def _answer_many(http: Request, answers: Answers, request: MultipleRequest) -> Response:
     """By metric, or by site and metric; what cannot be answered has an `error` in its place."""
     _note(http, answers.card, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
-    basis = answers.basis
     sites: list[str | None] = [*request.sites] if request.sites else [request.site]
     asked = {site: find_each(answers.card, metrics=request.metrics, site=site) for site in dict.fromkeys(sites)}
     series = [one for found in asked.values() for one in found.values() if isinstance(one, SeriesCard)]
@@ -281,9 +280,7 @@ async def _answer_many(http: Request, answers: Answers, request: MultipleRequest
         site: {metric: _write(next(following) if isinstance(one, SeriesCard) else one) for metric, one in found.items()}
         for site, found in asked.items()
     }
-    if series and all(isinstance(one, Told) and one.answered is not Answered.stale for one in told):
-        http.state.basis = basis if basis == answers.basis else None
-    http.state.answered = _worst(told)
+    http.state.answered, http.state.basis = _worst(told), _find_common_basis(told)
     body = orjson.dumps(written if request.sites else written[request.site])
     return Response(body, media_type="application/json")
 
@@ -303,6 +300,12 @@ def _worst(told: Iterable[Told | ForecastingError]) -> str | None:
     """Of many answers, for the request's line in the log: stale before computed before cached."""
     ways = {one.answered for one in told if isinstance(one, Told)}
     return next((one.value for one in (Answered.stale, Answered.computed, Answered.cached) if one in ways), None)
+
+
+def _find_common_basis(told: Sequence[Told | ForecastingError]) -> Basis | None:
+    """What the whole answer holds for; None where a part of it may be another the next time."""
+    bases = [one.basis if isinstance(one, Told) else None for one in told]
+    return bases[0] if bases and all(one == bases[0] for one in bases) else None
 
 
 def _note(http: Request, card: Card, metric: str, site: str | None, days_ahead: int) -> None:
@@ -328,8 +331,11 @@ def _add_error_answers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def admit(request: Request, error: Exception) -> JSONResponse:
-        """A mistake of ours; starlette raises it again, so that it is in the log with its traceback."""
-        return JSONResponse({"detail": "The server has made a mistake; its log says which."}, 500)
+        """A mistake of ours; starlette, which answers with this beyond all that stands before the routes, raises it
+        again, so that it is in the log with its traceback.
+        """
+        headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
+        return JSONResponse({"detail": "The server has made a mistake; its log says which."}, 500, headers)
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:
@@ -344,7 +350,7 @@ def _add_error_answers(app: FastAPI) -> None:
 
 
 def _unavailable(detail: str) -> JSONResponse:
-    return JSONResponse({"detail": detail}, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return JSONResponse({"detail": detail}, 503, RETRY_AFTER)
 
 
 def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
@@ -369,29 +375,6 @@ def describe_sites(card: Card, timezones: Mapping[str, str]) -> dict[str, Any]: 
         series.setdefault(one.site, []).append(described)
     sites = [{"site": site, "timezone": timezones.get(site), "metrics": metrics} for site, metrics in series.items()]
     return {"model_version": card.version, "sites": sites, "untrained": sorted(set(timezones) - set(series))}
-
-
-class LastWord:
-    """Answers 503 to a request that the end of serving cuts off, where uvicorn would say 500 and print a traceback."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answered = False
-
-        async def note_answer(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, note_answer)
-        except asyncio.CancelledError:
-            if scope["type"] != "http":
-                raise
-            if not answered:  # else the connection tells, which uvicorn closes in the middle of the answer
-                await _unavailable("Serving is being stopped. Ask again when it is back.")(scope, receive, send)
 
 
 def _describe_body(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Thousands of series through a model at once: what PredictionService answers for each, as arrays. No database here."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -23,10 +23,9 @@ from forecasting.baselines import answer_naively
 from forecasting.command import LOGGER
 from forecasting.config import Config, Kind, MetricConfig
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN
-from forecasting.panel import Observations, describe_series
-from forecasting.serving.forecasts import metric_config, page_windows
+from forecasting.panel import describe_series
+from forecasting.serving.forecasts import check_fraction, metric_config, page_windows
 from forecasting.warehouse.daily import Key, Page
-from forecasting.warehouse.units import tell_unit
 
 BASE = "base"
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as Forecaster.forward
@@ -166,13 +165,10 @@ def _predict(
 
 
 def _check_fractions(page: Page, cards: Sequence[SeriesCard], told: Bool[np.ndarray, " series"]) -> None:
-    """Raises AmbiguousUnit for a rate above 1 that is said to be 0..1, of those whose unit is told."""
+    """Raises AmbiguousUnit as check_fraction does, of those whose unit is told."""
     ends = page.counts.cumsum()
     for place, card in enumerate(cards):
         values = slice(ends[place] - page.counts[place], ends[place])
-        fraction = card.kind is Kind.rate and card.unit_scale == 1 and told[place]
-        if fraction and np.isfinite(page.values[values]).any():
+        if card.kind is Kind.rate and told[place] and np.isfinite(page.values[values]).any():
             site, metric = page.keys[place]
-            said = metric_config(card)
-            series = describe_series(site, metric, said, otherwise=card.kind)
-            tell_unit(Observations(series, page.days[values], page.values[values]), {metric: said}, named=(), notes=[])
+            check_fraction(replace(card, site=site, metric=metric), page.days[values], page.values[values])

@@ -12,19 +12,18 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from forecasting.config import GuardConfig
-from forecasting.serving.refusals import CLOSE, SECURITY_HEADERS, refuse
+from forecasting.serving.refusals import CLOSE, SECURITY_HEADERS, refuse_for_now
 
 # Of a request's line and headers together, each header counted 32 more than it has (as RFC 9113, 6.5.2). The parser
 # itself has no limit, and takes quadratic time for a header that comes in many pieces.
 MAX_HEAD_BYTES = 32 * 1024
 TOO_LARGE = f"A request's line and headers may have {MAX_HEAD_BYTES:,} bytes."
-RETRY_AFTER_SECONDS = 1
 OTHER_FILES = 256  # that the process has open besides the connections: PostgreSQL's, TorchServe's, the log, libraries
 REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
 def guard_connections(guard: GuardConfig) -> type[asyncio.Protocol]:
-    """The class that uvicorn makes one of for each connection."""
+    """The class that uvicorn makes one of for each connection; and files for them, as far as this process may."""
     allow_files(2 * guard.max_connections + OTHER_FILES)
     return type("GuardedConnection", (Connection,), {"guard": guard})
 
@@ -157,4 +156,4 @@ class Connection(HttpToolsProtocol):
 
 async def _refuse_one_more(scope: Scope, receive: Receive, send: Send) -> None:
     detail = "As many connections are open as may be (guard.max_connections). Try again."
-    await refuse(send, 503, detail, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS), CLOSE, *SECURITY_HEADERS)
+    await refuse_for_now(send, detail, CLOSE, *SECURITY_HEADERS)

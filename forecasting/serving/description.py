@@ -11,7 +11,6 @@ from forecasting.serving.schema import Failure, Json, NotReady
 Responses = dict[int | str, Json]  # as FastAPI takes them
 
 JSON = "application/json"
-RETRY_AFTER_SECONDS = 3  # TorchServe brings a killed worker back in 2 to 3 s
 
 DESCRIPTION = f"""
 The next days' traffic of a website, with bands.
@@ -74,7 +73,7 @@ PREDICTIONS = {"page_visits": PAGE_VISITS_EXAMPLE, "a count": VISITORS_EXAMPLE, 
 BY_METRIC_EXAMPLE: Json = {"page_visits": PAGE_VISITS_EXAMPLE, "nope": {"error": UNKNOWN}}
 MULTIPLE = {"by metric": BY_METRIC_EXAMPLE, "by site": {"siteanalytics": BY_METRIC_EXAMPLE}}
 HEALTH: Json = {"service": "ml-prediction-api", "model_loaded": True, "problems": []}
-NO_TORCHSERVE = "Nobody listens at http://127.0.0.1:8080: TorchServe is not running."
+NO_TORCHSERVE = "Nobody listens at http://127.0.0.1:8080/predictions/forecaster/v1.0.0: TorchServe is not running."
 HEALTHS = {
     "healthy": {"status": "healthy", **HEALTH},
     "degraded": {"status": "degraded", **HEALTH, "model_loaded": False, "problems": [NO_TORCHSERVE]},
@@ -187,7 +186,7 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
         {
             "TorchServe": NO_TORCHSERVE,
             "connections": "As many connections are open as may be (guard.max_connections). Try again.",
-            "data": "siteanalytics/page_visits has 20 known days among the last 56; a forecast needs 28. Load the "
+            "data": "page_visits of siteanalytics has 20 known days among the last 56; a forecast needs 28. Load the "
             "missing days, or train with data.missing=zero if they had no traffic.",
         },
     ),
@@ -203,7 +202,7 @@ RETRY_AFTER = {
     "Retry-After": {
         "description": "After how many seconds to ask again.",
         "required": True,
-        "schema": {"type": "integer", "minimum": 1, "examples": [RETRY_AFTER_SECONDS]},
+        "schema": {"type": "integer", "minimum": 1, "examples": [3]},
     }
 }
 ALL = (403, 503, 504)  # of what stands before every route
@@ -212,23 +211,23 @@ BODY = (408, 413, 422)
 PARTS = (400, 502)
 
 
-def answered(model: Any, examples: dict[str, Any], *statuses: int) -> Responses:  # Any: what FastAPI takes
+def responses_of(model: Any, examples: dict[str, Any], *statuses: int) -> Responses:  # Any: what FastAPI takes
     """A route's `responses`: what 200 has, and each failure that it, or what stands before it, may answer."""
-    return _answered(model, examples, *KEYED, *statuses)
+    return _responses(model, examples, *KEYED, *statuses)
 
 
-def answered_to_all(model: Any, examples: dict[str, Any]) -> Responses:  # Any: what FastAPI takes
+def open_responses_of(model: Any, examples: dict[str, Any]) -> Responses:  # Any: what FastAPI takes
     """The same of a route that needs no key."""
-    return _answered(model, examples, *ALL)
+    return _responses(model, examples, *ALL)
 
 
-def answered_as_text(text: str, example: str) -> Responses:
+def text_responses(text: str, example: str) -> Responses:
     """The same of a route whose answer is no JSON."""
     shown = {"schema": {"type": "string", "description": text}, "examples": {"text": {"value": example}}}
-    return {200: {"description": "The answer.", "content": {"text/plain": shown}}, **only_failures()}
+    return {200: {"description": "The answer.", "content": {"text/plain": shown}}, **failures_of()}
 
 
-def only_failures(*statuses: int) -> Responses:
+def failures_of(*statuses: int) -> Responses:
     return {status: failure(status) for status in sorted({*KEYED, *statuses})}
 
 
@@ -257,7 +256,7 @@ def complete(app: FastAPI) -> None:
                     answers[str(status)]["content"] = {kind: made.get(kind, {}) | one for kind, one in said}
 
 
-def _answered(model: Any, examples: dict[str, Any], *statuses: int) -> Responses:  # Any: what FastAPI takes
+def _responses(model: Any, examples: dict[str, Any], *statuses: int) -> Responses:  # Any: what FastAPI takes
     failures: Responses = {status: failure(status) for status in sorted(set(statuses))}
     return {200: {"model": model, "description": "The answer.", **_shown(examples)}, **failures}
 

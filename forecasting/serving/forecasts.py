@@ -115,6 +115,14 @@ def page_windows(page: Page, series: Sequence[SeriesCard], *, context_length: in
     )
 
 
+def check_fraction(series: SeriesCard, days: Int[np.ndarray, " days"], values: Float[np.ndarray, " days"]) -> None:
+    """Raises AmbiguousUnit for a rate above 1 that the version took for a share of 0..1."""
+    if series.kind is Kind.rate and series.unit_scale == 1:
+        said = metric_config(series)
+        described = describe_series(series.site, series.metric, said, otherwise=series.kind)
+        tell_unit(Observations(described, days, values), {series.metric: said}, named=(), notes=[])
+
+
 def _find_wrong(
     series: SeriesCard,
     days: Int[np.ndarray, " days"],
@@ -123,13 +131,10 @@ def _find_wrong(
     row: int,
 ) -> DataError | None:
     """What keeps a series from being forecast. The days are in order, or reversed."""
-    if series.kind is Kind.rate and series.unit_scale == 1:
-        said = metric_config(series)
-        described = describe_series(series.site, series.metric, said, otherwise=series.kind)
-        try:
-            tell_unit(Observations(described, days, values), {series.metric: said}, named=(), notes=[])
-        except AmbiguousUnit as error:
-            return error
+    try:
+        check_fraction(series, days, values)
+    except AmbiguousUnit as error:
+        return error
     if windows.enough[row]:
         return None
     name, known = f"{series.metric} of {series.site}", int(np.isfinite(windows.history[row]).sum())
@@ -158,7 +163,7 @@ def next_instance(
     )
 
 
-def who_answers(
+def let_naive_answer(
     quantiles: Float[np.ndarray, "series days levels"],
     series: Sequence[SeriesCard],
     first: Sequence[Instance],

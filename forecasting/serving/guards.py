@@ -1,7 +1,8 @@
 """Who may ask, how often and how much: plain ASGI middlewares in front of the routes.
 
-From the outside in: SecurityHeaders, Cors, then Keys (or Hosts, while there are no keys), then Limits. What one of them
-refuses reaches none further in. Whatever a client has sent is shown in no answer, but for a name, shortened and quoted.
+From the outside in: SecurityHeaders, Cors, LastWord, then Keys (or Hosts, while there are no keys), then Limits. What
+one of them refuses reaches none further in. Whatever a client has sent is shown in no answer, but for a name, shortened
+and quoted.
 """
 
 import ipaddress
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting.config import ApiKey, Config, Right
 from forecasting.errors import SettingError
-from forecasting.serving.limits import SAFE_METHODS, Limits
+from forecasting.serving.limits import SAFE_METHODS, LastWord, Limits
 from forecasting.serving.refusals import SECURITY_HEADERS, Header, refuse, refuse_for, show
 
 OPEN_PATHS = ("/health", "/ready")  # which a load balancer asks without a key
@@ -36,6 +37,7 @@ def add_guards(app: Starlette, config: Config) -> None:
         app.add_middleware(Keys, keys=config.api_keys, per_second=guard.requests_per_second)
     else:
         app.add_middleware(Hosts, names=[config.serving.host, *guard.hosts], origins=guard.cors_origins)
+    app.add_middleware(LastWord)
     if guard.cors_origins:
         app.add_middleware(
             Cors,
@@ -112,9 +114,13 @@ class Keys:
         self._failed = RateLimit(FAILED_PER_SECOND, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["path"] in OPEN_PATHS and scope["method"] == "GET"):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif (key := self._find(_find_secret(scope["headers"]))) is None:
+            return
+        key = self._find(_find_secret(scope["headers"]))
+        if key is None and scope["path"] in OPEN_PATHS and scope["method"] == "GET":
+            await self.app(scope, receive, send)
+        elif key is None:
             await self._refuse_stranger(scope, send)
         elif key.right is not Right.admin and needs_admin(scope):
             detail = f"The key {key.name!r} has the right to read; this route needs a key with the right admin."

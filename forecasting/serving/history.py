@@ -70,7 +70,7 @@ class History:
         self._own = config.kept_in  # where forecasting.daily is
         self._has_read = False  # whether any update has ended well
         self.trouble: str | None = None  # what the last update ended with
-        self.unanswered: str | None = None  # what the last look ended with
+        self._unanswered: str | None = None  # what the last look ended with
         self._known_as: str | None = None
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
@@ -88,10 +88,9 @@ class History:
             await self.bring_up_to_date()
             return await self._read_prepared(series)
         kept = [self._kept.get((one.site, one.metric)) for one in series]
-        if None not in kept:
-            return [one for one in kept if one is not None]
-        await self.bring_up_to_date()
         lacking = [one for one, known in zip(series, kept, strict=True) if known is None]
+        if lacking:
+            await self.bring_up_to_date()
         read = iter(await self._batcher.ask(lacking))
         return [known or next(read) for known in kept]
 
@@ -99,6 +98,12 @@ class History:
     def keeps(self) -> bool:
         """Whether what is made of these days may be kept: somebody counts their changes, nobody wants each read."""
         return self.revision is not None and self.revision.number is not None and not self._looks_each_time
+
+    @property
+    def unanswered(self) -> str | None:
+        """What keeps forecasting.daily from being read, or from having a day."""
+        is_empty = self.revision is None or self.revision.number == 0
+        return self._unanswered or (self.trouble if is_empty else None)
 
     async def look(self) -> None:
         """Sees whether PostgreSQL answers and what is kept still holds, and has new days looked for in the source."""
@@ -108,12 +113,12 @@ class History:
         except MissingTable:
             found = None  # it answers; the update makes the schema, or says why it cannot
         except (WarehouseError, TimedOut) as error:
-            self.is_current, self.unanswered = False, str(error)
+            self.is_current, self._unanswered = False, str(error)
             self.breaker.failed(error)
             return
         if found != self.revision or found is None or found.number is None:
             self._kept.clear()
-        self.revision, self.is_current, self.unanswered = found, True, None
+        self.revision, self.is_current, self._unanswered = found, True, None
         self.breaker.succeeded()
 
     async def list_sites(self) -> dict[str, str]:
@@ -128,12 +133,10 @@ class History:
         only = {self._known_as: self._card.series[0].site} if self._known_as else {}
         return {only.get(site, site): zone for site, zone in rows.items()}
 
-    async def check(self) -> None:
-        """Raises what `read` would, where PostgreSQL does not answer."""
-        await self._ask(_greet)
-
     async def bring_up_to_date(self, *, wait: bool = True) -> None:
-        """Returns at once, but the first time, or where each answer is to be of the newest days."""
+        """Starts an update where the last is `serving.refresh_seconds` old. Waits for it where there was none yet, or
+        each answer is to be of the newest days: for half the deadline, so that half is left to answer in.
+        """
         seconds = self._config.serving.refresh_seconds
         if self._updated_at is None or time.monotonic() - self._updated_at >= seconds:
             self._start_update()
@@ -257,7 +260,7 @@ class History:
         try:
             async with asyncio.timeout(deadline):
                 async with self._opening:
-                    pool = self._pool = self._pool or await self._open_pool()
+                    pool = self._pool = self._pool or await open_pool(self._own, max_size=POOL_SIZE)
                 async with _lend(pool) as connection:
                     with suppress(CannotConnect):
                         return await question(connection)
@@ -266,9 +269,6 @@ class History:
                     return await question(connection)
         except TimeoutError as error:
             raise TimedOut(f"PostgreSQL did not answer within {deadline:g} s. Try again later.") from error
-
-    async def _open_pool(self) -> Pool:
-        return await open_pool(self._own, max_size=POOL_SIZE)
 
 
 async def _close(pool: Pool | None) -> None:
@@ -291,11 +291,6 @@ async def _lend(pool: Pool) -> AsyncIterator[Connection]:
         # One that cannot be reset is closed by the pool; what was read over it is none the worse.
         with suppress(WarehouseError), translate_errors("giving a connection back"):
             await pool.release(connection)
-
-
-async def _greet(connection: Connection) -> None:
-    with translate_errors("seeing whether it answers"):
-        await connection.fetchval("select 1")
 
 
 async def _read_revision(connection: Connection, *, config: Config) -> Revision:

@@ -28,7 +28,7 @@ logger = logging.getLogger("forecasting.requests")
 LINE = "method=%s route=%s status=%d ms=%.1f answered=%s site=%s metric=%s days=%s version=%s client=%s"
 NOTHING = "-"
 PLAIN = re.compile(r"[\w.:/@+][\w.:/@+-]*")  # what a field holds as it is; anything else is quoted
-MAX_PATH = 200  # letters of a path that is none of ours; a client may send 64 KiB
+MAX_PATH = 200  # letters of a path that is none of ours; a client may send 32 KiB
 METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
 OTHER = "other"  # a route or a method that is none of ours: whoever asks must not make labels
 # From a kept answer (0.2 ms) to serving.deadline_seconds (10 s).

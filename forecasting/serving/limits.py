@@ -1,11 +1,11 @@
-"""How much a request may bring and how long it may take."""
+"""How much a request may bring and how long it may take, and what it hears when serving ends meanwhile."""
 
 import asyncio
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forecasting.serving.refusals import CLOSE, refuse
+from forecasting.serving.refusals import CLOSE, refuse, refuse_for_now
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LINGER_SECONDS = 5.0  # that a body which is too large is still read for, so that its sender sees why it was refused
@@ -41,7 +41,7 @@ class Limits:
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 if _may_have_body(scope):
-                    receive = replay(await self._read(scope, receive), receive)
+                    receive = give_again(await self._read(scope, receive), receive)
                 has_come = True
                 await self.app(scope, receive, send_and_note)
         except TimeoutError:
@@ -89,6 +89,29 @@ class Limits:
             await refuse(send, 408, f"The request's body did not come {within}.", CLOSE)
 
 
+class LastWord:
+    """Answers 503 to a request that the end of serving cuts off, where uvicorn would say 500 and print a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answered = False
+
+        async def note_answer(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note_answer)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            if not answered:  # else the connection tells, which uvicorn closes in the middle of the answer
+                await refuse_for_now(send, "Serving is being stopped. Ask again when it is back.")
+
+
 class _GoneError(Exception):
     """The client has, before its body had come."""
 
@@ -105,7 +128,7 @@ def _may_have_body(scope: Scope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
-def replay(body: bytes, receive: Receive) -> Receive:
+def give_again(body: bytes, receive: Receive) -> Receive:
     """The body as one message, then what else comes: that the client has gone."""
     read = False
 

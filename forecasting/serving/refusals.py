@@ -16,6 +16,7 @@ SECURITY_HEADERS: tuple[Header, ...] = (
     (b"cache-control", b"no-store"),
 )
 CLOSE: Header = (b"connection", b"close")
+RETRY_AFTER = {"retry-after": "3"}  # seconds, with a 503: TorchServe brings a killed worker back in 2 to 3
 
 
 async def refuse(send: Send, status: int, detail: str, *headers: Header, more: bool = False) -> None:
@@ -25,6 +26,12 @@ async def refuse(send: Send, status: int, detail: str, *headers: Header, more: b
     start = {"type": "http.response.start", "status": status}
     await send({**start, "headers": [(b"content-type", b"application/json"), length, *headers]})
     await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def refuse_for_now(send: Send, detail: str, *headers: Header) -> None:
+    """503, for some seconds."""
+    retry = [(name.encode(), value.encode()) for name, value in RETRY_AFTER.items()]
+    await refuse(send, 503, detail, *retry, *headers)
 
 
 async def refuse_for(send: Send, seconds: float, detail: str) -> None:

@@ -7,7 +7,7 @@ from cachetools import LRUCache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting.serving.answers import Answered, Answers, Basis
-from forecasting.serving.limits import replay
+from forecasting.serving.limits import give_again
 
 PATH = "/predict"
 MAX_BYTES = 2**18  # of an answer that is kept, and of a request
@@ -26,8 +26,8 @@ class _Kept(NamedTuple):
 
 
 class Replay:
-    """Keeps answers whose route has left in the request's state, as `basis`, what they hold for: while that of the
-    answers is the same, a request with the same bytes gets the same bytes. Plain ASGI, right before the routes.
+    """Keeps whole answers by the bytes of their request, for as long as `Answers.basis` is the one that the route has
+    left in the request's state. Plain ASGI, right before the routes.
     """
 
     def __init__(self, app: ASGIApp, find_answers: Callable[[], Answers], *, megabytes: float) -> None:
@@ -60,13 +60,13 @@ class Replay:
             await send(message)
 
         is_read = scope["method"] != "GET"
-        await self.app(scope, replay(request[-1], receive) if is_read else receive, keep)
+        await self.app(scope, give_again(request[-1], receive) if is_read else receive, keep)
         state = scope["state"]
         basis = state.get("basis")
         if basis is not None and len(messages) == 2 and messages[0]["status"] == 200:
             start, body = messages
             num_bytes = len(body["body"]) + sum(map(len, request)) + OVERHEAD_BYTES
-            if num_bytes <= MAX_BYTES:
+            if num_bytes <= min(MAX_BYTES, self._kept.maxsize):
                 known = {name: state[name] for name in KEPT_STATE if name in state}
                 known |= {"route": scope["path"], "answered": Answered.cached.value}
                 self._kept[request] = _Kept(start, body, basis, known, num_bytes)

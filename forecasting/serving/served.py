@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import NamedTuple
 
 from forecasting.artifact import Artifact
 from forecasting.config import Config
@@ -11,6 +12,26 @@ from forecasting.serving.client import TorchServeClient
 from forecasting.serving.history import History
 from forecasting.serving.service import Forecasts
 from forecasting.serving.torchserve import TorchServe, num_workers
+
+
+class Troubles(NamedTuple):
+    """A sentence for each part that does not answer, as it was last looked."""
+
+    model: str | None = None
+    days: str | None = None  # those that forecasts are made of
+    source: str | None = None  # of new days; those of before are answered from
+
+    def tell(self, *, in_full: bool = True) -> list[str]:
+        """In full they name hosts, users and what programs have said, which is not for everybody."""
+        if not in_full:
+            names = {"TorchServe": self.model, "PostgreSQL": self.days, "The source of new days": self.source}
+            return [f"{name} does not answer." for name, trouble in names.items() if trouble]
+        return list(dict.fromkeys(one for one in self if one))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are answered."""
+        return self.model is None and self.days is None
 
 
 class ServedVersion:
@@ -33,18 +54,17 @@ class ServedVersion:
         )
         self._looking: asyncio.Task[None] | None = None
         self._looked_at: float | None = None
-        self.model_trouble: str | None = None  # what keeps the model from answering, as it was last looked
+        self._model_trouble: str | None = None
 
     @property
-    def troubles(self) -> list[str]:
-        """A sentence for each part that does not answer, as they were when it was last looked."""
-        return [one for one in (self.model_trouble, self.history.unanswered, self.history.trouble) if one]
+    def troubles(self) -> Troubles:
+        return Troubles(self._model_trouble, self.history.unanswered, self.history.trouble)
 
-    async def find_troubles(self) -> tuple[bool, list[str]]:
-        """Whether the model answers, and the troubles, as they were a second ago at most."""
+    async def find_troubles(self) -> Troubles:
+        """As they were `serving.check_seconds` ago at most."""
         if self._looked_at is None or time.monotonic() - self._looked_at > self._check_seconds:
             await self.look()
-        return self.model_trouble is None, self.troubles
+        return self.troubles
 
     async def look(self) -> None:
         """Sees how the parts are, and whether what is kept still holds; once for all who ask meanwhile."""
@@ -73,7 +93,7 @@ class ServedVersion:
 
     async def _look(self) -> None:
         try:
-            self.model_trouble, _ = await asyncio.gather(self.model.find_trouble(), self.history.look())
+            self._model_trouble, _ = await asyncio.gather(self.model.find_trouble(), self.history.look())
             self._looked_at = time.monotonic()
         finally:
             self._looking = None

@@ -10,6 +10,7 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
+import uvloop
 from prometheus_client.core import CounterMetricFamily
 
 from forecasting.artifact import load_artifact
@@ -56,7 +57,7 @@ def serve(config: Config) -> None:
                 torchserve.inference_url, torchserve.management_url, torchserve.key_file,
             )  # fmt: skip
             # uvicorn raises the signal again that it has ended for
-            with suppress(KeyboardInterrupt, SystemExit), asyncio.Runner(loop_factory=new_loop) as runner:
+            with suppress(KeyboardInterrupt, SystemExit), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve_shim(config, Shim(config, artifact, supervisor, archive), supervisor, listener))
             logger.info("stopping TorchServe")
     logger.info("stopped")
@@ -130,7 +131,7 @@ def _count(shim: Shim, supervisor: Supervisor) -> Counters:
     """Numbers of what stands behind the routes."""
     counters = Counters(lambda: supervisor.torchserve.metrics_url)
     for name, text, read in (
-        ("ready", "Whether every part answers.", lambda: not shim.served.troubles),
+        ("ready", "Whether requests are answered, as GET /ready says.", lambda: shim.troubles.is_ready),
         (
             "torchserve_given_up",
             "Whether TorchServe is not asked: it does not answer.",
@@ -153,7 +154,7 @@ def _count(shim: Shim, supervisor: Supervisor) -> Counters:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, once it does, and what of the rest does not answer yet."""
+    """Says where it listens, once it does, and what of the rest does not answer yet; ends in two steps, or at once."""
 
     def __init__(self, config: uvicorn.Config, shim: Shim) -> None:
         super().__init__(config)
@@ -174,8 +175,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         await self._shim.read_days()
-        _, troubles = await self._shim.find_troubles()
-        for trouble in troubles:
+        for trouble in (await self._shim.find_troubles()).tell():
             logger.warning("not answering yet: %s", trouble)
         host, port = (sockets or [])[0].getsockname()[:2]
         logger.info("version %s is served on http://%s:%d", self._shim.answers.card.version, host, port)
@@ -195,15 +195,6 @@ def take_port(serving: ServingConfig) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, where there is one: not on Windows."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 @contextmanager

@@ -12,17 +12,15 @@ from jaxtyping import Float
 
 from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact
 from forecasting.config import Config, load_config
-from forecasting.errors import (
-    DataError,
-)
+from forecasting.errors import DataError
 from forecasting.serving.forecasts import (
     Instance,
     check_days_ahead,
     find_each,
     find_series,
+    let_naive_answer,
     next_instance,
     shape_answers,
-    who_answers,
 )
 from forecasting.serving.history import History
 
@@ -91,7 +89,7 @@ class Forecasts:
                     for instance, quantiles, one in zip(instances, block, series, strict=True)
                 ]
         quantiles = np.concatenate(blocks, axis=1)[:, :days_ahead]
-        quantiles = who_answers(quantiles, series, first, self.card)
+        quantiles = let_naive_answer(quantiles, series, first, self.card)
         return shape_answers(quantiles, series, cutoffs, self.card, made_at=dt.datetime.now(dt.UTC))
 
 

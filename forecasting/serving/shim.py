@@ -15,7 +15,7 @@ from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotPromote, CannotStart, DataError, ServingError, Unavailable, WarehouseError
 from forecasting.serving.answers import Answers
 from forecasting.serving.archive import ensure_archive
-from forecasting.serving.served import ServedVersion
+from forecasting.serving.served import ServedVersion, Troubles
 from forecasting.serving.supervisor import Start, Supervisor
 from forecasting.serving.torchserve import PORTS, TorchServe, start_torchserve
 
@@ -38,9 +38,15 @@ class Shim:
     def answers(self) -> Answers:
         return self.served.answers
 
-    async def find_troubles(self) -> tuple[bool, list[str]]:
-        """Whether the model answers, and a sentence for each part that does not, as it was a second ago at most."""
-        return await self.served.find_troubles()
+    @property
+    def troubles(self) -> Troubles:
+        """As they were when it was last looked; of TorchServe as its supervisor has it, who knows more."""
+        found = self.served.troubles
+        return found._replace(model=self._supervisor.trouble or found.model) if found.model else found
+
+    async def find_troubles(self) -> Troubles:
+        await self.served.find_troubles()
+        return self.troubles
 
     async def list_sites(self) -> dict[str, str]:
         """The sites that the source has by now, and their time zones."""
@@ -60,8 +66,6 @@ class Shim:
                 # a look may come too late among many requests that are answered
                 if served is self.served and not served.model.breaker.is_open:
                     self._supervisor.answered()
-                if served.model_trouble and self._supervisor.trouble:
-                    served.model_trouble = self._supervisor.trouble
                 await asyncio.sleep(max(0.0, began + self._config.serving.check_seconds - time.monotonic()))
 
     async def promote(self, version: str) -> Card:

@@ -14,9 +14,10 @@ from forecasting.serving.torchserve import TorchServe
 
 logger = logging.getLogger("forecasting.serving")
 
-LOOK_SECONDS = 0.2
+TICK_SECONDS = 0.2
+SILENT_SECONDS = 5.0  # without an answer, after which Java itself has to say that it is there
 HUNG_SECONDS = (
-    20.0  # without an answer, after which it is killed: hung workers are TorchServe's own business until then
+    20.0  # without one, whatever Java says: until then workers that hang or die are TorchServe's own business
 )
 MAX_PAUSE_SECONDS = 30.0  # between two starts that fail
 
@@ -49,15 +50,13 @@ class Supervisor:
     async def watch(self, has_started: HasStarted) -> None:
         """Until it is cancelled. `has_started` is told of each new one."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            if not self.torchserve.is_running():
-                what = f"TorchServe ended with {self.torchserve.process.returncode}"
-            elif time.monotonic() - self._answered_at > HUNG_SECONDS:
-                what = f"TorchServe has not answered for {HUNG_SECONDS:.0f} s"
-            else:
-                continue
-            await self._replace(what)
-            has_started(self.torchserve)
+            slept_at = time.monotonic()
+            await asyncio.sleep(TICK_SECONDS)
+            if time.monotonic() - slept_at > SILENT_SECONDS:
+                self.answered()  # it was we who stood still, and heard nobody
+            if failure := await self._find_failure():
+                await self._replace(failure)
+                has_started(self.torchserve)
 
     async def start_beside(self, start: Start) -> TorchServe:
         """Another one, while the running one answers. Raises CannotStart."""
@@ -73,6 +72,17 @@ class Supervisor:
         """One that does not answer, or not any more."""
         await self._in_thread(self._end, torchserve)
 
+    async def _find_failure(self) -> str | None:
+        """Why it has to be replaced; None while it need not."""
+        silent = time.monotonic() - self._answered_at
+        if not self.torchserve.is_running():
+            return f"TorchServe ended with {self.torchserve.process.returncode}"
+        if silent > HUNG_SECONDS:
+            return f"TorchServe has not answered for {HUNG_SECONDS:.0f} s"
+        if silent > SILENT_SECONDS and not await self._in_thread(TorchServe.pings, self.torchserve):
+            return f"TorchServe has not answered for {silent:.0f} s, nor has its Java"
+        return None
+
     async def _replace(self, what: str) -> None:
         failed, pause = self.torchserve, 1.0
         self.trouble = f"{what}: it is being started again."
@@ -87,7 +97,9 @@ class Supervisor:
                 break
             if self.torchserve is not failed:  # another has taken over
                 return
-            self.trouble = f"{what} and cannot be started again; the next try is in {pause:.0f} s. {found}"
+            logger.warning("%s and cannot be started again: %s", what, found)
+            reason = str(found).partition("\n")[0]  # what follows may be a worker's traceback
+            self.trouble = f"{what} and cannot be started again; the next try is in {pause:.0f} s. {reason}"
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
         if self.torchserve is failed:

@@ -1,4 +1,5 @@
-"""TorchServe 0.12: starting it and stopping it. Only this module, client.py and archive.py know it.
+"""TorchServe 0.12: starting it and stopping it. Only this module, client.py and archive.py know it, and journal.py its
+metrics.
 
 It is started as Java, not by its `torchserve` command: that one returns 0 when it fails and leaves Java behind when it
 is ended. A started one has a folder of its own (mode 0700) for its settings, keys, logs and temporary files.
@@ -92,6 +93,11 @@ class TorchServe:
 
     def is_running(self) -> bool:
         return self.process.poll() is None
+
+    def pings(self) -> bool:
+        """Whether Java answers, whatever its workers do."""
+        status, _ = _ask(self, "inference", "/ping")
+        return status != 0
 
     def stop(self) -> None:
         """Ends Java and every worker, and removes the run folder; requests in flight are lost. Done once."""

@@ -19,6 +19,7 @@ from forecasting.serving.answers import Answers
 from forecasting.serving.archive import HANDLER
 from forecasting.serving.client import TorchServeClient
 from forecasting.serving.forecasts import Instance
+from forecasting.serving.served import Troubles
 from forecasting.serving.torchserve import TorchServe
 
 VERSION = "v1.10"
@@ -32,8 +33,8 @@ class AnswersAlone:
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
 
-    async def find_troubles(self) -> tuple[bool, list[str]]:
-        return True, []
+    async def find_troubles(self) -> Troubles:
+        return Troubles()
 
     async def list_sites(self) -> dict[str, str]:
         return SITES

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from forecasting.artifact import Artifact, SeriesCard
+from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotConnect, DataError, ForecastingError, TooFewDays
 from forecasting.serving.answers import Answers, Told
 from forecasting.serving.api import create_app
@@ -167,9 +168,11 @@ def test_memory_is_bounded(sample_artifact: Artifact, days: Days) -> None:
     assert [find(nothing)[0].answered for _ in range(2)] == ["computed"] * 2
 
 
-def send(answers: Answers, *requests: tuple[str, str, bytes, str]) -> list[httpx.Response]:
+def send(
+    answers: Answers, *requests: tuple[str, str, bytes, str], config: Config | None = None
+) -> list[httpx.Response]:
     async def run() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(create_app(AnswersAlone(answers)), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(create_app(AnswersAlone(answers), config), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return [
                 await client.request(method, path, content=body, headers={"Content-Type": kind})
@@ -191,6 +194,16 @@ def test_equal_request_gets_the_same_bytes_without_being_read(
     assert len(days.reads) == 1
     assert ["answered=computed" in caplog.messages[0], "answered=cached" in caplog.messages[1]] == [True, True]
     assert "route=/predict/multiple status=200" in caplog.messages[1]
+
+
+@pytest.mark.parametrize("megabytes", [0.0, 0.0001])
+def test_without_room_nothing_is_kept_and_all_is_answered(answers: Answers, days: Days, megabytes: float) -> None:
+    config = Config(serving=ServingConfig(cache_mb=megabytes))
+    request = ("POST", "/predict", b'{"days_ahead": 3}', "application/json")
+    answers = Answers(answers._forecasts, days, megabytes=megabytes / 2, stale_seconds=60.0)
+    first, second = send(answers, request, request, config=config)
+    assert (first.status_code, second.status_code, len(days.reads)) == (200, 200, 2)
+    assert first.json()["predictions"] == second.json()["predictions"]
 
 
 def test_request_that_differs_at_all_is_read(answers: Answers) -> None:

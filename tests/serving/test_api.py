@@ -9,12 +9,14 @@ import httpx
 import pytest
 
 from forecasting.artifact import Artifact, SeriesCard
-from forecasting.config import Config, DatabaseConfig
+from forecasting.config import Config, DatabaseConfig, load_config
 from forecasting.errors import DataError
 from forecasting.serving.answers import Answers
 from forecasting.serving.api import create_app
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.history import History
+from forecasting.serving.refusals import SECURITY_HEADERS
+from forecasting.serving.served import Troubles
 from forecasting.serving.service import Forecasts, InProcessModel, Read
 
 from .asking import AnswersAlone
@@ -147,3 +149,62 @@ def test_database_that_is_down_is_said_for_several_sites_too(two_sites: Artifact
     response = asyncio.run(run())
     assert response.status_code == 503
     assert "port 1" in response.json()["detail"]
+
+
+def test_a_mistake_of_ours_is_said_as_one_and_no_more(
+    sample_artifact: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+        raise ZeroDivisionError("secret")
+
+    answer = asyncio.run(send(sample_artifact, fail, "/predict/page-visits"))
+    assert (answer.status_code, answer.json()) == (
+        500, {"detail": "The server has made a mistake; its log says which."},
+    )  # fmt: skip
+    for name, value in SECURITY_HEADERS:
+        assert answer.headers[name.decode()] == value.decode()
+
+
+class Down(AnswersAlone):
+    """Parts that do not answer."""
+
+    troubles = Troubles()
+
+    async def find_troubles(self) -> Troubles:
+        return self.troubles
+
+
+KEYS = {"API_KEYS": "ci:read:key-of-sixteen-or-more"}
+MODEL, DAYS = "Nobody listens at http://10.0.0.1.", "The user forecaster may not connect to db.internal."
+
+
+@pytest.mark.parametrize(
+    ("troubles", "ready", "brief"),
+    [
+        (Troubles(), True, []),
+        (Troubles(model=MODEL), False, ["TorchServe does not answer."]),
+        (Troubles(days=DAYS), False, ["PostgreSQL does not answer."]),
+        (Troubles(days=DAYS, source=DAYS), False, ["PostgreSQL", "The source of new days"]),
+        (Troubles(source=DAYS), True, ["The source of new days does not answer."]),
+    ],
+)
+def test_what_is_down_is_said_in_full_to_those_with_a_key(
+    sample_artifact: Artifact, troubles: Troubles, ready: bool, brief: list[str]
+) -> None:
+    backend = Down(in_process(sample_artifact, never).answers)
+    backend.troubles = troubles
+    app = create_app(backend, load_config(environ=KEYS))
+
+    async def ask(path: str, **headers: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+            return await client.get(path)
+
+    stranger, known = (asyncio.run(ask("/health", **headers)) for headers in ({}, {"X-API-Key": KEYS["API_KEYS"][8:]}))
+    assert known.json()["problems"] == troubles.tell()
+    assert len(stranger.json()["problems"]) == len(brief)
+    assert all(said.startswith(begin) for said, begin in zip(stranger.json()["problems"], brief, strict=True))
+    assert "forecaster" not in stranger.text
+    answer = asyncio.run(ask("/ready"))
+    assert (answer.status_code, answer.json()["ready"]) == ((200, True) if ready else (503, False))
+    assert ("retry-after" in answer.headers) is not ready

@@ -140,7 +140,7 @@ def test_history_follows_its_days_to_where_they_may_be_kept(
     async def run() -> Instance | DataError:
         history = History(reader, sample_artifact.card)
         try:
-            await history.check()
+            await history.look()
             assert (await history.list_sites(), history.trouble) == ({config.database.name: "UTC"}, None)
             [found] = await history.read(sample_artifact.card.series[:1])
             return found

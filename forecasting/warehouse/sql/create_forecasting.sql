@@ -1,4 +1,4 @@
--- Our own schema, beside the sources, which are only read. Run by whoever needs it first; changes nothing that is there.
+-- Our own schema, beside the sources, which are only read. Run by whoever needs it first, and again: no row is changed.
 create schema if not exists forecasting;
 
 -- Daily values as their source said them, in its units: panels are made from here.
