@@ -7,6 +7,7 @@ import asyncio
 import resource
 from typing import Any, ClassVar
 
+import httptools
 import orjson
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -41,6 +42,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: uvicorn's own
         super().__init__(*args, **kwargs)
+        self._parser_catches_up = False  # with what it has been told before
         self._in_head = True  # what comes next, or is coming, is a request's line and headers
         self._head_bytes = 0
         self._idle_bytes = 0  # that have come since a request began or went on with its body
@@ -62,28 +64,56 @@ class Connection(HttpToolsProtocol):
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._idle_bytes += len(data)  # until the parser finds a request, or a part of a body, in it
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._idle_bytes > MAX_HEAD_BYTES:
             self._refuse(431, TOO_LARGE)
             return
-        self._idle_bytes += len(data)
         if self._in_head or self.cycle is None or self.cycle.response_complete:
             self._await_head()
 
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade()
+            if rest := data[upgrade.args[0] :]:
+                self._parse(rest)
+
+    def _ignore_upgrade(self) -> None:
+        """Goes on with the request's body: nobody has to do as an Upgrade asks (RFC 9110, 7.8), and Java's HttpClient
+        asks each time. The parser takes what follows for another protocol, where uvicorn would take it for a request.
+        """
+        framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
+        head = b"".join(b"%s: %s\r\n" % header for header in framing)
+        self._parser_catches_up = self.cycle.more_body = True
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % head)
+        self._parser_catches_up = False
+
     def on_message_begin(self) -> None:
+        if self._parser_catches_up:
+            return
         super().on_message_begin()
         self._in_head, self._head_bytes, self._idle_bytes = True, 0, 0
 
     def on_url(self, url: bytes) -> None:
+        if self._parser_catches_up:
+            return
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # after a body they are trailers, which nobody reads
+        if self._in_head and not self._parser_catches_up:  # after a body they are trailers, which nobody reads
             self._count(len(name) + len(value) + 32)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._parser_catches_up:
+            return
         self._in_head = False
         self._head_arrived()
         super().on_headers_complete()

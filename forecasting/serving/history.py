@@ -47,6 +47,8 @@ READS_AT_ONCE = 4
 SERIES_AT_ONCE = 1024
 MAX_KEPT = 65536  # windows, of less than 1 kB each
 LOOK_SECONDS = 2.0  # that PostgreSQL has to say whether anything changed
+RELEASE_SECONDS = 1.0  # that a server has to end what was given up, before its connection is closed
+SLOW_UPDATE_MINUTES = 5  # after which a source, or a connection that nobody ended, is said to be slow
 CLOSE_SECONDS = 2.0  # that connections have to be closed politely in
 SPARE_DAYS = 35  # read beyond the context, so that what lies before a gap tells it from days before a series began
 
@@ -69,7 +71,8 @@ class History:
         self._updated_at: float | None = None  # by the monotonic clock
         self._own = config.kept_in  # where forecasting.daily is
         self._has_read = False  # whether any update has ended well
-        self.trouble: str | None = None  # what the last update ended with
+        self._trouble: str | None = None  # what the last update ended with
+        self._update_began_at = 0.0
         self._unanswered: str | None = None  # what the last look ended with
         self._known_as: str | None = None
         self._pool: Pool | None = None
@@ -87,7 +90,7 @@ class History:
         if self._looks_each_time:
             await self.bring_up_to_date()
             return await self._read_prepared(series)
-        kept = [self._kept.get((one.site, one.metric)) for one in series]
+        kept = [self._kept.get((one.site, one.metric)) if self.is_current else None for one in series]
         lacking = [one for one, known in zip(series, kept, strict=True) if known is None]
         if lacking:
             await self.bring_up_to_date()
@@ -98,6 +101,14 @@ class History:
     def keeps(self) -> bool:
         """Whether what is made of these days may be kept: somebody counts their changes, nobody wants each read."""
         return self.revision is not None and self.revision.number is not None and not self._looks_each_time
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps new days from being read."""
+        minutes = (time.monotonic() - self._update_began_at) / 60
+        if self._updating is None or self._updating.done() or minutes < SLOW_UPDATE_MINUTES:
+            return self._trouble
+        return f"New days have been read for {minutes:.0f} minutes, and are not all there yet."
 
     @property
     def unanswered(self) -> str | None:
@@ -156,6 +167,7 @@ class History:
 
     def _start_update(self) -> "asyncio.Task[None]":
         if self._updating is None or self._updating.done():
+            self._update_began_at = time.monotonic()
             self._updating = asyncio.create_task(self._update())
         return self._updating
 
@@ -165,11 +177,11 @@ class History:
             updated = await update(
                 replace(self._config, metrics=metrics), recent_days=self._card.context_length + SPARE_DAYS
             )
-            self.trouble, self._has_read = None, True
+            self._trouble, self._has_read = None, True
             await self._move(updated.database)
         except (WarehouseError, DataError, SettingError) as error:
-            self.trouble = f"New days cannot be read: {error}"
-            logger.warning("%s", self.trouble)
+            self._trouble = f"New days cannot be read: {error}"
+            logger.warning("%s", self._trouble)
         self._updated_at = time.monotonic()
 
     async def _move(self, database: DatabaseConfig) -> None:
@@ -289,8 +301,8 @@ async def _lend(pool: Pool) -> AsyncIterator[Connection]:
         yield connection
     finally:
         # One that cannot be reset is closed by the pool; what was read over it is none the worse.
-        with suppress(WarehouseError), translate_errors("giving a connection back"):
-            await pool.release(connection)
+        with suppress(WarehouseError, TimeoutError), translate_errors("giving a connection back"):
+            await pool.release(connection, timeout=RELEASE_SECONDS)
 
 
 async def _read_revision(connection: Connection, *, config: Config) -> Revision:

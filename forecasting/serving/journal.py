@@ -119,7 +119,7 @@ class Journal:
             await self.app(scope, receive, note_status)
         finally:
             self._counters.in_flight.dec()
-            self._note(scope, status, time.perf_counter() - begun)
+            self._note(scope, scope["state"].get("status", status), time.perf_counter() - begun)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         state, route = scope["state"], self._find_route(scope)

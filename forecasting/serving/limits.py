@@ -52,7 +52,7 @@ class Limits:
         except _TooLargeError as error:
             await self._refuse_large(receive, send, more=error.more)
         except _GoneError:
-            return
+            scope.setdefault("state", {})["status"] = 499  # as nginx calls it: nobody is there to be answered
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         for name, value in scope["headers"]:

@@ -49,14 +49,14 @@ class Replay:
             await self._ask(request, scope, receive, send)
             return
         scope["state"].update(kept.state)
-        await send(kept.start)
+        await send(_copy(kept.start))
         await send(kept.body)
 
     async def _ask(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
-            messages.append(message)
+            messages.append(_copy(message))
             await send(message)
 
         is_read = scope["method"] != "GET"
@@ -70,6 +70,11 @@ class Replay:
                 known = {name: state[name] for name in KEPT_STATE if name in state}
                 known |= {"route": scope["path"], "answered": Answered.cached.value}
                 self._kept[request] = _Kept(start, body, basis, known, num_bytes)
+
+
+def _copy(message: Message) -> Message:
+    """Layers before this one write into the headers of what they are sent."""
+    return {**message, "headers": [*message["headers"]]} if "headers" in message else message
 
 
 def _content_type(scope: Scope) -> bytes:

@@ -91,8 +91,8 @@ class Supervisor:
             await self.end(failed)
             try:
                 started = await self.start_beside(self._start)
-            except CannotStart as error:
-                found = error
+            except (CannotStart, OSError) as error:  # a full disk, say
+                found: Exception = error
             else:
                 break
             if self.torchserve is not failed:  # another has taken over

@@ -297,8 +297,9 @@ def remove_abandoned(parent: Path) -> None:
 
     for left in parent.glob(f"{RUN_PREFIX}*"):
         pid = left.name.removeprefix(RUN_PREFIX).partition(".")[0]
-        if pid.isdecimal() and left.lstat().st_uid == os.getuid() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # its owner is just removing it
+            if pid.isdecimal() and left.lstat().st_uid == os.getuid() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_settings(folder: Path, archive: Path, ports: Mapping[str, int]) -> None:

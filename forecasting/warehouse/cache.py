@@ -169,7 +169,9 @@ async def _plan(
         if source.quiet_is_zero:
             until = local_day(now, zone)  # today is not over
             first = max(first, known - dt.timedelta(days=data.reread_days)) if known else first
-        elif recent_days is not None:
+        else:
+            until = min(until, local_day(now, zone))
+        if not source.quiet_is_zero and recent_days is not None:
             first = max(first, newest - dt.timedelta(days=recent_days - 1))
         if first < until:
             groups.setdefault((zone, known), []).append((site.key, first, until))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from forecasting.artifact import Artifact, SeriesCard
-from forecasting.config import Config, ServingConfig
+from forecasting.config import Config, GuardConfig, ServingConfig
 from forecasting.errors import CannotConnect, DataError, ForecastingError, TooFewDays
 from forecasting.serving.answers import Answers, Told
 from forecasting.serving.api import create_app
@@ -194,6 +194,38 @@ def test_equal_request_gets_the_same_bytes_without_being_read(
     assert len(days.reads) == 1
     assert ["answered=computed" in caplog.messages[0], "answered=cached" in caplog.messages[1]] == [True, True]
     assert "route=/predict/multiple status=200" in caplog.messages[1]
+
+
+def test_answer_of_before_a_change_is_not_kept_as_one_of_after_it(answers: Answers, days: Days) -> None:
+    """Who asks after the change, while the question from before it is being answered, gets that answer too."""
+
+    async def run() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(create_app(AnswersAlone(answers)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            first = asyncio.create_task(client.get("/predict/page-visits"))
+            await asyncio.sleep(0.005)  # its days are being read
+            assert len(days.reads) == 1
+            days.revision = Revision(2, TODAY)
+            joined = await client.get("/predict/page-visits")
+            days.level = 900.0
+            return [await first, joined, await client.get("/predict/page-visits")]
+
+    first, joined, later = (answer.json()["predictions"] for answer in asyncio.run(run()))
+    assert first == joined
+    assert later[0]["predicted_visits"] > 2 * joined[0]["predicted_visits"]
+
+
+def test_kept_answer_goes_out_with_the_same_headers_each_time(answers: Answers) -> None:
+    config = Config(guard=GuardConfig(cors_origins=["https://a.example", "https://b.example"]))
+
+    async def run() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(create_app(AnswersAlone(answers), config))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            origins = ["https://a.example", "https://b.example", "https://evil.example"] * 2
+            return [await client.get("/predict/page-visits", headers={"Origin": origin}) for origin in origins]
+
+    told = [(one.headers.get("access-control-allow-origin"), one.headers["vary"]) for one in asyncio.run(run())]
+    assert told == [("https://a.example", "Origin"), ("https://b.example", "Origin"), (None, "Origin")] * 2
 
 
 @pytest.mark.parametrize("megabytes", [0.0, 0.0001])

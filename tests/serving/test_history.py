@@ -1,6 +1,9 @@
 """What is kept of the days, on the real PostgreSQL: until something changes them, whoever does."""
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -12,7 +15,7 @@ from forecasting.artifact import Artifact
 from forecasting.config import Config, DatabaseConfig, ServingConfig
 from forecasting.errors import DataError
 from forecasting.serving.forecasts import Instance
-from forecasting.serving.history import History
+from forecasting.serving.history import LOOK_SECONDS, RELEASE_SECONDS, History
 
 Step = Callable[[History, asyncpg.Connection], Awaitable[None]]
 RAISE_ALL = "update forecasting.daily set value = value + 1000 where metric = 'page_visits'"
@@ -44,6 +47,64 @@ async def read(history: History, artifact: Artifact) -> np.ndarray:
     [found] = await history.read(artifact.card.series[:1])
     assert isinstance(found, Instance)
     return found.history
+
+
+def test_what_was_read_is_not_taken_for_what_is_while_nobody_can_say(config: Config, sample_artifact: Artifact) -> None:
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await history.look()
+        before = await read(history, sample_artifact)
+        history.is_current = False  # as after a look that PostgreSQL did not answer
+        await other.execute(RAISE_ALL)
+        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+
+    use(config, sample_artifact, step)
+
+
+def test_postgresql_that_stands_still_is_noticed_within_seconds(config: Config, sample_artifact: Artifact) -> None:
+    """Over a connection that was idle: giving it back must not wait for what the server does not end."""
+    backends = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await history.look()
+        pids = [row["pid"] for row in await other.fetch(backends)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            await history.look()
+            seconds = time.monotonic() - began
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        assert pids
+        assert not history.is_current
+        assert history.unanswered == "PostgreSQL did not answer within 2 s. Try again later."
+        assert LOOK_SECONDS <= seconds < LOOK_SECONDS + RELEASE_SECONDS + 2
+
+    use(config, sample_artifact, step)
+
+
+def test_of_partitions_nothing_is_kept(config: Config, sample_artifact: Artifact) -> None:
+    """They may be written to by themselves, and be taken away, and no trigger tells."""
+    partitioned = """
+        alter table forecasting.daily rename to daily_all;
+        create table forecasting.daily (like forecasting.daily_all including defaults, primary key (site, metric, day))
+        partition by list (site);
+        create table forecasting.rest partition of forecasting.daily default;
+        insert into forecasting.daily select * from forecasting.daily_all;
+        drop table forecasting.daily_all;
+    """
+
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await other.execute(partitioned)
+        await history.look()
+        before = await read(history, sample_artifact)
+        assert not history.keeps
+        await other.execute("update forecasting.rest set value = value + 1000 where metric = 'page_visits'")
+        await history.look()
+        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+
+    use(config, sample_artifact, step)
 
 
 def test_what_was_read_is_kept_until_somebody_changes_it(config: Config, sample_artifact: Artifact) -> None:

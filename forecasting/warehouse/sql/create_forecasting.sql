@@ -81,10 +81,11 @@ begin
 end
 $$;
 
--- A view or a foreign table of somebody's own cannot tell: nothing is kept of it.
+-- A view or a foreign table of somebody's own cannot tell, nor can a partitioned table, whose partitions may be written
+-- to, attached and detached behind its back: nothing is kept of them.
 do $$
 begin
-    if (select relkind from pg_catalog.pg_class where oid = 'forecasting.daily'::regclass) in ('r', 'p') then
+    if (select relkind from pg_catalog.pg_class where oid = 'forecasting.daily'::regclass) = 'r' then
         drop trigger if exists count_inserted on forecasting.daily;
         create trigger count_inserted after insert on forecasting.daily
         referencing new table as changed for each statement execute function forecasting.count_revision();

@@ -7,6 +7,7 @@ select
         from forecasting.revision
         where exists (
             select from pg_catalog.pg_trigger
+            inner join pg_catalog.pg_class on pg_class.oid = tgrelid and relkind = 'r'
             where tgrelid = 'forecasting.daily'::regclass and tgname = 'count_updated' and tgenabled <> 'D'
         )
     ) as number,

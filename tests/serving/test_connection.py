@@ -1,0 +1,118 @@
+"""What comes over a connection in other pieces, or with other wishes, than most clients send: over real sockets."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import httpx
+import pytest
+import uvicorn
+
+from forecasting.artifact import Artifact
+from forecasting.config import GuardConfig
+from forecasting.serving.api import create_app
+from forecasting.serving.connection import guard_connections
+
+from .asking import wait_for
+from .test_api import in_process, never
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"  # as Java's HttpClient
+BODY = b'{"metric": "nope"}'
+UNKNOWN = "There is no metric 'nope'"
+
+
+@pytest.fixture(scope="module")
+def port(sample_artifact: Artifact) -> Iterator[int]:
+    app = create_app(in_process(sample_artifact, never))
+    settings = uvicorn.Config(
+        app, host="127.0.0.1", port=0, http=guard_connections(GuardConfig()), ws="none", log_config=None
+    )
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    assert wait_for(lambda: server.started)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+def exchange(port: int, parts: Sequence[bytes], *, num_answers: int = 1) -> list[tuple[int, dict[str, str]]]:
+    """Status and JSON of each answer, to parts that are sent apart."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.02)
+        received = connection.makefile("rb")
+        return [read_answer(received) for _ in range(num_answers)]
+
+
+def read_answer(received: BinaryIO) -> tuple[int, dict[str, str]]:
+    status = int(received.readline().split()[1])
+    length = 0
+    while (line := received.readline().strip().lower()) != b"":
+        if line.startswith(b"content-length:"):
+            length = int(line.partition(b":")[2])
+    return status, json.loads(received.read(length))
+
+
+def write_head(path: bytes, *headers: bytes) -> bytes:
+    said = b"".join(b"%s\r\n" % header for header in headers)
+    return b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s" % (path, said)
+
+
+WITH_LENGTH = write_head(b"/predict", b"Content-Length: %d" % len(BODY)) + UPGRADE + b"\r\n"
+CHUNKED = write_head(b"/predict", b"Transfer-Encoding: chunked") + UPGRADE + b"\r\n"
+CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+
+
+@pytest.mark.parametrize(
+    "parts", [[WITH_LENGTH + BODY], [WITH_LENGTH, BODY], [CHUNKED + CHUNKS], [CHUNKED, CHUNKS]],
+    ids=["one piece", "two pieces", "chunked", "chunked in two pieces"],
+)  # fmt: skip
+def test_body_of_a_request_that_asks_for_an_upgrade_is_read(port: int, parts: list[bytes]) -> None:
+    [(status, answer)] = exchange(port, parts)
+    assert (status, answer["detail"][: len(UNKNOWN)]) == (400, UNKNOWN)
+
+
+def test_body_is_never_taken_for_a_request(port: int) -> None:
+    hidden = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = write_head(b"/predict", b"Content-Length: %d" % len(hidden)) + UPGRADE + b"\r\n"
+    following = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for parts in ([head, hidden, following], [head + hidden + following]):
+        statuses = [status for status, _ in exchange(port, parts, num_answers=2)]
+        assert statuses == [422, 404]
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 0\r\n"])
+def test_request_without_a_body_may_ask_for_an_upgrade(port: int, length: bytes) -> None:
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + length + UPGRADE + b"\r\n"
+    assert [status for status, _ in exchange(port, [request, request], num_answers=2)] == [200, 200]
+
+
+def test_large_chunks_whose_frames_come_apart_are_a_body_like_any(port: int) -> None:
+    body = json.dumps({"metrics": ["nope"], "sites": [f"site-{number:05}" for number in range(9000)]}).encode()
+    assert len(body) > 2 * 40_000
+    parts = [write_head(b"/predict/multiple", b"Transfer-Encoding: chunked") + b"\r\n"]
+    for begin in range(0, len(body), 40_000):
+        part = body[begin : begin + 40_000]
+        parts += [b"%x\r\n" % len(part), part, b"\r\n"]
+    [(status, answer)] = exchange(port, [*parts, b"0\r\n\r\n"])
+    assert (status, len(answer)) == (200, 9000)
+
+
+def test_client_that_leaves_while_it_sends_is_no_failure_of_ours(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(write_head(b"/predict", b"Content-Length: 100") + b"\r\n{")
+        time.sleep(0.05)
+
+    def counted() -> list[str]:
+        lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+        return [line for line in lines if line.startswith("forecaster_requests_total") and 'status="499"' in line]
+
+    assert wait_for(lambda: len(counted()) == 1)
+    assert 'status="5' not in "".join(httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines())
