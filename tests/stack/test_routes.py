@@ -184,7 +184,7 @@ def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
         (
             "POST", "/model/retrain", None, 501,
             "Retraining by request is not there yet. Run: python scripts/train.py --model-version v1.10, "
-            "then restart scripts/serve.py.",
+            "then POST /model/promote.",
         ),
         ("GET", "/nope", None, 404, "There is no route '/nope'. GET / lists them."),
         ("GET", "/predict", None, 405, "/predict does not answer GET. GET / lists the routes."),
