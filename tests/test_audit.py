@@ -91,8 +91,3 @@ def test_what_is_installed_is_asked_for_by_public_versions(audit: ModuleType) ->
 def test_every_ignored_advisory_says_why(audit: ModuleType) -> None:
     ignored = audit.read_ignored((PROJECT / "pyproject.toml").read_text())
     assert all(re.fullmatch(r"(GHSA|CVE|PYSEC)-[\w-]+", name) and len(why) > 40 for name, why in ignored.items())
-
-
-def test_ci_audits() -> None:
-    assert "make audit" in (PROJECT / ".ci" / "run").read_text()
-    assert "scripts/audit.py" in (PROJECT / "Makefile").read_text()
