@@ -3,9 +3,7 @@
 import asyncio
 import http.client
 import json
-import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,23 +99,14 @@ def send(url: str, method: str, path: str, *, key: str | None = None, body: str 
     return response.status, json.loads(text)
 
 
-def keys_of(server: TorchServe) -> dict[str, str]:
-    return {api: entry["key"] for api, entry in json.loads(server.key_file.read_text()).items()}
+def keys_of(key_file: Path) -> dict[str, str]:
+    return {api: entry["key"] for api, entry in json.loads(key_file.read_text()).items()}
 
 
 def workers_of(server: TorchServe) -> list[int]:
     path = f"/models/forecaster/{VERSION}"
-    _, answer = send(server.management_url, "GET", path, key=keys_of(server)["management"])
+    _, answer = send(server.management_url, "GET", path, key=keys_of(server.key_file)["management"])
     return [worker["pid"] for worker in answer[0]["workers"] if worker["status"] == "READY"]
-
-
-def wait_for(holds: Callable[[], bool], seconds: float = 15) -> bool:
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def is_alive(pid: int) -> bool:

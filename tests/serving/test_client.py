@@ -25,6 +25,7 @@ from forecasting.serving.client import TorchServeClient
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.torchserve import TorchServe, start_torchserve
 
+from ..waiting import becomes
 from .asking import (
     ONES,
     VERSION,
@@ -36,7 +37,6 @@ from .asking import (
     make_instances,
     on_day,
     spoil_handler,
-    wait_for,
     workers_of,
 )
 
@@ -159,7 +159,7 @@ def test_silence_ends_at_the_deadline(torchserve: TorchServe) -> None:
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
     assert str(error.value) == "TorchServe gave no answer within 0.5 s (serving.deadline_seconds)."
-    assert wait_for(lambda: find_trouble(torchserve) is None)
+    assert becomes(lambda: find_trouble(torchserve) is None)
 
 
 def test_killed_worker_costs_no_answer(torchserve: TorchServe) -> None:
@@ -178,7 +178,7 @@ def test_killed_worker_costs_no_answer(torchserve: TorchServe) -> None:
     killed = workers_of(torchserve)[0]
     for answer in asyncio.run(run()):
         np.testing.assert_allclose(answer, expected, rtol=1e-6)
-    assert wait_for(lambda: len(set(workers_of(torchserve)) - {killed}) == 2)
+    assert becomes(lambda: len(set(workers_of(torchserve)) - {killed}) == 2)
     assert find_trouble(torchserve) is None
 
 
@@ -237,7 +237,7 @@ def test_worker_that_always_dies_is_unavailable(faulty: TorchServe) -> None:
     with pytest.raises(Unavailable) as error:
         ask(faulty, [on_day("1999-01-02")])
     assert str(error.value).endswith(": Worker died. A new worker stands within seconds.")
-    assert wait_for(lambda: find_trouble(faulty) is None)
+    assert becomes(lambda: find_trouble(faulty) is None)
 
 
 def test_killed_java_is_noticed_at_once(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
@@ -256,7 +256,7 @@ def test_killed_java_is_noticed_at_once(untrained_artifact: Artifact, free_ports
         began = time.monotonic()
         error = asyncio.run(run())
         assert time.monotonic() - began < 3
-        assert wait_for(lambda: not server.is_running())
+        assert becomes(lambda: not server.is_running())
         trouble = find_trouble(server)
         assert trouble == (
             f"Nobody listens at {server.inference_url}/predictions/forecaster/v1.10: TorchServe is not running."

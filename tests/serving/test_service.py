@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from forecasting.config import Config, DatabaseConfig
 from forecasting.errors import BrokenArtifact, DataError, UnknownSite
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.history import History
+
+from ..waiting import becomes
 
 
 def execute(database: DatabaseConfig, statement: str) -> list[asyncpg.Record]:
@@ -37,13 +37,6 @@ def others(database: DatabaseConfig) -> int:
     counted = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     [row] = execute(database, counted)
     return int(row[0])
-
-
-def becomes(holds: Callable[[], bool], *, seconds: float = 5) -> bool:
-    end = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.05)
-    return holds()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from forecasting.serving.archive import HANDLER, ensure_archive, is_current
 from forecasting.serving.client import TorchServeClient
 from forecasting.serving.torchserve import TorchServe, find_java, start_torchserve
 
+from ..waiting import becomes
 from .asking import (
     VERSION,
     as_request,
@@ -34,7 +35,6 @@ from .asking import (
     on_day,
     send,
     spoil_handler,
-    wait_for,
 )
 
 
@@ -48,24 +48,25 @@ def short_path() -> Iterator[Path]:
 @pytest.mark.parametrize("key", [None, "management", "wrong"])
 def test_prediction_needs_the_inference_key(torchserve: TorchServe, key: str | None) -> None:
     path, body = f"/predictions/forecaster/{VERSION}", json.dumps(as_request(make_instances(1)))
-    said = {**keys_of(torchserve), "wrong": "wrong"}.get(str(key))
+    said = {**keys_of(torchserve.key_file), "wrong": "wrong"}.get(str(key))
     status, answer = send(torchserve.inference_url, "POST", path, key=said, body=body)
     assert (status, answer["type"]) == (400, "InvalidKeyException")
-    assert send(torchserve.inference_url, "POST", path, key=keys_of(torchserve)["inference"], body=body)[0] == 200
+    right = keys_of(torchserve.key_file)["inference"]
+    assert send(torchserve.inference_url, "POST", path, key=right, body=body)[0] == 200
 
 
 @pytest.mark.parametrize("key", [None, "inference", "wrong"])
 def test_management_needs_its_own_key(torchserve: TorchServe, key: str | None) -> None:
-    said = {**keys_of(torchserve), "wrong": "wrong"}.get(str(key))
+    said = {**keys_of(torchserve.key_file), "wrong": "wrong"}.get(str(key))
     status, answer = send(torchserve.management_url, "GET", "/models", key=said)
     assert (status, answer["type"]) == (400, "InvalidKeyException")
-    status, answer = send(torchserve.management_url, "GET", "/models", key=keys_of(torchserve)["management"])
+    status, answer = send(torchserve.management_url, "GET", "/models", key=keys_of(torchserve.key_file)["management"])
     assert (status, answer) == (200, {"models": [{"modelName": "forecaster", "modelUrl": "forecaster-v1.10.mar"}]})
 
 
 def test_settings_reach_torchserve(torchserve: TorchServe) -> None:
     path = f"/models/forecaster/{VERSION}"
-    _, [answer] = send(torchserve.management_url, "GET", path, key=keys_of(torchserve)["management"])
+    _, [answer] = send(torchserve.management_url, "GET", path, key=keys_of(torchserve.key_file)["management"])
     names = ("minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "maxRetryTimeoutInSec")
     assert [answer[name] for name in names] == [2, 2, 32, 1, 3, 86400]
 
@@ -73,7 +74,7 @@ def test_settings_reach_torchserve(torchserve: TorchServe) -> None:
 def test_nothing_can_be_added_from_outside(torchserve: TorchServe, untrained_artifact: Artifact) -> None:
     with socket.create_server(("127.0.0.1", 0)) as bait:
         url = f"http://127.0.0.1:{bait.getsockname()[1]}/model.mar"
-        key = keys_of(torchserve)["management"]
+        key = keys_of(torchserve.key_file)["management"]
         for path in (
             f"/models?url={url}",
             f"/models?url={untrained_artifact.archive}",
@@ -158,7 +159,7 @@ def test_killed_parent_leaves_no_process(untrained_artifact: Artifact, short_pat
         pids = group_of(int(pid))
         assert len(pids) == 2
         parent.kill()
-    assert wait_for(lambda: not any(is_alive(pid) for pid in pids))
+    assert becomes(lambda: not any(is_alive(pid) for pid in pids))
     assert Path(folder).parent == short_path
     torchserves.remove_abandoned(short_path)
     assert list(short_path.iterdir()) == []

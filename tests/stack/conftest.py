@@ -4,9 +4,11 @@ import csv
 import gzip
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -126,6 +128,14 @@ def place(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     assert result.returncode == 0, result.stderr
     yield trained
     trained.end_all()
+
+
+@pytest.fixture
+def own_database() -> Iterator[Path]:
+    """A folder for an embedded PostgreSQL that a test may kill, of a short path, as a socket's must be."""
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    yield folder / "pg"
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -1,24 +1,13 @@
 """scripts/demo.py: the whole way, its end, and a refusal."""
 
 import os
-import shutil
 import signal
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 
+from ..waiting import becomes
 from .conftest import Place, command_of
-
-
-@pytest.fixture
-def own_database() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
-    yield folder / "pg"
-    shutil.rmtree(folder)
 
 
 def left_running(*words: str) -> list[str]:
@@ -38,10 +27,7 @@ def test_stopped_demo_leaves_no_process(empty_place: Place, own_database: Path) 
     demo = empty_place.start("demo.py", TRAFFIC_PGDATA=str(own_database))
     demo.wait_for("windows to train on")
     assert demo.end(signal.SIGTERM) == 143
-    end = time.monotonic() + 20
-    while left_running(str(own_database), str(empty_place.store)):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    assert becomes(lambda: not left_running(str(own_database), str(empty_place.store)))
 
 
 def test_demo_says_what_training_says(empty_place: Place) -> None:

@@ -17,8 +17,9 @@ from forecasting import PredictionService
 from forecasting.artifact import PROGRAM, find_promoted, hash_file, load_artifact
 from forecasting.config import Config, DatabaseConfig
 
+from ..waiting import becomes
 from .conftest import FREE_PORTS, Place, Process
-from .test_serving import answer_within, becomes
+from .test_serving import answer_within
 
 FIRST = "v1.10"
 ADMIN, READER = ({"X-API-Key": f"{who}-key-of-enough-letters"} for who in ("admin", "reader"))
