@@ -1,4 +1,4 @@
-"""A version made from untrained weights, its .mar, and the real TorchServe: one of each a run.
+"""A version made from untrained weights, its .mar, and the real TorchServe: one of each for all of these tests.
 
 The package is imported inside the fixtures: what tests import of it goes through jaxtyping, which is not ready before.
 """
@@ -86,7 +86,7 @@ def free_ports() -> "ServingConfig":
     return replace(ServingConfig(workers=1, startup_timeout_seconds=60.0), **dict.fromkeys(PORTS, 0))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def torchserve(untrained_artifact: "Artifact", free_ports: "ServingConfig") -> "Iterator[TorchServe]":
     """Two workers, started as from a shell that has secrets in its environment."""
     from forecasting.serving.archive import ensure_archive

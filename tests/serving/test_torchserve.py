@@ -128,8 +128,13 @@ def test_logs_say_nothing_of_requests(torchserve: TorchServe) -> None:
     assert size() == before
 
 
-def test_stop_leaves_nothing(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
+def test_stop_leaves_nothing_and_a_runtime_directory_that_is_not_there_does_not_matter(
+    untrained_artifact: Artifact, free_ports: ServingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The latter as after `su`, or in a container that copies its host's variables."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/no-such")
     server = start_torchserve(ensure_archive(untrained_artifact), VERSION, free_ports)
+    assert server.run_dir.parent == Path(tempfile.gettempdir())
     pids = group_of(server.process.pid)
     assert server.is_running()
     assert len(pids) == 2
@@ -296,12 +301,3 @@ def test_temporary_folder_too_long_for_sockets_is_refused(
         " is too long a path for TorchServe's sockets; 84 letters fit. Set TMPDIR to a folder of a shorter path."
     )
     assert list(folder.iterdir()) == []
-
-
-def test_runtime_directory_that_is_not_there_does_not_matter(
-    untrained_artifact: Artifact, free_ports: ServingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As after `su`, or in a container that copies its host's variables."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/no-such")
-    with start_torchserve(ensure_archive(untrained_artifact), VERSION, free_ports) as server:
-        assert server.run_dir.parent == Path(tempfile.gettempdir())
