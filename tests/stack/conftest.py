@@ -148,7 +148,7 @@ def empty_place(environment: dict[str, str], tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def served(place: Place) -> Iterator[Process]:
     """scripts/serve.py on the trained version, not to be hurt."""
-    process = place.start("serve.py", "--port", "0", *FREE_PORTS)
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
     assert process.url
     yield process
     children = process.children()

@@ -66,7 +66,7 @@ def test_the_whole_way(umami: Place, tmp_path: Path) -> None:
     )  # fmt: skip
     assert "read 1 series" in judged
 
-    served = umami.start("serve.py", "--port", "0", *FREE_PORTS)
+    served = umami.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
     with httpx.Client(base_url=served.url, timeout=30) as client:
         sites = client.get("/sites").json()
         assert [(one["site"], one["timezone"]) for one in sites["sites"]] == [
