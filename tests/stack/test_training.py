@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import signal
-import time
 from collections.abc import Callable
 
 import asyncpg
@@ -14,6 +13,7 @@ import pytest
 from forecasting.artifact import list_versions, load_artifact
 from forecasting.config import DatabaseConfig
 
+from ..waiting import becomes
 from .conftest import QUICK, Place
 
 
@@ -100,18 +100,6 @@ def test_too_few_days(refused: Callable[..., str], database: DatabaseConfig) -> 
     )
 
 
-def test_empty_table(refused: Callable[..., str]) -> None:
-    assert refused("truncate daily_metrics") == ("error: There is no complete day of data; at least 30 are needed.\n")
-
-
-def test_table_that_is_not_there(refused: Callable[..., str], database: DatabaseConfig) -> None:
-    assert refused("drop table daily_metrics") == (
-        f"error: There is no table daily_metrics in the database {database.name}. Check DB_NAME, say "
-        "whose tables these are with data.source, or create it: one row a day, a `date` column, a numeric column for "
-        "each metric.\n"
-    )
-
-
 def test_server_that_is_not_there(refused: Callable[..., str]) -> None:
     said = refused(DB_HOST="127.0.0.1", DB_PORT="1", DB_PASSWORD="hunter2")
     assert "127.0.0.1" in said
@@ -145,34 +133,25 @@ def test_model_dir_that_cannot_be_written(empty_place: Place) -> None:
     )
 
 
-def test_killed_training_leaves_nothing_half_and_resumes(empty_place: Place) -> None:
-    """Killed after its first checkpoint. That the weights are the same then is tested in tests/training/test_fit.py."""
-    # Epochs enough for a checkpoint, which is written after five seconds, long before the end.
-    arguments = ["--epochs", "1000", "training.patience=0", "model.hidden_size=32", "training.accelerator=cpu"]
+def test_killed_training_leaves_nothing_half_and_resumes_and_ctrl_c_keeps_the_best_so_far(empty_place: Place) -> None:
+    """Killed after its first checkpoint, and told to stop after the next. That the weights are the same as without a
+    kill is tested in tests/training/test_fit.py.
+    """
+    arguments = ["--epochs", "100000", "training.patience=0", *QUICK[1:]]
     killed = empty_place.start("train.py", *arguments)
-    wait_until(lambda: list(empty_place.store.glob(".v1.0.0.*.ckpt")))
+    assert becomes(lambda: list(empty_place.store.glob(".v1.0.0.*.ckpt")), seconds=60)
     killed.end(signal.SIGKILL)
     assert list_versions(empty_place.store) == []
-    resumed = empty_place.run("train.py", *arguments, "--resume")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resuming from epoch" in resumed.stdout
-    left = {path.name for path in empty_place.store.iterdir()}
-    assert left == {"v1.0.0", "forecaster-v1.0.0.mar", "training.log"}
-
-
-def test_interrupted_training_keeps_the_best_so_far(empty_place: Place) -> None:
-    running = empty_place.start("train.py", "--epochs", "100000", "training.patience=0", *QUICK[1:])
-    running.wait_for(r"windows to train on")
-    time.sleep(5)  # imports are over by then, and some epochs too
+    [checkpoint] = empty_place.store.glob(".v1.0.0.*.ckpt")
+    before = checkpoint.stat().st_ino
+    running = empty_place.start("train.py", *arguments, "--resume")
+    epoch = int(running.wait_for(r"resuming from epoch (\d+)")[1])
+    assert becomes(lambda: checkpoint.stat().st_ino != before, seconds=60)  # it trains: by now it has written the next
     assert running.end(signal.SIGINT, seconds=60) == 0
     assert "interrupted: the best so far is kept" in running.text
     card = load_artifact(empty_place.store, "v1.0.0").card
     assert 1 <= card.training["best_epoch"] <= card.training["epochs_run"] < 100_000
+    assert card.training["epochs_run"] > epoch
     assert card.training["refitted_on_all_days"] is False
-
-
-def wait_until(holds: Callable[[], object], *, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    left = {path.name for path in empty_place.store.iterdir()}
+    assert left == {"v1.0.0", "forecaster-v1.0.0.mar", "training.log"}
