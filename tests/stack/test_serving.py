@@ -1,12 +1,10 @@
 """scripts/serve.py as a process: how it starts, what it refuses, how it ends, and what the death of a part does."""
 
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,21 +13,13 @@ import httpx
 import psutil
 import pytest
 
-from forecasting.artifact import load_artifact
 from forecasting.serving.server import DRAIN_SECONDS
 
-from .conftest import FREE_PORTS, QUICK, Place, Process, command_of
+from ..waiting import becomes
+from .conftest import FREE_PORTS, Place, Process, command_of
 
 PREDICT = "/predict/page-visits?days_ahead=7"
 STOPPING = {"detail": "Serving is being stopped. Ask again when it is back."}
-
-
-@pytest.fixture
-def own_database() -> Iterator[Path]:
-    """A folder for an embedded PostgreSQL that a test may kill."""
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
-    yield folder / "pg"
-    shutil.rmtree(folder)
 
 
 def answer_within(
@@ -45,13 +35,6 @@ def answer_within(
         assert response.json()["detail"]
         assert time.monotonic() < end, response.text
         time.sleep(0.1)
-
-
-def becomes(holds: Callable[[], bool], *, seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.05)
-    return holds()
 
 
 def workers(process: Process) -> list[psutil.Process]:
@@ -91,20 +74,32 @@ def workers_left(java: int) -> list[int]:
     return [one.pid for one in psutil.process_iter() if one.status() != "zombie" and os.getpgid(one.pid) == java]
 
 
-def test_dead_postgresql_comes_back(empty_place: Place, own_database: Path) -> None:
+def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [one for one in processes if one.is_running() and one.status() != "zombie"]
+
+
+def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
+    place: Place, own_database: Path
+) -> None:
+    """Ctrl-C goes to every process of the group, and would reach TorchServe and PostgreSQL if they were in it."""
     environment = {"TRAFFIC_PGDATA": str(own_database)}
-    assert empty_place.run("train.py", "data.metrics=page_visits", *QUICK, **environment).returncode == 0
-    process = empty_place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS, **environment)
+    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS, **environment)
     url = process.url
     before = httpx.get(url + PREDICT).json()["predictions"]
     [postmaster] = [one for one in psutil.process_iter() if str(own_database) in command_of(one)]
     postmaster.kill()
     assert answer_within(url + PREDICT, seconds=30).json()["predictions"] == before
-    assert process.end() == 0
+    assert becomes(lambda: httpx.get(url + "/health").json()["status"] == "healthy", seconds=30)
+    children = process.children()
+    assert len(children) >= 2
+    os.killpg(process.process.pid, signal.SIGINT)
+    assert process.process.wait(30) == 0
+    assert not left_of(children)
     assert not [one for one in psutil.process_iter() if str(own_database) in command_of(one)]
+    assert process.text.endswith("stopping TorchServe\nstopped\n")
 
 
-def test_database_of_ones_own_that_is_down_degrades_and_is_said(place: Place) -> None:
+def test_database_of_ones_own_that_is_down_is_said_and_a_kill_leaves_no_process(place: Place) -> None:
     somewhere = {"DB_HOST": "127.0.0.1", "DB_PORT": "1", "DB_PASSWORD": "hunter2"}
     process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS, **somewhere)
     url = process.url
@@ -113,94 +108,37 @@ def test_database_of_ones_own_that_is_down_degrades_and_is_said(place: Place) ->
     refused = httpx.get(url + PREDICT)
     assert refused.status_code == 503
     assert "127.0.0.1" in refused.json()["detail"]
-    assert process.end() == 0
-    assert "hunter2" not in process.text + refused.text + str(health)
-
-
-def test_killed_serving_leaves_no_process(place: Place) -> None:
-    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
-    assert process.url
     children = process.children()
     assert len(children) >= 2
     process.end(signal.SIGKILL)
-    wait_until(lambda: not [one for one in children if one.is_running() and one.status() != "zombie"])
-
-
-def test_ctrl_c_in_a_terminal_leaves_no_process(place: Place, own_database: Path) -> None:
-    """It goes to every process of the group, and would reach TorchServe and PostgreSQL if they were in it."""
-    environment = {"TRAFFIC_PGDATA": str(own_database)}
-    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS, **environment)
-    assert httpx.get(process.url + PREDICT).status_code == 200
-    children = process.children()
-    assert len(children) >= 2
-    os.killpg(process.process.pid, signal.SIGINT)
-    assert process.process.wait(30) == 0
-    assert not [one for one in children if one.is_running() and one.status() != "zombie"]
-    assert not [one for one in psutil.process_iter() if str(own_database) in command_of(one)]
-    assert process.text.endswith("stopping TorchServe\nstopped\n")
+    assert becomes(lambda: not left_of(children))
+    assert "hunter2" not in process.text + refused.text + str(health)
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_while_it_starts_leaves_no_process(place: Place, how: signal.Signals, code: int) -> None:
     process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
-    wait_until(lambda: process.children("ModelServer"))
+    assert becomes(lambda: process.children("ModelServer"))
     children = process.children()
     assert process.end(how) == code
-    wait_until(lambda: not [one for one in children if one.is_running() and one.status() != "zombie"])
+    assert becomes(lambda: not left_of(children))
 
 
-def test_client_that_comes_too_early_is_refused_rather_than_left_waiting(place: Place) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = place.start("serve.py", "--port", str(port), "serving.workers=1", *FREE_PORTS)
-    wait_until(lambda: process.children("ModelServer"))
-    with pytest.raises(httpx.ConnectError, match="refused"):
-        httpx.get(f"http://127.0.0.1:{port}/health")
-    assert process.url == f"http://127.0.0.1:{port}"
-    assert httpx.get(f"{process.url}/health").status_code == 200
-    assert process.end() == 0
-
-
-def test_port_in_use_is_said_before_anything_starts(place: Place) -> None:
+def test_what_stands_in_the_way_is_said_before_anything_starts(place: Place) -> None:
+    """Each by itself, word by word, and other such things: tests/serving/test_server.py, tests/test_artifact.py."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         owner = psutil.Process()
-        result = place.run("serve.py", *FREE_PORTS, PORT=str(port))
+        result = place.run("serve.py", *FREE_PORTS, PORT=str(port), MODEL_VERSION="v2")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        f"error: Port {port} on 127.0.0.1 cannot be taken: Address already in use, held by {owner.name()} "
+        "error: 2 things stand in the way:\n"
+        f"- There is no version v2 in {place.store} (there: v1.10). "
+        "Train it: python scripts/train.py --model-version v2\n"
+        f"- Port {port} on 127.0.0.1 cannot be taken: Address already in use, held by {owner.name()} "
         f"(process {owner.pid}). Stop what holds it, or choose another port with PORT or --port.\n"
-    )
-
-
-def test_version_that_is_not_there(place: Place) -> None:
-    result = place.run("serve.py", MODEL_VERSION="v2")
-    assert (result.returncode, result.stderr) == (
-        1,
-        f"error: There is no version v2 in {place.store} (there: v1.10). "
-        "Train it: python scripts/train.py --model-version v2\n",
-    )
-
-
-def test_corrupt_archive_is_made_again(place: Place, empty_place: Place) -> None:
-    shutil.copytree(place.store, empty_place.store)
-    archive = load_artifact(empty_place.store).archive
-    archive.write_bytes(archive.read_bytes()[:1000])
-    process = empty_place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
-    assert httpx.get(process.url + PREDICT).status_code == 200
-    assert process.end() == 0
-
-
-def test_corrupt_model_is_refused(place: Place, empty_place: Place) -> None:
-    shutil.copytree(place.store, empty_place.store)
-    model = load_artifact(empty_place.store).folder / "model.pt2"
-    model.write_bytes(model.read_bytes()[:1000])
-    result = empty_place.run("serve.py", *FREE_PORTS)
-    assert (result.returncode, result.stderr) == (
-        1,
-        f"error: {model} is not the file that model.json beside it describes. Train the version again.\n",
     )
 
 
@@ -233,7 +171,7 @@ def is_refused(url: str) -> bool:
 
 def wait_for_in_flight(url: str, number: int) -> None:
     """The request that asks for the number is one of them."""
-    wait_until(lambda: f"forecaster_requests_in_flight {number + 1}.0\n" in httpx.get(url + "/metrics").text)
+    assert becomes(lambda: f"forecaster_requests_in_flight {number + 1}.0\n" in httpx.get(url + "/metrics").text)
 
 
 def test_sigterm_lets_what_is_in_flight_end(place: Place) -> None:
@@ -247,7 +185,7 @@ def test_sigterm_lets_what_is_in_flight_end(place: Place) -> None:
             wait_for_in_flight(url, len(days))
             assert keeping.get(url + "/sites").status_code == 200  # and its connection stays open
             process.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: is_refused(url))
+            assert becomes(lambda: is_refused(url))
             with pytest.raises(httpx.ConnectError):
                 keeping.get(url + "/sites")
             assert not any(one.done() for one in asking)
@@ -262,8 +200,8 @@ def test_sigterm_lets_what_is_in_flight_end(place: Place) -> None:
     assert process.text.endswith("stopping TorchServe\nstopped\n")
 
 
-@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
-def test_second_signal_waits_for_nothing(place: Place, again: signal.Signals) -> None:
+def test_second_signal_waits_for_nothing(place: Place) -> None:
+    """A SIGTERM, which uvicorn by itself would wait on for: of its own accord it counts a second SIGINT alone."""
     process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
     url, children = process.url, process.children()
     assert httpx.get(url + PREDICT).status_code == 200
@@ -271,9 +209,9 @@ def test_second_signal_waits_for_nothing(place: Place, again: signal.Signals) ->
         asking = other.submit(httpx.get, f"{url}/predict/page-visits?days_ahead=8", timeout=30)
         wait_for_in_flight(url, 1)
         process.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: is_refused(url))
+        assert becomes(lambda: is_refused(url))
         began = time.monotonic()
-        process.process.send_signal(again)
+        process.process.send_signal(signal.SIGTERM)
         refused = asking.result()
         assert time.monotonic() - began < 2
         assert process.process.wait(30) == 0
@@ -282,21 +220,23 @@ def test_second_signal_waits_for_nothing(place: Place, again: signal.Signals) ->
     assert process.text.endswith("stopping TorchServe\nstopped\n")
 
 
-@pytest.mark.parametrize("sent", ["POST /predict HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{", "GET /hea"])
-def test_client_that_never_finishes_does_not_hold_up_the_end(place: Place, sent: str) -> None:
-    process = place.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
-    with socket.create_connection(address_of(process.url)) as client:
-        client.sendall(sent.encode())
-        assert httpx.get(process.url + PREDICT).status_code == 200  # by now the other is read as far as it goes
+def test_client_that_comes_too_early_is_refused_and_one_that_never_finishes_does_not_hold_up_the_end(
+    place: Place,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = place.start("serve.py", "--port", str(port), "serving.workers=1", *FREE_PORTS)
+    assert becomes(lambda: process.children("ModelServer"))
+    with pytest.raises(httpx.ConnectError, match="refused"):  # rather than left waiting
+        httpx.get(f"http://127.0.0.1:{port}/health")
+    assert process.url == f"http://127.0.0.1:{port}"
+    address = address_of(process.url)
+    with socket.create_connection(address) as body, socket.create_connection(address) as head:
+        body.sendall(b"POST /predict HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{")
+        head.sendall(b"GET /hea")
+        assert httpx.get(process.url + PREDICT).status_code == 200  # by now the others are read as far as they go
         began = time.monotonic()
         assert process.end() == 0
         assert time.monotonic() - began < DRAIN_SECONDS + 5
     assert "Traceback" not in process.text
     assert process.text.endswith("stopping TorchServe\nstopped\n")
-
-
-def wait_until(holds: Callable[[], object], *, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
