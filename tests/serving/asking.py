@@ -4,13 +4,14 @@ import asyncio
 import http.client
 import json
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
-from forecasting.artifact import Card
+from forecasting.artifact import Card, load_artifact
 from forecasting.config import Kind
 from forecasting.errors import UnknownVersion
 from forecasting.serving.answers import Answers
@@ -18,6 +19,7 @@ from forecasting.serving.archive import HANDLER
 from forecasting.serving.client import TorchServeClient
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.served import Troubles
+from forecasting.serving.service import InProcessModel
 from forecasting.serving.torchserve import TorchServe
 
 VERSION = "v1.10"
@@ -39,6 +41,12 @@ class AnswersAlone:
 
     async def promote(self, version: str) -> Card:
         raise UnknownVersion(f"There is no version {version}.")
+
+
+@cache
+def model_in(folder: Path) -> InProcessModel:
+    """Of a version that stays as it is: to load it takes longer than most of what is asked of it."""
+    return InProcessModel(load_artifact(folder.parent, folder.name))
 
 
 def make_instances(num: int = 6) -> list[Instance]:

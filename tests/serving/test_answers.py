@@ -16,10 +16,10 @@ from forecasting.errors import CannotConnect, DataError, ForecastingError, TooFe
 from forecasting.serving.answers import Answers, Told
 from forecasting.serving.api import create_app
 from forecasting.serving.forecasts import Instance
-from forecasting.serving.service import Forecasts, InProcessModel
+from forecasting.serving.service import Forecasts
 from forecasting.warehouse.daily import Revision
 
-from .asking import AnswersAlone
+from .asking import AnswersAlone, model_in
 
 TODAY = dt.date(2024, 5, 1)
 
@@ -52,7 +52,7 @@ def days() -> Days:
 
 @pytest.fixture
 def answers(sample_artifact: Artifact, days: Days) -> Answers:
-    forecasts = Forecasts(sample_artifact.card, InProcessModel(sample_artifact), days.read)
+    forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), days.read)
     return Answers(forecasts, days, megabytes=1.0, stale_seconds=60.0)
 
 
@@ -136,7 +136,7 @@ def test_answer_that_nobody_can_vouch_for_is_stale(answers: Answers, days: Days)
 
 
 def test_answer_does_not_stand_in_for_ever(sample_artifact: Artifact, days: Days) -> None:
-    forecasts = Forecasts(sample_artifact.card, InProcessModel(sample_artifact), days.read)
+    forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), days.read)
     answers = Answers(forecasts, days, megabytes=1.0, stale_seconds=0.0)
     find(answers)
     days.revision, days.is_down = Revision(2, TODAY), True
@@ -158,7 +158,7 @@ def test_who_asked_first_may_leave(answers: Answers, days: Days) -> None:
 
 
 def test_memory_is_bounded(sample_artifact: Artifact, days: Days) -> None:
-    forecasts = Forecasts(sample_artifact.card, InProcessModel(sample_artifact), days.read)
+    forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), days.read)
     answers = Answers(forecasts, days, megabytes=5000 / 2**20, stale_seconds=60.0)
     for days_ahead in range(1, 9):
         find(answers, days_ahead=days_ahead)
@@ -280,7 +280,7 @@ def test_series_that_cannot_be_forecast_says_why(sample_artifact: Artifact, days
     async def read(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
         return [TooFewDays(f"{one.metric} is too young.") for one in series]
 
-    forecasts = Forecasts(sample_artifact.card, InProcessModel(sample_artifact), read)
+    forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), read)
     answers = Answers(forecasts, days, megabytes=1.0, stale_seconds=60.0)
     [refused] = send(answers, ("GET", "/predict/page-visits", b"", ""))
     assert (refused.status_code, refused.json()) == (503, {"detail": "page_visits is too young."})

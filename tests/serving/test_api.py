@@ -17,16 +17,16 @@ from forecasting.serving.forecasts import Instance
 from forecasting.serving.history import History
 from forecasting.serving.refusals import SECURITY_HEADERS
 from forecasting.serving.served import Troubles
-from forecasting.serving.service import Forecasts, InProcessModel, Read
+from forecasting.serving.service import Forecasts, Read
 
-from .asking import AnswersAlone
+from .asking import AnswersAlone, model_in
 
 TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
 
 
 def in_process(artifact: Artifact, read: Read) -> AnswersAlone:
     """A backend whose model runs here."""
-    forecasts = Forecasts(artifact.card, InProcessModel(artifact), read)
+    forecasts = Forecasts(artifact.card, model_in(artifact.folder), read)
     return AnswersAlone(Answers(forecasts, History(Config(), artifact.card), megabytes=1.0, stale_seconds=60.0))
 
 
