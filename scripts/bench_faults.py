@@ -32,6 +32,7 @@ try:
         find_postgres,
         find_torchserve,
         made_place,
+        promote_another,
         send_all,
         serving,
         tell_truth,
@@ -95,6 +96,7 @@ def hang_for_a_while(scene: Scene) -> None:
 
 FAULTS: dict[str, Callable[[Scene], None]] = {
     "nothing": lambda scene: None,
+    "version promoted": lambda scene: promote_another(scene.place, scene.program),
     "worker killed": lambda scene: send_all(scene.workers[:1], SIGKILL),
     "all workers killed": lambda scene: send_all(scene.workers, SIGKILL),
     "Java killed": lambda scene: send_all(scene.java, SIGKILL),

@@ -12,9 +12,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from load import write_request
 
 from forecasting.artifact import (
     PROGRAM,
+    PROMOTED,
     Card,
     describe_libraries,
     describe_series_card,
@@ -88,7 +90,7 @@ class Place:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(UNWANTED)}
-        return {**kept, **_variables(self.folder), "API_KEYS": f"bench:read:{KEY}", "PYTHONUNBUFFERED": "1"}
+        return {**kept, **_variables(self.folder), "API_KEYS": f"bench:admin:{KEY}", "PYTHONUNBUFFERED": "1"}
 
     @cached_property
     def card(self) -> Card:
@@ -169,7 +171,7 @@ def made_place(*, num_sites: int) -> Iterator[Place]:
         yield Place(folder, config)
     finally:
         find_server(config.database.pgdata).leave()
-        kill_all(find_postgres(folder))
+        send_all(find_postgres(folder), signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -261,6 +263,24 @@ def _instances_body(instances: Sequence[Instance]) -> bytes:
     return orjson.dumps({"instances": told})
 
 
+def promote_another(place: Place, program: Program) -> None:
+    """Has a copy of the version served, under another name, until the program ends. Raises CannotStart."""
+    store, other = place.config.model_dir, f"{VERSION}-again"
+    shutil.copytree(store / VERSION, store / other)
+    try:
+        write_card(store / other, replace(place.card, version=other))
+        body = orjson.dumps({"version": other})
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        with closing(HTTPConnection("127.0.0.1", program.port, timeout=START_SECONDS)) as connection:
+            connection.request("POST", "/model/promote", body, headers)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise CannotStart(f"{other} was not promoted: {answer.read().decode()}")
+    finally:
+        shutil.rmtree(store / other)
+        (store / PROMOTED).unlink(missing_ok=True)
+
+
 def tell_truth(place: Place, series: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """The predictions of each site and metric, by PredictionService in this process."""
     with PredictionService(replace(place.config, serving=replace(place.config.serving, model_version=VERSION))) as ours:
@@ -290,10 +310,6 @@ def find_postgres(folder: Path) -> list[psutil.Process]:
     return []
 
 
-def kill_all(processes: Sequence[psutil.Process]) -> None:
-    send_all(processes, signal.SIGKILL)
-
-
 def send_all(processes: Sequence[psutil.Process], what: signal.Signals) -> None:
     for one in processes:
         with suppress(psutil.Error):
@@ -317,7 +333,7 @@ def command_of(process: psutil.Process) -> str:
 
 
 def _variables(folder: Path) -> Mapping[str, str]:
-    return {"TRAFFIC_PGDATA": str(folder / "pg"), "MODEL_DIR": str(folder / "store"), "MODEL_VERSION": VERSION}
+    return {"TRAFFIC_PGDATA": str(folder / "pg"), "MODEL_DIR": str(folder / "store")}
 
 
 async def _fill(database: DatabaseConfig, num_sites: int) -> None:

@@ -17,7 +17,7 @@ from forecasting.config import GuardConfig
 from forecasting.serving.api import create_app
 from forecasting.serving.connection import guard_connections
 
-from .asking import wait_for
+from ..waiting import becomes
 from .test_api import in_process, never
 
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"  # as Java's HttpClient
@@ -34,7 +34,7 @@ def port(sample_artifact: Artifact) -> Iterator[int]:
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
-    assert wait_for(lambda: server.started)
+    assert becomes(lambda: server.started)
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
     thread.join()
@@ -114,5 +114,5 @@ def test_client_that_leaves_while_it_sends_is_no_failure_of_ours(port: int) -> N
         lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
         return [line for line in lines if line.startswith("forecaster_requests_total") and 'status="499"' in line]
 
-    assert wait_for(lambda: len(counted()) == 1)
+    assert becomes(lambda: len(counted()) == 1)
     assert 'status="5' not in "".join(httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines())

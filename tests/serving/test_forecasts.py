@@ -15,9 +15,9 @@ from forecasting.serving.forecasts import (
     check_days_ahead,
     find_series,
     first_instances,
+    let_naive_answer,
     next_instance,
     shape_answers,
-    who_answers,
 )
 from forecasting.warehouse.daily import Page
 
@@ -207,7 +207,7 @@ def test_seasonal_naive_answers_where_the_card_says_so() -> None:
     week = np.array([10, 20, 30, 40, 50, 60, 70], np.float32)
     instances = [Instance(np.tile(week, 8), FIRST, one.kind, np.ones(7, np.float32)) for one in series]
     by_model = np.stack([quantiles(*range(100, 110))] * 2)
-    answered = who_answers(by_model, series, instances, card)
+    answered = let_naive_answer(by_model, series, instances, card)
     np.testing.assert_array_equal(answered[0], by_model[0])
     np.testing.assert_array_equal(answered[1], np.repeat(np.tile(week, 2)[:10, None], 7, 1))  # no change, no band
     np.testing.assert_array_equal(by_model[1], by_model[0])
