@@ -192,7 +192,7 @@ def take_turns(cases: Sequence[Case], loader: Loader, *, repetitions: int) -> li
 
 
 def tabulate(cases: Sequence[Case], loads: Sequence[Sequence[Load]]) -> Table:
-    columns = ("requests/s", "series/s", "p50, ms", "p99, ms", "requests", "failed", "looked at", "wrong")
+    columns = ("requests/s", "series/s", "p50, ms", "p99, ms", "longest, ms", "requests", "failed", "looked at", "wrong")
     table = Table("asked for", "of", box=None, header_style="")
     for column in columns:
         table.add_column(column, justify="right")
@@ -209,6 +209,7 @@ def describe_runs(case: Case, runs: Sequence[Load]) -> list[str]:
         f"{rate:,.0f}",
         f"{rate * case.num_series:,.0f}",
         *(f"{median(one.milliseconds(percentile) for one in runs):.1f}" for percentile in (50, 99)),
+        f"{max(one.milliseconds(100) for one in runs):.0f}",
         f"{sum(len(one.took) for one in runs):,}",
         f"{sum(one.num_failed for one in runs):,}",
         f"{sum(len(one.answers) for one in runs):,}",
