@@ -23,6 +23,7 @@ class Breaker:
         self._on_open = on_open
         self._clock = clock
         self._tried_at = 0.0
+        self.succeeded_at = clock()
         self._num_failures = 0
         self._last: ForecastingError | None = None
 
@@ -39,7 +40,7 @@ class Breaker:
         self._tried_at = self._clock()
 
     def succeeded(self) -> None:
-        self._num_failures = 0
+        self._num_failures, self.succeeded_at = 0, self._clock()
 
     def failed(self, error: ForecastingError) -> None:
         was_open, self._last = self.is_open, error

@@ -63,9 +63,8 @@ class Shim:
             while True:
                 began, served = time.monotonic(), self.served
                 await served.look()
-                # a look may come too late among many requests that are answered
-                if served is self.served and not served.model.breaker.is_open:
-                    self._supervisor.answered()
+                if served is self.served:
+                    self._supervisor.answered(served.model.breaker.succeeded_at)
                 await asyncio.sleep(max(0.0, began + self._config.serving.check_seconds - time.monotonic()))
 
     async def promote(self, version: str) -> Card:

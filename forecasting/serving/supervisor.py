@@ -43,9 +43,9 @@ class Supervisor:
         self._answered_at = time.monotonic()
         self._threads = ThreadPoolExecutor(thread_name_prefix="supervisor")
 
-    def answered(self) -> None:
-        """Told by whoever gets an answer from it."""
-        self._answered_at = time.monotonic()
+    def answered(self, at: float | None = None) -> None:
+        """Told by whoever gets an answer from it; now, unless `at` says when, by the monotonic clock."""
+        self._answered_at = max(self._answered_at, time.monotonic() if at is None else at)
 
     async def watch(self, has_started: HasStarted) -> None:
         """Until it is cancelled. `has_started` is told of each new one."""
