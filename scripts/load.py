@@ -18,6 +18,7 @@ import numpy as np
 import uvloop
 
 NO_ANSWER, CUT, HALF = -1, -2, -3  # in place of a status: none in time, connection ended before or within the answer
+IDLE_SECONDS = 30.0  # after which a client, or a proxy, closes a connection before the server does
 RECONNECT_SECONDS = 0.05  # after a connection was refused
 TICK_SECONDS = 0.001  # how exactly an open loop keeps its times
 TRIVIAL = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -215,6 +216,7 @@ class _Generator:
             due, question, client = self.waiting.popleft()
             connection.ask(due, question, client, self.plan.requests[question])
         else:
+            connection.idle_since = time.perf_counter()
             self.idle.append(connection)
 
     def note(self, due: float, question: int, client: int, status: int, body: bytes) -> None:
@@ -236,6 +238,8 @@ class _Generator:
         while True:
             await asyncio.sleep(0.1)
             oldest = time.perf_counter() - self.begun - self.plan.deadline_seconds
+            while self.idle and self.idle[0].idle_since < time.perf_counter() - IDLE_SECONDS:
+                self.idle.pop(0).transport.abort()
             for one in list(self.all):
                 if one.asked and one.asked[0] < oldest:
                     one.end(NO_ANSWER)
@@ -249,6 +253,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, generator: _Generator) -> None:
         self.generator = generator
         self.asked: tuple[float, int, int] | None = None
+        self.idle_since = 0.0
         self.received = b""
         self.begin = self.length = 0  # of the body, once the head is there
         self.closes = False

@@ -33,9 +33,10 @@ def test_it_starts_a_script_that_is_there_with_flags_that_it_has() -> None:
 def test_variables_that_it_sets_are_real_ones() -> None:
     known = set(re.findall(r"^# ?([A-Z_]+)=", (PROJECT / "env.example").read_text(), re.MULTILINE))
     said = dict(one.split("=", 1) for one in settings("Environment"))
+    [state], [runtime] = settings("StateDirectory"), settings("RuntimeDirectory")
+    assert said.pop("TMPDIR") == f"/run/{runtime}"  # which is every program's
     assert said
     assert set(said) <= known
-    [state] = settings("StateDirectory")
     for folder in said.values():
         assert folder.startswith(f"/var/lib/{state}/")
         assert len(folder) < MAX_SOCKET_PATH

@@ -6,30 +6,21 @@ from typing import Any, Protocol, runtime_checkable
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from forecasting import __version__
 from forecasting.artifact import Card, SeriesCard
 from forecasting.config import Config
 from forecasting.errors import (
-    BadAnswer,
-    BrokenArtifact,
-    CannotPromote,
     DataError,
     ForecastingError,
-    InvalidVersion,
-    TimedOut,
     Unavailable,
-    UnknownMetric,
-    UnknownSite,
-    UnknownVersion,
 )
-from forecasting.serving import description, schema
 from forecasting.serving.answers import Answered, Answers, Basis, Told
-from forecasting.serving.description import (
+from forecasting.serving.forecasts import find_each, find_series
+from forecasting.serving.http import description, schema
+from forecasting.serving.http.description import (
     BODY,
     PARTS,
     failure,
@@ -38,21 +29,24 @@ from forecasting.serving.description import (
     responses_of,
     text_responses,
 )
-from forecasting.serving.forecasts import find_each, find_series
-from forecasting.serving.guards import add_guards
-from forecasting.serving.journal import CONTENT_TYPE, Counters, Journal
-from forecasting.serving.refusals import RETRY_AFTER, SECURITY_HEADERS
-from forecasting.serving.replay import Replay
-from forecasting.serving.schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, PromoteRequest, Site
+from forecasting.serving.http.failures import add_failures
+from forecasting.serving.http.guards import add_guards
+from forecasting.serving.http.journal import CONTENT_TYPE, Counters, Journal
+from forecasting.serving.http.refusals import RETRY_AFTER
+from forecasting.serving.http.replay import Replay
+from forecasting.serving.http.schema import (
+    DaysAhead,
+    MultipleBody,
+    MultipleRequest,
+    PredictRequest,
+    PromoteRequest,
+    Site,
+)
 from forecasting.serving.served import Troubles
 from forecasting.serving.service import DEFAULT_METRIC
 
 logger = logging.getLogger("forecasting.requests")
 
-STATUS = {  # any other error of ours: 503
-    UnknownMetric: 400, UnknownSite: 400, UnknownVersion: 400, InvalidVersion: 400, BrokenArtifact: 409,
-    CannotPromote: 409, BadAnswer: 502, TimedOut: 504,
-}  # fmt: skip
 SERVICE_NAME = "ml-prediction-api"  # documented
 RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"
 
@@ -91,7 +85,7 @@ def create_app(backend: Backend, config: Config | None = None, counters: Counter
     _add_metrics_route(app, counters)
     _add_model_routes(app, backend)
     _add_forecast_routes(app, backend)
-    _add_error_answers(app)
+    add_failures(app)
     description.complete(app)
     _add_layers(app, backend, config, counters)
     return app
@@ -314,45 +308,6 @@ def _note(http: Request, card: Card, metric: str, site: str | None, days_ahead: 
     http.state.version = card.version
 
 
-def _add_error_answers(app: FastAPI) -> None:
-    """Every error as `{"detail": "..."}`."""
-
-    @app.exception_handler(RequestValidationError)
-    async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
-        """A sentence a fault: where it is, what is wrong, what was found."""
-        return JSONResponse({"detail": "; ".join(dict.fromkeys(map(_describe_fault, error.errors())))}, 422)
-
-    @app.exception_handler(ForecastingError)
-    async def explain(request: Request, error: ForecastingError) -> JSONResponse:
-        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 503)
-        if status >= 500:
-            logger.warning("%s: %s", type(error).__name__, error, exc_info=logger.isEnabledFor(logging.DEBUG))
-        return _unavailable(str(error)) if status == 503 else JSONResponse({"detail": str(error)}, status)
-
-    @app.exception_handler(Exception)
-    async def admit(request: Request, error: Exception) -> JSONResponse:
-        """A mistake of ours; starlette, which answers with this beyond all that stands before the routes, raises it
-        again, so that it is in the log with its traceback.
-        """
-        headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
-        return JSONResponse({"detail": "The server has made a mistake; its log says which."}, 500, headers)
-
-    @app.exception_handler(HTTPException)
-    async def plain(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 400 and isinstance(error.__cause__, (ValueError, RecursionError)):
-            return JSONResponse({"detail": _describe_body(error.__cause__)}, 422)
-        details = {
-            404: f"There is no route {request.url.path!r}. GET / lists them.",
-            405: f"{request.url.path} does not answer {request.method}. GET / lists the routes.",
-        }
-        detail = details.get(error.status_code, error.detail)
-        return JSONResponse({"detail": detail}, error.status_code, error.headers)
-
-
-def _unavailable(detail: str) -> JSONResponse:
-    return JSONResponse({"detail": detail}, 503, RETRY_AFTER)
-
-
 def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
     """/model/info: the documented keys, and where the version comes from."""
     return {
@@ -375,20 +330,3 @@ def describe_sites(card: Card, timezones: Mapping[str, str]) -> dict[str, Any]: 
         series.setdefault(one.site, []).append(described)
     sites = [{"site": site, "timezone": timezones.get(site), "metrics": metrics} for site, metrics in series.items()]
     return {"model_version": card.version, "sites": sites, "untrained": sorted(set(timezones) - set(series))}
-
-
-def _describe_body(error: BaseException) -> str:
-    """Of what FastAPI calls "There was an error parsing the body": what json raises beside JSONDecodeError."""
-    if isinstance(error, RecursionError):
-        return "The body cannot be read: its lists or objects are nested too deeply."
-    if isinstance(error, UnicodeDecodeError):
-        return f"The body is no text in {error.encoding.upper()}: byte {error.start} cannot be there ({error.reason})."
-    return f"The body cannot be read: {str(error).partition(';')[0]}."  # after it, what Python's own users could do
-
-
-def _describe_fault(fault: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "object", "list")) or "body"
-    if fault["type"] == "json_invalid":
-        return f"The body is no JSON: {fault['ctx']['error']}"
-    found = repr(fault.get("input"))
-    return f"{place}: {fault['msg']}" + (f" (found {found})" if len(found) <= 80 else "")

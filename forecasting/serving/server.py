@@ -18,9 +18,9 @@ from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotStart, ForecastingError
 from forecasting.serving.api import create_app
 from forecasting.serving.archive import check_handler
-from forecasting.serving.connection import guard_connections
-from forecasting.serving.guards import check_host
-from forecasting.serving.journal import Counters
+from forecasting.serving.http.connection import guard_connections
+from forecasting.serving.http.guards import check_host
+from forecasting.serving.http.journal import Counters
 from forecasting.serving.shim import Shim, copy_archive, start_of
 from forecasting.serving.supervisor import Supervisor
 from forecasting.serving.torchserve import (
@@ -36,6 +36,8 @@ logger = logging.getLogger("forecasting.serving")
 
 DRAIN_SECONDS = 10  # that requests in flight have to end in, after SIGTERM
 LAST_WORD_SECONDS = 1.0  # for those that have not, to be told so
+# Longer than proxies keep an idle connection (60 s): else one is closed here just while they send a request over it.
+KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048  # connections that wait to be accepted, uvicorn's own number
 
 
@@ -111,6 +113,7 @@ async def _serve_shim(config: Config, shim: Shim, supervisor: Supervisor, listen
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = _Server(settings, shim)
     watching = asyncio.create_task(shim.watch())

@@ -15,7 +15,7 @@ from forecasting.serving.answers import Answers
 from forecasting.serving.api import create_app
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.history import History
-from forecasting.serving.refusals import SECURITY_HEADERS
+from forecasting.serving.http.refusals import SECURITY_HEADERS
 from forecasting.serving.served import Troubles
 from forecasting.serving.service import Forecasts, Read
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from ..serving.describing import Json, content, find_faults
+from ..serving.http.describing import Json, content, find_faults
 from .conftest import Process
 
 METRICS = ["page_visits", "unique_visitors", "nope"]

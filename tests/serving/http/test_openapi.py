@@ -11,8 +11,8 @@ from forecasting.artifact import Artifact
 from forecasting.config import PROJECT
 from forecasting.serving.api import create_app
 
+from ..test_api import in_process, never, send
 from .describing import Json, content, find_faults, operations, without_references
-from .test_api import in_process, never, send
 
 FORECAST = {
     "predictions": "array", "model_version": "string", "prediction_date": "string date-time",

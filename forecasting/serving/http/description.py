@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from forecasting.config import MAX_DAYS_AHEAD
-from forecasting.serving.schema import Failure, Json, NotReady
+from forecasting.serving.http.schema import Failure, Json, NotReady
 
 Responses = dict[int | str, Json]  # as FastAPI takes them
 

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting.config import ApiKey, Config, GuardConfig, Right, ServingConfig
 from forecasting.errors import SettingError
-from forecasting.serving import guards
-from forecasting.serving.guards import Keys, RateLimit, add_guards, check_host
+from forecasting.serving.http import guards
+from forecasting.serving.http.guards import Keys, RateLimit, add_guards, check_host
 
 READ, ADMIN = "read-read-read-read", "admin-admin-admin-admin"
 KEYS = tuple(

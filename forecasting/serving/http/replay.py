@@ -7,7 +7,7 @@ from cachetools import LRUCache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting.serving.answers import Answered, Answers, Basis
-from forecasting.serving.limits import give_again
+from forecasting.serving.http.limits import give_again
 
 PATH = "/predict"
 MAX_BYTES = 2**18  # of an answer that is kept, and of a request

@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from forecasting.artifact import Artifact
 from forecasting.serving.api import create_app
-from forecasting.serving.journal import MAX_PATH, Counters, Journal, quote
+from forecasting.serving.http.journal import MAX_PATH, Counters, Journal, quote
 from forecasting.serving.torchserve import TorchServe
 
-from .test_api import in_process, never
+from ..test_api import in_process, never
 
 ABSENT = "answered=- site=- metric=- days=- version=- client=-"
 
