@@ -239,7 +239,7 @@ def test_more_connections_than_may_be(attacked: Process, http: httpx.Client) -> 
     finally:
         for connection in connections:
             connection.close()
-    assert (status, headers["retry-after"]) == (503, "1")
+    assert (status, headers["retry-after"]) == (503, "3")
     assert body == {"detail": "As many connections are open as may be (guard.max_connections). Try again."}
 
 
