@@ -177,8 +177,10 @@ def meet(name: str, place: Place, loader: Loader, plan: Plan, truth: Truth, *, l
         loader.start(replace(plan, requests=[ask_shim(*one) for one in turns]))
         time.sleep(LEAD_SECONDS)
         struck = time.perf_counter()
-        FAULTS[name](Scene(place, program, lasts))
-        load = loader.wait()
+        try:
+            FAULTS[name](Scene(place, program, lasts))
+        finally:
+            load = loader.wait()  # else the next would be given this one
     return look(load, struck - load.begun, turns, truth)
 
 

@@ -25,6 +25,7 @@ import psutil
 from load import write_request
 
 from forecasting.artifact import (
+    CARD,
     PROGRAM,
     PROMOTED,
     Card,
@@ -268,6 +269,7 @@ def promote_another(place: Place, program: Program) -> None:
     store, other = place.config.model_dir, f"{VERSION}-again"
     shutil.copytree(store / VERSION, store / other)
     try:
+        (store / other / CARD).unlink()
         write_card(store / other, replace(place.card, version=other))
         body = orjson.dumps({"version": other})
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
