@@ -187,8 +187,8 @@ def measure_computed(place: Place, of: Questions, loader: Loader, said: argparse
 
 
 def first_asked(plan: Plan) -> Plan:
-    """So short that no site is asked for twice: the days of none have been read before."""
-    return replace(plan, seconds=min(plan.seconds, len(plan.requests) / FIRST_PER_SECOND))
+    """By one client, so shortly that no site is asked for twice: the days of none have been read before."""
+    return replace(plan, seconds=min(plan.seconds, len(plan.requests) / FIRST_PER_SECOND), clients=1)
 
 
 def take_turns(cases: Sequence[Case], loader: Loader, *, repetitions: int) -> list[list[Load]]:
