@@ -1,6 +1,5 @@
 """The documented routes. What they answer is made in forecasts.py and answers.py; here is HTTP alone."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -44,8 +43,6 @@ from forecasting.serving.http.schema import (
 )
 from forecasting.serving.served import Troubles
 from forecasting.serving.service import DEFAULT_METRIC
-
-logger = logging.getLogger("forecasting.requests")
 
 SERVICE_NAME = "ml-prediction-api"  # documented
 RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"
