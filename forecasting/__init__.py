@@ -6,7 +6,7 @@ Importing the package is light: what needs torch or a database loads it on first
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forecasting.serving.service import PredictionService
+    from forecasting.serving.prediction_service import PredictionService
 
 __version__ = "0.1.0"
 __all__ = ["PredictionService", "__version__"]
@@ -14,7 +14,7 @@ __all__ = ["PredictionService", "__version__"]
 
 def __getattr__(name: str) -> Any:  # Any: the type is the asked-for attribute's
     if name == "PredictionService":
-        from forecasting.serving.service import PredictionService
+        from forecasting.serving.prediction_service import PredictionService
 
         return PredictionService
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,8 +4,8 @@ import sys
 from typing import TYPE_CHECKING
 
 try:
-    from forecasting.command import LOGGER, run, start_log, without_collection
     from forecasting.config import BACKTEST_FLAGS, Config, parse_arguments
+    from forecasting.runtime import LOGGER, run, start_log, without_collection
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 
@@ -19,9 +19,9 @@ def main(argv: list[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, flags=BACKTEST_FLAGS, switches=SWITCHES)
     start_log(None, debug=config.debug)
     with without_collection():
-        from forecasting.training.contestants import forecast_all
+        from forecasting.evaluation.rolling_origins import roll
+        from forecasting.training.forecasters import forecast_all
         from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
-        from forecasting.training.rolling import roll
 
     panel = read(config)
     LOGGER.info("%s", describe_panel(panel))
@@ -39,10 +39,10 @@ def main(argv: list[str] | None = None) -> None:
 def read(config: Config) -> "Panel":
     """All days of the file, or of the database."""
     if config.backtest.csv is not None:
-        from forecasting.warehouse.csv_file import read_csv_panel
+        from forecasting.warehouse.csv.observations import read_csv_panel
 
         return read_csv_panel(config.backtest.csv, config)
-    from forecasting.warehouse.reader import load_panel
+    from forecasting.warehouse.panel_loader import load_panel
 
     return load_panel(config)
 

@@ -3,8 +3,8 @@
 import sys
 
 try:
-    from forecasting.command import LOGGER, run, start_log, without_collection
     from forecasting.config import FORECAST_FLAGS, parse_arguments
+    from forecasting.runtime import LOGGER, run, start_log, without_collection
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     config, _ = parse_arguments(argv, about=__doc__, flags=FORECAST_FLAGS)
     start_log(None, debug=config.debug)
     with without_collection():
-        from forecasting.serving.everything import forecast_everything
+        from forecasting.jobs.forecast_all import forecast_everything
 
     version = forecast_everything(config)
     LOGGER.info('next: psql -c "%s"', QUERY.format(version=version))

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 try:
-    from forecasting.command import LOGGER, run, start_log
     from forecasting.config import parse_arguments
+    from forecasting.runtime import LOGGER, run, start_log
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 
@@ -18,10 +18,10 @@ def main(argv: list[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, flags={}, switches=SWITCHES)
     start_log(config.model_dir / "training.log", debug=config.debug)
     from forecasting.artifact import BASE
-    from forecasting.training.base import save_base
+    from forecasting.training.base_model import save_base
     from forecasting.training.pretrain import pretrain, synthetic_loss
-    from forecasting.training.real import describe_files, go_on_with
-    from forecasting.warehouse.csv_file import read_csv_panel
+    from forecasting.training.pretrain_real import describe_files, go_on_with
+    from forecasting.warehouse.csv.observations import read_csv_panel
 
     panels = [read_csv_panel(Path(file), config) for file in config.pretraining.real]
     checkpoint = config.model_dir / ".pretraining.ckpt"

@@ -3,8 +3,8 @@
 import sys
 
 try:
-    from forecasting.command import run, start_log
     from forecasting.config import SERVE_FLAGS, parse_arguments
+    from forecasting.runtime import run, start_log
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 

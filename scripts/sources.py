@@ -4,8 +4,8 @@ import asyncio
 import sys
 
 try:
-    from forecasting.command import LOGGER, run, start_log
     from forecasting.config import SOURCE_FLAGS, parse_arguments
+    from forecasting.runtime import LOGGER, run, start_log
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 
@@ -20,8 +20,8 @@ SWITCHES = {
 def main(argv: list[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, flags=SOURCE_FLAGS, switches=SWITCHES)
     start_log(None, debug=config.debug)
-    from forecasting.warehouse.cache import update_shown
-    from forecasting.warehouse.inspection import check_source, describe_sources, describe_update, list_days
+    from forecasting.warehouse.ingest import update_shown
+    from forecasting.warehouse.source_report import check_source, describe_sources, describe_update, list_days
 
     if not (arguments.check or arguments.days or arguments.update or arguments.whole):
         LOGGER.info("%s", describe_sources())

@@ -6,9 +6,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 try:
-    from forecasting.command import LOGGER, Stopwatch, run, start_log, without_collection
     from forecasting.config import Config, parse_arguments
-    from forecasting.training.tracing import tracing
+    from forecasting.runtime import LOGGER, Stopwatch, run, start_log, without_collection
+    from forecasting.training.export_worker import tracing
     from forecasting.warehouse.embedded import leave_servers
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
@@ -29,9 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     with ThreadPoolExecutor(1) as background, tracing(config.model) if first else nullcontext() as tracer:
         reading = background.submit(read, config)
         with clock.part("imports"), without_collection():
-            from forecasting.serving.archive import write_archive
-            from forecasting.training.ranks import joined
-            from forecasting.training.run import learn, train
+            from forecasting.serving.torchserve.archive import write_archive
+            from forecasting.training.distributed import joined
+            from forecasting.training.pipeline import learn, train
         with clock.part("PostgreSQL"):
             panel = reading.result()
         background.submit(leave_servers)
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def read(config: Config) -> "Panel":
     """The days with targets, and the context before the first of them, of this process's share of the series."""
-    from forecasting.warehouse.reader import load_panel
+    from forecasting.warehouse.panel_loader import load_panel
 
     share = (config.process.rank, config.process.world_size)
     return load_panel(config, num_days=config.data.days_back + config.model.context_length, share=share)

@@ -1,4 +1,6 @@
-"""The real PostgreSQL, in a temporary folder: one server a run, a database of its own for each test that asks."""
+"""The real PostgreSQL, in a temporary folder: one server a run, a database of its own for each test that asks; and a
+version of untrained weights.
+"""
 
 import asyncio
 import itertools
@@ -6,14 +8,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, which is not ready yet
+    from forecasting.artifact import Artifact
     from forecasting.config import DatabaseConfig
+    from forecasting.model.forecaster import Forecaster
 
+VERSION = "v1.10"
 NUMBERS = itertools.count()
 
 
@@ -67,3 +73,60 @@ async def _execute(host: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@pytest.fixture(scope="session")
+def untrained() -> "Forecaster":
+    import torch
+
+    from forecasting.config import ModelConfig
+    from forecasting.model.forecaster import Forecaster
+
+    torch.manual_seed(11)
+    return Forecaster(ModelConfig(hidden_size=16)).eval()
+
+
+def make_artifact(untrained: "Forecaster", store: Path, **changed: object) -> "Artifact":
+    from forecasting import artifact
+    from forecasting.model.forecaster import LEVELS
+
+    card = artifact.Card(
+        version=VERSION,
+        created_at=artifact.now_text(),
+        model={"sequence_length": 7, "prediction_horizon": 7},
+        context_length=untrained.settings.context_length,
+        levels=tuple(LEVELS),
+        total_parameters=untrained.num_parameters(),
+        features=(),
+        data={},
+        series=(),
+        training={},
+        libraries=artifact.describe_libraries(),
+        hashes={},
+    )
+    with artifact.staged_version(store, VERSION) as folder:
+        artifact.export_program(untrained, folder / artifact.PROGRAM)
+        artifact.write_card(folder, replace(card, **changed))  # type: ignore[arg-type]
+    return artifact.load_artifact(store, VERSION)
+
+
+@pytest.fixture(scope="session")
+def untrained_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFactory) -> "Artifact":
+    return make_artifact(untrained, tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def sample_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFactory) -> "Artifact":
+    """As if trained on two metrics of the sample site, whose table has no `site` column."""
+    from forecasting.artifact import SeriesCard
+    from forecasting.config import Kind
+
+    series = tuple(
+        SeriesCard(
+            site="siteanalytics", metric=metric, kind=Kind.count, additive=True, unit_scale=1.0,
+            band_scale=(1.0,) * 7, widening=(1.0,) * 5, day_correlation=0.5,
+        )
+        for metric in ("page_visits", "unique_visitors")
+    )  # fmt: skip
+    data = {"missing": "zero", "timezone": "UTC", "last_day": "2020-08-19"}
+    return make_artifact(untrained, tmp_path_factory.mktemp("sample"), series=series, data=data)

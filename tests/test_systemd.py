@@ -10,7 +10,7 @@ import pytest
 
 from forecasting.config import PROJECT, SERVE_FLAGS
 from forecasting.serving.server import DRAIN_SECONDS
-from forecasting.serving.torchserve import MAX_SOCKET_PATH
+from forecasting.serving.torchserve.process import MAX_SOCKET_PATH
 
 UNIT = PROJECT / "configs" / "systemd" / "website-traffic-forecasting.service"
 HOME = "/opt/website-traffic-forecasting"

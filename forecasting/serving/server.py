@@ -16,14 +16,12 @@ from prometheus_client.core import CounterMetricFamily
 from forecasting.artifact import load_artifact
 from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotStart, ForecastingError
-from forecasting.serving.api import create_app
-from forecasting.serving.archive import check_handler
+from forecasting.serving.http.access_log import Counters
 from forecasting.serving.http.connection import guard_connections
 from forecasting.serving.http.guards import check_host
-from forecasting.serving.http.journal import Counters
-from forecasting.serving.shim import Shim, copy_archive, start_of
-from forecasting.serving.supervisor import Supervisor
-from forecasting.serving.torchserve import (
+from forecasting.serving.http.routes import create_app
+from forecasting.serving.torchserve.archive import check_handler
+from forecasting.serving.torchserve.process import (
     PORTS,
     choose_ports,
     find_java,
@@ -31,6 +29,8 @@ from forecasting.serving.torchserve import (
     find_torchserve,
     run_folder,
 )
+from forecasting.serving.torchserve.supervisor import Supervisor
+from forecasting.serving.version_manager import Shim, copy_archive, start_of
 
 logger = logging.getLogger("forecasting.serving")
 

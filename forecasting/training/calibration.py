@@ -17,7 +17,7 @@ from forecasting.artifact import CORRELATION, SEASON, Bands, usual_bands
 from forecasting.config import MIN_KNOWN_DAYS
 from forecasting.model.forecaster import KINDS, MEDIAN, Forecaster
 from forecasting.panel import Panel
-from forecasting.training.backtest import HIGHEST, LOWER, LOWEST, UPPER
+from forecasting.training.scoring import HIGHEST, LOWER, LOWEST, UPPER
 
 SHARES = {0.8: (LOWER, UPPER), 0.9: (LOWEST, HIGHEST)}
 WEEKS_TO_TRUST, WEEKS_TO_TRUST_A_DAY = 8, 52  # for a factor of all days of the horizon, and of each

@@ -21,16 +21,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from forecasting.command import LOGGER, num_cores
 from forecasting.config import Accelerator, Config, Precision, Scaling, TrainingConfig
 from forecasting.errors import DataError, SettingError
 from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
-from forecasting.training.datamodule import TrafficDataModule
-from forecasting.training.made import FineTuningData
-from forecasting.training.module import ForecastModule
-from forecasting.training.ranks import gather_from_ranks, rank, sum_over_ranks
+from forecasting.runtime import LOGGER, num_cores
+from forecasting.training.augmentation import FineTuningData
+from forecasting.training.data_module import TrafficDataModule
+from forecasting.training.distributed import gather_from_ranks, rank, sum_over_ranks
+from forecasting.training.lightning_module import ForecastModule
 
 # Trained on from the base, few weeks teach more noise than habit: a tenth of the rate (for 32 windows), so many epochs
 # or windows at most, and as much of the way as validation likes best, of days / (days + FINE_TUNING_DAYS): what two

@@ -12,12 +12,12 @@ import torch
 from forecasting.config import Config
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
-from forecasting.training.datamodule import Block, DeviceData
+from forecasting.training.augmentation import cut_windows, sample_windows
+from forecasting.training.data_module import Block, DeviceData
+from forecasting.training.distributed import refuse_several
 from forecasting.training.fit import Checkpoint, find_resumable, run_trainer
-from forecasting.training.made import cut_windows, sample_windows
-from forecasting.training.module import ForecastModule, pinball_loss
-from forecasting.training.prior import PARTS, sample_traffic
-from forecasting.training.ranks import refuse_several
+from forecasting.training.lightning_module import ForecastModule, pinball_loss
+from forecasting.training.synthetic import PARTS, sample_traffic
 
 BLOCK = 32_768  # windows drawn at once
 BLOCKS_A_CHUNK = 4

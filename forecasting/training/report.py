@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
-from forecasting.command import render
 from forecasting.errors import SettingError
+from forecasting.evaluation.rolling_origins import Forecasts, Rolling
 from forecasting.model.forecaster import LEVELS, MEDIAN
 from forecasting.panel import Panel, Series, to_date
-from forecasting.training.backtest import (
+from forecasting.runtime import render
+from forecasting.training.scoring import (
     LOWER,
     MIN_MEAN,
     UPPER,
@@ -25,7 +26,6 @@ from forecasting.training.backtest import (
     score_series,
     summarize,
 )
-from forecasting.training.rolling import Forecasts, Rolling
 
 COLUMNS = {
     "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE", "r2": "R2", "mase": "MASE", "wape": "WAPE",

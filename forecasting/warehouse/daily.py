@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from forecasting.config import MIN_DAYS, DataConfig, Kind, MetricConfig, Unit
 from forecasting.errors import DataError, TooFewDays, UnknownMetric, UnknownSite, name_some
 from forecasting.panel import Observations, Series, Verdict, describe_series, to_day
-from forecasting.warehouse.connect import translate_errors
+from forecasting.warehouse.connection import translate_errors
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
 from forecasting.warehouse.queries import Connection, fetch, read_out
 from forecasting.warehouse.units import tell_units

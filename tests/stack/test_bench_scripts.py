@@ -13,6 +13,8 @@ import pytest
 
 from .conftest import SCRIPTS
 
+BENCH = SCRIPTS / "bench"
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
 
@@ -54,8 +56,8 @@ def server() -> Iterator[int]:
 def test_load_generator_tells_how_requests_failed(
     server: int, rate: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import load
+    monkeypatch.syspath_prepend(str(BENCH))
+    import load_generator as load
 
     paths = ["/good", "/busy", "/half", "/cut", "/hang"]
     expected = [200, 503, load.HALF, load.CUT, load.NO_ANSWER]
@@ -76,8 +78,8 @@ def test_load_generator_tells_how_requests_failed(
 
 
 def test_load_generator_tells_that_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import load
+    monkeypatch.syspath_prepend(str(BENCH))
+    import load_generator as load
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -91,7 +93,7 @@ def run_script(script: str, *arguments: str, scratch: Path) -> list[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     before = set(Path("/tmp").glob("forecaster-bench*"))
     done = subprocess.run(
-        [sys.executable, SCRIPTS / script, *arguments],
+        [sys.executable, BENCH / script, *arguments],
         env=kept,
         cwd=scratch,
         capture_output=True,

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from ..serving.http.describing import Json, content, find_faults
+from tests.serving.http.describing import Json, content, find_faults
+
 from .conftest import Process
 
 METRICS = ["page_visits", "unique_visitors", "nope"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psutil
 
-from ..waiting import becomes
+from tests.waiting import becomes
+
 from .conftest import Place, command_of
 
 

@@ -31,7 +31,7 @@ UNSLOW = "drop trigger wait on forecasting.forecasts"
 
 def query(database: "DatabaseConfig", *statements: str) -> list[Any]:
     """The rows of the last one."""
-    from forecasting.warehouse.connect import connect
+    from forecasting.warehouse.connection import connect
 
     async def run() -> list[Any]:
         connection = await connect(database, writable=True)

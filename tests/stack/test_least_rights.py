@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from forecasting.config import PROJECT, DatabaseConfig
-from forecasting.warehouse.connect import connected
+from forecasting.warehouse.connection import connected
 from forecasting.warehouse.queries import load_query
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import UMAMI

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from forecasting.serving.server import DRAIN_SECONDS
+from tests.waiting import becomes
 
-from ..waiting import becomes
 from .conftest import FREE_PORTS, Place, Process, command_of
 
 PREDICT = "/predict/page-visits?days_ahead=7"

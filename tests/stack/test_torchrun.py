@@ -50,11 +50,11 @@ def test_two_processes_write_the_version_that_one_writes(database: "DatabaseConf
     assert together.stdout.count("next: python scripts/serve.py --model-version two") == 1
     one, two = (torch.load(empty_place.store / version / "weights.pt", weights_only=True) for version in ("one", "two"))
     for name, weights in one.items():
-        torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-4)  # as tests/training/test_ranks.py says
+        torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-4)  # as tests/training/test_distributed.py says
 
 
 async def _execute(database: "DatabaseConfig", statements: str) -> None:
-    from forecasting.warehouse.connect import connect
+    from forecasting.warehouse.connection import connect
 
     connection = await connect(database, writable=True)
     try:

@@ -12,8 +12,8 @@ import pytest
 
 from forecasting.artifact import list_versions, load_artifact
 from forecasting.config import DatabaseConfig
+from tests.waiting import becomes
 
-from ..waiting import becomes
 from .conftest import QUICK, Place
 
 

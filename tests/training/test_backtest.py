@@ -15,17 +15,16 @@ from forecasting.artifact import FORECASTER, SEASONAL_NAIVE, Card, usual_bands
 from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
 from forecasting.config import BacktestConfig, Config, Init, Kind, load_config
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
+from forecasting.evaluation.rolling_origins import Forecasts, Rolling, roll
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_date
 from forecasting.serving import forecasts as serving
-from forecasting.training import contestants
-from forecasting.training.backtest import Backtest, choose_answerers
-from forecasting.training.contestants import Model, forecast_all, forecast_by, forecast_fine_tuned, forecast_naive
+from forecasting.training import forecasters as contestants
+from forecasting.training.forecasters import Model, forecast_all, forecast_by, forecast_fine_tuned, forecast_naive
+from forecasting.training.model_card import describe_version
 from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
-from forecasting.training.rolling import Forecasts, Rolling, roll
-from forecasting.training.version import describe_version
-
-from .conftest import make_panel
+from forecasting.training.scoring import Backtest, choose_answerers
+from tests.panels import make_panel
 
 QUANTILES = ["q05", "q10", "q25", "q50", "q75", "q90", "q95"]
 needs_statsforecast = pytest.mark.skipif(

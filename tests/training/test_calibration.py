@@ -11,8 +11,7 @@ from forecasting.artifact import CORRELATION, load_base, usual_bands
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
 from forecasting.training.calibration import LARGEST, calibrate
-
-from .conftest import make_panel
+from tests.panels import make_panel
 
 
 @pytest.fixture(scope="module")

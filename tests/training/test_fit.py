@@ -18,14 +18,13 @@ from forecasting.errors import DataError, SettingError, TooFewDays
 from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
-from forecasting.training import datamodule
+from forecasting.training import data_module as datamodule
 from forecasting.training import fit as fitting
-from forecasting.training.backtest import backtest, judge, relative_error
-from forecasting.training.datamodule import TrafficDataModule
+from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.fit import Fitted, fine_tuning_epochs, refit, training_data
-from forecasting.training.module import ForecastModule, pinball_loss
-
-from .conftest import make_panel
+from forecasting.training.lightning_module import ForecastModule, pinball_loss
+from forecasting.training.scoring import backtest, judge, relative_error
+from tests.panels import make_panel
 
 
 def fit(panel: Panel, config: Config, **settings: Any) -> Fitted:

@@ -13,9 +13,9 @@ from forecasting.errors import BrokenArtifact, SettingError, UnknownVersion
 from forecasting.model.forecaster import Forecaster
 from forecasting.training import fit as fitting
 from forecasting.training import pretrain as pretraining
-from forecasting.training.base import find_base, save_base
-from forecasting.training.made import cut_windows
-from forecasting.training.prior import Traffic, sample_traffic
+from forecasting.training.augmentation import cut_windows
+from forecasting.training.base_model import find_base, save_base
+from forecasting.training.synthetic import Traffic, sample_traffic
 
 
 @pytest.fixture

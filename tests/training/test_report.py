@@ -8,11 +8,10 @@ import numpy as np
 from forecasting.config import Config
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
-from forecasting.training.backtest import Backtest, backtest, judge, relative_error
-from forecasting.training.datamodule import TrafficDataModule
+from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.report import format_table, plot
-
-from .conftest import make_panel
+from forecasting.training.scoring import Backtest, backtest, judge, relative_error
+from tests.panels import make_panel
 
 
 def made_backtest(panel: Panel) -> Backtest:

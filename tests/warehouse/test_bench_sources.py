@@ -1,4 +1,4 @@
-"""scripts/bench_sources.py with few events: that it measures what it says, and leaves nothing behind."""
+"""scripts/bench/bench_sources.py with few events: that it measures what it says, and leaves nothing behind."""
 
 import asyncio
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from forecasting.config import DatabaseConfig
-from forecasting.warehouse.connect import connect
+from forecasting.warehouse.connection import connect
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench_sources.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "bench_sources.py"
 OUTPUT = r"""\d+ cores of .+, PostgreSQL \d+\.\d+ on the same cores
 made (?P<events>[\d,]+) events of 8 sites on 731 days in \d+ s: 0\.0 GiB, and 0\.0 GiB of {indexes} indexes
 

@@ -9,7 +9,7 @@ import pytest
 
 from forecasting.config import DatabaseConfig
 from forecasting.panel import to_day
-from forecasting.warehouse.connect import connect
+from forecasting.warehouse.connection import connect
 from forecasting.warehouse.copy_format import (
     decode_arrays,
     decode_texts,

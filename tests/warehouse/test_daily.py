@@ -20,11 +20,11 @@ from forecasting.errors import (
     UnknownSite,
 )
 from forecasting.panel import Panel, to_date
-from forecasting.warehouse.cache import update
-from forecasting.warehouse.connect import connect
+from forecasting.warehouse.connection import connect
 from forecasting.warehouse.daily import Page, Wanted, count_series, read_pages
+from forecasting.warehouse.ingest import update
+from forecasting.warehouse.panel_loader import read_panel
 from forecasting.warehouse.queries import load_query
-from forecasting.warehouse.reader import read_panel
 from forecasting.warehouse.schema import create_schema
 
 from .test_siteanalytics import OWN, SITES, TODAY, prepare, read

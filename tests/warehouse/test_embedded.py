@@ -17,7 +17,7 @@ import pytest
 
 from forecasting.config import DatabaseConfig
 from forecasting.errors import CannotConnect
-from forecasting.warehouse.connect import connect, open_pool
+from forecasting.warehouse.connection import connect, open_pool
 from forecasting.warehouse.embedded import find_server
 
 PAGE_VISITS = 8921516  # of the sample site: `zcat daily_metrics.csv.gz | awk -F, '{n += $2} END {print n}'`
@@ -26,7 +26,7 @@ PAGE_VISITS = 8921516  # of the sample site: `zcat daily_metrics.csv.gz | awk -F
 USER = """
 import asyncio, os, subprocess, sys
 from forecasting.config import load_config
-from forecasting.warehouse.connect import connect
+from forecasting.warehouse.connection import connect
 
 async def total():
     connection = await connect(load_config().database)

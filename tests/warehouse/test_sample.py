@@ -12,9 +12,9 @@ import numpy as np
 from forecasting import warehouse
 from forecasting.config import DatabaseConfig, Kind, load_config
 from forecasting.panel import Verdict, to_day
-from forecasting.warehouse.cache import update
-from forecasting.warehouse.connect import connect
-from forecasting.warehouse.reader import read_panel
+from forecasting.warehouse.connection import connect
+from forecasting.warehouse.ingest import update
+from forecasting.warehouse.panel_loader import read_panel
 
 FILE = Path(warehouse.__file__).parent / "sample" / "daily_metrics.csv.gz"
 TOTALS = {  # as pandas adds up the source that the file was made from

@@ -19,9 +19,9 @@ from forecasting.errors import (
     WarehouseError,
 )
 from forecasting.panel import Panel, Verdict, to_date, to_day
-from forecasting.warehouse.cache import update
-from forecasting.warehouse.connect import connect
-from forecasting.warehouse.reader import read_panel
+from forecasting.warehouse.connection import connect
+from forecasting.warehouse.ingest import update
+from forecasting.warehouse.panel_loader import read_panel
 
 TODAY = dt.date(2024, 3, 1)
 # A table of the user's own: 40 days, 2024-01-21..2024-02-29, without the documented one's constraints.

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting.config import ApiKey, Config, Right
 from forecasting.errors import SettingError
+from forecasting.serving.http.error_responses import SECURITY_HEADERS, Header, refuse, refuse_for, show
 from forecasting.serving.http.limits import SAFE_METHODS, LastWord, Limits
-from forecasting.serving.http.refusals import SECURITY_HEADERS, Header, refuse, refuse_for, show
 
 OPEN_PATHS = ("/health", "/ready")  # which a load balancer asks without a key
 READ_PATH = "/predict"  # what is posted here, or below, changes nothing

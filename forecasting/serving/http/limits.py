@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forecasting.serving.http.refusals import CLOSE, refuse, refuse_for_now
+from forecasting.serving.http.error_responses import CLOSE, refuse, refuse_for_now
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LINGER_SECONDS = 5.0  # that a body which is too large is still read for, so that its sender sees why it was refused

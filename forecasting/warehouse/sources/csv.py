@@ -18,7 +18,7 @@ from forecasting.warehouse.copy_format import (
     encode_rows,
     encode_texts,
 )  # fmt: skip
-from forecasting.warehouse.csv_file import read_csv
+from forecasting.warehouse.csv.observations import read_csv
 from forecasting.warehouse.queries import Connection, Write
 from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Span, site_of_days
 

@@ -15,7 +15,7 @@ import asyncpg
 
 from forecasting.config import DataConfig, Kind
 from forecasting.errors import InvalidQuery, MissingTable, SettingError, SourceTooSlow
-from forecasting.warehouse.connect import LOST, first_line, translate_errors
+from forecasting.warehouse.connection import LOST, first_line, translate_errors
 from forecasting.warehouse.copy_format import HEADER, TRAILER
 from forecasting.warehouse.queries import Connection, Write, load_query
 from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Span, site_of_days

@@ -14,11 +14,10 @@ import uvicorn
 
 from forecasting.artifact import Artifact
 from forecasting.config import GuardConfig
-from forecasting.serving.api import create_app
 from forecasting.serving.http.connection import guard_connections
-
-from ...waiting import becomes
-from ..test_api import in_process, never
+from forecasting.serving.http.routes import create_app
+from tests.serving.http.test_routes import in_process, never
+from tests.waiting import becomes
 
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"  # as Java's HttpClient
 BODY = b'{"metric": "nope"}'

@@ -9,9 +9,9 @@ from fastapi.routing import APIRoute
 
 from forecasting.artifact import Artifact
 from forecasting.config import PROJECT
-from forecasting.serving.api import create_app
+from forecasting.serving.http.routes import create_app
+from tests.serving.http.test_routes import in_process, never, send
 
-from ..test_api import in_process, never, send
 from .describing import Json, content, find_faults, operations, without_references
 
 FORECAST = {

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from forecasting.config import DatabaseConfig
 from forecasting.panel import to_date
-from forecasting.warehouse.connect import OwnConnection, connect
+from forecasting.warehouse.connection import OwnConnection, connect
 from forecasting.warehouse.copy_format import DATES_SINCE, decode_texts, split_rows
 from forecasting.warehouse.sources.source import Definition, Site, Source, Span
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from forecasting.config import DatabaseConfig
-from forecasting.warehouse.connect import OwnConnection
+from forecasting.warehouse.connection import OwnConnection
 from forecasting.warehouse.queries import load_query
 from tests.warehouse.sources.asking import ask
 

@@ -10,7 +10,7 @@ import pytest
 
 from forecasting.config import DatabaseConfig, DataConfig, Kind, SourceName
 from forecasting.errors import InvalidQuery, MissingTable, SettingError, WarehouseError
-from forecasting.warehouse.connect import OwnConnection, connect
+from forecasting.warehouse.connection import OwnConnection, connect
 from forecasting.warehouse.sources.query import OwnQuery, open_source
 from forecasting.warehouse.sources.source import Definition, Site, Source, Span
 from tests.warehouse.sources.asking import ask, list_metrics, list_sites, prepare, read_all, read_days

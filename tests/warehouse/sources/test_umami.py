@@ -15,7 +15,7 @@ import pytest
 
 from forecasting.config import DatabaseConfig
 from forecasting.errors import MissingTable
-from forecasting.warehouse.connect import OwnConnection
+from forecasting.warehouse.connection import OwnConnection
 from forecasting.warehouse.queries import load_query
 from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Source
 from forecasting.warehouse.sources.umami import DEFINITIONS, SOURCE

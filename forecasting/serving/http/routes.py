@@ -1,0 +1,330 @@
+"""The documented routes. What they answer is made in forecasts.py and answers.py; here is HTTP alone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.routing import Route
+
+from forecasting import __version__
+from forecasting.artifact import Card, SeriesCard
+from forecasting.config import Config
+from forecasting.errors import (
+    DataError,
+    ForecastingError,
+    Unavailable,
+)
+from forecasting.serving.forecast_cache import Answered, Answers, Basis, Told
+from forecasting.serving.forecasts import find_each, find_series
+from forecasting.serving.http import openapi as description
+from forecasting.serving.http import schema
+from forecasting.serving.http.access_log import CONTENT_TYPE, Counters, Journal
+from forecasting.serving.http.error_handlers import add_failures
+from forecasting.serving.http.error_responses import RETRY_AFTER
+from forecasting.serving.http.guards import add_guards
+from forecasting.serving.http.openapi import (
+    BODY,
+    PARTS,
+    failure,
+    failures_of,
+    open_responses_of,
+    responses_of,
+    text_responses,
+)
+from forecasting.serving.http.response_cache import Replay
+from forecasting.serving.http.schema import (
+    DaysAhead,
+    MultipleBody,
+    MultipleRequest,
+    PredictRequest,
+    PromoteRequest,
+    Site,
+)
+from forecasting.serving.prediction_service import DEFAULT_METRIC
+from forecasting.serving.served_model import Troubles
+
+SERVICE_NAME = "ml-prediction-api"  # documented
+RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """What the routes ask: one version's answers, and how the parts behind them are."""
+
+    @property
+    def answers(self) -> Answers: ...
+
+    async def find_troubles(self) -> Troubles: ...
+
+    async def list_sites(self) -> dict[str, str]:
+        """The sites that the source has by now, and their time zones."""
+        ...
+
+    async def promote(self, version: str) -> Card:
+        """Serves another version from now on."""
+        ...
+
+
+def create_app(backend: Backend, config: Config | None = None, counters: Counters | None = None) -> FastAPI:
+    config, counters = config or Config(), counters or Counters()
+    app = FastAPI(
+        title="Website traffic forecasts",
+        version=__version__,
+        description=description.DESCRIPTION,
+        openapi_tags=description.TAGS,
+        generate_unique_id_function=lambda route: route.name,
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere: blank offline, and told to third parties
+        redoc_url=None,
+        redirect_slashes=False,  # to whatever host the client says that we are
+    )
+    _add_status_routes(app, backend, with_keys=bool(config.api_keys))
+    _add_metrics_route(app, counters)
+    _add_model_routes(app, backend)
+    _add_forecast_routes(app, backend)
+    add_failures(app)
+    description.complete(app)
+    _add_layers(app, backend, config, counters)
+    return app
+
+
+def _add_layers(app: FastAPI, backend: Backend, config: Config, counters: Counters) -> None:
+    """Before the routes, from the outside in: Journal, the guards, Replay. What is added last stands outside."""
+    if config.serving.cache_mb:
+        app.add_middleware(Replay, find_answers=lambda: backend.answers, megabytes=config.serving.cache_mb / 2)
+    add_guards(app, config)
+    app.add_middleware(Journal, counters, {route.path for route in app.routes if isinstance(route, Route)})
+
+
+def _add_status_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> None:
+    def is_known(http: Request) -> bool:
+        return not with_keys or "client" in http.scope["state"]
+
+    @app.get(
+        "/health",
+        summary="How the parts are",
+        tags=["status"],
+        responses=open_responses_of(schema.Health, description.HEALTHS),
+        response_model=None,
+    )
+    async def health(http: Request) -> dict[str, Any]:
+        """Always 200, so that what is wrong can be read: in full with a key, where there are keys."""
+        troubles = await backend.find_troubles()
+        problems = troubles.tell(in_full=is_known(http))
+        status, model_loaded = "degraded" if problems else "healthy", troubles.model is None
+        return {"status": status, "service": SERVICE_NAME, "model_loaded": model_loaded, "problems": problems}
+
+    @app.get(
+        "/ready",
+        summary="Whether requests are answered",
+        tags=["status"],
+        responses=open_responses_of(schema.Ready, description.READY) | {503: failure(503, schema.NotReady)},
+        response_model=None,
+    )
+    async def ready(http: Request) -> JSONResponse:
+        """For balancers: 200 while TorchServe and PostgreSQL answer, else 503. A source that does not is no reason:
+        forecasts are made from the days that were read.
+        """
+        troubles = await backend.find_troubles()
+        if troubles.is_ready:
+            return JSONResponse({"ready": True})
+        detail = " ".join(troubles.tell(in_full=is_known(http)))
+        return JSONResponse({"detail": detail, "ready": False}, 503, RETRY_AFTER)
+
+    @app.get(
+        "/",
+        summary="The list of routes",
+        tags=["status"],
+        responses=responses_of(schema.Index, description.INDEX),
+        response_model=None,
+    )
+    async def index() -> dict[str, Any]:
+        """And where their description is."""
+        paths = app.openapi()["paths"].items()
+        routes = [f"{method.upper()} {path}" for path, methods in paths for method in methods]
+        return {"service": SERVICE_NAME, "routes": routes, "documentation": app.openapi_url}
+
+
+def _add_metrics_route(app: FastAPI, counters: Counters) -> None:
+    @app.get(
+        "/metrics",
+        summary="Numbers for Prometheus",
+        tags=["status"],
+        responses=text_responses(description.METRICS, description.METRICS_EXAMPLE),
+    )
+    async def metrics() -> Response:
+        """The shim's counts and TorchServe's, as Prometheus reads them."""
+        return Response(await counters.write(), media_type=CONTENT_TYPE)
+
+
+def _add_model_routes(app: FastAPI, backend: Backend) -> None:
+    @app.get(
+        "/model/info",
+        summary="The version that answers",
+        tags=["model"],
+        responses=responses_of(schema.ModelInfo, description.MODEL_INFO),
+        response_model=None,
+    )
+    async def model_info() -> dict[str, Any]:
+        """Sizes, when it was trained and on what, and how well it did on days that training never saw."""
+        troubles = await backend.find_troubles()
+        if troubles.model:
+            raise Unavailable(" ".join(troubles.tell()))
+        return describe_model(backend.answers.card)
+
+    @app.get(
+        "/sites",
+        summary="Sites and their metrics",
+        tags=["model"],
+        responses=responses_of(schema.Sites, description.SITES),
+        response_model=None,
+    )
+    async def sites() -> dict[str, Any]:
+        """What can be asked for, and the sites that came after the version was trained."""
+        return describe_sites(backend.answers.card, await backend.list_sites())
+
+    @app.post(
+        "/model/retrain",
+        status_code=501,
+        summary="Retraining: not there yet",
+        tags=["model"],
+        responses=failures_of(501, 408, 413),
+        response_model=None,
+    )
+    async def retrain() -> dict[str, str]:
+        """Says which command to run instead."""
+        command = RETRAIN_COMMAND.format(version=backend.answers.card.version)
+        return {"detail": f"Retraining by request is not there yet. Run: {command}, then POST /model/promote."}
+
+    @app.post(
+        "/model/promote",
+        summary="Serve another version",
+        tags=["model"],
+        responses=responses_of(schema.ModelInfo, description.MODEL_INFO, 400, 409, *BODY),
+        response_model=None,
+    )
+    async def promote(request: PromoteRequest) -> dict[str, Any]:
+        """From now on, and after a restart. It takes seconds, in which the one before answers."""
+        return describe_model(await backend.promote(request.version))
+
+
+def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
+    @app.get(
+        "/predict/page-visits",
+        summary="The next days' page visits",
+        tags=["forecasts"],
+        responses=responses_of(schema.Forecast, description.PAGE_VISITS, 422, *PARTS),
+        response_model=None,
+    )
+    async def predict_page_visits(http: Request, days_ahead: DaysAhead = 7, site: Site = None) -> Response:
+        """Exactly `days_ahead` days, from the day after the data's last complete one."""
+        return await _answer(http, backend.answers, DEFAULT_METRIC, site, days_ahead)
+
+    @app.post(
+        "/predict",
+        summary="The next days of any metric",
+        tags=["forecasts"],
+        responses=responses_of(schema.Forecast, description.PREDICTIONS, *BODY, *PARTS),
+        response_model=None,
+    )
+    async def predict(http: Request, request: PredictRequest) -> Response:
+        """Exactly `days_ahead` days of `metric`, from the day after the data's last complete one."""
+        return await _answer(http, backend.answers, request.metric, request.site, request.days_ahead)
+
+    @app.post(
+        "/predict/multiple",
+        summary="Many metrics, and many sites, at once",
+        tags=["forecasts"],
+        responses=responses_of(schema.ByMetric | schema.BySite, description.MULTIPLE, *BODY, *PARTS),
+        response_model=None,
+    )
+    async def predict_multiple(http: Request, request: MultipleBody, days_ahead: DaysAhead = 7) -> Response:
+        """A bare list of metrics, as older clients send it, takes its `days_ahead` from the query; an object from
+        itself. What cannot be answered has an `error` in its place.
+        """
+        if isinstance(request, list):
+            request = MultipleRequest.model_validate({"metrics": request, "days_ahead": days_ahead})
+        return await _answer_many(http, backend.answers, request)
+
+
+async def _answer(http: Request, answers: Answers, metric: str, site: str | None, days_ahead: int) -> Response:
+    _note(http, answers.card, metric, site, days_ahead)
+    series = find_series(answers.card, metric=metric, site=site)
+    http.state.site = series.site
+    [told] = await answers.find([series], days_ahead)
+    if not isinstance(told, Told):
+        raise told
+    http.state.answered, http.state.basis = told.answered.value, told.basis
+    return Response(told.body, media_type="application/json")
+
+
+async def _answer_many(http: Request, answers: Answers, request: MultipleRequest) -> Response:
+    """By metric, or by site and metric; what cannot be answered has an `error` in its place."""
+    _note(http, answers.card, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
+    sites: list[str | None] = [*request.sites] if request.sites else [request.site]
+    asked = {site: find_each(answers.card, metrics=request.metrics, site=site) for site in dict.fromkeys(sites)}
+    series = [one for found in asked.values() for one in found.values() if isinstance(one, SeriesCard)]
+    told = await answers.find(series, request.days_ahead)
+    _refuse_if_all_failed(told)
+    following = iter(told)
+    written = {
+        site: {metric: _write(next(following) if isinstance(one, SeriesCard) else one) for metric, one in found.items()}
+        for site, found in asked.items()
+    }
+    http.state.answered, http.state.basis = _worst(told), _find_common_basis(told)
+    body = orjson.dumps(written if request.sites else written[request.site])
+    return Response(body, media_type="application/json")
+
+
+def _refuse_if_all_failed(told: Sequence[Told | ForecastingError]) -> None:
+    """Raises what keeps a part from answering, where nothing could be answered without it."""
+    down = [one for one in told if not isinstance(one, (Told, DataError))]
+    if down and not any(isinstance(one, Told) for one in told):
+        raise down[0]
+
+
+def _write(told: Told | ForecastingError) -> orjson.Fragment | dict[str, str]:
+    return orjson.Fragment(told.body) if isinstance(told, Told) else {"error": str(told)}
+
+
+def _worst(told: Iterable[Told | ForecastingError]) -> str | None:
+    """Of many answers, for the request's line in the log: stale before computed before cached."""
+    ways = {one.answered for one in told if isinstance(one, Told)}
+    return next((one.value for one in (Answered.stale, Answered.computed, Answered.cached) if one in ways), None)
+
+
+def _find_common_basis(told: Sequence[Told | ForecastingError]) -> Basis | None:
+    """What the whole answer holds for; None where a part of it may be another the next time."""
+    bases = [one.basis if isinstance(one, Told) else None for one in told]
+    return bases[0] if bases and all(one == bases[0] for one in bases) else None
+
+
+def _note(http: Request, card: Card, metric: str, site: str | None, days_ahead: int) -> None:
+    """For the request's line in the log."""
+    http.state.metric, http.state.site, http.state.days_ahead = metric, site, days_ahead
+    http.state.version = card.version
+
+
+def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
+    """/model/info: the documented keys, and where the version comes from."""
+    return {
+        "model_version": card.version,
+        "sequence_length": card.sequence_length,
+        "prediction_horizon": card.horizon,
+        "is_trained": True,
+        "total_parameters": card.total_parameters,
+        "created_at": card.created_at,
+        "data_until": card.data["last_day"],
+        "series": [{"site": one.site, "metric": one.metric, "metrics": one.metrics} for one in card.series],
+    }
+
+
+def describe_sites(card: Card, timezones: Mapping[str, str]) -> dict[str, Any]:  # Any: json's own types
+    """/sites: what the version forecasts, and the sites that came after it was trained."""
+    series: dict[str, list[dict[str, Any]]] = {}
+    for one in card.series:
+        described = {"metric": one.metric, "kind": one.kind.value, "additive": one.additive, "answered_by": one.answers}
+        series.setdefault(one.site, []).append(described)
+    sites = [{"site": site, "timezone": timezones.get(site), "metrics": metrics} for site, metrics in series.items()]
+    return {"model_version": card.version, "sites": sites, "untrained": sorted(set(timezones) - set(series))}

@@ -1,0 +1,82 @@
+"""Error measures, against scikit-learn, hand-made numbers and their own closed forms."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from forecasting.baselines import seasonal_naive
+from forecasting.errors import UndefinedMetric
+from forecasting.evaluation import measures as metrics
+
+RANDOM = np.random.default_rng(0)
+ACTUAL = RANDOM.uniform(50, 150, (6, 7)).astype(np.float32)
+FORECAST = (ACTUAL + RANDOM.normal(0, 20, (6, 7))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (metrics.mse, sklearn_metrics.mean_squared_error),
+        (metrics.rmse, sklearn_metrics.root_mean_squared_error),
+        (metrics.mae, sklearn_metrics.mean_absolute_error),
+        (metrics.mape, sklearn_metrics.mean_absolute_percentage_error),
+        (metrics.r2, sklearn_metrics.r2_score),
+    ],
+)
+def test_measures_are_scikit_learns(ours: object, theirs: object) -> None:
+    assert ours(ACTUAL, FORECAST) == pytest.approx(theirs(ACTUAL.ravel(), FORECAST.ravel()), rel=1e-5)  # type: ignore[operator]
+
+
+def test_wape_and_mase_by_hand() -> None:
+    actual, forecast = np.float32([10, 20, 30]), np.float32([12, 18, 33])
+    assert metrics.wape(actual, forecast) == pytest.approx((2 + 2 + 3) / 60)
+    past = np.float32([1, 2, 3, 4, 5, 6, 7, 3, 4, 5, 6, 7, 8, 9, 0])  # changes over 7 days: 2 seven times, then 3
+    assert metrics.mase(actual, forecast, past) == pytest.approx((7 / 3) / ((7 * 2 + 3) / 8))
+
+
+def test_seasonal_naive_has_mase_one_on_its_own_past() -> None:
+    past = RANDOM.uniform(0, 100, 70).astype(np.float32)
+    assert metrics.mase(past[7:], past[:-7], past) == pytest.approx(1.0)
+
+
+def test_unknown_days_are_left_out() -> None:
+    actual = ACTUAL.copy()
+    actual[0, :3] = np.nan
+    known = np.isfinite(actual)
+    assert metrics.mae(actual, FORECAST) == pytest.approx(np.abs(FORECAST - ACTUAL)[known].mean(), rel=1e-6)
+    assert metrics.coverage(actual, FORECAST, FORECAST) == pytest.approx((FORECAST == ACTUAL)[known].mean())
+
+
+def test_coverage_counts_its_ends() -> None:
+    actual = np.float32([1, 2, 3, 4])
+    assert metrics.coverage(actual, np.float32([1, 0, 4, 0]), np.float32([1, 2, 5, 3])) == 0.5
+
+
+def test_undefined_measures_are_null_with_the_reason() -> None:
+    constant = np.zeros((2, 7), np.float32)
+    found = metrics.measure(constant, constant + 1, np.zeros(30, np.float32))
+    assert found["mae"] == 1.0
+    assert {name for name, value in found.items() if value is None} == {"mape", "r2", "mase", "wape"}
+    assert found["mape_undefined"] == "14 of 14 actual values are 0"
+    assert found["r2_undefined"] == "all actual values are the same"
+    assert found["mase_undefined"] == "the days before repeat every 7 days, or are too few"
+    assert found["wape_undefined"] == "all actual values are 0"
+    with pytest.raises(UndefinedMetric, match="no actual value is known"):
+        metrics.mae(np.float32([np.nan]), np.float32([1]))
+
+
+def test_squares_of_a_billion_visits_do_not_overflow() -> None:
+    assert metrics.rmse(np.float32([1e9] * 4), np.float32([0] * 4)) == pytest.approx(1e9)
+
+
+def test_seasonal_naive_repeats_the_last_week() -> None:
+    history = np.arange(28, dtype=np.float32)[None]
+    np.testing.assert_array_equal(seasonal_naive(history, horizon=10)[0], [21, 22, 23, 24, 25, 26, 27, 21, 22, 23])
+
+
+def test_seasonal_naive_looks_a_week_further_for_an_unknown_day() -> None:
+    history = np.arange(30, dtype=np.float32)[None]  # 30 days: the oldest two belong to no whole week
+    history[0, [24, 17]] = np.nan
+    np.testing.assert_array_equal(seasonal_naive(history, horizon=7)[0], [23, 10, 25, 26, 27, 28, 29])
+    history[0, :] = np.nan
+    assert np.isnan(seasonal_naive(history, horizon=7)).all()

@@ -1,0 +1,27 @@
+"""Panels whose truth is known."""
+
+import datetime as dt
+
+import numpy as np
+
+from forecasting.panel import Observations, Panel, Series, build_panel, to_day
+
+WEEK = np.array([1.0, 1.1, 1.05, 1.0, 0.9, 0.5, 0.45])  # a site of working days
+
+
+def make_panel(num_days: int, *, num_series: int = 2, noise: float = 0.05, seed: int = 0) -> Panel:
+    """Weekly seasonality with proportional noise: the mean over weeks is the best forecast there is."""
+    random = np.random.default_rng(seed)
+    first = to_day(dt.date(2024, 1, 1))
+    days = np.arange(first, first + num_days)
+    return build_panel(
+        [
+            Observations(
+                Series("blog", f"metric_{number}" if number else "page_visits"),
+                days,
+                np.round(200 * (number + 1) * WEEK[(days + 3) % 7] * np.exp(noise * random.normal(size=num_days))),
+            )
+            for number in range(num_series)
+        ],
+        today=dt.date(2030, 1, 1),
+    )

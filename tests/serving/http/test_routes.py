@@ -1,0 +1,209 @@
+"""HTTP alone: what a body may be, and how many sites are asked and fail. The routes' answers: tests/stack."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from forecasting.artifact import Artifact, SeriesCard
+from forecasting.config import Config, DatabaseConfig, load_config
+from forecasting.errors import DataError
+from forecasting.serving.forecast_cache import Answers
+from forecasting.serving.forecasts import Instance
+from forecasting.serving.http.error_responses import SECURITY_HEADERS
+from forecasting.serving.http.routes import create_app
+from forecasting.serving.prediction_service import Forecasts, Read
+from forecasting.serving.recent_windows import History
+from forecasting.serving.served_model import Troubles
+from tests.serving.asking import AnswersAlone, model_in
+
+TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
+
+
+def in_process(artifact: Artifact, read: Read) -> AnswersAlone:
+    """A backend whose model runs here."""
+    forecasts = Forecasts(artifact.card, model_in(artifact.folder), read)
+    return AnswersAlone(Answers(forecasts, History(Config(), artifact.card), megabytes=1.0, stale_seconds=60.0))
+
+
+async def send(artifact: Artifact, read: Read, path: str, body: bytes | None = None) -> httpx.Response:
+    transport = httpx.ASGITransport(create_app(in_process(artifact, read)), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        headers = {"Content-Type": "application/json"}
+        return await client.request("GET" if body is None else "POST", path, content=body, headers=headers)
+
+
+async def never(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+    raise AssertionError("refused before anything is read")
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"metric": "\xff"}', "The body is no text in UTF-8: byte 12 cannot be there (invalid start byte)."),
+        (b"[" * 100_000, "The body cannot be read: its lists or objects are nested too deeply."),
+        (
+            b'{"days_ahead": ' + b"9" * 5000 + b"}",
+            "The body cannot be read: Exceeds the limit (4300 digits) for integer string conversion: "
+            "value has 5000 digits.",
+        ),
+        (b'{"metric": "\\ud800"}', f"metric: {TEXT} (found '\\ud800')"),
+        (b'{"metric": "\xed\xa0\x80"}', f"metric: {TEXT} (found '\\ud800')"),
+        (b'{"\\ud800": 1}', f"body: {TEXT} (found '\\ud800')"),
+        (b'{"site": "' + b"x" * 201 + b'"}', "site: String should have at most 200 characters"),
+        (
+            b'{"days_ahead": NaN}',
+            "days_ahead: Input should be a finite number (found nan)",
+        ),
+    ],
+)
+def test_malformed_body_is_told_what_is_wrong(sample_artifact: Artifact, body: bytes, detail: str) -> None:
+    response = asyncio.run(send(sample_artifact, never, "/predict", body))
+    assert (response.status_code, response.json()) == (422, {"detail": detail})
+
+
+@pytest.mark.parametrize("depth", [500, 900, 940, 960, 2000])
+def test_lists_in_lists_are_refused_however_deep(sample_artifact: Artifact, depth: int) -> None:
+    body = b'{"metric": ' + b"[" * depth + b"]" * depth + b"}"
+    assert asyncio.run(send(sample_artifact, never, "/predict", body)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("asked", "detail"),
+    [
+        ({"metrics": ["x" * 201]}, "metrics.0: String should have at most 200 characters"),
+        (["x" * 201], "0: String should have at most 200 characters"),
+        ({"metrics": ["a"], "sites": ["x" * 201]}, "sites.0: String should have at most 200 characters"),
+        ({"metrics": ["\ud800"]}, f"metrics.0: {TEXT} (found '\\ud800')"),
+        ({"metrics": ["a"], "sites": ["\ud800"]}, f"sites.0: {TEXT} (found '\\ud800')"),
+        (
+            {"metrics": ["a"], "site": "b", "sites": ["c"]},
+            "body: Say `site` for one or `sites` for several, not both "
+            "(found {'metrics': ['a'], 'site': 'b', 'sites': ['c']})",
+        ),
+    ],
+)
+def test_malformed_request_for_many_is_told_what_is_wrong(
+    sample_artifact: Artifact, asked: object, detail: str
+) -> None:
+    response = asyncio.run(send(sample_artifact, never, "/predict/multiple", json.dumps(asked).encode()))
+    assert (response.status_code, response.json()) == (422, {"detail": detail})
+
+
+def test_site_of_a_query_has_a_length_too(sample_artifact: Artifact) -> None:
+    response = asyncio.run(send(sample_artifact, never, f"/predict/page-visits?site={'x' * 201}"))
+    assert (response.status_code, response.json()["detail"]) == (422, "site: String should have at most 200 characters")
+
+
+def test_documentation_loads_nothing_from_elsewhere(sample_artifact: Artifact) -> None:
+    index, description, *pages = (
+        asyncio.run(send(sample_artifact, never, path)) for path in ("/", "/openapi.json", "/docs", "/redoc")
+    )
+    assert index.json()["documentation"] == "/openapi.json"
+    assert "/predict" in description.json()["paths"]
+    assert [page.status_code for page in pages] == [404, 404]
+
+
+@pytest.fixture
+def two_sites(sample_artifact: Artifact) -> Artifact:
+    card = sample_artifact.card
+    series = tuple(replace(card.series[0], site=site) for site in ("blog", "shop"))
+    return replace(sample_artifact, card=replace(card, series=series))
+
+
+def test_site_asked_for_twice_is_read_once(sample_artifact: Artifact, embedded: DatabaseConfig) -> None:
+    """In the order in which they were asked for first."""
+    reads = 0
+
+    async def run() -> httpx.Response:
+        history = History(Config(database=embedded), sample_artifact.card)
+
+        async def read(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+            nonlocal reads
+            reads += 1
+            return await history.read(series)
+
+        asked = {"metrics": ["page_visits"], "sites": ["siteanalytics", "b", "siteanalytics", "a", "b"]}
+        response = await send(sample_artifact, read, "/predict/multiple", json.dumps(asked).encode())
+        await history.close()
+        return response
+
+    response = asyncio.run(run())
+    assert list(response.json()) == ["siteanalytics", "b", "a"]
+    assert response.json()["siteanalytics"]["page_visits"]["days_ahead"] == 7
+    assert reads == 1
+
+
+def test_database_that_is_down_is_said_for_several_sites_too(two_sites: Artifact) -> None:
+    nowhere = DatabaseConfig(embedded=False, host="127.0.0.1", port=1)
+
+    async def run() -> httpx.Response:
+        history = History(Config(database=nowhere), two_sites.card)
+        asked = {"metrics": ["page_visits"], "sites": ["blog", "shop"]}
+        return await send(two_sites, history.read, "/predict/multiple", json.dumps(asked).encode())
+
+    response = asyncio.run(run())
+    assert response.status_code == 503
+    assert "port 1" in response.json()["detail"]
+
+
+def test_a_mistake_of_ours_is_said_as_one_and_no_more(
+    sample_artifact: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+        raise ZeroDivisionError("secret")
+
+    answer = asyncio.run(send(sample_artifact, fail, "/predict/page-visits"))
+    assert (answer.status_code, answer.json()) == (
+        500, {"detail": "The server has made a mistake; its log says which."},
+    )  # fmt: skip
+    for name, value in SECURITY_HEADERS:
+        assert answer.headers[name.decode()] == value.decode()
+
+
+class Down(AnswersAlone):
+    """Parts that do not answer."""
+
+    troubles = Troubles()
+
+    async def find_troubles(self) -> Troubles:
+        return self.troubles
+
+
+KEYS = {"API_KEYS": "ci:read:key-of-sixteen-or-more"}
+MODEL, DAYS = "Nobody listens at http://10.0.0.1.", "The user forecaster may not connect to db.internal."
+
+
+@pytest.mark.parametrize(
+    ("troubles", "ready", "brief"),
+    [
+        (Troubles(), True, []),
+        (Troubles(model=MODEL), False, ["TorchServe does not answer."]),
+        (Troubles(days=DAYS), False, ["PostgreSQL does not answer."]),
+        (Troubles(days=DAYS, source=DAYS), False, ["PostgreSQL", "The source of new days"]),
+        (Troubles(source=DAYS), True, ["The source of new days does not answer."]),
+    ],
+)
+def test_what_is_down_is_said_in_full_to_those_with_a_key(
+    sample_artifact: Artifact, troubles: Troubles, ready: bool, brief: list[str]
+) -> None:
+    backend = Down(in_process(sample_artifact, never).answers)
+    backend.troubles = troubles
+    app = create_app(backend, load_config(environ=KEYS))
+
+    async def ask(path: str, **headers: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+            return await client.get(path)
+
+    stranger, known = (asyncio.run(ask("/health", **headers)) for headers in ({}, {"X-API-Key": KEYS["API_KEYS"][8:]}))
+    assert known.json()["problems"] == troubles.tell()
+    assert len(stranger.json()["problems"]) == len(brief)
+    assert all(said.startswith(begin) for said, begin in zip(stranger.json()["problems"], brief, strict=True))
+    assert "forecaster" not in stranger.text
+    answer = asyncio.run(ask("/ready"))
+    assert (answer.status_code, answer.json()["ready"]) == ((200, True) if ready else (503, False))
+    assert ("retry-after" in answer.headers) is not ready

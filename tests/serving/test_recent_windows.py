@@ -1,0 +1,201 @@
+"""What is kept of the days, on the real PostgreSQL: until something changes them, whoever does."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import asyncpg
+import numpy as np
+import pytest
+
+from forecasting.artifact import Artifact
+from forecasting.config import Config, DatabaseConfig, ServingConfig
+from forecasting.errors import DataError
+from forecasting.serving.forecasts import Instance
+from forecasting.serving.recent_windows import LOOK_SECONDS, RELEASE_SECONDS, History
+
+Step = Callable[[History, asyncpg.Connection], Awaitable[None]]
+RAISE_ALL = "update forecasting.daily set value = value + 1000 where metric = 'page_visits'"
+
+
+@pytest.fixture
+def config(database: DatabaseConfig, sample_artifact: Artifact) -> Config:
+    return Config(database=database, model_dir=sample_artifact.folder.parent)
+
+
+def use(config: Config, artifact: Artifact, step: Step) -> None:
+    async def run() -> None:
+        history = History(config, artifact.card)
+        database = config.database
+        other = await asyncpg.connect(
+            host=database.host, user="postgres", password="", database=database.name, ssl=False
+        )
+        try:
+            await history.read(artifact.card.series)  # which waits for the first update
+            await step(history, other)
+        finally:
+            await other.close()
+            await history.close()
+
+    asyncio.run(run())
+
+
+async def read(history: History, artifact: Artifact) -> np.ndarray:
+    [found] = await history.read(artifact.card.series[:1])
+    assert isinstance(found, Instance)
+    return found.history
+
+
+def test_what_was_read_is_not_taken_for_what_is_while_nobody_can_say(config: Config, sample_artifact: Artifact) -> None:
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await history.look()
+        before = await read(history, sample_artifact)
+        history.is_current = False  # as after a look that PostgreSQL did not answer
+        await other.execute(RAISE_ALL)
+        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+
+    use(config, sample_artifact, step)
+
+
+def test_postgresql_that_stands_still_is_noticed_within_seconds(config: Config, sample_artifact: Artifact) -> None:
+    """Over a connection that was idle: giving it back must not wait for what the server does not end."""
+    backends = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await history.look()
+        pids = [row["pid"] for row in await other.fetch(backends)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            await history.look()
+            seconds = time.monotonic() - began
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        assert pids
+        assert not history.is_current
+        assert history.unanswered == "PostgreSQL did not answer within 2 s. Try again later."
+        assert LOOK_SECONDS <= seconds < LOOK_SECONDS + RELEASE_SECONDS + 2
+
+    use(config, sample_artifact, step)
+
+
+def test_of_partitions_nothing_is_kept(config: Config, sample_artifact: Artifact) -> None:
+    """They may be written to by themselves, and be taken away, and no trigger tells."""
+    partitioned = """
+        alter table forecasting.daily rename to daily_all;
+        create table forecasting.daily (like forecasting.daily_all including defaults, primary key (site, metric, day))
+        partition by list (site);
+        create table forecasting.rest partition of forecasting.daily default;
+        insert into forecasting.daily select * from forecasting.daily_all;
+        drop table forecasting.daily_all;
+    """
+
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await other.execute(partitioned)
+        await history.look()
+        before = await read(history, sample_artifact)
+        assert not history.keeps
+        await other.execute("update forecasting.rest set value = value + 1000 where metric = 'page_visits'")
+        await history.look()
+        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+
+    use(config, sample_artifact, step)
+
+
+def test_what_was_read_is_kept_until_somebody_changes_it(config: Config, sample_artifact: Artifact) -> None:
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await history.look()
+        revision = history.revision
+        before = await read(history, sample_artifact)
+        await other.execute(RAISE_ALL)
+        assert await read(history, sample_artifact) is before, "not asked for again before it is looked"
+        await history.look()
+        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+        assert history.revision != revision
+
+    use(config, sample_artifact, step)
+
+
+@pytest.mark.parametrize(
+    ("statement", "counts"),
+    [
+        ("insert into forecasting.daily values ('new', 'page_visits', '2020-01-01', 1)", True),
+        ("update forecasting.daily set verdict = 'bot' where day = '2020-08-01'", True),
+        ("delete from forecasting.daily where day = '2020-08-01'", True),
+        ("truncate forecasting.daily", True),
+        ("update forecasting.daily set value = 1 where day = '1999-01-01'", False),
+        ("update forecasting.sites set read_until = read_until", False),
+    ],
+)
+def test_every_change_of_a_day_counts_and_nothing_else(
+    config: Config, sample_artifact: Artifact, statement: str, counts: bool
+) -> None:
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await history.look()
+        before = history.revision
+        await history.look()
+        assert history.revision == before
+        await other.execute(statement)
+        await history.look()
+        assert (history.revision != before) is counts
+
+    use(config, sample_artifact, step)
+
+
+def test_change_counts_when_it_can_be_seen(config: Config, sample_artifact: Artifact) -> None:
+    """Within a transaction that has not ended, neither the number nor the days are others."""
+
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await history.look()
+        before = history.revision
+        async with other.transaction():
+            await other.execute(RAISE_ALL)
+            await history.look()
+            assert history.revision == before
+        await history.look()
+        assert history.revision != before
+
+    use(config, sample_artifact, step)
+
+
+def test_where_nobody_counts_nothing_is_kept(config: Config, sample_artifact: Artifact) -> None:
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await other.execute("drop trigger count_updated on forecasting.daily")
+        await history.look()
+        before = await read(history, sample_artifact)
+        await other.execute(RAISE_ALL)
+        assert not history.keeps
+        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+
+    use(config, sample_artifact, step)
+
+
+def test_days_that_are_wanted_new_each_time_are_not_kept(config: Config, sample_artifact: Artifact) -> None:
+    each_time = replace(config, serving=ServingConfig(refresh_seconds=0.0))
+
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        await history.look()
+        before = await read(history, sample_artifact)
+        await other.execute("update daily_metrics set page_visits = page_visits + 1000")
+        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+
+    use(each_time, sample_artifact, step)
+
+
+def test_one_that_cannot_be_read_does_not_keep_the_others_from_it(config: Config, sample_artifact: Artifact) -> None:
+    known = sample_artifact.card.series[0]
+    asked = (known, replace(known, metric="nope"), sample_artifact.card.series[1])
+
+    async def step(history: History, other: asyncpg.Connection) -> None:
+        first, unknown, second = await history.read(asked)
+        assert isinstance(first, Instance)
+        assert isinstance(second, Instance)
+        assert isinstance(unknown, DataError)
+        assert str(unknown).startswith("There is no metric 'nope'. There are: ")
+
+    use(config, sample_artifact, step)

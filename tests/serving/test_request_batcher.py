@@ -1,0 +1,113 @@
+"""Many askers at once: each gets his own, in few questions, and what is wrong with one is not said to the others."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from forecasting.errors import BadAnswer, Unavailable
+from forecasting.serving.circuit_breaker import Breaker
+from forecasting.serving.request_batcher import Batcher
+
+
+class Asked:
+    """Doubles numbers, a moment later; refuses thirteen."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.at_once = self.most_at_once = 0
+
+    async def answer(self, numbers: Sequence[int]) -> list[int]:
+        self.batches.append(list(numbers))
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(0.01)
+        finally:
+            self.at_once -= 1
+        if 13 in numbers:
+            raise BadAnswer("Thirteen is unlucky.")
+        return [2 * number for number in numbers]
+
+
+def test_whoever_comes_meanwhile_goes_out_together() -> None:
+    asked = Asked()
+
+    async def run() -> list[list[int]]:
+        batcher = Batcher(asked.answer, max_items=50, num_at_once=2)
+        return await asyncio.gather(*(batcher.ask([number]) for number in range(20, 120)))
+
+    assert asyncio.run(run()) == [[2 * number] for number in range(20, 120)]
+    assert asked.batches == [[20], [21], list(range(22, 72)), list(range(72, 120))]
+    assert asked.most_at_once == 2
+
+
+def test_long_question_goes_out_in_parts_and_comes_back_in_order() -> None:
+    asked = Asked()
+
+    async def run() -> tuple[list[int], list[int]]:
+        batcher = Batcher(asked.answer, max_items=8, num_at_once=2)
+        numbers, nothing = await asyncio.gather(batcher.ask(range(100, 130)), batcher.ask([]))
+        return numbers, nothing
+
+    assert asyncio.run(run()) == ([2 * number for number in range(100, 130)], [])
+    assert max(map(len, asked.batches)) == 8
+
+
+def test_what_is_wrong_with_one_is_not_said_to_the_others() -> None:
+    async def run(alone: tuple[type[Exception], ...]) -> list[list[int] | BaseException]:
+        batcher = Batcher(Asked().answer, max_items=50, num_at_once=1, alone=alone)
+        asking = (batcher.ask([number]) for number in (1, 12, 13, 14))
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    first, *together = asyncio.run(run((BadAnswer,)))
+    assert first == [2]
+    assert [together[0], together[2]] == [[24], [28]]
+    assert str(together[1]) == "Thirteen is unlucky."
+    _, *together = asyncio.run(run(()))
+    assert {str(one) for one in together} == {"Thirteen is unlucky."}
+
+
+def test_who_leaves_is_not_asked_for_and_hurts_nobody() -> None:
+    asked = Asked()
+
+    async def run() -> list[int]:
+        batcher = Batcher(asked.answer, max_items=50, num_at_once=1)
+        first, leaving, staying = (asyncio.create_task(batcher.ask([number])) for number in (1, 2, 3))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await first
+        return await staying
+
+    assert asyncio.run(run()) == [6]
+    assert asked.batches == [[1], [3]]
+
+
+def test_opened_breaker_ends_what_waits_and_lets_one_ask_a_second() -> None:
+    now = 0.0
+
+    async def run() -> list[list[int] | BaseException]:
+        batcher = Batcher(Asked().answer, max_items=1, num_at_once=1)
+        breaker = Breaker(batcher.fail, clock=lambda: now)
+        waiting = [asyncio.create_task(batcher.ask([number])) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        for _ in range(3):
+            breaker.check()
+            breaker.failed(Unavailable("Nobody is there."))
+        breakers.append(breaker)
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    breakers: list[Breaker] = []
+    text = "Nobody is there. It is asked again each second: try again then."
+    assert [str(one) for one in asyncio.run(run())] == [text] * 3
+    [breaker] = breakers
+    with pytest.raises(Unavailable) as refusal:
+        breaker.check()
+    assert str(refusal.value) == text
+    now = 1.5
+    breaker.check()
+    with pytest.raises(Unavailable):
+        breaker.check()
+    breaker.succeeded()
+    breaker.check()
+    assert not breaker.is_open

@@ -1,0 +1,132 @@
+"""TorchServe killed, or standing still, and started again by itself: the real one."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from forecasting.artifact import Artifact
+from forecasting.config import ServingConfig
+from forecasting.errors import CannotStart
+from forecasting.serving.torchserve.archive import ensure_archive
+from forecasting.serving.torchserve.process import TorchServe, start_torchserve
+from forecasting.serving.torchserve.supervisor import HUNG_SECONDS, SILENT_SECONDS, Supervisor
+from tests.serving.asking import VERSION, ask, group_of, is_alive, make_instances
+
+
+def test_killed_torchserve_is_started_again_and_the_rest_of_it_ended(
+    untrained_artifact: Artifact, free_ports: ServingConfig
+) -> None:
+    archive = ensure_archive(untrained_artifact)
+    started: list[TorchServe] = []
+
+    async def run(supervisor: Supervisor) -> None:
+        watching = asyncio.create_task(supervisor.watch(started.append))
+        os.kill(supervisor.torchserve.process.pid, signal.SIGKILL)
+        end = time.monotonic() + 60
+        while not started and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+            if supervisor.trouble:
+                troubles.add(supervisor.trouble)
+        watching.cancel()
+
+    troubles: set[str] = set()
+    with Supervisor(lambda is_given_up: start_torchserve(archive, VERSION, free_ports, is_given_up)) as supervisor:
+        first = supervisor.torchserve
+        before, pids = ask(first, make_instances(2)), group_of(first.process.pid)
+        asyncio.run(run(supervisor))
+        assert started == [supervisor.torchserve]
+        assert troubles == {"TorchServe ended with -9: it is being started again."}
+        assert (supervisor.trouble, supervisor.num_restarts) == (None, 1)
+        assert not [pid for pid in pids if is_alive(pid)]
+        assert not first.run_dir.exists()
+        assert (ask(supervisor.torchserve, make_instances(2)) == before).all()
+        last = group_of(supervisor.torchserve.process.pid)
+    assert not [pid for pid in last if is_alive(pid)]
+
+
+def test_torchserve_that_stands_still_is_replaced(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
+    """Java says nothing, so nobody waits until its workers would have been given up."""
+    archive = ensure_archive(untrained_artifact)
+    started: list[TorchServe] = []
+
+    async def run(supervisor: Supervisor) -> float:
+        watching = asyncio.create_task(supervisor.watch(started.append))
+        pids = group_of(supervisor.torchserve.process.pid)
+        os.kill(pids[0], signal.SIGSTOP)
+        supervisor.answered()
+        began = time.monotonic()
+        while not supervisor.trouble and time.monotonic() < began + 60:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.05)
+        noticed, said = time.monotonic() - began, supervisor.trouble
+        while not started and time.monotonic() < began + 60:  # noqa: ASYNC110 - nor of this
+            await asyncio.sleep(0.05)
+        watching.cancel()
+        assert said is not None
+        assert re.fullmatch(
+            r"TorchServe has not answered for \d+ s, nor has its Java: it is being started again.", said
+        )
+        assert not [pid for pid in pids if is_alive(pid)]
+        return noticed
+
+    with Supervisor(lambda is_given_up: start_torchserve(archive, VERSION, free_ports, is_given_up)) as supervisor:
+        before = ask(supervisor.torchserve, make_instances(2))
+        assert SILENT_SECONDS < asyncio.run(run(supervisor)) < HUNG_SECONDS
+        assert (ask(supervisor.torchserve, make_instances(2)) == before).all()
+
+
+def test_what_a_worker_said_is_in_the_log_alone(caplog: pytest.LogCaptureFixture, torchserve: TorchServe) -> None:
+    """Whoever asks how TorchServe is may be anybody."""
+    starts = []
+
+    def fail(is_given_up: Callable[[], bool]) -> TorchServe:
+        starts.append(is_given_up)
+        if len(starts) == 1:
+            return ended
+        raise CannotStart("TorchServe's workers fail again and again.\nIts worker said:\n  Traceback")
+
+    async def run(supervisor: Supervisor) -> str | None:
+        watching = asyncio.create_task(supervisor.watch(lambda _: None))
+        while "next try" not in (supervisor.trouble or ""):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.05)
+        watching.cancel()
+        return supervisor.trouble
+
+    process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"], start_new_session=True)
+    process.wait()
+    ended = TorchServe(process, torchserve.run_dir / "none", ports=torchserve.ports)
+    with Supervisor(fail) as supervisor:
+        said = asyncio.run(run(supervisor))
+    assert said == (
+        "TorchServe ended with 7 and cannot be started again; the next try is in 1 s. "
+        "TorchServe's workers fail again and again."
+    )
+    assert "Its worker said:\n  Traceback" in caplog.text
+
+
+def test_end_does_not_wait_for_a_start(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
+    archive = ensure_archive(untrained_artifact)
+
+    async def run(supervisor: Supervisor) -> None:
+        watching = asyncio.create_task(supervisor.watch(lambda _: None))
+        os.kill(supervisor.torchserve.process.pid, signal.SIGKILL)
+        await asyncio.sleep(1.0)
+        assert supervisor.trouble
+        watching.cancel()
+
+    with Supervisor(lambda is_given_up: start_torchserve(archive, VERSION, free_ports, is_given_up)) as supervisor:
+        asyncio.run(run(supervisor))
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+
+
+def test_start_that_is_given_up_says_so(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
+    with pytest.raises(CannotStart) as error:
+        start_torchserve(ensure_archive(untrained_artifact), VERSION, free_ports, lambda: True)
+    assert str(error.value) == "TorchServe is not wanted any more."

@@ -1,0 +1,98 @@
+"""How scripts end: codes, words, and tracebacks for those who ask."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from forecasting.runtime import render
+
+PROGRAM = """
+import sys
+from forecasting.runtime import LOGGER, run, start_log
+from forecasting.errors import SettingError, TooFewDays
+def main():
+    start_log(None, debug={debug})
+    LOGGER.info("said")
+    {body}
+run(main)
+"""
+
+
+def end(body: str, *, debug: bool = False) -> "subprocess.CompletedProcess[str]":
+    program = PROGRAM.format(body=body, debug=debug)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "stderr"),
+    [
+        ("pass", 0, ""),
+        ("return 3", 3, ""),
+        ("raise TooFewDays('29 days')", 1, "error: 29 days\n"),
+        ("raise SettingError('no such key')", 2, "error: no such key\n"),
+        ("raise KeyboardInterrupt", 130, "stopped\n"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(5)", 143, "ended\n"),
+    ],
+)
+def test_codes_and_words(body: str, code: int, stderr: str) -> None:
+    result = end(body)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "said\n", stderr)
+
+
+def test_traceback_only_in_the_log_of_those_who_debug() -> None:
+    assert "Traceback" not in end("raise TooFewDays('29 days')").stderr
+    result = end("raise TooFewDays('29 days')", debug=True)
+    assert "Traceback" in result.stdout
+    assert result.stderr == "error: 29 days\n"
+
+
+def test_a_mistake_of_ours_is_not_hidden(tmp_path: Path) -> None:
+    body = f"from pathlib import Path; start_log(Path({str(tmp_path / 'training.log')!r}), debug=False); 1 / 0"
+    result = end(body)
+    assert result.returncode == 1
+    assert "ZeroDivisionError" in result.stderr
+    assert "ZeroDivisionError" in (tmp_path / "training.log").read_text()
+
+
+def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
+    program = PROGRAM.format(body="[LOGGER.info('line %d', number) for number in range(100_000)]", debug=False)
+    pipe = f"{sys.executable} -c {shlex.quote(program)} | head -1"
+    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("said\n", "")
+
+
+def test_names_in_a_table_stay_as_they_are() -> None:
+    table = Table("site")
+    table.add_row("ga:Email:desktop [red]")
+    assert "ga:Email:desktop [red]" in render(table)
+
+
+LOSSY = PROGRAM.replace("debug={debug}", "debug=False, lossy=True")
+LINES = "[LOGGER.info('line %d', number) for number in range(10_000)]; print('went on', file=sys.stderr)"
+
+
+def test_what_serves_goes_on_without_a_reader_of_its_log() -> None:
+    pipe = f"{sys.executable} -c {shlex.quote(LOSSY.format(body=LINES))} | head -1"
+    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True)
+    first, second = result.stderr.splitlines()[:2]
+    assert (result.stdout, first, second) == (
+        "said\n", "the log cannot be written (Broken pipe): 1 lines lost", "went on",
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_what_serves_goes_on_though_its_logs_disk_is_full() -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-c", LOSSY.format(body=LINES)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    first, second = result.stderr.splitlines()[:2]
+    assert (first, second) == ("the log cannot be written (No space left on device): 1 lines lost", "went on")

@@ -1,0 +1,123 @@
+"""Windows and parts: the right values in the right place, and nothing of a later part in an earlier one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from forecasting.config import Config, load_config
+from forecasting.errors import TooFewDays
+from forecasting.model.forecaster import Forecaster
+from forecasting.panel import Panel
+from forecasting.training.data_module import (
+    MIN_TRAIN_KNOWN_DAYS,
+    Batch,
+    Batches,
+    Block,
+    TrafficDataModule,
+    Windows,
+    split_days,
+)
+from forecasting.training.step_inputs import prepare
+from tests.panels import make_panel
+
+
+def test_documented_shares_of_60_days(panel: Panel, quick: Config) -> None:
+    split = split_days(panel, days_back=60, model=quick.model)
+    assert (split.train, split.validation, split.test, split.end) == (56, 95, 104, 116)  # 39, 9 and 12 days
+    assert split.describe(panel) == (
+        "train 2024-02-26..2024-04-04, validation 2024-04-05..2024-04-13, test 2024-04-14..2024-04-25"
+    )
+
+
+def test_thirty_days_are_enough_and_a_horizon_that_leaves_nothing_is_refused() -> None:
+    panel = make_panel(30)
+    config = load_config(["data.days_back=30"], environ={})
+    data = TrafficDataModule(panel, config)
+    assert all(number > 0 for number in data.num_windows())
+    with pytest.raises(TooFewDays) as refusal:
+        split_days(panel, days_back=60, model=replace(config.model, prediction_horizon=10))
+    assert str(refusal.value) == (
+        "30 days are too few for a horizon of 10: after 10 days to test and 10 to validate, none is left to train on. "
+        "Load more days, raise --days-back, or lower --prediction-horizon."
+    )
+
+
+def test_gathered_windows_are_the_panels_slices(panel: Panel, quick: Config) -> None:
+    """Against a loop over numpy slices; days before the panel are unknown."""
+    windows = Windows(panel, quick.model)
+    context, horizon = quick.model.context_length, quick.model.prediction_horizon
+    index = windows.find(0, panel.num_days)
+    batch = windows.gather(index)
+    for row, (series, day) in enumerate(index.tolist()):
+        expected = np.full(context, np.nan, np.float32)
+        known = panel.values[series, max(0, day - context) : day]
+        expected[context - known.size :] = known
+        np.testing.assert_array_equal(batch.history[row].numpy(), expected)
+        np.testing.assert_array_equal(batch.target[row].numpy(), panel.values[series, day : day + horizon])
+        assert batch.first_day[row] == panel.first_day + day - context
+    starts = panel.num_days - horizon + 1 - MIN_TRAIN_KNOWN_DAYS
+    assert len(index) == starts * len(panel.series)
+
+
+def test_parts_share_no_target_day(panel: Panel, quick: Config) -> None:
+    data = TrafficDataModule(panel, quick)
+    days = [
+        {day + ahead for _, day in index.tolist() for ahead in range(7)}
+        for index in (data.train_index, data.validation_index, data.test_index)
+    ]
+    assert all(days)
+    assert max(days[0]) < min(days[1])
+    assert max(days[1]) < min(days[2])
+    assert max(days[2]) == panel.num_days - 1
+
+
+def test_windows_without_a_known_target_are_left_out(panel: Panel, quick: Config) -> None:
+    values = panel.values.copy()
+    values[0, 100:] = np.nan
+    index = Windows(replace(panel, values=values), quick.model).find(100, 116)
+    assert set(index[:, 0].tolist()) == {1}
+
+
+def test_every_window_trains_once_an_epoch_in_an_order_of_its_own(panel: Panel, quick: Config) -> None:
+    loader = TrafficDataModule(panel, quick).train_dataloader()
+    epochs = []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        blocks = list(loader)
+        assert len(blocks) == len(loader)
+        epochs.append(torch.cat([windows.first_day * 2 + (windows.history[:, -1] > 300) for windows, _, _ in blocks]))
+    assert not torch.equal(epochs[0], epochs[1])
+    torch.testing.assert_close(epochs[0], epochs[2])
+    torch.testing.assert_close(epochs[0].sort().values, epochs[1].sort().values)
+
+
+def test_steps_of_two_ranks_together_are_those_of_one(panel: Panel, quick: Config) -> None:
+    """By the places that ranks would be told; what a rank holds of a step is its own, in the step's order."""
+    data = TrafficDataModule(panel, replace(quick, training=replace(quick.training, batch_size=8)))
+    index, own = data.train_index, data.own
+    first = index[:, 0] == 0
+    mine = [torch.where(of, of.cumsum(0) - 1, -1)[own] for of in (first, ~first)]
+    steps = []
+    for part, places in ((index, own), (index[first], mine[0]), (index[~first], mine[1])):
+        torch.manual_seed(4)
+        batches = Batches(data.windows, part, places, batch_size=8, shuffle=True)
+        blocks = list(batches)
+        assert len(blocks) == len(batches)
+        steps.append([windows.target.sum(1).tolist() for block in blocks for windows in split(block)])
+    assert max(len(step) for step in steps[0]) == 8
+    for whole, one, other in zip(*steps, strict=True):
+        assert sorted(whole) == sorted(one + other)
+
+
+def split(block: Block) -> list[Batch]:
+    return [Batch(*part) for part in zip(*(torch.split(one, list(block.sizes)) for one in block.windows), strict=True)]
+
+
+def test_a_step_that_another_rank_has_whole_weighs_nothing(panel: Panel, quick: Config) -> None:
+    data = TrafficDataModule(panel, quick)
+    windows = data.windows.gather(data.train_index[:5])
+    parts = list(prepare(Forecaster(quick.model), Block(windows, [3, 0, 2])))
+    assert [len(part.target) for part in parts] == [3, 1, 2]
+    assert [part.weight.sum().item() for part in parts] == pytest.approx([1.0, 0.0, 1.0])

@@ -1,0 +1,112 @@
+"""Synthetic traffic: what each part does to it, and what no part may do."""
+
+import pytest
+import torch
+
+from forecasting.model.scaling import COUNT, OTHER, RATE
+from forecasting.training.synthetic import (
+    DAY_PARTS,
+    LEVEL_PARTS,
+    PARTS,
+    Sites,
+    autoregression,
+    known_tail,
+    sample_traffic,
+)
+
+DAYS = 140
+
+
+def sample(num_sites: int = 2000, *, only: str | None = None, seed: int = 0) -> torch.Tensor:
+    """Counts of all parts, or of one alone."""
+    torch.manual_seed(seed)
+    without = ("rates", "others") if only is None else tuple(name for name in PARTS if name != only)
+    return sample_traffic(num_sites, DAYS, without=without).values
+
+
+def test_values_are_what_their_kind_allows() -> None:
+    torch.manual_seed(0)
+    traffic = sample_traffic(4000, DAYS)
+    shares = torch.bincount(traffic.kind, minlength=3) / 4000
+    torch.testing.assert_close(shares, torch.tensor([0.93, 0.05, 0.02]), atol=0.01, rtol=0)
+    known = [values[values.isfinite()] for values in (traffic.values[traffic.kind == kind] for kind in range(3))]
+    assert (known[COUNT] >= 0).all()
+    assert (known[COUNT] == known[COUNT].round()).all()
+    assert ((known[RATE] >= 0) & (known[RATE] <= 1)).all()
+    assert (known[OTHER] < 0).any()
+    assert not traffic.values.isinf().any()
+
+
+def test_same_seed_same_sites() -> None:
+    torch.testing.assert_close(sample(seed=3), sample(seed=3), equal_nan=True)
+    assert not torch.allclose(sample(seed=3), sample(seed=4), equal_nan=True)
+
+
+def test_levels_reach_from_a_few_to_hundreds_of_thousands_a_day() -> None:
+    medians = sample().nanmedian(1).values
+    assert (medians < 5).float().mean() > 0.05
+    assert (medians > 50_000).float().mean() > 0.05
+
+
+def test_without_any_part_days_differ_by_noise_alone() -> None:
+    torch.manual_seed(0)
+    values = sample_traffic(2000, DAYS, without=PARTS).values
+    large = values[values.mean(1) > 1000]
+    assert (large.std(1) / large.mean(1)).max() < 0.3
+    halves = large[:, : DAYS // 2].mean(1) / large[:, DAYS // 2 :].mean(1)
+    torch.testing.assert_close(halves, torch.ones_like(halves), atol=0.1, rtol=0)
+
+
+def weekly_share(values: torch.Tensor) -> torch.Tensor:
+    """Of a site's variance, what its weekdays' means explain; 0 but for chance without a week."""
+    weeks = values[values.isfinite().all(1) & (values.mean(1) > 100)].log1p().unflatten(1, (-1, 7))
+    return weeks.mean(1).var(1) / weeks.flatten(1).var(1)
+
+
+def test_weekday_makes_weeks() -> None:
+    assert weekly_share(sample(only="weekday")).median() > 0.5
+    assert weekly_share(sample(only="moods")).median() < 0.1
+
+
+@pytest.mark.parametrize("name", LEVEL_PARTS)
+def test_each_part_changes_the_level_of_some_sites(name: str) -> None:
+    torch.manual_seed(1)
+    change = LEVEL_PARTS[name](Sites(500, DAYS, "cpu"))
+    assert change.shape == (500, DAYS)
+    assert torch.isfinite(change).all()
+    assert (change.std(1) > 1e-4).any()
+
+
+@pytest.mark.parametrize("name", DAY_PARTS)
+def test_each_part_changes_the_days_of_a_few_sites(name: str) -> None:
+    torch.manual_seed(1)
+    before = torch.full((2000, DAYS), 100.0)
+    changed = (DAY_PARTS[name](Sites(2000, DAYS, "cpu"), before) != before).any(1).float().mean()
+    assert 0 < changed < 0.3
+
+
+def test_gaps_and_births_alone_make_unknown_days() -> None:
+    torch.manual_seed(0)
+    without = ("gaps", "births")
+    assert sample_traffic(2000, DAYS, without=without).values.isfinite().all()
+    assert sample(only="gaps").isnan().any()
+    births = sample(only="births")
+    born = births[births.isnan().any(1)]
+    first = born.isfinite().float().argmax(1)
+    assert all(born[row, : int(day)].isnan().all() for row, day in enumerate(first))
+    assert all(born[row, int(day) :].isfinite().all() for row, day in enumerate(first) if born[row].isfinite().any())
+
+
+def test_autoregression_is_its_recursion_from_its_stationary_spread() -> None:
+    torch.manual_seed(0)
+    noise, memory = torch.randn(50_000, 10), torch.full((50_000, 1), 0.8)
+    states = autoregression(noise, memory)
+    torch.testing.assert_close(states[:, 1:], 0.8 * states[:, :-1] + noise[:, 1:])
+    expected = torch.full((10,), 1 / (1 - 0.8**2) ** 0.5)
+    torch.testing.assert_close(states.std(0), expected, rtol=0.02, atol=0)
+
+
+def test_known_tail_hides_what_is_older() -> None:
+    cut = known_tail(torch.arange(12.0).view(2, 6), torch.tensor([2, 6]))
+    assert cut[0].isnan().tolist() == [True] * 4 + [False] * 2
+    assert cut[1].isfinite().all()

@@ -1,0 +1,161 @@
+"""What scripts/sources.py tells, on an Umami of which every odd day is known."""
+
+import asyncio
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from forecasting.config import Config, DatabaseConfig, DataConfig, SourceName
+from forecasting.errors import MissingTable, SourceTooSlow
+from forecasting.warehouse.source_report import check_source, describe_sources, list_days
+from forecasting.warehouse.sources import shynet, siteanalytics, umami
+from tests.warehouse.sources.asking import prepare
+from tests.warehouse.sources.test_umami import ANNOTATIONS, BLOG, SHOP, UMAMI
+
+NOW = dt.datetime(2024, 3, 15, 12, tzinfo=dt.UTC)
+# The blog has 2 visits of one view in each hour from 1 January to 14 March, in Paris. But nothing on 20 February; on 1
+# March nothing from noon on; on 8 March one visitor loads 200 pages more, and on 10 March another: somebody noted that.
+TRAFFIC = f"""
+insert into website_event (website_id, session_id, visit_id, created_at)
+    select '{BLOG}', md5(moment::text || n)::uuid, md5(moment::text || n)::uuid, moment at time zone 'Europe/Paris'
+    from generate_series(timestamp '2024-01-01 00:30', timestamp '2024-03-14 23:30', interval '1 hour') as moment,
+        generate_series(1, 2) as n
+    where moment::date <> '2024-02-20' and not (moment >= '2024-03-01 12:00' and moment < '2024-03-02');
+insert into website_event (website_id, session_id, visit_id, created_at)
+    select '{BLOG}', md5(day::text)::uuid, md5(day::text)::uuid, day + n * interval '1 second'
+    from unnest(array['2024-03-08 12:00+01', '2024-03-10 12:00+01']::timestamptz[]) as day,
+        generate_series(1, 200) as n;
+insert into annotation (website_id, date, all_day, note)
+    values ('{BLOG}', '2024-03-09 23:00Z', true, 'Load test');
+insert into website_event (website_id, session_id, visit_id, created_at) values
+    ('{SHOP}', gen_random_uuid(), gen_random_uuid(), '2024-03-12 10:00Z');
+"""  # noqa: S608 - ours
+
+
+@pytest.fixture
+def config(database: DatabaseConfig) -> Config:
+    prepare(database, "drop table daily_metrics, page_visits", UMAMI, ANNOTATIONS, TRAFFIC)
+    return Config(database=database, data=DataConfig(source=SourceName.umami, timezone="Europe/Paris"))
+
+
+def check(config: Config) -> list[str]:
+    return asyncio.run(check_source(config, now=NOW)).splitlines()
+
+
+def test_every_definition_is_told() -> None:
+    told = " ".join(describe_sources().split())
+    for one in (*umami.DEFINITIONS, *siteanalytics.EVENT_DEFINITIONS, *shynet.SOURCE.definitions):
+        assert " ".join(one.text.split()[:4]) in told
+    assert all(source.value in told for source in SourceName)
+
+
+def test_check_tells_sites_days_troubles_and_rights(config: Config) -> None:
+    first, *rest = check(config)
+    assert first.startswith(f"umami in the database {config.database.name}, PostgreSQL 18")
+    assert rest == [
+        "rights: postgres (a superuser) may read website, website_event, and write to website, website_event, "
+        "which is not needed",
+        f"our own schema: forecasting in the database {config.database.name}, which postgres may make",
+        "metrics: page_visits, unique_visitors, visits, bounce_rate, visit_duration",
+        "",
+        "site   first day   last day    days  time zone",
+        "Blog   2024-01-01  2024-03-14  74    Europe/Paris",
+        "Quiet  no day                  0     Europe/Paris",
+        "Shop   2024-03-12  2024-03-12  1     Europe/Paris",
+        "",
+        "trouble: Quiet has no day yet",
+        "trouble: Shop has 1 day; at least 30 are needed",
+        "trouble: Shop has nothing from the last 3 days: forecasts start after its last day",
+    ]
+
+
+def test_check_writes_nothing_and_needs_no_more_than_select(config: Config) -> None:
+    reader = replace(config, database=replace(config.database, user="onlooker"))
+    prepare(config.database, "create role onlooker login; grant select on website, website_event to onlooker")
+    try:
+        told = check(reader)
+        assert told[1] == "rights: onlooker may read website, website_event"
+        assert told[2] == (
+            f"our own schema: forecasting in the database {config.database.name} may not be made or written to by "
+            "onlooker, so it is kept in the embedded PostgreSQL, or where CACHE_URL says"
+        )
+        assert (
+            "trouble: onlooker may not read annotation, so what it knows of days is not known here. Let its owner run: "
+            'GRANT SELECT ON annotation TO "onlooker";'
+        ) in told
+        prepare(config.database, "revoke select on website_event from onlooker")
+        with pytest.raises(MissingTable) as caught:
+            check(reader)
+        assert str(caught.value) == (
+            f"The user onlooker may not read public.website_event in the database {config.database.name}. Let its "
+            'owner run: GRANT SELECT ON public.website_event TO "onlooker";'
+        )
+    finally:
+        prepare(config.database, "drop owned by onlooker; drop role onlooker")
+    prepare(config.database, "do $$ begin assert to_regnamespace('forecasting') is null; end $$")
+
+
+def test_the_wrong_source_is_told(config: Config) -> None:
+    with pytest.raises(MissingTable) as caught:
+        check(replace(config, data=DataConfig(source=SourceName.shynet)))
+    assert str(caught.value) == (
+        "There is no table core_service, analytics_session, analytics_hit in the database "
+        f"{config.database.name}, which shynet would have. Check DB_NAME, or say whose tables these are with "
+        "data.source."
+    )
+
+
+def test_a_time_zone_for_no_site_is_told(config: Config) -> None:
+    zones = ["Blgo=Asia/Tokyo", "Shop=Asia/Tokyo"]
+    told = check(replace(config, data=replace(config.data, timezones=zones, csv=Path("of another source"))))
+    assert told[0].startswith("umami in the database")
+    assert "trouble: data.timezones names the site 'Blgo', which is not there" in told
+    assert not any("'Shop'" in line for line in told)
+
+
+def test_a_source_without_a_day_is_told(database: DatabaseConfig) -> None:
+    prepare(database, "truncate daily_metrics")
+    assert check(Config(database=database))[-1] == (
+        "trouble: siteanalytics has no site yet. Check that the database and data.source are the right ones"
+    )
+
+
+def test_a_value_that_cannot_be_is_listed_without_it(database: DatabaseConfig) -> None:
+    prepare(database, "update daily_metrics set page_visits = -7 where date = '2020-02-01'")
+    told = asyncio.run(list_days(Config(database=database)))
+    assert f"{database.name}: 2020-02-01 invalid: page_visits" in told.splitlines()
+
+
+def test_a_query_that_takes_too_long_names_the_setting(config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "slow.sql"
+    file.write_text("select 'a' as site, 'orders' as metric, current_date as day, 1 as value from pg_sleep(30)")
+    slow = DataConfig(source=SourceName.query, query=file, statement_timeout_seconds=1.0)
+    with pytest.raises(SourceTooSlow) as caught:
+        check(replace(config, data=slow))
+    assert str(caught.value) == (
+        f"{file} did not give all of its rows within data.statement_timeout_seconds (1). Say a longer time, or make "
+        "the query faster."
+    )
+
+
+def test_odd_days_are_listed_with_their_reasons(config: Config) -> None:
+    lines = asyncio.run(list_days(config)).splitlines()
+    names = "page_visits, unique_visitors, visits, bounce_rate, visit_duration"
+    assert [" ".join(line.split()) for line in lines] == [
+        "series observed unmeasured outage partial bot",
+        *(f"{name} of Blog 70 0 1 2 1" for name in ("page_visits", "unique_visitors", "visits")),
+        *(f"{name} of Blog 70 1 0 2 1" for name in ("bounce_rate", "visit_duration")),
+        "",
+        f"Blog: 2024-01-01 partial: {names} (page_visits 48)",
+        "Blog: 2024-02-20 unmeasured: bounce_rate, visit_duration",
+        "Blog: 2024-02-20 outage: page_visits, unique_visitors, visits (page_visits 0)",
+        f"Blog: 2024-03-01 partial: {names} (page_visits 24)",
+        f"Blog: 2024-03-08 bot: {names} (page_visits 248)",
+        "known: 2024-03-10, Blog: Load test",
+        *(
+            f"note: {name} of Shop has 1 day of data; at least 30 are needed: it is left out"
+            for name in names.split(", ")
+        ),
+    ]
