@@ -23,21 +23,11 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecasting.config import (
-    MAX_BATCH,
-    MAX_DAYS_AHEAD,
-    PROJECT,
-    Config,
-    Kind,
-    Missing,
-    ModelConfig,
-    Scaling,
-    SourceName,
-    VerdictConfig,
-    check_version,
-)  # fmt: skip
+from forecasting.domain import MAX_BATCH, MAX_DAYS_AHEAD, Kind, Missing, Scaling, SourceName, check_version
 from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
 from forecasting.panel import Series
+from forecasting.settings.loading import PROJECT
+from forecasting.settings.schema import Config, ModelConfig, VerdictConfig
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float
 
-from forecasting.config import Kind
+from forecasting.domain import Kind
 
 
 def seasonal_naive(

@@ -8,8 +8,9 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Kind, MetricConfig, Missing, Unit
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Kind, Missing, Unit
 from forecasting.errors import DuplicateDays, TooFewDays, UnknownMetric, UnknownSite
+from forecasting.settings.schema import MetricConfig
 
 EPOCH = dt.date(1970, 1, 1)
 

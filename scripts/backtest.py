@@ -4,8 +4,9 @@ import sys
 from typing import TYPE_CHECKING
 
 try:
-    from forecasting.config import BACKTEST_FLAGS, Config, parse_arguments
     from forecasting.runtime import LOGGER, run, start_log, without_collection
+    from forecasting.settings.command_line import BACKTEST_FLAGS, parse_arguments
+    from forecasting.settings.schema import Config
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 

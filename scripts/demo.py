@@ -10,9 +10,9 @@ import urllib.request
 from pathlib import Path
 
 try:
-    from forecasting.config import load_config
     from forecasting.errors import CannotStart
     from forecasting.runtime import run
+    from forecasting.settings.loading import load_config
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 

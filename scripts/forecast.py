@@ -3,8 +3,8 @@
 import sys
 
 try:
-    from forecasting.config import FORECAST_FLAGS, parse_arguments
     from forecasting.runtime import LOGGER, run, start_log, without_collection
+    from forecasting.settings.command_line import FORECAST_FLAGS, parse_arguments
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 

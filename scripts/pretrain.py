@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 try:
-    from forecasting.config import parse_arguments
     from forecasting.runtime import LOGGER, run, start_log
+    from forecasting.settings.command_line import parse_arguments
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 

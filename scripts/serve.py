@@ -3,8 +3,8 @@
 import sys
 
 try:
-    from forecasting.config import SERVE_FLAGS, parse_arguments
     from forecasting.runtime import run, start_log
+    from forecasting.settings.command_line import SERVE_FLAGS, parse_arguments
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 

@@ -4,8 +4,9 @@ import asyncio
 import sys
 
 try:
-    from forecasting.config import SOURCE_FLAGS, parse_arguments
     from forecasting.runtime import LOGGER, run, start_log
+    from forecasting.settings.command_line import parse_arguments
+    from forecasting.settings.schema import SOURCE_FLAGS
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 

@@ -6,8 +6,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 try:
-    from forecasting.config import Config, parse_arguments
     from forecasting.runtime import LOGGER, Stopwatch, run, start_log, without_collection
+    from forecasting.settings.command_line import parse_arguments
+    from forecasting.settings.schema import Config
     from forecasting.training.export_worker import tracing
     from forecasting.warehouse.embedded import leave_servers
 except ModuleNotFoundError as missing:

@@ -16,8 +16,8 @@ import pytest
 
 if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, which is not ready yet
     from forecasting.artifact import Artifact
-    from forecasting.config import DatabaseConfig
     from forecasting.model.forecaster import Forecaster
+    from forecasting.settings.schema import DatabaseConfig
 
 VERSION = "v1.10"
 NUMBERS = itertools.count()
@@ -36,7 +36,7 @@ def short_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def embedded(short_folder: Path) -> "Iterator[DatabaseConfig]":
     """The embedded server with the sample site, which stays as it is."""
-    from forecasting.config import DatabaseConfig
+    from forecasting.settings.schema import DatabaseConfig
     from forecasting.warehouse.embedded import find_server
 
     folder = short_folder / "embedded"
@@ -55,7 +55,7 @@ def embedded(short_folder: Path) -> "Iterator[DatabaseConfig]":
 @pytest.fixture
 def database(embedded: "DatabaseConfig") -> "Iterator[DatabaseConfig]":
     """A copy of the sample's database to change, reached as a server of the user's own would be."""
-    from forecasting.config import DatabaseConfig
+    from forecasting.settings.schema import DatabaseConfig
     from forecasting.warehouse.embedded import find_server
 
     name = f"copy_{next(NUMBERS)}"
@@ -79,8 +79,8 @@ async def _execute(host: str, statement: str) -> None:
 def untrained() -> "Forecaster":
     import torch
 
-    from forecasting.config import ModelConfig
     from forecasting.model.forecaster import Forecaster
+    from forecasting.settings.schema import ModelConfig
 
     torch.manual_seed(11)
     return Forecaster(ModelConfig(hidden_size=16)).eval()
@@ -119,7 +119,7 @@ def untrained_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPat
 def sample_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFactory) -> "Artifact":
     """As if trained on two metrics of the sample site, whose table has no `site` column."""
     from forecasting.artifact import SeriesCard
-    from forecasting.config import Kind
+    from forecasting.domain import Kind
 
     series = tuple(
         SeriesCard(

@@ -20,9 +20,10 @@ from forecasting.artifact import (
     staged_version,
     write_card,
 )
-from forecasting.config import Kind, ModelConfig
+from forecasting.domain import Kind
 from forecasting.errors import BrokenArtifact, InvalidVersion, StoreNotWritable, UnknownVersion
 from forecasting.model.forecaster import LEVELS, Forecaster
+from forecasting.settings.schema import ModelConfig
 
 SERIES = SeriesCard(
     site="blog",

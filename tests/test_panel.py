@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.config import Kind, Missing
+from forecasting.domain import Kind, Missing
 from forecasting.errors import DuplicateDays, TooFewDays, UnknownMetric, UnknownSite
 from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, latest_windows, to_date, to_day
 

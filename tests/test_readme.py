@@ -2,24 +2,25 @@
 
 import re
 
-from forecasting import config
+from forecasting.settings.command_line import FORECAST_FLAGS, flags_table
+from forecasting.settings.loading import PROJECT, list_settings
 
-README = (config.PROJECT / "README.md").read_text()
+README = (PROJECT / "README.md").read_text()
 
 
 def test_flags_table_is_the_codes() -> None:
-    assert config.flags_table() in README
-    assert config.flags_table(config.FORECAST_FLAGS) in README
+    assert flags_table() in README
+    assert flags_table(FORECAST_FLAGS) in README
 
 
 def test_every_setting_and_file_it_names_exists() -> None:
-    keys = {key for key, _, _ in config.list_settings()} | {"metrics.bounce_rate.unit", "metrics.page_visits.additive"}
+    keys = {key for key, _, _ in list_settings()} | {"metrics.bounce_rate.unit", "metrics.page_visits.additive"}
     named = set(re.findall(r"`((?:model|data|training|serving|guard|forecast|metrics)\.[a-z_.]+)(?:=\S*?)?`", README))
     assert len(named) > 10
     assert {key for key in named if not key.endswith((".py", ".json"))} - keys == set()
     files = set(re.findall(r"`((?:forecasting|handlers|configs|scripts|tests)/[\w/.]+)`", README))
     assert len(files) > 5
-    assert {file for file in files if not (config.PROJECT / file).exists()} == set()
+    assert {file for file in files if not (PROJECT / file).exists()} == set()
 
 
 def test_every_documented_chapter_is_there() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.config import PROJECT, SERVE_FLAGS
 from forecasting.serving.server import DRAIN_SECONDS
 from forecasting.serving.torchserve.process import MAX_SOCKET_PATH
+from forecasting.settings.command_line import SERVE_FLAGS
+from forecasting.settings.loading import PROJECT
 
 UNIT = PROJECT / "configs" / "systemd" / "website-traffic-forecasting.service"
 HOME = "/opt/website-traffic-forecasting"

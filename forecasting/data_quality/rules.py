@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from forecasting.config import Kind, VerdictConfig
+from forecasting.domain import Kind
 from forecasting.panel import Verdict, out_of_range, to_day
+from forecasting.settings.schema import VerdictConfig
 
 CONTEXT = 56  # days before a day that its verdict rests on: eight of each weekday
 RECENT = 28  # days that say what is usual

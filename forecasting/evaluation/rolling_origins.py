@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, BacktestConfig
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS
 from forecasting.errors import TooFewDays
 from forecasting.panel import Panel, Verdict
+from forecasting.settings.schema import BacktestConfig
 
 RECENT = 56  # days before a cutoff, of which serving too asks that enough are known
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from forecasting.config import MIN_DAYS, MIN_KNOWN_DAYS, Config, MetricConfig
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS
 from forecasting.errors import TooFewDays
 from forecasting.jobs.pages import BatchModel, Catalog, Forecasts, forecast_page, load_model
 from forecasting.model.forecaster import LEVELS
 from forecasting.runtime import LOGGER, progress, run_async
 from forecasting.serving.recent_windows import SPARE_DAYS
+from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import (
     Key,

@@ -20,11 +20,12 @@ from forecasting.artifact import (
     usual_bands,
 )
 from forecasting.baselines import answer_naively
-from forecasting.config import Config, Kind, MetricConfig
+from forecasting.domain import Kind
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN
 from forecasting.panel import describe_series
 from forecasting.runtime import LOGGER
 from forecasting.serving.forecasts import check_fraction, metric_config, page_windows
+from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.daily import Key, Page
 
 BASE = "base"

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from forecasting import config
+from forecasting.domain import Kind, Scaling
 from forecasting.model.features import num_features, step_features
 from forecasting.model.network import LEVELS, MEDIAN, Network
 from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, Scaled, WindowScaling
+from forecasting.settings.schema import ModelConfig
 
-KINDS = {config.Kind.count: COUNT, config.Kind.rate: RATE, config.Kind.other: OTHER}
+KINDS = {Kind.count: COUNT, Kind.rate: RATE, Kind.other: OTHER}
 
 
 class Inputs(NamedTuple):
@@ -24,10 +25,10 @@ class Inputs(NamedTuple):
 class Forecaster(nn.Module):
     """The heart: scaling, features, network. What it learned is its state_dict; what it is, `settings`."""
 
-    def __init__(self, settings: config.ModelConfig, scaling: WindowScaling | None = None) -> None:
+    def __init__(self, settings: ModelConfig, scaling: WindowScaling | None = None) -> None:
         super().__init__()
         self.settings = settings
-        default = RobustScaling if settings.scaling is config.Scaling.robust else MinMaxScaling
+        default = RobustScaling if settings.scaling is Scaling.robust else MinMaxScaling
         self.scaling = scaling or default()
         self.network = Network(
             num_features=num_features(settings.weekly_lags),

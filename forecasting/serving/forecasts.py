@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from forecasting.artifact import SEASONAL_NAIVE, Card, SeriesCard
 from forecasting.baselines import answer_naively
-from forecasting.config import MAX_DAYS_AHEAD, MIN_DAYS, MIN_KNOWN_DAYS, Kind, MetricConfig, Missing, Unit
+from forecasting.domain import MAX_DAYS_AHEAD, MIN_DAYS, MIN_KNOWN_DAYS, Kind, Missing, Unit
 from forecasting.errors import (
     AmbiguousUnit,
     DataError,
@@ -23,6 +23,7 @@ from forecasting.errors import (
     name_some,
 )
 from forecasting.panel import Observations, RecentWindows, describe_series, latest_windows, to_date
+from forecasting.settings.schema import MetricConfig
 from forecasting.warehouse.daily import Page
 from forecasting.warehouse.units import tell_unit
 

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 
 from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact
-from forecasting.config import Config, load_config
 from forecasting.errors import DataError
 from forecasting.serving.forecasts import (
     Instance,
@@ -23,6 +22,8 @@ from forecasting.serving.forecasts import (
     shape_answers,
 )
 from forecasting.serving.recent_windows import History
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import Config
 
 Answer = dict[str, Any]  # json's own types
 T = TypeVar("T")

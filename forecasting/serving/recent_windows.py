@@ -13,7 +13,6 @@ from typing import TypeVar
 from cachetools import LRUCache
 
 from forecasting.artifact import Card, SeriesCard, restore_settings
-from forecasting.config import Config, DatabaseConfig
 from forecasting.errors import (
     CannotConnect,
     DataError,
@@ -27,6 +26,7 @@ from forecasting.errors import (
 from forecasting.serving.circuit_breaker import Breaker
 from forecasting.serving.forecasts import Instance, first_instances, metric_config
 from forecasting.serving.request_batcher import Batcher
+from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import LOST, Connection, Pool, open_pool, translate_errors
 from forecasting.warehouse.daily import (
     Revision,

@@ -5,13 +5,13 @@ import time
 from typing import NamedTuple
 
 from forecasting.artifact import Artifact
-from forecasting.config import Config
 from forecasting.errors import ForecastingError
 from forecasting.serving.forecast_cache import SERIES_AT_ONCE, Answers
 from forecasting.serving.prediction_service import Forecasts
 from forecasting.serving.recent_windows import History
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe, num_workers
+from forecasting.settings.schema import Config
 
 
 class Troubles(NamedTuple):

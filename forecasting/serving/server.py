@@ -14,7 +14,6 @@ import uvloop
 from prometheus_client.core import CounterMetricFamily
 
 from forecasting.artifact import load_artifact
-from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotStart, ForecastingError
 from forecasting.serving.http.access_log import Counters
 from forecasting.serving.http.connection import guard_connections
@@ -31,6 +30,7 @@ from forecasting.serving.torchserve.process import (
 )
 from forecasting.serving.torchserve.supervisor import Supervisor
 from forecasting.serving.version_manager import Shim, copy_archive, start_of
+from forecasting.settings.schema import Config, ServingConfig
 
 logger = logging.getLogger("forecasting.serving")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from forecasting.artifact import Artifact, Card, load_artifact, mark_promoted
-from forecasting.config import Config, ServingConfig
 from forecasting.errors import CannotPromote, CannotStart, DataError, ServingError, Unavailable, WarehouseError
 from forecasting.serving.forecast_cache import Answers
 from forecasting.serving.served_model import ServedVersion, Troubles
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import PORTS, TorchServe, start_torchserve
 from forecasting.serving.torchserve.supervisor import Start, Supervisor
+from forecasting.settings.schema import Config, ServingConfig
 
 logger = logging.getLogger("forecasting.serving")
 

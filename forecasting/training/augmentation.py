@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from forecasting.config import Config, ModelConfig
 from forecasting.model.scaling import COUNT
 from forecasting.panel import Panel
+from forecasting.settings.schema import Config, ModelConfig
 from forecasting.training.data_module import Batch, Block, TrafficDataModule
 from forecasting.training.distributed import num_ranks, rank
 from forecasting.training.synthetic import Traffic, known_tail, sample_traffic

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from forecasting.artifact import BASE, CARD, WEIGHTS, hash_file, load_base, now_text, replace_folder, staging_folder
-from forecasting.config import Config, Init, ModelConfig
+from forecasting.domain import Init
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
+from forecasting.settings.schema import Config, ModelConfig
 from forecasting.training.synthetic import PARTS
 
 SHAPE = (

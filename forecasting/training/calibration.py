@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from forecasting.artifact import CORRELATION, SEASON, Bands, usual_bands
-from forecasting.config import MIN_KNOWN_DAYS
+from forecasting.domain import MIN_KNOWN_DAYS
 from forecasting.model.forecaster import KINDS, MEDIAN, Forecaster
 from forecasting.panel import Panel
 from forecasting.training.scoring import HIGHEST, LOWER, LOWEST, UPPER

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from forecasting.config import Config, ModelConfig
 from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import KINDS
 from forecasting.panel import Panel, to_date
+from forecasting.settings.schema import Config, ModelConfig
 from forecasting.training.distributed import gather_from_ranks
 
 TEST_SHARE, VALIDATION_SHARE = 0.20, 0.15

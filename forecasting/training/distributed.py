@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from forecasting.config import Accelerator, ProcessConfig
 from forecasting.errors import SettingError
 from forecasting.panel import Panel, Verdict
+from forecasting.settings.schema import Accelerator, ProcessConfig
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # the others may wait for one that reads more

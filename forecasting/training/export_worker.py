@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forecasting.artifact import export_program, trace
-from forecasting.config import ModelConfig, Scaling
+from forecasting.domain import Scaling
 from forecasting.runtime import LOGGER
+from forecasting.settings.schema import ModelConfig
 
 if TYPE_CHECKING:
     from forecasting.model.forecaster import Forecaster

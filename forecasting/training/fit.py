@@ -21,12 +21,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from forecasting.config import Accelerator, Config, Precision, Scaling, TrainingConfig
+from forecasting.domain import Scaling
 from forecasting.errors import DataError, SettingError
 from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
 from forecasting.runtime import LOGGER, num_cores
+from forecasting.settings.schema import Accelerator, Config, Precision, TrainingConfig
 from forecasting.training.augmentation import FineTuningData
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.distributed import gather_from_ranks, rank, sum_over_ranks

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from forecasting.artifact import SEASONAL_NAIVE, Bands, SeriesCard, load_artifact, load_base, usual_bands
 from forecasting.baselines import answer_naively, inside_range, seasonal_naive_quantiles
-from forecasting.config import MIN_DAYS, Config, Kind
+from forecasting.domain import MIN_DAYS, Kind
 from forecasting.errors import TooFewDays
 from forecasting.evaluation.rolling_origins import RECENT, Forecasts, Rolling
 from forecasting.evaluation.statsforecast_baselines import (
@@ -25,6 +25,7 @@ from forecasting.evaluation.statsforecast_baselines import (
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Panel, Series, to_date
 from forecasting.runtime import LOGGER, progress
+from forecasting.settings.schema import Config
 from forecasting.training.calibration import calibrate
 from forecasting.training.distributed import refuse_several
 from forecasting.training.scoring import backtest, choose_answerers

@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from forecasting.artifact import SEASONAL_NAIVE, Bands, Card, describe_libraries, describe_series_card, now_text
 from forecasting.baselines import answer_naively
-from forecasting.config import Config
 from forecasting.model.forecaster import KINDS, LEVELS, Forecaster
 from forecasting.panel import Panel, Series, to_date
+from forecasting.settings.schema import Config
 
 FEATURES = (
     "value", "same weekday of the weeks before", "rolling means of 7, 14 and 28 days", "day of week",

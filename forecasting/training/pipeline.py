@@ -23,10 +23,10 @@ from forecasting.artifact import (
     staged_version,
     write_card,
 )  # fmt: skip
-from forecasting.config import Config
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import MASKED, Panel, Series, Verdict, to_date
 from forecasting.runtime import LOGGER, Stopwatch
+from forecasting.settings.schema import Config
 from forecasting.training.base_model import find_base
 from forecasting.training.calibration import calibrate
 from forecasting.training.data_module import TrafficDataModule, split_days

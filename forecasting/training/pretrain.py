@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from forecasting.config import Config
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
+from forecasting.settings.schema import Config
 from forecasting.training.augmentation import cut_windows, sample_windows
 from forecasting.training.data_module import Block, DeviceData
 from forecasting.training.distributed import refuse_several

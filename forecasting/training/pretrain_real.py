@@ -10,9 +10,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from forecasting.artifact import hash_file
-from forecasting.config import Config
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel, to_date
+from forecasting.settings.schema import Config
 from forecasting.training.augmentation import WithMade
 from forecasting.training.data_module import Batch, Block, DeviceData, Windows, steps_a_block
 from forecasting.training.fit import run_trainer

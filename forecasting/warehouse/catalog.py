@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from forecasting.config import DataConfig
 from forecasting.errors import WouldForget
+from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.connection import OwnConnection
 from forecasting.warehouse.queries import Connection, fetch
 from forecasting.warehouse.sources import open_source

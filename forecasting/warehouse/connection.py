@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from forecasting.config import CACHE_DATABASE, DatabaseConfig
 from forecasting.errors import CannotConnect, WarehouseError
+from forecasting.settings.schema import CACHE_DATABASE, DatabaseConfig
 from forecasting.warehouse.cluster import PORT
 from forecasting.warehouse.embedded import find_server
 from forecasting.warehouse.queries import Connection

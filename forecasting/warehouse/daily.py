@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.config import MIN_DAYS, DataConfig, Kind, MetricConfig, Unit
+from forecasting.domain import MIN_DAYS, Kind, Unit
 from forecasting.errors import DataError, TooFewDays, UnknownMetric, UnknownSite, name_some
 from forecasting.panel import Observations, Series, Verdict, describe_series, to_day
+from forecasting.settings.schema import DataConfig, MetricConfig
 from forecasting.warehouse.connection import translate_errors
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
 from forecasting.warehouse.queries import Connection, fetch, read_out

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import asyncpg
 
-from forecasting.config import Config, DatabaseConfig, DataConfig, SourceName
+from forecasting.domain import SourceName
 from forecasting.errors import MissingTable, SchemaNotWritable, SettingError, SourceTooSlow
 from forecasting.panel import duplicate_days, to_day
 from forecasting.runtime import progress
+from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.catalog import Listing, list_source, local_day, timezone_of, write_listing
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import find_origin, has_rows

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import asyncpg
 
-from forecasting.config import MASKABLE, MIN_DAYS, Config, DataConfig, MetricConfig
+from forecasting.domain import MASKABLE, MIN_DAYS
 from forecasting.errors import MissingTable, TooFewDays
 from forecasting.panel import Panel, build_panel
+from forecasting.settings.schema import Config, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connected, translate_errors
 from forecasting.warehouse.daily import read_observations
 from forecasting.warehouse.ingest import update_shown

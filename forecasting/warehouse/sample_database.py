@@ -8,7 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
-from forecasting.config import CACHE_DATABASE
+from forecasting.settings.schema import CACHE_DATABASE
 from forecasting.warehouse.cluster import PORT
 from forecasting.warehouse.queries import Connection, load_query
 

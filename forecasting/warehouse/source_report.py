@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Int
 from rich.table import Table
 
-from forecasting.config import MASKABLE, MIN_DAYS, Config, SourceName
+from forecasting.domain import MASKABLE, MIN_DAYS, SourceName
 from forecasting.panel import Panel, Verdict, to_date
 from forecasting.runtime import render
+from forecasting.settings.schema import Config
 from forecasting.warehouse.catalog import Listing, list_source, local_day, timezone_of
 from forecasting.warehouse.connection import connected, translate_errors
 from forecasting.warehouse.daily import find_origin

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecasting.config import Kind, MetricConfig, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.errors import AmbiguousUnit
 from forecasting.panel import Observations
+from forecasting.settings.schema import MetricConfig
 
 
 def tell_units(

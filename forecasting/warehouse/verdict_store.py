@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from forecasting.config import Config, Kind, MetricConfig, VerdictConfig
 from forecasting.data_quality.rules import CONTEXT, find_breaks, judge
+from forecasting.domain import Kind
 from forecasting.panel import Series, Verdict, describe_series, to_date, to_day
+from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
 from forecasting.warehouse.daily import Key, read_settings
 from forecasting.warehouse.queries import Connection, fetch, load_query, read_out

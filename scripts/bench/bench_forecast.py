@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 try:
-    from forecasting.config import DatabaseConfig, load_config
     from forecasting.runtime import describe_processor, run
+    from forecasting.settings.loading import load_config
+    from forecasting.settings.schema import DatabaseConfig
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e '.[bench]' -c constraints.txt")
 

@@ -20,8 +20,9 @@ from zoneinfo import ZoneInfo
 try:
     from bench_forecast import connected, made_database
 
-    from forecasting.config import Config, DatabaseConfig, load_config
     from forecasting.runtime import describe_processor, run
+    from forecasting.settings.loading import load_config
+    from forecasting.settings.schema import Config, DatabaseConfig
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 

@@ -39,13 +39,15 @@ from forecasting.artifact import (
     usual_bands,
     write_card,
 )
-from forecasting.config import Config, DatabaseConfig, Kind, list_settings, load_config
+from forecasting.domain import Kind
 from forecasting.errors import CannotStart
 from forecasting.model.forecaster import LEVELS
 from forecasting.panel import EPOCH, Series
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.prediction_service import PredictionService
 from forecasting.serving.recent_windows import History
+from forecasting.settings.loading import list_settings, load_config
+from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.embedded import find_server
 

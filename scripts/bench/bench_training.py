@@ -24,10 +24,11 @@ try:
     from rich.table import Table
     from torch import Tensor, nn
 
-    from forecasting.config import Config, load_config
     from forecasting.model.forecaster import Forecaster
     from forecasting.panel import Panel, Series
     from forecasting.runtime import describe_processor, keep_freed_memory
+    from forecasting.settings.loading import load_config
+    from forecasting.settings.schema import Config
     from forecasting.training.data_module import Batch, Windows
     from forecasting.training.lightning_module import ForecastModule
 except ModuleNotFoundError as missing:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.config import Kind, VerdictConfig
 from forecasting.data_quality.rules import CHUNK, CONTEXT, find_breaks, judge, mark_breaks
+from forecasting.domain import Kind
 from forecasting.panel import Verdict, to_day
+from forecasting.settings.schema import VerdictConfig
 
 RULES = VerdictConfig()
 OFFICE = range(8, 21)

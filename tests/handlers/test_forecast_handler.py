@@ -38,8 +38,8 @@ def module() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def model() -> Any:
-    from forecasting.config import ModelConfig
     from forecasting.model.forecaster import Forecaster
+    from forecasting.settings.schema import ModelConfig
 
     torch.manual_seed(7)
     return Forecaster(ModelConfig(hidden_size=16)).eval()
@@ -266,7 +266,7 @@ def test_more_windows_than_the_program_takes_are_split(module: ModuleType, folde
 
 
 def test_constants_are_those_of_the_package(module: ModuleType) -> None:
-    from forecasting.config import MIN_KNOWN_DAYS
+    from forecasting.domain import MIN_KNOWN_DAYS
     from forecasting.model.forecaster import KINDS
 
     assert {kind.value: number for kind, number in KINDS.items()} == module.KINDS

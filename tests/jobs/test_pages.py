@@ -11,11 +11,12 @@ import pytest
 
 from forecasting import PredictionService
 from forecasting.artifact import Artifact, SeriesCard
-from forecasting.config import Config, DatabaseConfig, ForecastConfig, Kind, MetricConfig, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.errors import AmbiguousUnit, TooFewDays, UnknownSite, WarehouseError
 from forecasting.jobs.forecast_all import forecast_everything
 from forecasting.jobs.pages import BatchModel, Catalog, forecast_page, load_model
 from forecasting.model.forecaster import LEVELS, Forecaster
+from forecasting.settings.schema import Config, DatabaseConfig, ForecastConfig, MetricConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.daily import Page
 from forecasting.warehouse.queries import load_query

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from forecasting.config import ModelConfig, Scaling
+from forecasting.domain import Scaling
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.model.network import INITIAL_GAPS, drop_by_bytes
+from forecasting.settings.schema import ModelConfig
 
 
 def make(**settings: object) -> Forecaster:

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 
 from forecasting.artifact import Card, load_artifact
-from forecasting.config import Kind
+from forecasting.domain import Kind
 from forecasting.errors import UnknownVersion
 from forecasting.serving.forecast_cache import Answers
 from forecasting.serving.forecasts import Instance

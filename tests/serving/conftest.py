@@ -11,15 +11,15 @@ from tests.conftest import VERSION
 
 if TYPE_CHECKING:
     from forecasting.artifact import Artifact
-    from forecasting.config import ServingConfig
     from forecasting.serving.torchserve.process import TorchServe
+    from forecasting.settings.schema import ServingConfig
 
 
 @pytest.fixture(scope="session")
 def free_ports() -> "ServingConfig":
     """Settings of a small TorchServe wherever there is room."""
-    from forecasting.config import ServingConfig
     from forecasting.serving.torchserve.process import PORTS
+    from forecasting.settings.schema import ServingConfig
 
     return replace(ServingConfig(workers=1, startup_timeout_seconds=60.0), **dict.fromkeys(PORTS, 0))
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from forecasting.artifact import Artifact, SeriesCard
-from forecasting.config import Config, GuardConfig, ServingConfig
 from forecasting.errors import CannotConnect, DataError, ForecastingError, TooFewDays
 from forecasting.serving.forecast_cache import Answers, Told
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.prediction_service import Forecasts
+from forecasting.settings.schema import Config, GuardConfig, ServingConfig
 from forecasting.warehouse.daily import Revision
 from tests.serving.asking import AnswersAlone, model_in
 

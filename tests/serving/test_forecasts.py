@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from forecasting.artifact import Card, SeriesCard
-from forecasting.config import Kind, Missing
+from forecasting.domain import Kind, Missing
 from forecasting.errors import AmbiguousUnit, DataError, SettingError, TooFewDays, UnknownMetric, UnknownSite
 from forecasting.panel import Observations, Series, build_panel, to_day
 from forecasting.serving.forecasts import (

@@ -12,10 +12,10 @@ import pytest
 
 from forecasting import PredictionService
 from forecasting.artifact import PROGRAM, Artifact, staged_version, write_card
-from forecasting.config import Config, DatabaseConfig
 from forecasting.errors import BrokenArtifact, DataError, UnknownSite
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.recent_windows import History
+from forecasting.settings.schema import Config, DatabaseConfig
 from tests.waiting import becomes
 
 

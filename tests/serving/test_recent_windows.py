@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from forecasting.artifact import Artifact
-from forecasting.config import Config, DatabaseConfig, ServingConfig
 from forecasting.errors import DataError
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.recent_windows import LOOK_SECONDS, RELEASE_SECONDS, History
+from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
 
 Step = Callable[[History, asyncpg.Connection], Awaitable[None]]
 RAISE_ALL = "update forecasting.daily set value = value + 1000 where metric = 'page_visits'"

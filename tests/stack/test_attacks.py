@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from forecasting.artifact import load_artifact
-from forecasting.config import DatabaseConfig
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.embedded import find_server
 from tests.serving.asking import keys_of
 from tests.waiting import becomes

@@ -14,7 +14,7 @@ import pytest
 from .conftest import SCRIPTS, Place
 
 if TYPE_CHECKING:
-    from forecasting.config import DatabaseConfig
+    from forecasting.settings.schema import DatabaseConfig
 
 MANY = """
 drop table daily_metrics;

@@ -9,7 +9,8 @@ import asyncpg
 import httpx
 import pytest
 
-from forecasting.config import PROJECT, DatabaseConfig
+from forecasting.settings.loading import PROJECT
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connected
 from forecasting.warehouse.queries import load_query
 from tests.warehouse.sources.asking import prepare

@@ -15,7 +15,7 @@ import pytest
 
 from forecasting import PredictionService
 from forecasting.artifact import PROGRAM, find_promoted, hash_file, load_artifact
-from forecasting.config import Config, DatabaseConfig
+from forecasting.settings.schema import Config, DatabaseConfig
 from tests.waiting import becomes
 
 from .conftest import FREE_PORTS, Place, Process

@@ -14,9 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from forecasting import PredictionService
 from forecasting.artifact import WEIGHTS, load_artifact
-from forecasting.config import PROJECT, Config, ModelConfig, load_config
 from forecasting.model.forecaster import MEDIAN, Forecaster
 from forecasting.serving.forecasts import find_series
+from forecasting.settings.loading import PROJECT, load_config
+from forecasting.settings.schema import Config, ModelConfig
 
 from .conftest import Place, Process
 

@@ -11,7 +11,7 @@ import torch
 from .conftest import SCRIPTS, Place
 
 if TYPE_CHECKING:
-    from forecasting.config import DatabaseConfig
+    from forecasting.settings.schema import DatabaseConfig
 
 SITES = """
 alter table daily_metrics add site text, drop constraint daily_metrics_date_key;

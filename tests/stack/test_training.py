@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from forecasting.artifact import list_versions, load_artifact
-from forecasting.config import DatabaseConfig
+from forecasting.settings.schema import DatabaseConfig
 from tests.waiting import becomes
 
 from .conftest import QUICK, Place

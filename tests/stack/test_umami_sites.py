@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from forecasting.artifact import load_artifact
-from forecasting.config import DatabaseConfig
+from forecasting.settings.schema import DatabaseConfig
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import BLOG, SHOP, UMAMI
 

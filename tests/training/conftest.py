@@ -2,8 +2,9 @@
 
 import pytest
 
-from forecasting.config import Config, load_config
 from forecasting.panel import Panel
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import Config
 from tests.panels import make_panel
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from forecasting.config import load_config
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
+from forecasting.settings.loading import load_config
 from forecasting.training.distributed import gather_from_ranks, joined, num_ranks, on_one_calendar, rank
 from forecasting.training.fit import fit, refit, training_data
 from tests.panels import make_panel

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from forecasting.config import Config
 from forecasting.model.scaling import COUNT, RATE
 from forecasting.panel import Panel
+from forecasting.settings.schema import Config
 from forecasting.training import augmentation as made
 from forecasting.training.augmentation import FineTuningData, sample_windows, vary
 from forecasting.training.data_module import Batch, TrafficDataModule

@@ -13,12 +13,14 @@ import torch
 
 from forecasting.artifact import FORECASTER, SEASONAL_NAIVE, Card, usual_bands
 from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
-from forecasting.config import BacktestConfig, Config, Init, Kind, load_config
+from forecasting.domain import Init, Kind
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
 from forecasting.evaluation.rolling_origins import Forecasts, Rolling, roll
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_date
 from forecasting.serving import forecasts as serving
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import BacktestConfig, Config
 from forecasting.training import forecasters as contestants
 from forecasting.training.forecasters import Model, forecast_all, forecast_by, forecast_fine_tuned, forecast_naive
 from forecasting.training.model_card import describe_version

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from forecasting.config import Accelerator, Config, Precision
 from forecasting.model.forecaster import Forecaster, Inputs
 from forecasting.panel import Panel
+from forecasting.settings.schema import Accelerator, Config, Precision
 from forecasting.training.cuda_graph import GraphedStep, make_capturable
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.fit import choose_precision, refit

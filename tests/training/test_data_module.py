@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from forecasting.config import Config, load_config
 from forecasting.errors import TooFewDays
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import Config
 from forecasting.training.data_module import (
     MIN_TRAIN_KNOWN_DAYS,
     Batch,

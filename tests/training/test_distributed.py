@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from forecasting.config import load_config
 from forecasting.errors import SettingError
+from forecasting.settings.loading import load_config
 from forecasting.training.distributed import refuse_several
 
 from .distributed_program import train

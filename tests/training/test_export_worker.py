@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from forecasting.config import ModelConfig, Scaling
+from forecasting.domain import Scaling
 from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
+from forecasting.settings.schema import ModelConfig
 from forecasting.training.export_worker import tracing
 
 SETTINGS = ModelConfig(hidden_size=8)

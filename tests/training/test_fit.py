@@ -13,11 +13,13 @@ import pytest
 import torch
 from sklearn.preprocessing import MinMaxScaler
 
-from forecasting.config import Accelerator, Config, Precision, Scaling, load_config
+from forecasting.domain import Scaling
 from forecasting.errors import DataError, SettingError, TooFewDays
 from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import Accelerator, Config, Precision
 from forecasting.training import data_module as datamodule
 from forecasting.training import fit as fitting
 from forecasting.training.data_module import TrafficDataModule

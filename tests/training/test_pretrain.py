@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from forecasting.artifact import CARD, WEIGHTS, load_base
-from forecasting.config import Config, Init, ModelConfig, ProcessConfig, load_config
+from forecasting.domain import Init
 from forecasting.errors import BrokenArtifact, SettingError, UnknownVersion
 from forecasting.model.forecaster import Forecaster
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import Config, ModelConfig, ProcessConfig
 from forecasting.training import fit as fitting
 from forecasting.training import pretrain as pretraining
 from forecasting.training.augmentation import cut_windows

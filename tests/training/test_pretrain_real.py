@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from forecasting.config import Config, load_config
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import Config
 from forecasting.training import pretrain_real as real
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.fit import validation_loss

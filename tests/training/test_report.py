@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from forecasting.config import Config
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
+from forecasting.settings.schema import Config
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.report import format_table, plot
 from forecasting.training.scoring import Backtest, backtest, judge, relative_error

@@ -7,7 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from forecasting.config import Config, DatabaseConfig, DataConfig, SourceName, VerdictConfig
+from forecasting.domain import SourceName
+from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, VerdictConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.ingest import Updated, update
 from tests.warehouse.sources.asking import prepare

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.config import DatabaseConfig
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "bench_sources.py"

@@ -12,8 +12,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from forecasting.config import DatabaseConfig
 from forecasting.errors import CannotConnect
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.cluster import Cluster, programs
 from forecasting.warehouse.connection import connect, open_pool
 

@@ -7,8 +7,8 @@ import io
 import numpy as np
 import pytest
 
-from forecasting.config import DatabaseConfig
 from forecasting.panel import to_day
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.copy_format import (
     decode_arrays,

@@ -8,7 +8,7 @@ import asyncpg
 import numpy as np
 import pytest
 
-from forecasting.config import Config, DatabaseConfig, DataConfig, Kind, MetricConfig, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.errors import (
     AmbiguousUnit,
     DuplicateDays,
@@ -20,6 +20,7 @@ from forecasting.errors import (
     UnknownSite,
 )
 from forecasting.panel import Panel, to_date
+from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.daily import Page, Wanted, count_series, read_pages
 from forecasting.warehouse.ingest import update

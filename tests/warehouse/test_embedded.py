@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forecasting.config import DatabaseConfig
 from forecasting.errors import CannotConnect
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect, open_pool
 from forecasting.warehouse.embedded import find_server
 
@@ -25,7 +25,7 @@ PAGE_VISITS = 8921516  # of the sample site: `zcat daily_metrics.csv.gz | awk -F
 # Connects, says the sum of page_visits, and stays until its input ends.
 USER = """
 import asyncio, os, subprocess, sys
-from forecasting.config import load_config
+from forecasting.settings.loading import load_config
 from forecasting.warehouse.connection import connect
 
 async def total():

@@ -16,18 +16,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from forecasting.config import (
-    PROJECT,
-    Config,
-    DatabaseConfig,
-    DataConfig,
-    Kind,
-    MetricConfig,
-    SourceName,
-    VerdictConfig,
-)  # fmt: skip
+from forecasting.domain import Kind, SourceName
 from forecasting.errors import CannotConnect, DuplicateDays, MissingTable, SourceTooSlow, WouldForget
 from forecasting.panel import Panel, Verdict, to_date
+from forecasting.settings.loading import PROJECT
+from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig, VerdictConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.ingest import Updated, update
 from forecasting.warehouse.panel_loader import read_panel
@@ -474,7 +467,8 @@ def test_all_is_read_again_though_others_read_meanwhile(database: DatabaseConfig
 
 PROGRAM = """
 import asyncio, datetime as dt, sys
-from forecasting.config import Config, DatabaseConfig, DataConfig, SourceName
+from forecasting.domain import SourceName
+from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.ingest import update
 
 def advance(num_days, of):

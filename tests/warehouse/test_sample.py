@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from forecasting import warehouse
-from forecasting.config import DatabaseConfig, Kind, load_config
+from forecasting.domain import Kind
 from forecasting.panel import Verdict, to_day
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.ingest import update
 from forecasting.warehouse.panel_loader import read_panel

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecasting.config import Config, DatabaseConfig, DataConfig, Kind, MetricConfig, Missing, Unit
+from forecasting.domain import Kind, Missing, Unit
 from forecasting.errors import (
     AmbiguousUnit,
     DuplicateDays,
@@ -19,6 +19,7 @@ from forecasting.errors import (
     WarehouseError,
 )
 from forecasting.panel import Panel, Verdict, to_date, to_day
+from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.ingest import update
 from forecasting.warehouse.panel_loader import read_panel

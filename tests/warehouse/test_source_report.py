@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.config import Config, DatabaseConfig, DataConfig, SourceName
+from forecasting.domain import SourceName
 from forecasting.errors import MissingTable, SourceTooSlow
+from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.source_report import check_source, describe_sources, list_days
 from forecasting.warehouse.sources import shynet, siteanalytics, umami
 from tests.warehouse.sources.asking import prepare

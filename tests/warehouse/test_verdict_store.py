@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from forecasting.config import DatabaseConfig, VerdictConfig
 from forecasting.panel import Verdict, to_day
+from forecasting.settings.schema import DatabaseConfig, VerdictConfig
 from tests.warehouse.ingesting import ask_own, bring, contents, days, events_of, judged, stored, views
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import ANNOTATIONS, BLOG, SHOP, UMAMI

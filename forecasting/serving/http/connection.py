@@ -12,8 +12,8 @@ import orjson
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from forecasting.config import GuardConfig
 from forecasting.serving.http.error_responses import CLOSE, SECURITY_HEADERS, refuse_for_now
+from forecasting.settings.schema import GuardConfig
 
 # Of a request's line and headers together, each header counted 32 more than it has (as RFC 9113, 6.5.2). The parser
 # itself has no limit, and takes quadratic time for a header that comes in many pieces.

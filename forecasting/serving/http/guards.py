@@ -17,10 +17,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forecasting.config import ApiKey, Config, Right
+from forecasting.domain import Right
 from forecasting.errors import SettingError
 from forecasting.serving.http.error_responses import SECURITY_HEADERS, Header, refuse, refuse_for, show
 from forecasting.serving.http.limits import SAFE_METHODS, LastWord, Limits
+from forecasting.settings.schema import ApiKey, Config
 
 OPEN_PATHS = ("/health", "/ready")  # which a load balancer asks without a key
 READ_PATH = "/predict"  # what is posted here, or below, changes nothing

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from forecasting.config import MAX_DAYS_AHEAD
+from forecasting.domain import MAX_DAYS_AHEAD
 from forecasting.serving.http.schema import Failure, Json, NotReady
 
 Responses = dict[int | str, Json]  # as FastAPI takes them

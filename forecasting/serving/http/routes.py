@@ -10,7 +10,6 @@ from starlette.routing import Route
 
 from forecasting import __version__
 from forecasting.artifact import Card, SeriesCard
-from forecasting.config import Config
 from forecasting.errors import (
     DataError,
     ForecastingError,
@@ -44,6 +43,7 @@ from forecasting.serving.http.schema import (
 )
 from forecasting.serving.prediction_service import DEFAULT_METRIC
 from forecasting.serving.served_model import Troubles
+from forecasting.settings.schema import Config
 
 SERVICE_NAME = "ml-prediction-api"  # documented
 RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"

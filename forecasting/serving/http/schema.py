@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on
 
-from forecasting.config import MAX_DAYS_AHEAD
+from forecasting.domain import MAX_DAYS_AHEAD
 from forecasting.serving.prediction_service import DEFAULT_METRIC
 
 Json = dict[str, Any]  # Any: json's own types

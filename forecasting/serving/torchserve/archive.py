@@ -13,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from forecasting.artifact import CARD, MODEL_NAME, PROGRAM, Artifact, hash_file, staging_folder
-from forecasting.config import PROJECT
 from forecasting.errors import CannotStart
+from forecasting.settings.loading import PROJECT
 
 HANDLER = PROJECT / "handlers" / "forecast_handler.py"
 MANIFEST = "MAR-INF/MANIFEST.json"

@@ -31,11 +31,12 @@ from typing import Any
 import orjson
 
 from forecasting.artifact import CARD, MODEL_NAME
-from forecasting.config import PROJECT, ServingConfig
 from forecasting.errors import CannotStart
 from forecasting.runtime import num_cores
 from forecasting.serving.torchserve.archive import MANIFEST, UNREADABLE
 from forecasting.serving.torchserve.client import read_key, shorten
+from forecasting.settings.loading import PROJECT
+from forecasting.settings.schema import ServingConfig
 
 logger = logging.getLogger("forecasting.serving")
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from forecasting.config import Kind, MetricConfig, Unit
+from forecasting.domain import Kind, Unit
+from forecasting.settings.schema import MetricConfig
 from forecasting.warehouse.csv.cells import parse_day, parse_day_in_words, parse_english, parse_percent, parse_seconds
 
 SITE_COLUMNS = ("series", "site")

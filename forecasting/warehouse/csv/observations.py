@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from forecasting.config import MIN_DAYS, Config, Kind, MetricConfig, Unit
+from forecasting.domain import MIN_DAYS, Kind, Unit
 from forecasting.errors import AmbiguousUnit, DataError, UnknownMetric, UnknownSite
 from forecasting.panel import Observations, Panel, Series, build_panel, describe_series
+from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.csv.formats import LONG, Meaning
 from forecasting.warehouse.csv.rows import Rows, Traffic, read_traffic
 

@@ -2,7 +2,8 @@
 
 from importlib import import_module
 
-from forecasting.config import DataConfig, SourceName
+from forecasting.domain import SourceName
+from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection
 from forecasting.warehouse.sources.source import Source
 

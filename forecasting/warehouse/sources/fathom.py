@@ -5,7 +5,7 @@ Days from before it kept hours (2018) stand at their midnight. A session, and it
 began; at the browser's midnight, with the cookie, another one begins.
 """
 
-from forecasting.config import Kind, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.warehouse.sources.source import Definition, EventSource
 
 DEFINITIONS = (

@@ -4,7 +4,7 @@ Robots are turned away before they get into the tables. Retention drops whole pa
 version in Rust, after 90 days): a short history is that, not zeros. Nothing says how long a visit took.
 """
 
-from forecasting.config import Kind, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.warehouse.sources.source import Definition, EventSource
 
 DEFINITIONS = (

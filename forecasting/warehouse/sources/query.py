@@ -13,8 +13,9 @@ from pathlib import Path
 
 import asyncpg
 
-from forecasting.config import DataConfig, Kind
+from forecasting.domain import Kind
 from forecasting.errors import InvalidQuery, MissingTable, SettingError, SourceTooSlow
+from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.connection import LOST, first_line, translate_errors
 from forecasting.warehouse.copy_format import HEADER, TRAILER
 from forecasting.warehouse.queries import Connection, Write, load_query

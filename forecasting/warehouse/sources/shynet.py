@@ -4,7 +4,7 @@ Definitions: Shynet's own statistics of a service, but without the robots, which
 told to ignore them. It counts no visitors: a session belongs to nobody.
 """
 
-from forecasting.config import Kind, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.warehouse.sources.source import Definition, EventSource
 
 DEFINITIONS = (

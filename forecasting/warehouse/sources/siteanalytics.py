@@ -6,8 +6,9 @@ Events count where `daily_metrics` has no row: the backend fills it from them, o
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forecasting.config import DataConfig, Kind, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.errors import MissingTable, SettingError, WarehouseError
+from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
 from forecasting.warehouse.sources.source import (
     Definition,

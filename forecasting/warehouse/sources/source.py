@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
-from forecasting.config import DataConfig, Kind, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.errors import MissingTable
+from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
 
 

@@ -7,7 +7,7 @@ custom event: since 3.3 Umami counts those with one no more, and a definition mu
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from forecasting.config import Kind, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.warehouse.queries import Connection, fetch
 from forecasting.warehouse.sources.source import Definition, EventSource, KnownEvent
 

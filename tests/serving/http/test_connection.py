@@ -13,9 +13,9 @@ import pytest
 import uvicorn
 
 from forecasting.artifact import Artifact
-from forecasting.config import GuardConfig
 from forecasting.serving.http.connection import guard_connections
 from forecasting.serving.http.routes import create_app
+from forecasting.settings.schema import GuardConfig
 from tests.serving.http.test_routes import in_process, never
 from tests.waiting import becomes
 

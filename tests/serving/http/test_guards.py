@@ -15,10 +15,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forecasting.config import ApiKey, Config, GuardConfig, Right, ServingConfig
+from forecasting.domain import Right
 from forecasting.errors import SettingError
 from forecasting.serving.http import guards
 from forecasting.serving.http.guards import Keys, RateLimit, add_guards, check_host
+from forecasting.settings.schema import ApiKey, Config, GuardConfig, ServingConfig
 
 READ, ADMIN = "read-read-read-read", "admin-admin-admin-admin"
 KEYS = tuple(

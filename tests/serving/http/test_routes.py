@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from forecasting.artifact import Artifact, SeriesCard
-from forecasting.config import Config, DatabaseConfig, load_config
 from forecasting.errors import DataError
 from forecasting.serving.forecast_cache import Answers
 from forecasting.serving.forecasts import Instance
@@ -18,6 +17,8 @@ from forecasting.serving.http.routes import create_app
 from forecasting.serving.prediction_service import Forecasts, Read
 from forecasting.serving.recent_windows import History
 from forecasting.serving.served_model import Troubles
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import Config, DatabaseConfig
 from tests.serving.asking import AnswersAlone, model_in
 
 TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"

@@ -17,13 +17,14 @@ import pytest
 import torch
 
 from forecasting.artifact import Artifact
-from forecasting.config import Kind, ServingConfig
+from forecasting.domain import Kind
 from forecasting.errors import BadAnswer, TimedOut, Unavailable
 from forecasting.model.forecaster import Forecaster
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.torchserve.archive import HANDLER, ensure_archive
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe, start_torchserve
+from forecasting.settings.schema import ServingConfig
 from tests.serving.asking import (
     ONES,
     VERSION,

@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from forecasting.artifact import Artifact
-from forecasting.config import ServingConfig
 from forecasting.errors import CannotStart
 from forecasting.serving.torchserve import process as torchserves
 from forecasting.serving.torchserve.archive import HANDLER, ensure_archive, is_current
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe, find_java, start_torchserve
+from forecasting.settings.schema import ServingConfig
 from tests.serving.asking import (
     VERSION,
     as_request,
@@ -148,7 +148,7 @@ def test_killed_parent_leaves_no_process(untrained_artifact: Artifact, short_pat
     """Its run folder stays, and the next start removes it."""
     archive = ensure_archive(untrained_artifact)
     program = (
-        "import time\nfrom pathlib import Path\nfrom forecasting.config import ServingConfig\n"
+        "import time\nfrom pathlib import Path\nfrom forecasting.settings.schema import ServingConfig\n"
         "from forecasting.serving.torchserve.process import PORTS, start_torchserve\n"
         "serving = ServingConfig(workers=1, **dict.fromkeys(PORTS, 0))\n"
         f"server = start_torchserve(Path({str(archive)!r}), {VERSION!r}, serving)\n"

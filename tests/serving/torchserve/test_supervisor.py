@@ -12,11 +12,11 @@ from collections.abc import Callable
 import pytest
 
 from forecasting.artifact import Artifact
-from forecasting.config import ServingConfig
 from forecasting.errors import CannotStart
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import TorchServe, start_torchserve
 from forecasting.serving.torchserve.supervisor import HUNG_SECONDS, SILENT_SECONDS, Supervisor
+from forecasting.settings.schema import ServingConfig
 from tests.serving.asking import VERSION, ask, group_of, is_alive, make_instances
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecasting.config import Kind, load_config
+from forecasting.domain import Kind
 from forecasting.errors import DataError, DuplicateDays, UnknownMetric, UnknownSite
 from forecasting.panel import to_date
+from forecasting.settings.loading import load_config
 from forecasting.warehouse.csv.observations import read_csv, read_csv_panel
 
 HEADER = "series,metric,date,value\n"

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from forecasting.config import DatabaseConfig
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection
 from forecasting.warehouse.queries import load_query
 from tests.warehouse.sources.asking import ask

@@ -5,8 +5,8 @@ import datetime as dt
 
 import pytest
 
-from forecasting.config import DatabaseConfig
 from forecasting.errors import MissingTable
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.sources.ahoy import SOURCE as AHOY
 from forecasting.warehouse.sources.source import KnownEvent
 from tests.warehouse.sources.asking import ask, list_metrics, list_sites, prepare, read_days, read_hours

@@ -5,8 +5,9 @@ import datetime as dt
 
 import pytest
 
-from forecasting.config import DatabaseConfig, Kind, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.errors import MissingTable
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.sources.fathom import SOURCE
 from tests.warehouse.sources.asking import list_metrics, list_sites, prepare, read_days, read_hours
 from tests.warehouse.sources.plans import explain, explain_sites

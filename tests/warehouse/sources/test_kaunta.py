@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from forecasting.config import DatabaseConfig, Kind, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.errors import MissingTable
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.sources.kaunta import SOURCE
 from tests.warehouse.sources.asking import ask, list_metrics, list_sites, prepare, read_days, read_hours
 from tests.warehouse.sources.plans import explain, explain_sites, read_tables

@@ -2,8 +2,8 @@
 
 import pytest
 
-from forecasting.config import DatabaseConfig, DataConfig
 from forecasting.errors import SettingError
+from forecasting.settings.schema import DatabaseConfig, DataConfig
 from forecasting.warehouse.sources import open_source
 from forecasting.warehouse.sources.siteanalytics import DailyMetrics, PageVisits
 

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from forecasting.config import DatabaseConfig, DataConfig, Kind, SourceName
+from forecasting.domain import Kind, SourceName
 from forecasting.errors import InvalidQuery, MissingTable, SettingError, WarehouseError
+from forecasting.settings.schema import DatabaseConfig, DataConfig
 from forecasting.warehouse.connection import OwnConnection, connect
 from forecasting.warehouse.sources.query import OwnQuery, open_source
 from forecasting.warehouse.sources.source import Definition, Site, Source, Span

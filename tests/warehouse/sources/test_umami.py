@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecasting.config import DatabaseConfig
 from forecasting.errors import MissingTable
+from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection
 from forecasting.warehouse.queries import load_query
 from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Source

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from forecasting import config as settings
-from forecasting.config import Kind, Missing, Unit, load_config, parse_arguments
+from forecasting.domain import MASKABLE, Kind, Missing, Right, Scaling, Unit, check_version
 from forecasting.errors import InvalidVersion, SettingError
 from forecasting.panel import Verdict
+from forecasting.settings.command_line import describe_settings, parse_arguments
+from forecasting.settings.environment import DATABASE_VARIABLES
+from forecasting.settings.loading import PROJECT, VARIABLES, list_settings, load_config
+from forecasting.settings.schema import CACHE_DATABASE, Config
 
 
-def load(*said: str, **environ: str) -> settings.Config:
+def load(*said: str, **environ: str) -> Config:
     return load_config(said, environ=environ)
 
 
@@ -81,7 +84,7 @@ def test_number_as_version_in_yaml_is_refused(tmp_path: Path) -> None:
 )
 def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
     with pytest.raises(InvalidVersion, match=reason):
-        settings.check_version(version)
+        check_version(version)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +204,8 @@ def test_breaks_are_of_a_metric_or_of_all(tmp_path: Path) -> None:
 
 
 def test_verdicts_that_can_be_masked_are_verdicts() -> None:
-    assert load().verdicts.masked == list(settings.MASKABLE)
-    assert set(settings.MASKABLE) < set(Verdict.__members__)
+    assert load().verdicts.masked == list(MASKABLE)
+    assert set(MASKABLE) < set(Verdict.__members__)
 
 
 def test_reference_to_nothing_is_refused() -> None:
@@ -271,7 +274,7 @@ def test_a_url_may_name_a_socket_or_the_embedded_server(tmp_path: Path) -> None:
     own = load(CACHE_URL="embedded", DB_HOST="db", TRAFFIC_PGDATA=str(tmp_path)).cache_database
     assert own is not None
     assert (own.embedded, own.pgdata) == (True, tmp_path)
-    assert own.name.startswith(settings.CACHE_DATABASE)
+    assert own.name.startswith(CACHE_DATABASE)
 
 
 @pytest.mark.parametrize("variable", ["SOURCE_URL", "CACHE_URL"])
@@ -380,8 +383,8 @@ FORM = (
 def test_api_keys_are_kept_as_their_digests() -> None:
     keys = load(API_KEYS=f"dashboard:read:{KEY}, ops:admin:{KEY}:with:colons").api_keys
     assert [(key.name, key.right) for key in keys] == [
-        ("dashboard", settings.Right.read),
-        ("ops", settings.Right.admin),
+        ("dashboard", Right.read),
+        ("ops", Right.admin),
     ]
     assert keys[0].digest == hashlib.sha256(KEY.encode()).digest()
     assert keys[1].digest == hashlib.sha256(f"{KEY}:with:colons".encode()).digest()
@@ -392,7 +395,7 @@ def test_api_keys_never_show() -> None:
     config = load(API_KEYS=f"dashboard:read:{KEY}")
     assert "hunter2" not in repr(config)
     assert hashlib.sha256(KEY.encode()).hexdigest() not in repr(config)
-    assert "api_keys" not in settings.describe_settings()
+    assert "api_keys" not in describe_settings()
 
 
 @pytest.mark.parametrize(
@@ -454,20 +457,20 @@ def test_process_that_cannot_be_is_refused() -> None:
 
 
 def test_documented_design_is_one_file() -> None:
-    config = load_config(files=[settings.PROJECT / "configs" / "documented.yaml"], environ={})
-    assert config.model.scaling is settings.Scaling.minmax
+    config = load_config(files=[PROJECT / "configs" / "documented.yaml"], environ={})
+    assert config.model.scaling is Scaling.minmax
     assert config.data.metrics == ["page_visits"]
     assert config.data.missing is Missing.zero
 
 
 def test_env_example_names_every_variable() -> None:
-    text = (settings.PROJECT / "env.example").read_text()
-    variables = {*settings.VARIABLES, *settings.DATABASE_VARIABLES, "DB_PASSWORD", "TRAFFIC_PGDATA", "API_KEYS"}
+    text = (PROJECT / "env.example").read_text()
+    variables = {*VARIABLES, *DATABASE_VARIABLES, "DB_PASSWORD", "TRAFFIC_PGDATA", "API_KEYS"}
     assert {name for name in variables if f"# {name}=" not in text} == set()
 
 
 def test_every_setting_says_what_it_is() -> None:
-    found = list(settings.list_settings())
+    found = list(list_settings())
     assert len(found) > 30
     assert [key for key, setting, _ in found if not setting.metadata.get("help")] == []
-    assert "model.hidden_size" in settings.describe_settings()
+    assert "model.hidden_size" in describe_settings()
