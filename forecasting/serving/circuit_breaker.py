@@ -9,8 +9,8 @@ FAILURES_TO_OPEN = 3  # in a row
 PAUSE_SECONDS = 1.0
 
 
-class Breaker:
-    """Told of each success and failure of a part, by whoever asks it.
+class CircuitBreaker:
+    """Whoever calls a part reports each success and failure here.
 
     It opens with the third failure in a row, and calls `on_open`, which ends what still waits. Open, it lets one ask
     each second; it closes with the next success.

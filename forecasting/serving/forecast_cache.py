@@ -17,10 +17,10 @@ from forecasting.warehouse.daily import Revision
 SERIES_AT_ONCE = 256  # computed and shaped in one go: some milliseconds in which nobody else is answered
 OVERHEAD_BYTES = 400  # of a kept answer, beside its text
 
-Key = tuple[str, str, int]  # site, metric, days ahead
+CacheKey = tuple[str, str, int]  # site, metric, days ahead
 
 
-class Answered(StrEnum):
+class CacheStatus(StrEnum):
     """Where an answer is from."""
 
     cached = "cached"
@@ -28,24 +28,24 @@ class Answered(StrEnum):
     stale = "stale"
 
 
-class Basis(NamedTuple):
+class CacheTag(NamedTuple):
     """What answers rest on: while it is the same, an answer is."""
 
     card: Card
     revision: Revision
 
 
-class Told(NamedTuple):
+class CachedForecast(NamedTuple):
     """An answer as JSON, and what it holds for; None: nobody can say."""
 
     body: bytes
-    answered: Answered
-    basis: Basis | None = None
+    answered: CacheStatus
+    tag: CacheTag | None = None
 
 
 @runtime_checkable
 class Days(Protocol):
-    """What answers are made from, and whether that is known to hold: a History."""
+    """What answers are made from, and whether that is known to hold: a RecentWindows."""
 
     @property
     def revision(self) -> Revision | None: ...
@@ -57,13 +57,13 @@ class Days(Protocol):
     def is_current(self) -> bool: ...
 
 
-class _Kept(NamedTuple):
+class _Entry(NamedTuple):
     body: bytes
     revision: Revision | None
     made_at: float  # by the monotonic clock
 
 
-class Answers:
+class ForecastCache:
     """A version's answers. Equal questions that come together are one computation.
 
     An answer is `cached` while the history has the revision that it was made of. Where a part is down, the last one is
@@ -74,8 +74,8 @@ class Answers:
         self._forecasts = forecasts
         self._days = days
         self._stale_seconds = stale_seconds
-        self.kept: LRUCache[Key, _Kept] = LRUCache(megabytes * 2**20, getsizeof=_size_of)
-        self._computing: dict[Key, asyncio.Future[Told | ForecastingError]] = {}
+        self.kept: LRUCache[CacheKey, _Entry] = LRUCache(megabytes * 2**20, getsizeof=_size_of)
+        self._computing: dict[CacheKey, asyncio.Future[CachedForecast | ForecastingError]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -83,15 +83,15 @@ class Answers:
         return self._forecasts.card
 
     @property
-    def basis(self) -> Basis | None:
+    def tag(self) -> CacheTag | None:
         """For which answers made now hold; None where changes are not counted, or were not seen at the last look."""
         days = self._days
-        return Basis(self.card, days.revision) if days.revision and days.keeps and days.is_current else None
+        return CacheTag(self.card, days.revision) if days.revision and days.keeps and days.is_current else None
 
-    async def find(self, series: Sequence[SeriesCard], days_ahead: int) -> list[Told | ForecastingError]:
+    async def find(self, series: Sequence[SeriesCard], days_ahead: int) -> list[CachedForecast | ForecastingError]:
         """Of each series, or why there is none: a DataError is its own, any other error a part's that is down."""
         asked = {(one.site, one.metric, days_ahead): one for one in series}
-        told: dict[Key, Told | ForecastingError] = {}
+        told: dict[CacheKey, CachedForecast | ForecastingError] = {}
         lacking = []
         for key in asked:
             kept = self._find_kept(key)
@@ -111,21 +111,21 @@ class Answers:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _find_kept(self, key: Key) -> Told | None:
+    def _find_kept(self, key: CacheKey) -> CachedForecast | None:
         kept = self.kept.get(key)
         if kept is None or kept.revision is None or kept.revision != self._days.revision:
             return None
         if self._days.is_current:
-            return Told(kept.body, Answered.cached, self.basis)
+            return CachedForecast(kept.body, CacheStatus.cached, self.tag)
         return self._find_stale(key)
 
-    def _find_stale(self, key: Key) -> Told | None:
+    def _find_stale(self, key: CacheKey) -> CachedForecast | None:
         kept = self.kept.get(key)
         if kept is None or time.monotonic() - kept.made_at > self._stale_seconds:
             return None
         return _as_stale(kept.body)
 
-    def _start(self, series: Sequence[tuple[Key, SeriesCard]]) -> None:
+    def _start(self, series: Sequence[tuple[CacheKey, SeriesCard]]) -> None:
         """In a task of its own: whoever asked first may leave, the others still wait."""
         loop = asyncio.get_running_loop()
         for key, _ in series:
@@ -134,7 +134,7 @@ class Answers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _compute(self, series: Sequence[tuple[Key, SeriesCard]]) -> None:
+    async def _compute(self, series: Sequence[tuple[CacheKey, SeriesCard]]) -> None:
         keys = [key for key, _ in series]
         futures = [self._computing[key] for key in keys]
         try:
@@ -149,30 +149,32 @@ class Answers:
             for key in keys:
                 self._computing.pop(key).cancel()  # of those that nobody has answered
 
-    async def _make(self, keys: Sequence[Key], series: Sequence[SeriesCard]) -> list[Told | ForecastingError]:
-        basis = self.basis
+    async def _make(
+        self, keys: Sequence[CacheKey], series: Sequence[SeriesCard]
+    ) -> list[CachedForecast | ForecastingError]:
+        tag = self.tag
         try:
             answers = await self._forecasts.answer(series, keys[0][2])
         except (ServingError, WarehouseError) as error:
             return [self._find_stale(key) or error for key in keys]
-        holds = basis if basis == self.basis else None
+        holds = tag if tag == self.tag else None
         return [self._keep(key, answer, holds) for key, answer in zip(keys, answers, strict=True)]
 
-    def _keep(self, key: Key, answer: Answer | DataError, basis: Basis | None) -> Told | DataError:
+    def _keep(self, key: CacheKey, answer: Answer | DataError, tag: CacheTag | None) -> CachedForecast | DataError:
         """What cannot be said to hold is kept all the same, to stand in where no new one can be made."""
         if isinstance(answer, DataError):
             return answer
         body = orjson.dumps(answer)
-        kept = _Kept(body, basis and basis.revision, time.monotonic())
+        kept = _Entry(body, tag and tag.revision, time.monotonic())
         if _size_of(kept) <= self.kept.maxsize:
             self.kept[key] = kept
-        return Told(body, Answered.computed, basis)
+        return CachedForecast(body, CacheStatus.computed, tag)
 
 
-def _size_of(kept: _Kept) -> int:
+def _size_of(kept: _Entry) -> int:
     return len(kept.body) + OVERHEAD_BYTES
 
 
-def _as_stale(body: bytes) -> Told:
+def _as_stale(body: bytes) -> CachedForecast:
     """Within a text JSON writes quotes otherwise, so that this is the answer's own key."""
-    return Told(body.replace(b'"stale":false', b'"stale":true', 1), Answered.stale)
+    return CachedForecast(body.replace(b'"stale":false', b'"stale":true', 1), CacheStatus.stale)

@@ -21,7 +21,7 @@ from forecasting.serving.forecasts import (
     next_instance,
     shape_answers,
 )
-from forecasting.serving.recent_windows import History
+from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config
 
@@ -127,7 +127,7 @@ class PredictionService:
         artifact = load_artifact(config.model_dir, config.serving.model_version)
         model = InProcessModel(artifact)  # before the thread, which nobody would end if it failed
         self.card = artifact.card
-        history = History(config, artifact.card)
+        history = RecentWindows(config, artifact.card)
         self._forecasts = Forecasts(artifact.card, model, history.read)
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run_loop, args=(self._loop,), name="PredictionService", daemon=True)
@@ -166,7 +166,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def _end_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, history: History) -> None:
+def _end_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, history: RecentWindows) -> None:
     async def end() -> None:
         try:
             await history.close()

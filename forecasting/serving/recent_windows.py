@@ -23,9 +23,9 @@ from forecasting.errors import (
     UnknownSite,
     WarehouseError,
 )
-from forecasting.serving.circuit_breaker import Breaker
+from forecasting.serving.circuit_breaker import CircuitBreaker
 from forecasting.serving.forecasts import Instance, first_instances, metric_config
-from forecasting.serving.request_batcher import Batcher
+from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import LOST, Connection, Pool, open_pool, translate_errors
 from forecasting.warehouse.daily import (
@@ -53,7 +53,7 @@ CLOSE_SECONDS = 2.0  # that connections have to be closed politely in
 SPARE_DAYS = 35  # read beyond the context, so that what lies before a gap tells it from days before a series began
 
 
-class History:
+class RecentWindows:
     """The recent days of a version's series, read as the version was trained: its units, its time zone, its gaps.
 
     forecasting.daily is brought up to date with the source when that was done `serving.refresh_seconds` ago, while
@@ -80,8 +80,8 @@ class History:
         self._kept: LRUCache[tuple[str, str], Instance] = LRUCache(MAX_KEPT)
         self.revision: Revision | None = None  # that `look` saw last
         self.is_current = False  # whether it saw it just now
-        self._batcher = Batcher(self._read, max_items=SERIES_AT_ONCE, num_at_once=READS_AT_ONCE)
-        self.breaker = Breaker(self._batcher.fail)
+        self._batcher = RequestBatcher(self._read, max_items=SERIES_AT_ONCE, num_at_once=READS_AT_ONCE)
+        self.breaker = CircuitBreaker(self._batcher.fail)
 
     async def read(self, series: Sequence[SeriesCard]) -> list[Instance | DataError]:
         """The window that ends on each series' own last known day, or why there is none, which depends on nothing but

@@ -11,14 +11,14 @@ Result = TypeVar("Result")
 
 
 @dataclass(eq=False)
-class _Asked(Generic[Item, Result]):
+class _Waiter(Generic[Item, Result]):
     """What one asker waits for."""
 
     items: Sequence[Item]
     answered: "asyncio.Future[Sequence[Result]]"
 
 
-class Batcher(Generic[Item, Result]):
+class RequestBatcher(Generic[Item, Result]):
     """Asks `answer` for the items of all who wait, in their order, at most `max_items` at once: nobody waits for a
     batch to fill, since the first goes out alone, and those that came meanwhile follow together.
 
@@ -38,14 +38,14 @@ class Batcher(Generic[Item, Result]):
         self._max_items = max_items
         self._num_at_once = num_at_once
         self._alone = alone
-        self._waiting: deque[_Asked[Item, Result]] = deque()
-        self._running: dict[asyncio.Task[None], list[_Asked[Item, Result]]] = {}
+        self._waiting: deque[_Waiter[Item, Result]] = deque()
+        self._running: dict[asyncio.Task[None], list[_Waiter[Item, Result]]] = {}
 
     async def ask(self, items: Sequence[Item]) -> list[Result]:
         """The items' results, in their order; more than `max_items` go out in parts. Raises what `answer` raises."""
         loop = asyncio.get_running_loop()
         parts = [items[start : start + self._max_items] for start in range(0, len(items), self._max_items)]
-        asked: list[_Asked[Item, Result]] = [_Asked(part, loop.create_future()) for part in parts]
+        asked: list[_Waiter[Item, Result]] = [_Waiter(part, loop.create_future()) for part in parts]
         self._waiting.extend(asked)
         self._send()
         try:
@@ -72,8 +72,8 @@ class Batcher(Generic[Item, Result]):
                 self._running[task] = batch
                 task.add_done_callback(self._end)
 
-    def _gather(self) -> list[_Asked[Item, Result]]:
-        batch: list[_Asked[Item, Result]] = []
+    def _gather(self) -> list[_Waiter[Item, Result]]:
+        batch: list[_Waiter[Item, Result]] = []
         num_items = 0
         while self._waiting and num_items + len(self._waiting[0].items) <= self._max_items:
             one = self._waiting.popleft()
@@ -88,7 +88,7 @@ class Batcher(Generic[Item, Result]):
             task.result()  # a mistake of ours is not swallowed
         self._send()
 
-    async def _run(self, batch: Sequence[_Asked[Item, Result]]) -> None:
+    async def _run(self, batch: Sequence[_Waiter[Item, Result]]) -> None:
         try:
             results = await self._answer([item for one in batch for item in one.items])
         except self._alone as error:
@@ -108,7 +108,7 @@ class Batcher(Generic[Item, Result]):
             start = end
 
 
-def _refuse(batch: Sequence[_Asked[Item, Result]] | deque[_Asked[Item, Result]], error: BaseException) -> None:
+def _refuse(batch: Sequence[_Waiter[Item, Result]] | deque[_Waiter[Item, Result]], error: BaseException) -> None:
     for one in batch:
         if one.answered.done():
             continue

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from forecasting.artifact import Artifact
 from forecasting.errors import ForecastingError
-from forecasting.serving.forecast_cache import SERIES_AT_ONCE, Answers
+from forecasting.serving.forecast_cache import SERIES_AT_ONCE, ForecastCache
 from forecasting.serving.prediction_service import Forecasts
-from forecasting.serving.recent_windows import History
+from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe, num_workers
 from forecasting.settings.schema import Config
@@ -34,7 +34,7 @@ class Troubles(NamedTuple):
         return self.model is None and self.days is None
 
 
-class ServedVersion:
+class ServedModel:
     """One of them while it answers, over a TorchServe that somebody else starts and ends. Used in one event loop."""
 
     def __init__(self, config: Config, artifact: Artifact, torchserve: TorchServe) -> None:
@@ -47,9 +47,9 @@ class ServedVersion:
             serving.deadline_seconds,
             requests_at_once=2 * num_workers(serving),  # while one is computed, its worker's next one is on its way
         )
-        self.history = History(config, card)
+        self.history = RecentWindows(config, card)
         forecasts = Forecasts(card, self.model, self.history.read)
-        self.answers = Answers(
+        self.answers = ForecastCache(
             forecasts, self.history, megabytes=serving.cache_mb / 2, stale_seconds=serving.stale_seconds
         )
         self._looking: asyncio.Task[None] | None = None

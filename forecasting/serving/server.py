@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from forecasting.artifact import load_artifact
 from forecasting.errors import CannotStart, ForecastingError
-from forecasting.serving.http.access_log import Counters
+from forecasting.serving.http.access_log import ServingMetrics
 from forecasting.serving.http.connection import guard_connections
 from forecasting.serving.http.guards import check_host
 from forecasting.serving.http.routes import create_app
@@ -29,7 +29,7 @@ from forecasting.serving.torchserve.process import (
     run_folder,
 )
 from forecasting.serving.torchserve.supervisor import Supervisor
-from forecasting.serving.version_manager import Shim, copy_archive, start_of
+from forecasting.serving.version_manager import VersionManager, copy_archive, start_of
 from forecasting.settings.schema import Config, ServingConfig
 
 logger = logging.getLogger("forecasting.serving")
@@ -60,7 +60,9 @@ def serve(config: Config) -> None:
             )  # fmt: skip
             # uvicorn raises the signal again that it has ended for
             with suppress(KeyboardInterrupt, SystemExit), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve_shim(config, Shim(config, artifact, supervisor, archive), supervisor, listener))
+                runner.run(
+                    _serve_shim(config, VersionManager(config, artifact, supervisor, archive), supervisor, listener)
+                )
             logger.info("stopping TorchServe")
     logger.info("stopped")
 
@@ -101,7 +103,7 @@ def _check_ports_differ(serving: ServingConfig) -> None:
             )
 
 
-async def _serve_shim(config: Config, shim: Shim, supervisor: Supervisor, listener: socket.socket) -> None:
+async def _serve_shim(config: Config, shim: VersionManager, supervisor: Supervisor, listener: socket.socket) -> None:
     with _told_of_owner(config.serving):
         listener.listen(BACKLOG)
     settings = uvicorn.Config(
@@ -130,9 +132,9 @@ async def _serve_shim(config: Config, shim: Shim, supervisor: Supervisor, listen
         watching.result()
 
 
-def _count(shim: Shim, supervisor: Supervisor) -> Counters:
+def _count(shim: VersionManager, supervisor: Supervisor) -> ServingMetrics:
     """Numbers of what stands behind the routes."""
-    counters = Counters(lambda: supervisor.torchserve.metrics_url)
+    counters = ServingMetrics(lambda: supervisor.torchserve.metrics_url)
     for name, text, read in (
         ("ready", "Whether requests are answered, as GET /ready says.", lambda: shim.troubles.is_ready),
         (
@@ -159,7 +161,7 @@ def _count(shim: Shim, supervisor: Supervisor) -> Counters:
 class _Server(uvicorn.Server):
     """Says where it listens, once it does, and what of the rest does not answer yet; ends in two steps, or at once."""
 
-    def __init__(self, config: uvicorn.Config, shim: Shim) -> None:
+    def __init__(self, config: uvicorn.Config, shim: VersionManager) -> None:
         super().__init__(config)
         self._shim = shim
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from forecasting.artifact import Artifact, Card, load_artifact, mark_promoted
 from forecasting.errors import CannotPromote, CannotStart, DataError, ServingError, Unavailable, WarehouseError
-from forecasting.serving.forecast_cache import Answers
-from forecasting.serving.served_model import ServedVersion, Troubles
+from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.served_model import ServedModel, Troubles
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import PORTS, TorchServe, start_torchserve
 from forecasting.serving.torchserve.supervisor import Start, Supervisor
@@ -22,7 +22,7 @@ from forecasting.settings.schema import Config, ServingConfig
 logger = logging.getLogger("forecasting.serving")
 
 
-class Shim:
+class VersionManager:
     """One version is served at any time; requests that began with the one before end with it."""
 
     def __init__(self, config: Config, artifact: Artifact, supervisor: Supervisor, archive: Path) -> None:
@@ -30,12 +30,12 @@ class Shim:
         self._config = config
         self._supervisor = supervisor
         self._archive = archive
-        self.served = ServedVersion(config, artifact, supervisor.torchserve)
+        self.served = ServedModel(config, artifact, supervisor.torchserve)
         self._promoting: asyncio.Task[Card] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
-    def answers(self) -> Answers:
+    def answers(self) -> ForecastCache:
         return self.served.answers
 
     @property
@@ -120,7 +120,7 @@ class Shim:
             beside = start_of(archive, version, replace(serving, **free))
             torchserve = await self._supervisor.start_beside(beside)
             undo.push_async_callback(self._supervisor.end, torchserve)
-            served = ServedVersion(self._config, artifact, torchserve)
+            served = ServedModel(self._config, artifact, torchserve)
             undo.push_async_callback(served.close)
             await served.prove()
             await asyncio.to_thread(mark_promoted, self._config.model_dir, version)
@@ -131,7 +131,7 @@ class Shim:
         task.add_done_callback(self._retiring.discard)
         self.served, self._archive = served, archive
 
-    async def _retire(self, served: ServedVersion, torchserve: TorchServe, archive: Path) -> None:
+    async def _retire(self, served: ServedModel, torchserve: TorchServe, archive: Path) -> None:
         """Whoever asks it by now still gets his answer."""
         try:
             await served.answers.finish()

@@ -45,7 +45,7 @@ from forecasting.model.forecaster import LEVELS
 from forecasting.panel import EPOCH, Series
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.prediction_service import PredictionService
-from forecasting.serving.recent_windows import History
+from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.loading import list_settings, load_config
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import connect
@@ -102,7 +102,7 @@ class Place:
     @cached_property
     def instances(self) -> list[Instance]:
         """The window of each series of the card, as serving makes it."""
-        history = History(self.config, self.card)
+        history = RecentWindows(self.config, self.card)
 
         async def read() -> list[Instance]:
             try:

@@ -14,7 +14,7 @@ import psutil
 from forecasting.artifact import Card, load_artifact
 from forecasting.domain import Kind
 from forecasting.errors import UnknownVersion
-from forecasting.serving.forecast_cache import Answers
+from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.prediction_service import InProcessModel
 from forecasting.serving.served_model import Troubles
@@ -27,10 +27,10 @@ SITES = {"a": "Europe/Paris", "new": "UTC", "siteanalytics": "UTC"}
 ONES = np.ones(7, dtype=np.float32)
 
 
-class AnswersAlone:
+class CacheBackend:
     """A backend for the routes that has answers, and nothing behind them that could fail."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: ForecastCache) -> None:
         self.answers = answers
 
     async def find_troubles(self) -> Troubles:

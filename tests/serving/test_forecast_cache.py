@@ -12,13 +12,13 @@ import pytest
 
 from forecasting.artifact import Artifact, SeriesCard
 from forecasting.errors import CannotConnect, DataError, ForecastingError, TooFewDays
-from forecasting.serving.forecast_cache import Answers, Told
+from forecasting.serving.forecast_cache import CachedForecast, ForecastCache
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.prediction_service import Forecasts
 from forecasting.settings.schema import Config, GuardConfig, ServingConfig
 from forecasting.warehouse.daily import Revision
-from tests.serving.asking import AnswersAlone, model_in
+from tests.serving.asking import CacheBackend, model_in
 
 TODAY = dt.date(2024, 5, 1)
 
@@ -50,34 +50,34 @@ def days() -> Days:
 
 
 @pytest.fixture
-def answers(sample_artifact: Artifact, days: Days) -> Answers:
+def answers(sample_artifact: Artifact, days: Days) -> ForecastCache:
     forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), days.read)
-    return Answers(forecasts, days, megabytes=1.0, stale_seconds=60.0)
+    return ForecastCache(forecasts, days, megabytes=1.0, stale_seconds=60.0)
 
 
-def find(answers: Answers, *, days_ahead: int = 7, num: int = 1) -> list[Told]:
+def find(answers: ForecastCache, *, days_ahead: int = 7, num: int = 1) -> list[CachedForecast]:
     """The same question so often at the same time."""
 
-    async def run() -> list[list[Told | ForecastingError]]:
+    async def run() -> list[list[CachedForecast | ForecastingError]]:
         series = answers.card.series[:1]
         return await asyncio.gather(*(answers.find(series, days_ahead) for _ in range(num)))
 
     found = []
     for [one] in asyncio.run(run()):
-        if not isinstance(one, Told):
+        if not isinstance(one, CachedForecast):
             raise one
         found.append(one)
     return found
 
 
-def test_hundred_equal_questions_are_one_computation(answers: Answers, days: Days) -> None:
+def test_hundred_equal_questions_are_one_computation(answers: ForecastCache, days: Days) -> None:
     told = find(answers, num=100)
     assert len(days.reads) == 1
     assert {one.body for one in told} == {told[0].body}
     assert {one.answered for one in told} == {"computed"}
 
 
-def test_answer_is_kept_until_the_revision_or_the_day_changes(answers: Answers, days: Days) -> None:
+def test_answer_is_kept_until_the_revision_or_the_day_changes(answers: ForecastCache, days: Days) -> None:
     [first] = find(answers)
     days.level = 900.0
     [second] = find(answers)
@@ -90,17 +90,17 @@ def test_answer_is_kept_until_the_revision_or_the_day_changes(answers: Answers, 
     assert len(days.reads) == 3
 
 
-def test_other_horizon_is_another_answer(answers: Answers) -> None:
+def test_other_horizon_is_another_answer(answers: ForecastCache) -> None:
     [week], [month] = find(answers), find(answers, days_ahead=30)
     assert [json.loads(one.body)["days_ahead"] for one in (week, month)] == [7, 30]
 
 
-def test_days_whose_changes_nobody_counts_are_read_each_time(answers: Answers, days: Days) -> None:
+def test_days_whose_changes_nobody_counts_are_read_each_time(answers: ForecastCache, days: Days) -> None:
     days.keeps = False
     assert [find(answers)[0].answered for _ in range(3)] == ["computed"] * 3
 
 
-def test_change_while_an_answer_is_made_is_not_missed(answers: Answers, days: Days) -> None:
+def test_change_while_an_answer_is_made_is_not_missed(answers: ForecastCache, days: Days) -> None:
     async def run() -> str:
         series = answers.card.series[:1]
         asking = asyncio.create_task(answers.find(series, 7))
@@ -108,13 +108,13 @@ def test_change_while_an_answer_is_made_is_not_missed(answers: Answers, days: Da
         days.revision = Revision(2, TODAY)
         await asking
         [again] = await answers.find(series, 7)
-        assert isinstance(again, Told)
+        assert isinstance(again, CachedForecast)
         return again.answered
 
     assert asyncio.run(run()) == "computed"
 
 
-def test_last_answer_stands_in_and_says_so(answers: Answers, days: Days) -> None:
+def test_last_answer_stands_in_and_says_so(answers: ForecastCache, days: Days) -> None:
     [fresh] = find(answers)
     days.revision, days.is_down = Revision(2, TODAY), True
     [stale] = find(answers)
@@ -126,7 +126,7 @@ def test_last_answer_stands_in_and_says_so(answers: Answers, days: Days) -> None
     assert find(answers)[0].answered == "computed"
 
 
-def test_answer_that_nobody_can_vouch_for_is_stale(answers: Answers, days: Days) -> None:
+def test_answer_that_nobody_can_vouch_for_is_stale(answers: ForecastCache, days: Days) -> None:
     find(answers)
     days.is_current = False
     assert find(answers)[0].answered == "stale"
@@ -136,15 +136,15 @@ def test_answer_that_nobody_can_vouch_for_is_stale(answers: Answers, days: Days)
 
 def test_answer_does_not_stand_in_for_ever(sample_artifact: Artifact, days: Days) -> None:
     forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), days.read)
-    answers = Answers(forecasts, days, megabytes=1.0, stale_seconds=0.0)
+    answers = ForecastCache(forecasts, days, megabytes=1.0, stale_seconds=0.0)
     find(answers)
     days.revision, days.is_down = Revision(2, TODAY), True
     with pytest.raises(CannotConnect):
         find(answers)
 
 
-def test_who_asked_first_may_leave(answers: Answers, days: Days) -> None:
-    async def run() -> list[Told | ForecastingError]:
+def test_who_asked_first_may_leave(answers: ForecastCache, days: Days) -> None:
+    async def run() -> list[CachedForecast | ForecastingError]:
         series = answers.card.series[:1]
         first, second = (asyncio.create_task(answers.find(series, 7)) for _ in range(2))
         await asyncio.sleep(0.001)
@@ -152,26 +152,26 @@ def test_who_asked_first_may_leave(answers: Answers, days: Days) -> None:
         return await second
 
     [told] = asyncio.run(run())
-    assert isinstance(told, Told)
+    assert isinstance(told, CachedForecast)
     assert len(days.reads) == 1
 
 
 def test_memory_is_bounded(sample_artifact: Artifact, days: Days) -> None:
     forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), days.read)
-    answers = Answers(forecasts, days, megabytes=5000 / 2**20, stale_seconds=60.0)
+    answers = ForecastCache(forecasts, days, megabytes=5000 / 2**20, stale_seconds=60.0)
     for days_ahead in range(1, 9):
         find(answers, days_ahead=days_ahead)
     assert 1 <= len(answers.kept) <= 5
     assert answers.kept.currsize <= 5000
-    nothing = Answers(forecasts, days, megabytes=0.0, stale_seconds=60.0)
+    nothing = ForecastCache(forecasts, days, megabytes=0.0, stale_seconds=60.0)
     assert [find(nothing)[0].answered for _ in range(2)] == ["computed"] * 2
 
 
 def send(
-    answers: Answers, *requests: tuple[str, str, bytes, str], config: Config | None = None
+    answers: ForecastCache, *requests: tuple[str, str, bytes, str], config: Config | None = None
 ) -> list[httpx.Response]:
     async def run() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(create_app(AnswersAlone(answers), config), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(create_app(CacheBackend(answers), config), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return [
                 await client.request(method, path, content=body, headers={"Content-Type": kind})
@@ -182,7 +182,7 @@ def send(
 
 
 def test_equal_request_gets_the_same_bytes_without_being_read(
-    answers: Answers, days: Days, caplog: pytest.LogCaptureFixture
+    answers: ForecastCache, days: Days, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = b'{"metrics": ["page_visits", "unique_visitors"]}'
     request = ("POST", "/predict/multiple", body, "application/json")
@@ -195,11 +195,11 @@ def test_equal_request_gets_the_same_bytes_without_being_read(
     assert "route=/predict/multiple status=200" in caplog.messages[1]
 
 
-def test_answer_of_before_a_change_is_not_kept_as_one_of_after_it(answers: Answers, days: Days) -> None:
+def test_answer_of_before_a_change_is_not_kept_as_one_of_after_it(answers: ForecastCache, days: Days) -> None:
     """Who asks after the change, while the question from before it is being answered, gets that answer too."""
 
     async def run() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(create_app(AnswersAlone(answers)))
+        transport = httpx.ASGITransport(create_app(CacheBackend(answers)))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             first = asyncio.create_task(client.get("/predict/page-visits"))
             await asyncio.sleep(0.005)  # its days are being read
@@ -214,11 +214,11 @@ def test_answer_of_before_a_change_is_not_kept_as_one_of_after_it(answers: Answe
     assert later[0]["predicted_visits"] > 2 * joined[0]["predicted_visits"]
 
 
-def test_kept_answer_goes_out_with_the_same_headers_each_time(answers: Answers) -> None:
+def test_kept_answer_goes_out_with_the_same_headers_each_time(answers: ForecastCache) -> None:
     config = Config(guard=GuardConfig(cors_origins=["https://a.example", "https://b.example"]))
 
     async def run() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(create_app(AnswersAlone(answers), config))
+        transport = httpx.ASGITransport(create_app(CacheBackend(answers), config))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             origins = ["https://a.example", "https://b.example", "https://evil.example"] * 2
             return [await client.get("/predict/page-visits", headers={"Origin": origin}) for origin in origins]
@@ -228,16 +228,16 @@ def test_kept_answer_goes_out_with_the_same_headers_each_time(answers: Answers) 
 
 
 @pytest.mark.parametrize("megabytes", [0.0, 0.0001])
-def test_without_room_nothing_is_kept_and_all_is_answered(answers: Answers, days: Days, megabytes: float) -> None:
+def test_without_room_nothing_is_kept_and_all_is_answered(answers: ForecastCache, days: Days, megabytes: float) -> None:
     config = Config(serving=ServingConfig(cache_mb=megabytes))
     request = ("POST", "/predict", b'{"days_ahead": 3}', "application/json")
-    answers = Answers(answers._forecasts, days, megabytes=megabytes / 2, stale_seconds=60.0)
+    answers = ForecastCache(answers._forecasts, days, megabytes=megabytes / 2, stale_seconds=60.0)
     first, second = send(answers, request, request, config=config)
     assert (first.status_code, second.status_code, len(days.reads)) == (200, 200, 2)
     assert first.json()["predictions"] == second.json()["predictions"]
 
 
-def test_request_that_differs_at_all_is_read(answers: Answers) -> None:
+def test_request_that_differs_at_all_is_read(answers: ForecastCache) -> None:
     """The same body is no JSON where its type says so; what was refused is refused each time."""
     body, json_type = b'{"days_ahead": 3}', "application/json"
     good, text, other, nothing, again = send(
@@ -252,7 +252,7 @@ def test_request_that_differs_at_all_is_read(answers: Answers) -> None:
     assert [one.json()["days_ahead"] for one in (good, other)] == [3, 4]
 
 
-def test_what_could_be_answered_is_though_a_part_is_down(answers: Answers, days: Days) -> None:
+def test_what_could_be_answered_is_though_a_part_is_down(answers: ForecastCache, days: Days) -> None:
     """One metric's last answer stands in; nothing is known of the other."""
     ask_both = ("POST", "/predict/multiple", b'{"metrics": ["page_visits", "unique_visitors"]}', "application/json")
     find(answers)
@@ -266,7 +266,7 @@ def test_what_could_be_answered_is_though_a_part_is_down(answers: Answers, days:
     assert none.headers["Retry-After"] == "3"
 
 
-def test_more_series_than_one_request_may_ask_for_are_refused(answers: Answers) -> None:
+def test_more_series_than_one_request_may_ask_for_are_refused(answers: ForecastCache) -> None:
     asked = {"metrics": [f"m{number}" for number in range(101)], "sites": [f"s{number}" for number in range(100)]}
     [refused] = send(answers, ("POST", "/predict/multiple", json.dumps(asked).encode(), "application/json"))
     assert refused.status_code == 422
@@ -280,6 +280,6 @@ def test_series_that_cannot_be_forecast_says_why(sample_artifact: Artifact, days
         return [TooFewDays(f"{one.metric} is too young.") for one in series]
 
     forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), read)
-    answers = Answers(forecasts, days, megabytes=1.0, stale_seconds=60.0)
+    answers = ForecastCache(forecasts, days, megabytes=1.0, stale_seconds=60.0)
     [refused] = send(answers, ("GET", "/predict/page-visits", b"", ""))
     assert (refused.status_code, refused.json()) == (503, {"detail": "page_visits is too young."})

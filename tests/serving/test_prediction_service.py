@@ -14,7 +14,7 @@ from forecasting import PredictionService
 from forecasting.artifact import PROGRAM, Artifact, staged_version, write_card
 from forecasting.errors import BrokenArtifact, DataError, UnknownSite
 from forecasting.serving.forecasts import Instance
-from forecasting.serving.recent_windows import History
+from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.schema import Config, DatabaseConfig
 from tests.waiting import becomes
 
@@ -85,7 +85,7 @@ def test_model_that_cannot_be_loaded_leaves_no_thread(sample_artifact: Artifact,
 
 def read(config: Config, artifact: Artifact, times: int = 1) -> Instance:
     async def run() -> Instance:
-        history = History(config, artifact.card)
+        history = RecentWindows(config, artifact.card)
         try:
             for _ in range(times):
                 [found] = await history.read(artifact.card.series[:1])
@@ -130,7 +130,7 @@ def test_history_follows_its_days_to_where_they_may_be_kept(
     reader = replace(config, database=replace(config.database, user="onlooker", pgdata=embedded.pgdata))
 
     async def run() -> Instance | DataError:
-        history = History(reader, sample_artifact.card)
+        history = RecentWindows(reader, sample_artifact.card)
         try:
             await history.look()
             assert (await history.list_sites(), history.trouble) == ({config.database.name: "UTC"}, None)

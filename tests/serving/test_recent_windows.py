@@ -14,10 +14,10 @@ import pytest
 from forecasting.artifact import Artifact
 from forecasting.errors import DataError
 from forecasting.serving.forecasts import Instance
-from forecasting.serving.recent_windows import LOOK_SECONDS, RELEASE_SECONDS, History
+from forecasting.serving.recent_windows import LOOK_SECONDS, RELEASE_SECONDS, RecentWindows
 from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
 
-Step = Callable[[History, asyncpg.Connection], Awaitable[None]]
+Step = Callable[[RecentWindows, asyncpg.Connection], Awaitable[None]]
 RAISE_ALL = "update forecasting.daily set value = value + 1000 where metric = 'page_visits'"
 
 
@@ -28,7 +28,7 @@ def config(database: DatabaseConfig, sample_artifact: Artifact) -> Config:
 
 def use(config: Config, artifact: Artifact, step: Step) -> None:
     async def run() -> None:
-        history = History(config, artifact.card)
+        history = RecentWindows(config, artifact.card)
         database = config.database
         other = await asyncpg.connect(
             host=database.host, user="postgres", password="", database=database.name, ssl=False
@@ -43,14 +43,14 @@ def use(config: Config, artifact: Artifact, step: Step) -> None:
     asyncio.run(run())
 
 
-async def read(history: History, artifact: Artifact) -> np.ndarray:
+async def read(history: RecentWindows, artifact: Artifact) -> np.ndarray:
     [found] = await history.read(artifact.card.series[:1])
     assert isinstance(found, Instance)
     return found.history
 
 
 def test_what_was_read_is_not_taken_for_what_is_while_nobody_can_say(config: Config, sample_artifact: Artifact) -> None:
-    async def step(history: History, other: asyncpg.Connection) -> None:
+    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         await history.look()
         before = await read(history, sample_artifact)
         history.is_current = False  # as after a look that PostgreSQL did not answer
@@ -64,7 +64,7 @@ def test_postgresql_that_stands_still_is_noticed_within_seconds(config: Config, 
     """Over a connection that was idle: giving it back must not wait for what the server does not end."""
     backends = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
 
-    async def step(history: History, other: asyncpg.Connection) -> None:
+    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         await history.look()
         pids = [row["pid"] for row in await other.fetch(backends)]
         for pid in pids:
@@ -95,7 +95,7 @@ def test_of_partitions_nothing_is_kept(config: Config, sample_artifact: Artifact
         drop table forecasting.daily_all;
     """
 
-    async def step(history: History, other: asyncpg.Connection) -> None:
+    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         await other.execute(partitioned)
         await history.look()
         before = await read(history, sample_artifact)
@@ -108,7 +108,7 @@ def test_of_partitions_nothing_is_kept(config: Config, sample_artifact: Artifact
 
 
 def test_what_was_read_is_kept_until_somebody_changes_it(config: Config, sample_artifact: Artifact) -> None:
-    async def step(history: History, other: asyncpg.Connection) -> None:
+    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         await history.look()
         revision = history.revision
         before = await read(history, sample_artifact)
@@ -135,7 +135,7 @@ def test_what_was_read_is_kept_until_somebody_changes_it(config: Config, sample_
 def test_every_change_of_a_day_counts_and_nothing_else(
     config: Config, sample_artifact: Artifact, statement: str, counts: bool
 ) -> None:
-    async def step(history: History, other: asyncpg.Connection) -> None:
+    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         await history.look()
         before = history.revision
         await history.look()
@@ -150,7 +150,7 @@ def test_every_change_of_a_day_counts_and_nothing_else(
 def test_change_counts_when_it_can_be_seen(config: Config, sample_artifact: Artifact) -> None:
     """Within a transaction that has not ended, neither the number nor the days are others."""
 
-    async def step(history: History, other: asyncpg.Connection) -> None:
+    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         await history.look()
         before = history.revision
         async with other.transaction():
@@ -164,7 +164,7 @@ def test_change_counts_when_it_can_be_seen(config: Config, sample_artifact: Arti
 
 
 def test_where_nobody_counts_nothing_is_kept(config: Config, sample_artifact: Artifact) -> None:
-    async def step(history: History, other: asyncpg.Connection) -> None:
+    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         await other.execute("drop trigger count_updated on forecasting.daily")
         await history.look()
         before = await read(history, sample_artifact)
@@ -178,7 +178,7 @@ def test_where_nobody_counts_nothing_is_kept(config: Config, sample_artifact: Ar
 def test_days_that_are_wanted_new_each_time_are_not_kept(config: Config, sample_artifact: Artifact) -> None:
     each_time = replace(config, serving=ServingConfig(refresh_seconds=0.0))
 
-    async def step(history: History, other: asyncpg.Connection) -> None:
+    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         await history.look()
         before = await read(history, sample_artifact)
         await other.execute("update daily_metrics set page_visits = page_visits + 1000")
@@ -191,7 +191,7 @@ def test_one_that_cannot_be_read_does_not_keep_the_others_from_it(config: Config
     known = sample_artifact.card.series[0]
     asked = (known, replace(known, metric="nope"), sample_artifact.card.series[1])
 
-    async def step(history: History, other: asyncpg.Connection) -> None:
+    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         first, unknown, second = await history.read(asked)
         assert isinstance(first, Instance)
         assert isinstance(second, Instance)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from forecasting.errors import BadAnswer, Unavailable
-from forecasting.serving.circuit_breaker import Breaker
-from forecasting.serving.request_batcher import Batcher
+from forecasting.serving.circuit_breaker import CircuitBreaker
+from forecasting.serving.request_batcher import RequestBatcher
 
 
 class Asked:
@@ -34,7 +34,7 @@ def test_whoever_comes_meanwhile_goes_out_together() -> None:
     asked = Asked()
 
     async def run() -> list[list[int]]:
-        batcher = Batcher(asked.answer, max_items=50, num_at_once=2)
+        batcher = RequestBatcher(asked.answer, max_items=50, num_at_once=2)
         return await asyncio.gather(*(batcher.ask([number]) for number in range(20, 120)))
 
     assert asyncio.run(run()) == [[2 * number] for number in range(20, 120)]
@@ -46,7 +46,7 @@ def test_long_question_goes_out_in_parts_and_comes_back_in_order() -> None:
     asked = Asked()
 
     async def run() -> tuple[list[int], list[int]]:
-        batcher = Batcher(asked.answer, max_items=8, num_at_once=2)
+        batcher = RequestBatcher(asked.answer, max_items=8, num_at_once=2)
         numbers, nothing = await asyncio.gather(batcher.ask(range(100, 130)), batcher.ask([]))
         return numbers, nothing
 
@@ -56,7 +56,7 @@ def test_long_question_goes_out_in_parts_and_comes_back_in_order() -> None:
 
 def test_what_is_wrong_with_one_is_not_said_to_the_others() -> None:
     async def run(alone: tuple[type[Exception], ...]) -> list[list[int] | BaseException]:
-        batcher = Batcher(Asked().answer, max_items=50, num_at_once=1, alone=alone)
+        batcher = RequestBatcher(Asked().answer, max_items=50, num_at_once=1, alone=alone)
         asking = (batcher.ask([number]) for number in (1, 12, 13, 14))
         return await asyncio.gather(*asking, return_exceptions=True)
 
@@ -72,7 +72,7 @@ def test_who_leaves_is_not_asked_for_and_hurts_nobody() -> None:
     asked = Asked()
 
     async def run() -> list[int]:
-        batcher = Batcher(asked.answer, max_items=50, num_at_once=1)
+        batcher = RequestBatcher(asked.answer, max_items=50, num_at_once=1)
         first, leaving, staying = (asyncio.create_task(batcher.ask([number])) for number in (1, 2, 3))
         await asyncio.sleep(0)
         leaving.cancel()
@@ -87,8 +87,8 @@ def test_opened_breaker_ends_what_waits_and_lets_one_ask_a_second() -> None:
     now = 0.0
 
     async def run() -> list[list[int] | BaseException]:
-        batcher = Batcher(Asked().answer, max_items=1, num_at_once=1)
-        breaker = Breaker(batcher.fail, clock=lambda: now)
+        batcher = RequestBatcher(Asked().answer, max_items=1, num_at_once=1)
+        breaker = CircuitBreaker(batcher.fail, clock=lambda: now)
         waiting = [asyncio.create_task(batcher.ask([number])) for number in (1, 2, 3)]
         await asyncio.sleep(0)
         for _ in range(3):
@@ -97,7 +97,7 @@ def test_opened_breaker_ends_what_waits_and_lets_one_ask_a_second() -> None:
         breakers.append(breaker)
         return await asyncio.gather(*waiting, return_exceptions=True)
 
-    breakers: list[Breaker] = []
+    breakers: list[CircuitBreaker] = []
     text = "Nobody is there. It is asked again each second: try again then."
     assert [str(one) for one in asyncio.run(run())] == [text] * 3
     [breaker] = breakers

@@ -23,12 +23,12 @@ from forecasting.artifact import Artifact
 from forecasting.errors import CannotStart, TimedOut, UnknownVersion
 from forecasting.serving.circuit_breaker import PAUSE_SECONDS
 from forecasting.serving.http.routes import create_app
-from forecasting.serving.recent_windows import History
+from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.server import check_parts, take_port
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import PORTS, TorchServe
 from forecasting.serving.torchserve.supervisor import Supervisor
-from forecasting.serving.version_manager import Shim
+from forecasting.serving.version_manager import VersionManager
 from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
 from forecasting.warehouse.connection import Connection
 
@@ -43,7 +43,7 @@ def config(database: DatabaseConfig) -> Config:
 
 @asynccontextmanager
 async def asked(config: Config, artifact: Artifact, torchserve: TorchServe) -> AsyncIterator[httpx.AsyncClient]:
-    shim = Shim(config, artifact, Supervisor(lambda _: torchserve), artifact.archive)
+    shim = VersionManager(config, artifact, Supervisor(lambda _: torchserve), artifact.archive)
     transport = httpx.ASGITransport(create_app(shim), raise_app_exceptions=False)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -108,7 +108,7 @@ def test_connection_that_is_cut_after_the_answer_costs_nothing(config: Config, s
         return int(answer)
 
     async def run() -> list[int]:
-        history = History(config, sample_artifact.card)
+        history = RecentWindows(config, sample_artifact.card)
         answers = [await history._ask(ask) for _ in range(3)]
         await history.close()
         return answers
@@ -144,7 +144,9 @@ def test_table_that_somebody_holds_is_waited_for_until_the_deadline(
     database: DatabaseConfig, sample_artifact: Artifact
 ) -> None:
     async def run() -> None:
-        history = History(Config(database=database, serving=ServingConfig(deadline_seconds=0.5)), sample_artifact.card)
+        history = RecentWindows(
+            Config(database=database, serving=ServingConfig(deadline_seconds=0.5)), sample_artifact.card
+        )
         holder = await asyncpg.connect(
             host=database.host, user="postgres", password="", database=database.name, ssl=False
         )

@@ -38,7 +38,7 @@ TORCHSERVE_SECONDS = 1.0
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Counters:
+class ServingMetrics:
     """One app's numbers, in a registry of their own.
 
     `torchserve_url` says where TorchServe's own metrics are by now: its ports change when it is started again.
@@ -85,14 +85,14 @@ class Counters:
         return generate_latest(self.registry) + (theirs or b"")
 
 
-class Journal:
+class AccessLog:
     """A line and the counts of each request, after its answer. Plain ASGI: a tenth of the cost of Starlette's class.
 
     Reads what the routes and the layers before them have left in the request's state. `routes` are the paths that are
     known though a layer before the routes has answered.
     """
 
-    def __init__(self, app: ASGIApp, counters: Counters, routes: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, counters: ServingMetrics, routes: Collection[str] = ()) -> None:
         self.app = app
         self._routes = frozenset(routes)
         self._counters = counters

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from cachetools import LRUCache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forecasting.serving.forecast_cache import Answered, Answers, Basis
+from forecasting.serving.forecast_cache import CacheStatus, CacheTag, ForecastCache
 from forecasting.serving.http.limits import give_again
 
 PATH = "/predict"
@@ -17,24 +17,24 @@ KEPT_STATE = ("site", "metric", "days_ahead", "version")  # for the request's li
 Request = tuple[str, str, bytes, bytes, bytes]  # method, path, query, type, body
 
 
-class _Kept(NamedTuple):
+class _Entry(NamedTuple):
     start: Message
     body: Message
-    basis: Basis
+    tag: CacheTag
     state: Mapping[str, Any]  # Any: what routes leave for the log
     num_bytes: int
 
 
-class Replay:
-    """Keeps whole answers by the bytes of their request, for as long as `Answers.basis` is the one that the route has
-    left in the request's state. Plain ASGI, right before the routes.
+class ResponseCache:
+    """Keeps whole responses, keyed by the bytes of their request, while `ForecastCache.tag` equals the tag that the
+    route left in the request's state. Plain ASGI, directly in front of the routes.
     """
 
-    def __init__(self, app: ASGIApp, find_answers: Callable[[], Answers], *, megabytes: float) -> None:
+    def __init__(self, app: ASGIApp, find_answers: Callable[[], ForecastCache], *, megabytes: float) -> None:
         """`find_answers` finds those of the version that is served by now."""
         self.app = app
         self._find_answers = find_answers
-        self._kept: LRUCache[Request, _Kept] = LRUCache(megabytes * 2**20, getsizeof=lambda one: one.num_bytes)
+        self._kept: LRUCache[Request, _Entry] = LRUCache(megabytes * 2**20, getsizeof=lambda one: one.num_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PATH):
@@ -43,9 +43,9 @@ class Replay:
         # Limits, which stands before, has read the body and gives it as one message.
         body = b"" if scope["method"] == "GET" else (await receive()).get("body", b"")
         request = scope["method"], scope["path"], scope["query_string"], _content_type(scope), body
-        basis = self._find_answers().basis
+        tag = self._find_answers().tag
         kept = self._kept.get(request)
-        if kept is None or basis is None or kept.basis != basis:
+        if kept is None or tag is None or kept.tag != tag:
             await self._ask(request, scope, receive, send)
             return
         scope["state"].update(kept.state)
@@ -62,14 +62,14 @@ class Replay:
         is_read = scope["method"] != "GET"
         await self.app(scope, give_again(request[-1], receive) if is_read else receive, keep)
         state = scope["state"]
-        basis = state.get("basis")
-        if basis is not None and len(messages) == 2 and messages[0]["status"] == 200:
+        tag = state.get("tag")
+        if tag is not None and len(messages) == 2 and messages[0]["status"] == 200:
             start, body = messages
             num_bytes = len(body["body"]) + sum(map(len, request)) + OVERHEAD_BYTES
             if num_bytes <= min(MAX_BYTES, self._kept.maxsize):
                 known = {name: state[name] for name in KEPT_STATE if name in state}
-                known |= {"route": scope["path"], "answered": Answered.cached.value}
-                self._kept[request] = _Kept(start, body, basis, known, num_bytes)
+                known |= {"route": scope["path"], "answered": CacheStatus.cached.value}
+                self._kept[request] = _Entry(start, body, tag, known, num_bytes)
 
 
 def _copy(message: Message) -> Message:

@@ -15,11 +15,11 @@ from forecasting.errors import (
     ForecastingError,
     Unavailable,
 )
-from forecasting.serving.forecast_cache import Answered, Answers, Basis, Told
+from forecasting.serving.forecast_cache import CachedForecast, CacheStatus, CacheTag, ForecastCache
 from forecasting.serving.forecasts import find_each, find_series
 from forecasting.serving.http import openapi as description
 from forecasting.serving.http import schema
-from forecasting.serving.http.access_log import CONTENT_TYPE, Counters, Journal
+from forecasting.serving.http.access_log import CONTENT_TYPE, AccessLog, ServingMetrics
 from forecasting.serving.http.error_handlers import add_failures
 from forecasting.serving.http.error_responses import RETRY_AFTER
 from forecasting.serving.http.guards import add_guards
@@ -32,7 +32,7 @@ from forecasting.serving.http.openapi import (
     responses_of,
     text_responses,
 )
-from forecasting.serving.http.response_cache import Replay
+from forecasting.serving.http.response_cache import ResponseCache
 from forecasting.serving.http.schema import (
     DaysAhead,
     MultipleBody,
@@ -54,7 +54,7 @@ class Backend(Protocol):
     """What the routes ask: one version's answers, and how the parts behind them are."""
 
     @property
-    def answers(self) -> Answers: ...
+    def answers(self) -> ForecastCache: ...
 
     async def find_troubles(self) -> Troubles: ...
 
@@ -67,8 +67,8 @@ class Backend(Protocol):
         ...
 
 
-def create_app(backend: Backend, config: Config | None = None, counters: Counters | None = None) -> FastAPI:
-    config, counters = config or Config(), counters or Counters()
+def create_app(backend: Backend, config: Config | None = None, counters: ServingMetrics | None = None) -> FastAPI:
+    config, counters = config or Config(), counters or ServingMetrics()
     app = FastAPI(
         title="Website traffic forecasts",
         version=__version__,
@@ -89,12 +89,12 @@ def create_app(backend: Backend, config: Config | None = None, counters: Counter
     return app
 
 
-def _add_layers(app: FastAPI, backend: Backend, config: Config, counters: Counters) -> None:
-    """Before the routes, from the outside in: Journal, the guards, Replay. What is added last stands outside."""
+def _add_layers(app: FastAPI, backend: Backend, config: Config, counters: ServingMetrics) -> None:
+    """In front of the routes, from the outside in: AccessLog, guards, ResponseCache. The last one added is outside."""
     if config.serving.cache_mb:
-        app.add_middleware(Replay, find_answers=lambda: backend.answers, megabytes=config.serving.cache_mb / 2)
+        app.add_middleware(ResponseCache, find_answers=lambda: backend.answers, megabytes=config.serving.cache_mb / 2)
     add_guards(app, config)
-    app.add_middleware(Journal, counters, {route.path for route in app.routes if isinstance(route, Route)})
+    app.add_middleware(AccessLog, counters, {route.path for route in app.routes if isinstance(route, Route)})
 
 
 def _add_status_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> None:
@@ -146,7 +146,7 @@ def _add_status_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> No
         return {"service": SERVICE_NAME, "routes": routes, "documentation": app.openapi_url}
 
 
-def _add_metrics_route(app: FastAPI, counters: Counters) -> None:
+def _add_metrics_route(app: FastAPI, counters: ServingMetrics) -> None:
     @app.get(
         "/metrics",
         summary="Numbers for Prometheus",
@@ -248,18 +248,18 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         return await _answer_many(http, backend.answers, request)
 
 
-async def _answer(http: Request, answers: Answers, metric: str, site: str | None, days_ahead: int) -> Response:
+async def _answer(http: Request, answers: ForecastCache, metric: str, site: str | None, days_ahead: int) -> Response:
     _note(http, answers.card, metric, site, days_ahead)
     series = find_series(answers.card, metric=metric, site=site)
     http.state.site = series.site
     [told] = await answers.find([series], days_ahead)
-    if not isinstance(told, Told):
+    if not isinstance(told, CachedForecast):
         raise told
-    http.state.answered, http.state.basis = told.answered.value, told.basis
+    http.state.answered, http.state.tag = told.answered.value, told.tag
     return Response(told.body, media_type="application/json")
 
 
-async def _answer_many(http: Request, answers: Answers, request: MultipleRequest) -> Response:
+async def _answer_many(http: Request, answers: ForecastCache, request: MultipleRequest) -> Response:
     """By metric, or by site and metric; what cannot be answered has an `error` in its place."""
     _note(http, answers.card, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
     sites: list[str | None] = [*request.sites] if request.sites else [request.site]
@@ -272,32 +272,33 @@ async def _answer_many(http: Request, answers: Answers, request: MultipleRequest
         site: {metric: _write(next(following) if isinstance(one, SeriesCard) else one) for metric, one in found.items()}
         for site, found in asked.items()
     }
-    http.state.answered, http.state.basis = _worst(told), _find_common_basis(told)
+    http.state.answered, http.state.tag = _worst(told), _find_common_tag(told)
     body = orjson.dumps(written if request.sites else written[request.site])
     return Response(body, media_type="application/json")
 
 
-def _refuse_if_all_failed(told: Sequence[Told | ForecastingError]) -> None:
+def _refuse_if_all_failed(told: Sequence[CachedForecast | ForecastingError]) -> None:
     """Raises what keeps a part from answering, where nothing could be answered without it."""
-    down = [one for one in told if not isinstance(one, (Told, DataError))]
-    if down and not any(isinstance(one, Told) for one in told):
+    down = [one for one in told if not isinstance(one, (CachedForecast, DataError))]
+    if down and not any(isinstance(one, CachedForecast) for one in told):
         raise down[0]
 
 
-def _write(told: Told | ForecastingError) -> orjson.Fragment | dict[str, str]:
-    return orjson.Fragment(told.body) if isinstance(told, Told) else {"error": str(told)}
+def _write(told: CachedForecast | ForecastingError) -> orjson.Fragment | dict[str, str]:
+    return orjson.Fragment(told.body) if isinstance(told, CachedForecast) else {"error": str(told)}
 
 
-def _worst(told: Iterable[Told | ForecastingError]) -> str | None:
+def _worst(told: Iterable[CachedForecast | ForecastingError]) -> str | None:
     """Of many answers, for the request's line in the log: stale before computed before cached."""
-    ways = {one.answered for one in told if isinstance(one, Told)}
-    return next((one.value for one in (Answered.stale, Answered.computed, Answered.cached) if one in ways), None)
+    statuses = {one.answered for one in told if isinstance(one, CachedForecast)}
+    worst_first = CacheStatus.stale, CacheStatus.computed, CacheStatus.cached
+    return next((status.value for status in worst_first if status in statuses), None)
 
 
-def _find_common_basis(told: Sequence[Told | ForecastingError]) -> Basis | None:
+def _find_common_tag(told: Sequence[CachedForecast | ForecastingError]) -> CacheTag | None:
     """What the whole answer holds for; None where a part of it may be another the next time."""
-    bases = [one.basis if isinstance(one, Told) else None for one in told]
-    return bases[0] if bases and all(one == bases[0] for one in bases) else None
+    tags = [one.tag if isinstance(one, CachedForecast) else None for one in told]
+    return tags[0] if tags and all(one == tags[0] for one in tags) else None
 
 
 def _note(http: Request, card: Card, metric: str, site: str | None, days_ahead: int) -> None:

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from forecasting.artifact import MODEL_NAME
 from forecasting.errors import BadAnswer, TimedOut, Unavailable
 from forecasting.panel import EPOCH
-from forecasting.serving.circuit_breaker import Breaker
+from forecasting.serving.circuit_breaker import CircuitBreaker
 from forecasting.serving.forecasts import Instance
-from forecasting.serving.request_batcher import Batcher
+from forecasting.serving.request_batcher import RequestBatcher
 
 Quantiles = Float[np.ndarray, "horizon levels"]
 SERIES_AT_ONCE = 256  # of a request: some 200 kB, and 4 ms of a worker
@@ -38,10 +38,10 @@ class TorchServeClient:
         self._version = version
         self._deadline_seconds = deadline_seconds
         self._session: aiohttp.ClientSession | None = None
-        self._batcher: Batcher[Instance, Quantiles] = Batcher(
+        self._batcher: RequestBatcher[Instance, Quantiles] = RequestBatcher(
             self._predict_batch, max_items=SERIES_AT_ONCE, num_at_once=requests_at_once, alone=(BadAnswer,)
         )
-        self.breaker = Breaker(self._batcher.fail)
+        self.breaker = CircuitBreaker(self._batcher.fail)
         self.move(base_url, key_file)
 
     def move(self, base_url: str, key_file: Path) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from forecasting.artifact import Artifact
-from forecasting.serving.http.access_log import MAX_PATH, Counters, Journal, quote
+from forecasting.serving.http.access_log import MAX_PATH, AccessLog, ServingMetrics, quote
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.torchserve.process import TorchServe
 from tests.serving.http.test_routes import in_process, never
@@ -53,7 +53,7 @@ def parse(text: bytes) -> dict[str, Metric]:
     return found
 
 
-def counted(counters: Counters, name: str) -> dict[tuple[str, ...], float]:
+def counted(counters: ServingMetrics, name: str) -> dict[tuple[str, ...], float]:
     [metric] = [one for one in counters.registry.collect() if one.name == name]
     return {tuple(one.labels.values()): one.value for one in metric.samples if one.name == f"{name}_total"}
 
@@ -80,7 +80,7 @@ def test_line_says_what_was_asked_and_how_it_was_answered(lines: list[str]) -> N
         "site": "blog", "metric": "page_visits", "days_ahead": 7, "version": "v1.10", "answered": "cached",
         "client": "reports", "route": "/predict",
     }  # fmt: skip
-    ask(Journal(answering(**state), Counters()), method="POST")
+    ask(AccessLog(answering(**state), ServingMetrics()), method="POST")
     assert lines == [
         "method=POST route=/predict status=200 ms=0.0 answered=cached site=blog metric=page_visits days=7 "
         "version=v1.10 client=reports"
@@ -94,7 +94,7 @@ def test_milliseconds_are_those_until_the_answers_end(caplog: pytest.LogCaptureF
         await send({"type": "http.response.body", "body": b""})
 
     with caplog.at_level(logging.INFO, "forecasting.requests"):
-        ask(Journal(slow, Counters()))
+        ask(AccessLog(slow, ServingMetrics()))
     [word] = [word for word in caplog.messages[-1].split() if word.startswith("ms=")]
     assert 50 <= float(word.removeprefix("ms=")) < 1000
 
@@ -126,8 +126,8 @@ def test_nothing_that_a_terminal_obeys_comes_into_a_line(code: int) -> None:
 
 
 def test_path_that_is_none_of_ours_is_said_but_no_label(lines: list[str]) -> None:
-    counters = Counters()
-    journal = Journal(answering(404), counters, {"/predict"})
+    counters = ServingMetrics()
+    journal = AccessLog(answering(404), counters, {"/predict"})
     for path in ("/wp%0Alogin", "/a b", f"/{'x' * 9999}", "/predict"):
         ask(journal, path)
     ask(journal, "/predict", "BREW")
@@ -144,21 +144,21 @@ def test_failure_that_nobody_caught_is_a_500_and_no_longer_in_flight(lines: list
     async def failing(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("ours")
 
-    counters = Counters()
-    ask(Journal(failing, counters, {"/predict"}))
+    counters = ServingMetrics()
+    ask(AccessLog(failing, counters, {"/predict"}))
     assert lines == [f"method=GET route=/predict status=500 ms=0.0 {ABSENT}"]
     assert counters.registry.get_sample_value("forecaster_requests_in_flight") == 0
 
 
 def test_answers_are_counted_by_where_they_came_from() -> None:
-    counters = Counters()
+    counters = ServingMetrics()
     for how in ("cached", "cached", "computed", "stale", None):
-        ask(Journal(answering(answered=how), counters))
+        ask(AccessLog(answering(answered=how), counters))
     assert counted(counters, "forecaster_answers") == {("cached",): 2, ("computed",): 1, ("stale",): 1}
 
 
 def test_routes_of_the_app_are_named_whoever_answers(sample_artifact: Artifact, lines: list[str]) -> None:
-    counters = Counters()
+    counters = ServingMetrics()
     app = create_app(in_process(sample_artifact, never), counters=counters)
     for path in ("/health", "/predict", "/predict/page-visits?days_ahead=31", "/openapi.json", "/nowhere", "/metrics"):
         ask(app, path)
@@ -174,14 +174,14 @@ def test_routes_of_the_app_are_named_whoever_answers(sample_artifact: Artifact, 
 
 
 def test_apps_count_for_themselves() -> None:
-    first, second = Counters(), Counters()
-    ask(Journal(answering(route="/predict"), first))
+    first, second = ServingMetrics(), ServingMetrics()
+    ask(AccessLog(answering(route="/predict"), first))
     assert counted(first, "forecaster_requests") == {("/predict", "GET", "200"): 1}
     assert counted(second, "forecaster_requests") == {}
 
 
 def test_watched_numbers_are_read_when_asked() -> None:
-    counters, restarts = Counters(), [2]
+    counters, restarts = ServingMetrics(), [2]
     counters.watch("forecaster_ready", "Whether all parts answer.", lambda: 1)
     counters.watch(
         "forecaster_torchserve_restarts_total", "Starts anew.", lambda: restarts[0], family=CounterMetricFamily
@@ -204,7 +204,7 @@ def test_without_torchserve_there_is_no_word_of_it(sample_artifact: Artifact) ->
 
 
 def test_torchserves_metrics_follow_the_shims(torchserve: TorchServe) -> None:
-    found = parse(asyncio.run(Counters(lambda: torchserve.metrics_url).write()))
+    found = parse(asyncio.run(ServingMetrics(lambda: torchserve.metrics_url).write()))
     assert found["torchserve_up"].samples[0].value == 1
     [requests] = found["ts_inference_requests"].samples
     assert (requests.labels["model_name"], requests.labels["model_version"]) == ("forecaster", "v1.10")
@@ -216,7 +216,7 @@ def test_torchserves_metrics_follow_the_shims(torchserve: TorchServe) -> None:
 def answers_of(url: str) -> tuple[float, float, set[str]]:
     """Whether TorchServe is said to be up, how long that took, and what else there is."""
     begun = time.monotonic()
-    found = parse(asyncio.run(Counters(lambda: url).write()))
+    found = parse(asyncio.run(ServingMetrics(lambda: url).write()))
     return found["torchserve_up"].samples[0].value, time.monotonic() - begun, set(found)
 
 
@@ -241,7 +241,7 @@ def test_what_prometheus_would_refuse_does_not_come_into_the_answer(status: byte
 
         async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            return await Counters(lambda: f"http://127.0.0.1:{port}/metrics").write()
+            return await ServingMetrics(lambda: f"http://127.0.0.1:{port}/metrics").write()
 
     found = parse(asyncio.run(run()))
     assert found["torchserve_up"].samples[0].value == 0

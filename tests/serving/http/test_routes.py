@@ -10,24 +10,26 @@ import pytest
 
 from forecasting.artifact import Artifact, SeriesCard
 from forecasting.errors import DataError
-from forecasting.serving.forecast_cache import Answers
+from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.http.error_responses import SECURITY_HEADERS
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.prediction_service import Forecasts, Read
-from forecasting.serving.recent_windows import History
+from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.served_model import Troubles
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, DatabaseConfig
-from tests.serving.asking import AnswersAlone, model_in
+from tests.serving.asking import CacheBackend, model_in
 
 TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
 
 
-def in_process(artifact: Artifact, read: Read) -> AnswersAlone:
+def in_process(artifact: Artifact, read: Read) -> CacheBackend:
     """A backend whose model runs here."""
     forecasts = Forecasts(artifact.card, model_in(artifact.folder), read)
-    return AnswersAlone(Answers(forecasts, History(Config(), artifact.card), megabytes=1.0, stale_seconds=60.0))
+    return CacheBackend(
+        ForecastCache(forecasts, RecentWindows(Config(), artifact.card), megabytes=1.0, stale_seconds=60.0)
+    )
 
 
 async def send(artifact: Artifact, read: Read, path: str, body: bytes | None = None) -> httpx.Response:
@@ -120,7 +122,7 @@ def test_site_asked_for_twice_is_read_once(sample_artifact: Artifact, embedded: 
     reads = 0
 
     async def run() -> httpx.Response:
-        history = History(Config(database=embedded), sample_artifact.card)
+        history = RecentWindows(Config(database=embedded), sample_artifact.card)
 
         async def read(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
             nonlocal reads
@@ -142,7 +144,7 @@ def test_database_that_is_down_is_said_for_several_sites_too(two_sites: Artifact
     nowhere = DatabaseConfig(embedded=False, host="127.0.0.1", port=1)
 
     async def run() -> httpx.Response:
-        history = History(Config(database=nowhere), two_sites.card)
+        history = RecentWindows(Config(database=nowhere), two_sites.card)
         asked = {"metrics": ["page_visits"], "sites": ["blog", "shop"]}
         return await send(two_sites, history.read, "/predict/multiple", json.dumps(asked).encode())
 
@@ -165,7 +167,7 @@ def test_a_mistake_of_ours_is_said_as_one_and_no_more(
         assert answer.headers[name.decode()] == value.decode()
 
 
-class Down(AnswersAlone):
+class Down(CacheBackend):
     """Parts that do not answer."""
 
     troubles = Troubles()
