@@ -11,6 +11,8 @@ MAX_DAYS_AHEAD = 30  # documented
 MAX_BATCH = 65536  # windows that an exported model takes at once
 MASKABLE = ("outage", "partial", "bot", "definition_break")  # verdicts on days that have a value, but a doubtful one
 
+SeriesKey = tuple[str, str]  # site and metric
+
 
 class Scaling(StrEnum):
     robust = "robust"  # log counts, centred and scaled by each window's own median and spread

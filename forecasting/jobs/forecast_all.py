@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, SeriesKey
 from forecasting.errors import TooFewDays
 from forecasting.jobs.pages import BatchModel, Catalog, Forecasts, forecast_page, load_model
 from forecasting.model.forecaster import LEVELS
@@ -19,9 +19,6 @@ from forecasting.serving.recent_windows import SPARE_DAYS
 from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import (
-    Key,
-    Page,
-    Wanted,
     count_series,
     find_origin,
     read_pages,
@@ -30,6 +27,7 @@ from forecasting.warehouse.daily import (
 )
 from forecasting.warehouse.forecast_writer import encode_forecasts, open_writing, write_forecasts
 from forecasting.warehouse.ingest import OWN_TIMEOUT_SECONDS, update_shown
+from forecasting.warehouse.pages import DailyQuery, Page
 from forecasting.warehouse.source_report import describe_update
 
 WAITING = 2  # batches between two parts, at most: with the batch size, what bounds memory
@@ -43,7 +41,7 @@ class LeftOut:
     number: int = 0
     named: list[str] = field(default_factory=list)
 
-    def add(self, keys: Sequence[Key]) -> None:
+    def add(self, keys: Sequence[SeriesKey]) -> None:
         self.number += len(keys)
         self.named += [f"{metric} of {site}" for site, metric in keys[: NAMED - len(self.named)]]
 
@@ -104,18 +102,18 @@ async def _forecast(model: BatchModel, tally: Tally) -> None:
         LOGGER.info("%s", describe_update(updated, config))
         await open_writing(writing)
         with translate_errors("looking for series in forecasting.daily"):
-            wanted, settings = await _find_wanted(reading, model)
-            await refuse_unknown(reading, wanted)
-            total = await count_series(reading, wanted) if sys.stderr.isatty() else None
+            query, settings = await _make_query(reading, model)
+            await refuse_unknown(reading, query)
+            total = await count_series(reading, query) if sys.stderr.isatty() else None
         with progress(model.version, total) as advance:
-            await _Parts(model, settings, tally, advance).run(reading, writing, wanted)
+            await _Parts(model, settings, tally, advance).run(reading, writing, query)
 
 
-async def _find_wanted(reading: OwnConnection, model: BatchModel) -> tuple[Wanted, dict[str, MetricConfig]]:
+async def _make_query(reading: OwnConnection, model: BatchModel) -> tuple[DailyQuery, dict[str, MetricConfig]]:
     """Which series, and what their metrics are."""
     data, process = model.config.data, model.config.process
     origin = await find_origin(reading, data)
-    wanted = Wanted(
+    query = DailyQuery(
         today=origin.today(data),
         num_days=model.context_length + SPARE_DAYS,
         sites=data.sites,
@@ -124,7 +122,7 @@ async def _find_wanted(reading: OwnConnection, model: BatchModel) -> tuple[Wante
         masked=model.config.verdicts.masked,
         share=(process.rank, process.world_size),
     )
-    return wanted, await read_settings(reading, model.config.metrics, source=origin.source)
+    return query, await read_settings(reading, model.config.metrics, source=origin.source)
 
 
 class _Parts:
@@ -146,19 +144,19 @@ class _Parts:
         self._pages: asyncio.Queue[Page | None] = asyncio.Queue(WAITING)
         self._made: asyncio.Queue[tuple[Forecasts, bytes] | None] = asyncio.Queue(WAITING)
 
-    async def run(self, reading: OwnConnection, writing: OwnConnection, wanted: Wanted) -> None:
+    async def run(self, reading: OwnConnection, writing: OwnConnection, query: DailyQuery) -> None:
         """Raises what the first of them to fail raises, when all have ended."""
         try:
             async with asyncio.TaskGroup() as parts:
-                parts.create_task(self._read(reading, wanted))
+                parts.create_task(self._read(reading, query))
                 parts.create_task(self._compute())
                 parts.create_task(self._write(writing))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _read(self, connection: OwnConnection, wanted: Wanted) -> None:
+    async def _read(self, connection: OwnConnection, query: DailyQuery) -> None:
         with translate_errors("reading forecasting.daily"):
-            async for page in read_pages(connection, wanted, page_size=self._config.batch_size):
+            async for page in read_pages(connection, query, page_size=self._config.batch_size):
                 await self._pages.put(page)
         await self._pages.put(None)
 

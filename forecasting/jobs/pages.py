@@ -20,13 +20,13 @@ from forecasting.artifact import (
     usual_bands,
 )
 from forecasting.baselines import answer_naively
-from forecasting.domain import Kind
+from forecasting.domain import Kind, SeriesKey
 from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN
 from forecasting.panel import describe_series
 from forecasting.runtime import LOGGER
 from forecasting.serving.forecasts import check_fraction, metric_config, page_windows
 from forecasting.settings.schema import Config, MetricConfig
-from forecasting.warehouse.daily import Key, Page
+from forecasting.warehouse.pages import Page
 
 BASE = "base"
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as Forecaster.forward
@@ -48,11 +48,11 @@ class BatchModel:
 class Forecasts:
     """Of some series, in the source's units; and those for which there is none, for too few days or want of a unit."""
 
-    keys: tuple[Key, ...]
+    keys: tuple[SeriesKey, ...]
     cutoffs: Int[np.ndarray, " series"]
     quantiles: Float[np.ndarray, "series days levels"]
-    too_few: tuple[Key, ...] = ()
-    without_unit: tuple[Key, ...] = ()
+    too_few: tuple[SeriesKey, ...] = ()
+    without_unit: tuple[SeriesKey, ...] = ()
 
 
 def load_model(config: Config) -> BatchModel:
@@ -92,7 +92,7 @@ class Catalog:
             self._places |= {(database, one.metric): place for place, one in enumerate(self.series)}
         self._strangers: dict[str, int] = {}  # by metric, of sites that the version does not know
 
-    def find(self, keys: Sequence[Key]) -> Int[np.ndarray, " series"]:
+    def find(self, keys: Sequence[SeriesKey]) -> Int[np.ndarray, " series"]:
         """Each one's place in `series`."""
         places = self._places
         return np.array([places[key] if key in places else self._stranger(key[1]) for key in keys], np.int64)

@@ -12,7 +12,7 @@ from cachetools import LRUCache
 from forecasting.artifact import Card, SeriesCard
 from forecasting.errors import DataError, ForecastingError, ServingError, WarehouseError
 from forecasting.serving.prediction_service import Answer, Forecasts
-from forecasting.warehouse.daily import Revision
+from forecasting.warehouse.pages import Revision
 
 SERIES_AT_ONCE = 256  # computed and shaped in one go: some milliseconds in which nobody else is answered
 OVERHEAD_BYTES = 400  # of a kept answer, beside its text

@@ -24,7 +24,7 @@ from forecasting.errors import (
 )
 from forecasting.panel import Observations, RecentWindows, describe_series, latest_windows, to_date
 from forecasting.settings.schema import MetricConfig
-from forecasting.warehouse.daily import Page
+from forecasting.warehouse.pages import Page
 from forecasting.warehouse.units import tell_unit
 
 BAND = (0.1, 0.9)  # `lower` and `upper` of an answer: the 80% band

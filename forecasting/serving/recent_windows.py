@@ -13,6 +13,7 @@ from typing import TypeVar
 from cachetools import LRUCache
 
 from forecasting.artifact import Card, SeriesCard, restore_settings
+from forecasting.domain import SeriesKey
 from forecasting.errors import (
     CannotConnect,
     DataError,
@@ -29,7 +30,6 @@ from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import LOST, Connection, Pool, open_pool, translate_errors
 from forecasting.warehouse.daily import (
-    Revision,
     explain_missing,
     fetch_sites,
     find_origin,
@@ -37,6 +37,7 @@ from forecasting.warehouse.daily import (
     read_revision,
 )
 from forecasting.warehouse.ingest import update
+from forecasting.warehouse.pages import Revision
 from forecasting.warehouse.panel_loader import explaining_absence
 
 logger = logging.getLogger("forecasting.warehouse")
@@ -77,7 +78,7 @@ class RecentWindows:
         self._known_as: str | None = None
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
-        self._kept: LRUCache[tuple[str, str], Instance] = LRUCache(MAX_KEPT)
+        self._kept: LRUCache[SeriesKey, Instance] = LRUCache(MAX_KEPT)
         self.revision: Revision | None = None  # that `look` saw last
         self.is_current = False  # whether it saw it just now
         self._batcher = RequestBatcher(self._read, max_items=SERIES_AT_ONCE, num_at_once=READS_AT_ONCE)

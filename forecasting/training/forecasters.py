@@ -12,7 +12,7 @@ from torch import Tensor
 
 from forecasting.artifact import SEASONAL_NAIVE, Bands, SeriesCard, load_artifact, load_base, usual_bands
 from forecasting.baselines import answer_naively, inside_range, seasonal_naive_quantiles
-from forecasting.domain import MIN_DAYS, Kind
+from forecasting.domain import MIN_DAYS, Kind, SeriesKey
 from forecasting.errors import TooFewDays
 from forecasting.evaluation.rolling_origins import RECENT, Forecasts, Rolling
 from forecasting.evaluation.statsforecast_baselines import (
@@ -33,7 +33,6 @@ from forecasting.training.scoring import backtest, choose_answerers
 BATCH = 4096  # windows that a model forecasts at once
 NAIVE = "seasonal naive"
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as Forecaster.forward
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ class Model:
     forward: Forward
     context_length: int
     horizon: int
-    cards: Mapping[Key, SeriesCard] = field(default_factory=dict)
-    bands: Mapping[Key, Bands] = field(default_factory=dict)
-    naive: Collection[Key] = ()
+    cards: Mapping[SeriesKey, SeriesCard] = field(default_factory=dict)
+    bands: Mapping[SeriesKey, Bands] = field(default_factory=dict)
+    naive: Collection[SeriesKey] = ()
 
     def knowing(self, series: Sequence[SeriesCard]) -> "Model":
         """With what a version's cards say of their series."""

@@ -12,8 +12,6 @@ import asyncpg
 
 from forecasting.errors import CannotConnect, WarehouseError
 from forecasting.settings.schema import CACHE_DATABASE, DatabaseConfig
-from forecasting.warehouse.cluster import PORT
-from forecasting.warehouse.embedded import find_server
 from forecasting.warehouse.queries import Connection
 
 __all__ = ["Connection", "OwnConnection", "Pool", "connect", "connected", "first_line", "open_pool", "translate_errors"]
@@ -162,6 +160,10 @@ async def _connect(
 
 
 async def _connect_embedded(config: DatabaseConfig, options: dict[str, Any]) -> OwnConnection:  # Any: asyncpg's
+    # Imported here, since it registers hooks that run at exit and at a fork.
+    from forecasting.warehouse.cluster import PORT
+    from forecasting.warehouse.embedded import find_server
+
     server = find_server(config.pgdata)
     options = {**options, "host": str(server.socket_folder), "port": PORT, "database": config.name, **AS_OWNER}
     if server.in_use:

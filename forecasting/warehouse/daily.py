@@ -9,58 +9,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.domain import MIN_DAYS, Kind, Unit
+from forecasting.domain import MIN_DAYS, Kind, SeriesKey, Unit
 from forecasting.errors import DataError, TooFewDays, UnknownMetric, UnknownSite, name_some
 from forecasting.panel import Observations, Series, Verdict, describe_series, to_day
 from forecasting.settings.schema import DataConfig, MetricConfig
 from forecasting.warehouse.connection import translate_errors
-from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
+from forecasting.warehouse.pages import DailyHistory, DailyQuery, Page, Revision, decode_page
 from forecasting.warehouse.queries import Connection, fetch, read_out
 from forecasting.warehouse.units import tell_units
 
 PAGE_SIZE = 4096  # series read at once where a whole panel is wanted
-
-Key = tuple[str, str]  # site and metric
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What to read: days before `today`, either from `first_date` on, or the last `num_days` rows of each series."""
-
-    today: dt.date
-    first_date: dt.date = dt.date.min
-    num_days: int | None = None  # instead of `first_date`
-    sites: Sequence[str] = ()
-    metrics: Sequence[str] = ()
-    source: str = ""  # whose sites; empty: whoever's
-    masked: Sequence[str] = ()  # verdicts on days whose values are not to be believed: they come as infinite
-    share: tuple[int, int] = (0, 1)  # which share of the series, of how many
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some series, and the rows of one after those of another, each series' oldest or newest first; NaN where NULL."""
-
-    keys: tuple[Key, ...]
-    counts: Int[np.ndarray, " series"]  # rows of each
-    days: Int[np.ndarray, " rows"]  # since 1970-01-01
-    values: Float[np.ndarray, " rows"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What was read, and what was odd about it, a sentence each."""
-
-    observations: tuple[Observations, ...]
-    today: dt.date  # which is not over
-    first_date: dt.date
-    last_date: dt.date | None  # complete
-    notes: tuple[str, ...] = ()
-
-    @property
-    def cutoff(self) -> int | None:
-        """The last complete day with a value, of all shares' series, in days since 1970-01-01."""
-        return None if self.last_date is None else to_day(self.last_date)
 
 
 async def has_rows(connection: Connection) -> bool:
@@ -72,32 +30,32 @@ async def has_rows(connection: Connection) -> bool:
     return bool(row["has_rows"])
 
 
-async def count_series(connection: Connection, wanted: Wanted) -> int:
+async def count_series(connection: Connection, query: DailyQuery) -> int:
     async with connection.transaction(readonly=True):
         await fetch(connection, "prefer_index")
-        (row,) = await fetch(connection, "count_daily", wanted.sites, wanted.metrics, *wanted.share, wanted.source)
+        (row,) = await fetch(connection, "count_daily", query.sites, query.metrics, *query.share, query.source)
     return int(row["num_series"])
 
 
-async def refuse_unknown(connection: Connection, wanted: Wanted) -> None:
+async def refuse_unknown(connection: Connection, query: DailyQuery) -> None:
     """Raises UnknownSite or UnknownMetric, naming those that there are, where one that was asked for has no value."""
-    if not wanted.sites and not wanted.metrics:
+    if not query.sites and not query.metrics:
         return
-    inventory = await _read_inventory(connection, wanted.source)
-    for site in wanted.sites:
+    inventory = await _read_inventory(connection, query.source)
+    for site in query.sites:
         inventory.refuse_site(site)
-    for metric in wanted.metrics:
+    for metric in query.metrics:
         inventory.refuse_metric(metric)
 
 
-async def explain_missing(connection: Connection, keys: Sequence[Key], *, source: str) -> list[DataError]:
+async def explain_missing(connection: Connection, keys: Sequence[SeriesKey], *, source: str) -> list[DataError]:
     """Of each series that has no day before today, why: UnknownSite, UnknownMetric or TooFewDays."""
     inventory = await _read_inventory(connection, source)
     return [inventory.explain(*key) for key in keys]
 
 
 async def read_recent(
-    connection: Connection, keys: Sequence[Key], *, today: dt.date, num_days: int, masked: Sequence[str]
+    connection: Connection, keys: Sequence[SeriesKey], *, today: dt.date, num_days: int, masked: Sequence[str]
 ) -> Page:
     """The last days before `today` of the series that are named; one that has none comes without rows."""
     async with connection.transaction(readonly=True):
@@ -112,13 +70,13 @@ async def read_recent(
     )
 
 
-async def read_pages(connection: Connection, wanted: Wanted, *, page_size: int) -> AsyncIterator[Page]:
+async def read_pages(connection: Connection, query: DailyQuery, *, page_size: int) -> AsyncIterator[Page]:
     """All series by their keys, `page_size` of them at once, by binary COPY: memory is bounded here and there, and no
     statement lasts long. With `num_days` a series that has no such day comes without rows; else it does not come.
     """
     after = ("", "")
     while True:
-        page = await _read_page(connection, wanted, after=after, page_size=page_size)
+        page = await _read_page(connection, query, after=after, page_size=page_size)
         if page.keys:
             yield page
         if len(page.keys) < page_size:
@@ -157,14 +115,6 @@ async def _read_inventory(connection: Connection, source: str) -> _Inventory:
     rows = await fetch(connection, "list_daily", source)
     described = {row["metric"] for row in await fetch(connection, "read_metrics", source)}
     return _Inventory({row["site"] for row in rows}, {row["metric"] for row in rows}, described)
-
-
-@dataclass(frozen=True)
-class Revision:
-    """What forecasting.daily is: while two are equal, whatever is made of it is made alike."""
-
-    number: int | None  # of changes so far; None where nobody counts them, so that nothing made of it may be kept
-    today: dt.date  # which is not over
 
 
 @dataclass(frozen=True)
@@ -207,7 +157,7 @@ async def read_observations(
     num_days: int | None,
     today: dt.date | None,
     share: tuple[int, int] = (0, 1),
-) -> Reading:
+) -> DailyHistory:
     """The last `num_days` days up to the last complete one, of the metrics and sites that `data` names, and what is
     stored of today and later. Of the series, those in the `share` (which, of how many). A metric is a count unless its
     settings or its source say else.
@@ -222,15 +172,15 @@ async def read_observations(
     (extent,) = await fetch(connection, "read_daily_extent", today, data.sites, source)
     last_date = extent["last_day"]
     first_date = _first_date_of(last_date, num_days=num_days)
-    wanted = Wanted(dt.date.max, first_date, None, data.sites, data.metrics, source, masked, share)
-    found = await _read_series(connection, wanted, settings)
+    query = DailyQuery(dt.date.max, first_date, None, data.sites, data.metrics, source, masked, share)
+    found = await _read_series(connection, query, settings)
     if last_date is not None or data.sites:
-        await _refuse_missing(connection, {one.series for one in found}, wanted)
+        await _refuse_missing(connection, {one.series for one in found}, query)
     if last_date is not None and not found:
         raise TooFewDays(f"No series is in share {share[0]} of {share[1]}. Use fewer processes, or load more.")
     notes: list[str] = []
     observations = tell_units(found, settings, named=data.metrics, notes=notes)
-    return Reading(observations, today, first_date, last_date, tuple(notes))
+    return DailyHistory(observations, today, first_date, last_date, tuple(notes))
 
 
 async def fetch_sites(connection: Connection, *, source: str) -> dict[str, str]:
@@ -241,12 +191,12 @@ async def fetch_sites(connection: Connection, *, source: str) -> dict[str, str]:
 
 
 async def _read_series(
-    connection: Connection, wanted: Wanted, settings: Mapping[str, MetricConfig]
+    connection: Connection, query: DailyQuery, settings: Mapping[str, MetricConfig]
 ) -> list[Observations]:
     """In the order of sites, then of metrics."""
-    verdicts = await _read_verdicts(connection, wanted)
+    verdicts = await _read_verdicts(connection, query)
     found = []
-    async for page in read_pages(connection, wanted, page_size=PAGE_SIZE):
+    async for page in read_pages(connection, query, page_size=PAGE_SIZE):
         ends = page.counts.cumsum()
         for key, start, end in zip(page.keys, ends - page.counts, ends, strict=True):
             if not np.isnan(page.values[start:end]).all():
@@ -256,11 +206,11 @@ async def _read_series(
     return sorted(found, key=lambda one: (one.series.site, order.get(one.series.metric, len(order)), one.series.metric))
 
 
-async def _read_verdicts(connection: Connection, wanted: Wanted) -> dict[Key, dict[int, Verdict]]:
+async def _read_verdicts(connection: Connection, query: DailyQuery) -> dict[SeriesKey, dict[int, Verdict]]:
     """Of the days that are not as usual."""
-    verdicts: dict[Key, dict[int, Verdict]] = {}
+    verdicts: dict[SeriesKey, dict[int, Verdict]] = {}
     for row in await fetch(
-        connection, "read_verdicts", wanted.first_date, wanted.sites, wanted.metrics, wanted.source, wanted.masked
+        connection, "read_verdicts", query.first_date, query.sites, query.metrics, query.source, query.masked
     ):
         verdicts.setdefault((row["site"], row["metric"]), {})[to_day(row["day"])] = Verdict[row["verdict"]]
     return verdicts
@@ -292,31 +242,28 @@ def _fill_in(said: MetricConfig, row: Any) -> MetricConfig:  # Any: PostgreSQL's
     return MetricConfig(kind, unit, row["additive"] if said.additive is None and told else said.additive)
 
 
-async def _read_page(connection: Connection, wanted: Wanted, *, after: Key, page_size: int) -> Page:
-    query, last = ("read_last_days", wanted.num_days) if wanted.num_days else ("read_days", wanted.first_date)
+async def _read_page(connection: Connection, query: DailyQuery, *, after: SeriesKey, page_size: int) -> Page:
+    statement, limit = ("read_last_days", query.num_days) if query.num_days else ("read_days", query.first_date)
     async with connection.transaction(readonly=True):
         await fetch(connection, "prefer_index")
-        named = (wanted.sites, wanted.metrics, *wanted.share)
-        values = (*after, page_size, wanted.today, *named, last, wanted.source, wanted.masked)
-        data = await read_out(connection, query, *values)
-    sites, metrics, days, values_ = split_rows(data, num_fields=4)
-    number, counts = decode_arrays(days, "i4")
-    keys = zip(decode_texts(sites), decode_texts(metrics), strict=True)
-    return Page(tuple(keys), counts, number.astype(np.int64), decode_arrays(values_, "f8")[0])
+        named = (query.sites, query.metrics, *query.share)
+        values = (*after, page_size, query.today, *named, limit, query.source, query.masked)
+        data = await read_out(connection, statement, *values)
+    return decode_page(data)
 
 
-async def _refuse_missing(connection: Connection, found: AbstractSet[Series], wanted: Wanted) -> None:
+async def _refuse_missing(connection: Connection, found: AbstractSet[Series], query: DailyQuery) -> None:
     """Raises where a site or a metric that was asked for has no value on the days read; another share may have it."""
-    lacking_sites = set(wanted.sites) - {one.site for one in found}
-    lacking_metrics = set(wanted.metrics) - {one.metric for one in found}
+    lacking_sites = set(query.sites) - {one.site for one in found}
+    lacking_metrics = set(query.metrics) - {one.metric for one in found}
     if not lacking_sites and not lacking_metrics:
         return
-    await refuse_unknown(connection, wanted)
-    since = f" since {wanted.first_date}" if wanted.first_date > dt.date.min else ""
-    for site in sorted(lacking_sites) if wanted.share[1] == 1 else ():
+    await refuse_unknown(connection, query)
+    since = f" since {query.first_date}" if query.first_date > dt.date.min else ""
+    for site in sorted(lacking_sites) if query.share[1] == 1 else ():
         raise TooFewDays(
-            f"The site {site!r} has no value of {', '.join(wanted.metrics) or 'any metric'}{since}. "
+            f"The site {site!r} has no value of {', '.join(query.metrics) or 'any metric'}{since}. "
             "Load newer days, or leave it out."
         )
-    for metric in sorted(lacking_metrics) if wanted.share[1] == 1 else ():
+    for metric in sorted(lacking_metrics) if query.share[1] == 1 else ():
         raise TooFewDays(f"The metric {metric!r} has no value{since}. Load newer days, or leave it out.")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from forecasting.domain import SeriesKey
 from forecasting.warehouse.connection import translate_errors
 from forecasting.warehouse.copy_format import encode_dates, encode_real_arrays, encode_texts, join_rows
 from forecasting.warehouse.queries import Connection, load_query
@@ -21,7 +22,7 @@ async def open_writing(connection: Connection) -> None:
 
 
 def encode_forecasts(
-    keys: Sequence[tuple[str, str]],
+    keys: Sequence[SeriesKey],
     cutoffs: Int[np.ndarray, " series"],
     quantiles: Float[np.ndarray, "series days levels"],
 ) -> bytes:

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from forecasting.data_quality.rules import CONTEXT, find_breaks, judge
-from forecasting.domain import Kind
+from forecasting.domain import Kind, SeriesKey
 from forecasting.panel import Series, Verdict, describe_series, to_date, to_day
 from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
-from forecasting.warehouse.daily import Key, read_settings
+from forecasting.warehouse.daily import read_settings
 from forecasting.warehouse.queries import Connection, fetch, load_query, read_out
 
 NAMES = [verdict.name for verdict in sorted(Verdict)]  # a verdict's number is its place
@@ -45,7 +45,7 @@ class Rules:
 class Days:
     """The days of some series on one calendar, from CONTEXT days before the first to judge."""
 
-    keys: tuple[Key, ...]
+    keys: tuple[SeriesKey, ...]
     first_day: int  # in days since 1970-01-01
     values: Float[np.ndarray, "series days"]  # NaN: no row, or NULL
     hours: Int[np.ndarray, "series days"]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from forecasting.warehouse.connection import OwnConnection
-    from forecasting.warehouse.daily import Page
+    from forecasting.warehouse.pages import Page
 
 SCRIPT = Path(__file__).resolve().parents[1] / "forecast.py"
 NAME = f"bench_forecast_{os.getpid()}"
@@ -148,14 +148,15 @@ def print_machine(database: DatabaseConfig) -> None:
 def compare_reading(database: DatabaseConfig, *, repetitions: int) -> "Page":
     """Prints rows a second of the bulk reader and of asyncpg's fetch, over one connection; returns some of the rows."""
     from forecasting.warehouse.connection import connect
-    from forecasting.warehouse.daily import Wanted, read_pages
+    from forecasting.warehouse.daily import read_pages
+    from forecasting.warehouse.pages import DailyQuery
 
-    async def read(connection: "OwnConnection", wanted: Wanted) -> "list[Page]":
-        return [page async for page in read_pages(connection, wanted, page_size=2048)]
+    async def read(connection: "OwnConnection", query: DailyQuery) -> "list[Page]":
+        return [page async for page in read_pages(connection, query, page_size=2048)]
 
     with asyncio.Runner() as loop:
         connection = loop.run(connect(database, timeout_seconds=600))
-        everything, recent = Wanted(TODAY), Wanted(TODAY, num_days=NUM_DAYS)
+        everything, recent = DailyQuery(TODAY), DailyQuery(TODAY, num_days=NUM_DAYS)
         pages, num_rows = loop.run(read(connection, everything)), len(loop.run(fetch(connection)))
         if num_rows != sum(len(page.days) for page in pages):
             sys.exit("the bulk reader and fetch read different rows")

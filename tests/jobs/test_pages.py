@@ -18,7 +18,7 @@ from forecasting.jobs.pages import BatchModel, Catalog, forecast_page, load_mode
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.settings.schema import Config, DatabaseConfig, ForecastConfig, MetricConfig
 from forecasting.warehouse.connection import connect
-from forecasting.warehouse.daily import Page
+from forecasting.warehouse.pages import Page
 from forecasting.warehouse.queries import load_query
 from tests.conftest import VERSION, make_artifact
 

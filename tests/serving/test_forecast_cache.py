@@ -17,7 +17,7 @@ from forecasting.serving.forecasts import Instance
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.prediction_service import Forecasts
 from forecasting.settings.schema import Config, GuardConfig, ServingConfig
-from forecasting.warehouse.daily import Revision
+from forecasting.warehouse.pages import Revision
 from tests.serving.asking import CacheBackend, model_in
 
 TODAY = dt.date(2024, 5, 1)

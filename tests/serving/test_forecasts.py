@@ -19,7 +19,7 @@ from forecasting.serving.forecasts import (
     next_instance,
     shape_answers,
 )
-from forecasting.warehouse.daily import Page
+from forecasting.warehouse.pages import Page
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 FIRST = to_day(dt.date(2024, 1, 1))

@@ -22,8 +22,9 @@ from forecasting.errors import (
 from forecasting.panel import Panel, to_date
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connect
-from forecasting.warehouse.daily import Page, Wanted, count_series, read_pages
+from forecasting.warehouse.daily import count_series, read_pages
 from forecasting.warehouse.ingest import update
+from forecasting.warehouse.pages import DailyQuery, Page
 from forecasting.warehouse.panel_loader import read_panel
 from forecasting.warehouse.queries import load_query
 from forecasting.warehouse.schema import create_schema
@@ -59,12 +60,12 @@ def query(config: DatabaseConfig, statement: str) -> list[asyncpg.Record]:
     return asyncio.run(run())
 
 
-def pages(config: DatabaseConfig, wanted: Wanted, *, page_size: int) -> list[Page]:
+def pages(config: DatabaseConfig, query: DailyQuery, *, page_size: int) -> list[Page]:
     async def run() -> list[Page]:
         connection = await connect(config)
-        found = [page async for page in read_pages(connection, wanted, page_size=page_size)]
-        if wanted.num_days:
-            assert await count_series(connection, wanted) == sum(len(page.keys) for page in found)
+        found = [page async for page in read_pages(connection, query, page_size=page_size)]
+        if query.num_days:
+            assert await count_series(connection, query) == sum(len(page.keys) for page in found)
         await connection.close()
         return found
 
@@ -297,8 +298,8 @@ def test_pages_of_any_size_hold_every_row(database: DatabaseConfig, page_size: i
     expected: dict[tuple[str, str], list[tuple[dt.date, float]]] = {}
     for row in sorted(rows, key=lambda row: row["day"]):
         expected.setdefault((row["site"], row["metric"]), []).append((row["day"], row["value"]))
-    everything = contents(pages(database, Wanted(TODAY), page_size=page_size))
-    recent = contents(pages(database, Wanted(TODAY, num_days=20), page_size=page_size))
+    everything = contents(pages(database, DailyQuery(TODAY), page_size=page_size))
+    recent = contents(pages(database, DailyQuery(TODAY, num_days=20), page_size=page_size))
     named = {(key, to_date(day), str(value)) for key, of in everything.items() for day, value in of}
     assert named == {(key, day, str(value)) for key, of in expected.items() for day, value in of}
     assert {key: [to_date(day) for day, _ in of] for key, of in recent.items()} == {
@@ -310,12 +311,12 @@ def test_pages_of_any_size_hold_every_row(database: DatabaseConfig, page_size: i
 def test_days_from_today_on_are_not_read(database: DatabaseConfig) -> None:
     bring_up_to_date(database, OWN)
     early = dt.date(2024, 2, 20)
-    for wanted in (Wanted(early), Wanted(early, num_days=10)):
-        [(_, rows)] = contents(pages(database, wanted, page_size=5)).items()
+    for query in (DailyQuery(early), DailyQuery(early, num_days=10)):
+        [(_, rows)] = contents(pages(database, query, page_size=5)).items()
         assert to_date(rows[-1][0]) == dt.date(2024, 2, 19)
-    [(_, none)] = contents(pages(database, Wanted(dt.date(2000, 1, 1), num_days=10), page_size=5)).items()
+    [(_, none)] = contents(pages(database, DailyQuery(dt.date(2000, 1, 1), num_days=10), page_size=5)).items()
     assert none == []
-    assert pages(database, Wanted(dt.date(2000, 1, 1)), page_size=5) == []
+    assert pages(database, DailyQuery(dt.date(2000, 1, 1)), page_size=5) == []
 
 
 def test_serving_reads_it_too(database: DatabaseConfig) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from forecasting.domain import SeriesKey
 from forecasting.errors import DataError, DuplicateDays
 from forecasting.panel import to_date
 from forecasting.warehouse.csv.cells import parse_day
@@ -35,7 +36,7 @@ class Traffic:
     """What the tables of a file say, and what is wrong with them, by line."""
 
     known: Format
-    series: dict[tuple[str, str], Rows] = field(default_factory=dict)  # of a site and a metric
+    series: dict[SeriesKey, Rows] = field(default_factory=dict)
     meanings: dict[str, Meaning] = field(default_factory=dict)  # of a metric
     unread: list[str] = field(default_factory=list)  # columns of words
     bad: list[tuple[int, str]] = field(default_factory=list)
