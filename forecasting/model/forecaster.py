@@ -1,4 +1,4 @@
-"""Forecaster: raw daily history in, quantiles of the next days out, everything between inside one torch module."""
+"""Forecaster: raw daily history in, quantiles of the next days out. One torch module does everything in between."""
 
 from typing import Any, NamedTuple
 
@@ -16,14 +16,17 @@ KINDS = {Kind.count: COUNT, Kind.rate: RATE, Kind.other: OTHER}
 
 
 class Inputs(NamedTuple):
-    """What the network reads of windows. Nothing in it is learned, so training makes it for many steps at once."""
+    """What the network reads of each window. It does not depend on weights, so training computes many steps at once."""
 
     steps: Float[Tensor, "batch sequence features"]
-    extra: Float[Tensor, "batch 14"]  # of each of the next seven weekdays: its last value, then its mean of four weeks
+    extra: Float[Tensor, "batch 14"]  # for the next seven weekdays: last values, then four-week means
 
 
 class Forecaster(nn.Module):
-    """The heart: scaling, features, network. What it learned is its state_dict; what it is, `settings`."""
+    """Scaling, features and network in one module, so training and serving cannot differ.
+
+    `settings` describe its shape, its state_dict holds what it learned.
+    """
 
     def __init__(self, settings: ModelConfig, scaling: WindowScaling | None = None) -> None:
         super().__init__()
@@ -46,12 +49,13 @@ class Forecaster(nn.Module):
         kind: Int[Tensor, " batch"],
         band_scale: Float[Tensor, "batch horizon"],
     ) -> Float[Tensor, "batch horizon levels"]:
-        """Quantiles at LEVELS of the days after the history, in its units; they never cross.
+        """Quantiles at LEVELS of the days after the history, in the history's units. Quantiles never cross.
 
-        `history` is oldest first, its last day the cutoff, NaN where unknown (28 known days at least make a forecast
-        worth giving); `first_day` its first column's days since 1970-01-01; `kind` 0 count, 1 rate in 0..1, 2 other.
-        `band_scale` multiplies each quantile's distance from the median, in the scaling's units (so that a count's
-        band widened by it still ends above 0); ones: as trained.
+        history: oldest day first, the cutoff last, NaN where unknown. Forecasts need at least 28 known days.
+        first_day: day of the first column, in days since 1970-01-01.
+        kind: 0 count, 1 rate in 0..1, 2 other.
+        band_scale: multiplies each quantile's distance from the median; 1 leaves bands as trained. It acts in the
+            scaling's units, so the widened band of a count stays above 0.
         """
         z, scaled = self.scaled_quantiles(history, first_day, kind)
         median = z[..., MEDIAN : MEDIAN + 1]
@@ -63,7 +67,7 @@ class Forecaster(nn.Module):
         first_day: Int[Tensor, " batch"],
         kind: Int[Tensor, " batch"],
     ) -> tuple[Float[Tensor, "batch horizon levels"], Scaled]:
-        """Quantiles in the scaling's units, where training compares them, and the scaled window."""
+        """Quantiles in the scaling's units, in which the training loss is computed, and the scaled window."""
         inputs, scaled = self.read_windows(history, first_day, kind)
         return self.quantiles(inputs), scaled
 
@@ -73,7 +77,7 @@ class Forecaster(nn.Module):
         first_day: Int[Tensor, " batch"],
         kind: Int[Tensor, " batch"],
     ) -> tuple[Inputs, Scaled]:
-        """The half of a forecast in which there is nothing to learn: scaling and features."""
+        """First half of a forecast: scaling and features, which have no weights."""
         scaled = self.scaling(history, kind)
         steps = step_features(
             scaled,
@@ -86,19 +90,19 @@ class Forecaster(nn.Module):
         return Inputs(steps, torch.cat(_weekdays(scaled.z, scaled.known), 1)), scaled
 
     def quantiles(self, inputs: Inputs) -> Float[Tensor, "batch horizon levels"]:
-        """The other half: the network's, in the scaling's units."""
+        """Second half of a forecast: the network. Quantiles are in the scaling's units."""
         correction: Tensor = self.network(inputs.steps, inputs.extra)
         if not self.settings.seasonal_skip:
             return correction
-        last_week, month_of_weekdays = inputs.extra[:, :7], inputs.extra[:, 7:]
+        last_week, four_week_mean = inputs.extra[:, :7], inputs.extra[:, 7:]
         horizon = torch.arange(self.settings.prediction_horizon, device=inputs.extra.device) % 7
-        return correction + (0.5 * last_week + 0.5 * month_of_weekdays)[:, horizon, None]
+        return correction + (0.5 * last_week + 0.5 * four_week_mean)[:, horizon, None]
 
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
     def example_inputs(self, batch: int = 2) -> tuple[Any, ...]:  # Any: two tensor types, as forward takes them
-        """Inputs of the right shapes, for tracing."""
+        """Arguments of `forward` with valid shapes, for tracing."""
         history = torch.arange(batch * self.settings.context_length, dtype=torch.float32) % 13
         return (
             history.view(batch, -1),
@@ -111,7 +115,7 @@ class Forecaster(nn.Module):
 def _weekdays(
     z: Float[Tensor, "batch context"], known: Bool[Tensor, "batch context"]
 ) -> tuple[Float[Tensor, "batch 7"], Float[Tensor, "batch 7"]]:
-    """For each of the next seven weekdays: its last value, and its mean over four weeks. An unknown one is the mean."""
+    """Last value and four-week mean of each of the next seven weekdays. An unknown last value becomes the mean."""
     z, known = z[:, -28:].view(-1, 4, 7), known[:, -28:].view(-1, 4, 7)
     mean = z.sum(1) / known.sum(1).clamp(min=1)  # z is 0 where unknown
     return torch.where(known[:, -1], z[:, -1], mean), mean

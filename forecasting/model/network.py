@@ -1,4 +1,4 @@
-"""The documented network: steps through a two-layer LSTM with dropout, then dense layers that give quantiles."""
+"""The documented network: a two-layer LSTM with dropout, then dense layers that give quantiles."""
 
 import torch
 from jaxtyping import Float
@@ -7,13 +7,13 @@ from torch.nn import functional
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 MEDIAN = LEVELS.index(0.5)
-# Distances between neighbouring quantiles of a normal distribution with the spread of a typical week's errors: where
-# training starts, so that its first steps are not spent on widening the bands.
+# Distances between neighbouring quantiles of a normal distribution as wide as a typical week's errors. Training starts
+# from them, so its first steps are not spent on widening the bands.
 INITIAL_GAPS = (0.44, 0.73, 0.81, 0.81, 0.73, 0.44)
 
 
 class Network(nn.Module):
-    """Steps in, quantiles out, both in the scaling's units; the quantiles never cross."""
+    """Steps in, quantiles out, both in the scaling's units. Quantiles never cross: the network learns their gaps."""
 
     def __init__(
         self,
@@ -33,31 +33,31 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(hidden_size + num_extra, hidden_size)
         self.head = nn.Linear(hidden_size, horizon * len(LEVELS))
-        self._start_near_nothing()
+        self._initialise_head()
 
-    def _start_near_nothing(self) -> None:
-        """The untrained network adds nothing to what it corrects, with bands as wide as INITIAL_GAPS."""
+    def _initialise_head(self) -> None:
+        """An untrained network corrects nothing, and its bands are INITIAL_GAPS wide."""
         nn.init.normal_(self.head.weight, std=1e-3)
         gaps = torch.tensor(INITIAL_GAPS)
-        bias = torch.cat([torch.zeros(1), torch.log(torch.expm1(gaps))])  # the inverse of softplus
+        bias = torch.cat([torch.zeros(1), torch.log(torch.expm1(gaps))])  # inverse of softplus
         with torch.no_grad():
             self.head.bias.copy_(bias.repeat(self.horizon))
 
     def _last_state(self, steps: Float[Tensor, "batch sequence features"]) -> Float[Tensor, "batch hidden"]:
         if not steps.is_cuda:
             return self._run_lstm(steps)
-        with torch.autocast("cuda", enabled=False):  # which knows no bfloat16 for cuDNN's LSTM, only float16
+        with torch.autocast("cuda", enabled=False):  # it would run cuDNN's LSTM in float16, not bfloat16
             return self._run_lstm(steps.float())
 
     def _run_lstm(self, steps: Float[Tensor, "batch sequence features"]) -> Float[Tensor, "batch hidden"]:
-        """In training layer by layer, for a dropout that is faster than torch's, and that a CUDA graph can replay."""
+        """Training runs layer by layer: its dropout is faster than torch's, and CUDA graphs can replay it."""
         if not (self.training and self.dropout.p > 0):
             states: Tensor = self.lstm(steps)[0]
             return states[:, -1]
-        states, nothing = steps, steps.new_zeros(1, len(steps), self.lstm.hidden_size)
+        states, zeros = steps, steps.new_zeros(1, len(steps), self.lstm.hidden_size)
         for layer, weights in enumerate(self.lstm.all_weights):
             states = self._drop(states) if layer else states
-            states, _, _ = torch.lstm(states, (nothing, nothing), [*weights], True, 1, 0.0, True, False, True)
+            states, _, _ = torch.lstm(states, (zeros, zeros), [*weights], True, 1, 0.0, True, False, True)
         return states[:, -1]
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -68,9 +68,9 @@ class Network(nn.Module):
     def forward(
         self, steps: Float[Tensor, "batch sequence features"], extra: Float[Tensor, "batch extra"]
     ) -> Float[Tensor, "batch horizon levels"]:
-        """`extra` joins after the LSTM: what the dense layers should see unfiltered."""
+        """`extra` bypasses the LSTM and goes straight to the dense layers."""
         last = torch.cat([self._drop(self._last_state(steps)), extra], 1)
-        # In float32 from here on, whatever the layers computed in: differences of quantiles are small.
+        # float32 from here on, even if the layers ran in bfloat16: gaps between quantiles are small.
         out: Tensor = self.head(functional.gelu(self.dense(last))).float().view(-1, self.horizon, len(LEVELS))
         median: Tensor = out[..., :1]
         gaps = functional.softplus(out[..., 1:])
@@ -79,8 +79,9 @@ class Network(nn.Module):
 
 
 def drop_by_bytes(x: Tensor, share: float) -> Tensor:
-    """Dropout of `share` of the values, to the nearest 256th, of which none differs from its neighbours' by chance
-    alone: eight are drawn at once, where torch draws each for itself and takes a tenth of a training step for it.
+    """Dropout of `share` of the values, rounded to the nearest 256th.
+
+    Draws eight random bytes at a time. torch draws one number a value, which takes a tenth of a training step.
     """
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     dropped = min(255, round(256 * share))

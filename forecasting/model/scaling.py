@@ -1,4 +1,4 @@
-"""Between raw units and the units that the network works in: z = (transform(value) - level) / spread."""
+"""Conversion between raw units and the network's units: z = (transform(value) - level) / spread."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-COUNT, RATE, OTHER = 0, 1, 2  # `kind`, as tensors and model.json carry it
-MAX_LOG_COUNT = 60.0  # exp of it, 1e26, still is a float32; no traffic comes near
-MAX_Z = 15.0  # a spike further out than this says no more than one this far
+COUNT, RATE, OTHER = 0, 1, 2  # values of `kind` in tensors
+MAX_LOG_COUNT = 60.0  # exp of it is 1e26: fits float32, far above any traffic
+MAX_Z = 15.0  # larger spikes carry no further information
 
 
 class Scaled(NamedTuple):
-    """A window in the network's units, and what takes forecasts back."""
+    """A window in the network's units, with the level and spread that convert forecasts back."""
 
     z: Float[Tensor, "batch days"]  # 0 where unknown
     known: Bool[Tensor, "batch days"]
@@ -21,7 +21,7 @@ class Scaled(NamedTuple):
 
 
 class WindowScaling(nn.Module):
-    """What robust and min-max scaling share. A subclass says what `level`, `spread` and the transform are."""
+    """Base of both scalings. Subclasses define `transform`, its inverse, and level and spread."""
 
     def forward(self, history: Float[Tensor, "batch days"], kind: Int[Tensor, " batch"]) -> Scaled:
         known = torch.isfinite(history)
@@ -33,13 +33,13 @@ class WindowScaling(nn.Module):
     def scale_target(
         self, target: Float[Tensor, "batch horizon"], kind: Int[Tensor, " batch"], scaled: Scaled
     ) -> Float[Tensor, "batch horizon"]:
-        """In the units of `scaled`; NaN stays NaN."""
+        """The target in the units of `scaled`. NaN stays NaN."""
         return ((self.transform(target, kind) - scaled.level) / scaled.spread).clamp(-MAX_Z, MAX_Z)
 
     def unscale(
         self, z: Float[Tensor, "batch horizon levels"], kind: Int[Tensor, " batch"], scaled: Scaled
     ) -> Float[Tensor, "batch horizon levels"]:
-        """In raw units and inside their range: counts never negative, rates in 0..1."""
+        """Quantiles in raw units, clipped to their range: counts are never negative, rates stay in 0..1."""
         x = z * scaled.spread[..., None] + scaled.level[..., None]
         raw = self.inverse(x, kind)
         kind = kind[:, None, None]
@@ -59,10 +59,11 @@ class WindowScaling(nn.Module):
 
 
 class RobustScaling(WindowScaling):
-    """Each window by its own median and mean absolute deviations, so that one model serves a blog and a shop.
+    """Scales each window by its own median and mean absolute deviations, so one model fits sites of any size.
 
-    Counts as log(1 + y): noise and weekday shapes of traffic are proportional to its level. Rates as asin(sqrt(y)),
-    which evens out the variance of a proportion (Anscombe, 1948, Biometrika 35). Other values as they are.
+    Counts become log(1 + y), because noise and weekday effects are proportional to the level. Rates become
+    asin(sqrt(y)), which stabilises the variance of a proportion (Anscombe, 1948, Biometrika 35). Other values are not
+    transformed.
     """
 
     def transform(self, values: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
@@ -80,18 +81,18 @@ class RobustScaling(WindowScaling):
     def level_and_spread(
         self, x: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"], kind: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch 1"], Float[Tensor, "batch 1"]]:
-        """Median of the last four weeks; half their deviation from it, half the change from week to week."""
+        """Level: median of the last four weeks. Spread: mean of the deviation from it and of the weekly change."""
         level = _median(x[:, -28:], known[:, -28:])
         away = masked_mean((x[:, -28:] - level).abs(), known[:, -28:])
         weekly = masked_mean((x[:, 7:] - x[:, :-7]).abs()[:, -42:], (known[:, 7:] & known[:, :-7])[:, -42:])
-        # A flat window still needs a unit: 3% of a count's level, a little of a rate's, a thousandth of anything else.
+        # A flat window still needs a spread above 0: 3% of a count, 0.01 of a transformed rate, 0.1% of anything else.
         kind = kind[:, None]
         floor = torch.where(kind == COUNT, 0.03, torch.where(kind == RATE, 0.01, 1e-3 * level.abs() + 1e-6))
         return level, torch.maximum(0.5 * away + 0.5 * weekly, floor)
 
 
 class MinMaxScaling(WindowScaling):
-    """The documented scaling: 0..1 over the train part, by a fitted scikit-learn MinMaxScaler of one series."""
+    """The documented scaling: 0..1 over the training days, fitted by scikit-learn's MinMaxScaler. One series only."""
 
     data_min: Tensor
     data_range: Tensor
@@ -113,18 +114,18 @@ class MinMaxScaling(WindowScaling):
         known: Bool[Tensor, "batch days"],
         kind: Int[Tensor, " batch"],
     ) -> tuple[Float[Tensor, "batch 1"], Float[Tensor, "batch 1"]]:
-        batch = x.shape[0]  # not len(x), which torch.export would take for a constant
+        batch = x.shape[0]  # not len(x): torch.export would record it as a constant
         return self.data_min.expand(batch, 1), self.data_range.expand(batch, 1)
 
 
 def masked_mean(x: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"]) -> Float[Tensor, "batch 1"]:
-    """Mean of the known days; 0 where none is."""
+    """Mean of the known days; 0 if none is known."""
     total = torch.where(known, x, 0.0).sum(1, keepdim=True)
     return total / known.sum(1, keepdim=True).clamp(min=1)
 
 
 def _median(x: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"]) -> Float[Tensor, "batch 1"]:
-    """Lower median of the known days; 0 where none is."""
+    """Lower median of the known days; 0 if none is known."""
     ordered = torch.where(known, x, torch.inf).sort(1).values
     middle = ((known.sum(1, keepdim=True) - 1) // 2).clamp(min=0)
     median = ordered.gather(1, middle)

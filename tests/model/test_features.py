@@ -1,4 +1,4 @@
-"""A step's features, against numpy loops and the calendar of the standard library."""
+"""Step features against numpy loops and the standard library's calendar."""
 
 import datetime as dt
 import math
@@ -30,12 +30,12 @@ def history_with_holes() -> torch.Tensor:
     return history
 
 
-def test_a_step_is_as_wide_as_said() -> None:
+def test_step_has_num_features_columns() -> None:
     steps, _ = features(history_with_holes())
     assert steps.shape == (STEPS, num_features(LAGS))
 
 
-def test_lags_are_the_same_weekday_of_the_weeks_before() -> None:
+def test_lags_are_the_same_weekday_of_earlier_weeks() -> None:
     steps, z = features(history_with_holes())
     for step in range(STEPS):
         for lag in range(LAGS + 1):
@@ -44,7 +44,7 @@ def test_lags_are_the_same_weekday_of_the_weeks_before() -> None:
             assert (steps[step, lag], steps[step, LAGS + 1 + lag]) == expected
 
 
-def test_rolling_means_are_of_the_known_days_up_to_the_step() -> None:
+def test_rolling_means_use_the_known_days_up_to_the_step() -> None:
     steps, z = features(history_with_holes())
     start = 2 * (LAGS + 1)
     for step in range(STEPS):
@@ -53,7 +53,7 @@ def test_rolling_means_are_of_the_known_days_up_to_the_step() -> None:
             np.testing.assert_allclose(steps[step, start + column], np.nanmean(z[end - days : end]), atol=1e-5)
 
 
-def test_weekday_and_season_are_the_calendars() -> None:
+def test_weekday_and_season_match_the_calendar() -> None:
     steps, _ = features(history_with_holes())
     start = 2 * (LAGS + 1) + len(ROLLING_DAYS)
     for step in range(STEPS):
@@ -61,9 +61,9 @@ def test_weekday_and_season_are_the_calendars() -> None:
         assert steps[step, start : start + 7].argmax() == date.weekday()
         assert steps[step, start : start + 7].sum() == 1
         angle = 2 * math.pi * (date.timetuple().tm_yday - 1) / 365.2425
-        # Within a day of the calendar's: leap days shift the mean year by less.
+        # The mean year is less than a day off the calendar's year.
         np.testing.assert_allclose(steps[step, start + 7 : start + 9], [math.sin(angle), math.cos(angle)], atol=0.02)
 
 
-def test_kind_is_told() -> None:
+def test_kind_is_one_hot() -> None:
     assert features(history_with_holes(), OTHER)[0][0, -3:].tolist() == [0.0, 0.0, 1.0]

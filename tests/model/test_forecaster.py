@@ -1,4 +1,4 @@
-"""The Forecaster's contract: shapes, ranges, no crossing, no peeking, the same for everyone in a batch."""
+"""The Forecaster's contract: shapes, ranges, no crossing, and windows of a batch are independent."""
 
 import pytest
 import torch
@@ -9,15 +9,15 @@ from forecasting.model.network import INITIAL_GAPS, drop_by_bytes
 from forecasting.settings.schema import ModelConfig
 
 
-def make(**settings: object) -> Forecaster:
+def make_forecaster(**settings: object) -> Forecaster:
     torch.manual_seed(0)
     forecaster = Forecaster(ModelConfig(**settings)).eval()  # type: ignore[arg-type]
-    for parameter in forecaster.network.head.parameters():  # away from its quiet start, so that everything counts
+    for parameter in forecaster.network.head.parameters():  # the initial head is nearly zero and would hide errors
         torch.nn.init.normal_(parameter, std=0.5)
     return forecaster
 
 
-def ask(forecaster: Forecaster, history: torch.Tensor, *, kind: int = 0, band: float = 1.0) -> torch.Tensor:
+def forecast(forecaster: Forecaster, history: torch.Tensor, *, kind: int = 0, band: float = 1.0) -> torch.Tensor:
     batch, horizon = len(history), forecaster.settings.prediction_horizon
     with torch.no_grad():
         return forecaster(
@@ -32,7 +32,7 @@ def histories(batch: int = 4, context: int = 56) -> torch.Tensor:
 @pytest.mark.parametrize("kind", [0, 1, 2])
 def test_quantiles_never_cross_and_stay_in_range(kind: int) -> None:
     history = histories(64) / (1000 if kind == 1 else 1) - (500 if kind == 2 else 0)
-    quantiles = ask(make(), history, kind=kind)
+    quantiles = forecast(make_forecaster(), history, kind=kind)
     assert quantiles.shape == (64, 7, len(LEVELS))
     assert (quantiles.diff(dim=-1) >= 0).all()
     assert torch.isfinite(quantiles).all()
@@ -43,38 +43,38 @@ def test_quantiles_never_cross_and_stay_in_range(kind: int) -> None:
 
 
 def test_band_scale_moves_bands_and_not_the_median() -> None:
-    forecaster, history = make(), histories()
-    plain, wide, none = (ask(forecaster, history, band=band) for band in (1.0, 2.0, 0.0))
+    forecaster, history = make_forecaster(), histories()
+    plain, wide, collapsed = (forecast(forecaster, history, band=band) for band in (1.0, 2.0, 0.0))
     torch.testing.assert_close(wide[..., MEDIAN], plain[..., MEDIAN])
     assert (wide[..., -1] > plain[..., -1]).all()
     assert (wide[..., 0] < plain[..., 0]).all()
-    torch.testing.assert_close(none, plain[..., MEDIAN : MEDIAN + 1].expand_as(none))
+    torch.testing.assert_close(collapsed, plain[..., MEDIAN : MEDIAN + 1].expand_as(collapsed))
 
 
-def test_a_window_does_not_know_its_neighbours_in_the_batch() -> None:
-    forecaster, history = make(), histories()
-    together = ask(forecaster, history)
-    alone = torch.cat([ask(forecaster, one[None]) for one in history])
+def test_windows_of_a_batch_do_not_affect_each_other() -> None:
+    forecaster, history = make_forecaster(), histories()
+    together = forecast(forecaster, history)
+    alone = torch.cat([forecast(forecaster, window[None]) for window in history])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-2)
 
 
-def test_a_count_ten_times_as_high_is_forecast_ten_times_as_high() -> None:
-    """Log counts: far from zero, a change of unit is a shift that the scaling takes out, but for the level feature."""
+def test_counts_ten_times_as_high_are_forecast_ten_times_as_high() -> None:
+    """In logarithms, far from zero, a factor is a shift. The scaling removes it; only the level feature sees it."""
     torch.manual_seed(0)
-    forecaster = Forecaster(ModelConfig()).eval()  # untrained: the average of the last weeks
-    low, high = (ask(forecaster, factor * histories().clamp(min=100)) for factor in (1, 10))
+    forecaster = Forecaster(ModelConfig()).eval()  # untrained: forecasts the average of the last weeks
+    low, high = (forecast(forecaster, factor * histories().clamp(min=100)) for factor in (1, 10))
     torch.testing.assert_close(high, 10 * low, rtol=0.03, atol=0)
 
 
 def test_untrained_forecast_is_the_average_of_the_last_weeks() -> None:
     torch.manual_seed(0)
     week = torch.tensor([100.0, 120, 90, 80, 200, 300, 250])
-    quantiles = ask(Forecaster(ModelConfig()).eval(), week.repeat(8)[None])
+    quantiles = forecast(Forecaster(ModelConfig()).eval(), week.repeat(8)[None])
     torch.testing.assert_close(quantiles[0, :, MEDIAN], week, rtol=0.02, atol=0)
 
 
-def test_untrained_bands_are_those_of_a_normal_distribution() -> None:
-    """INITIAL_GAPS, against scipy's quantiles of the normal distribution, up to one factor."""
+def test_untrained_bands_have_the_shape_of_a_normal_distribution() -> None:
+    """INITIAL_GAPS against scipy's normal quantiles, up to one factor."""
     from scipy.stats import norm
 
     steps = torch.tensor(norm.ppf(LEVELS)).diff()
@@ -83,13 +83,13 @@ def test_untrained_bands_are_those_of_a_normal_distribution() -> None:
 
 
 def test_unknown_days_are_not_zeros_and_not_nan() -> None:
-    forecaster = make()
+    forecaster = make_forecaster()
     unknown, zero = histories(), histories()
     unknown[:, :20] = torch.nan
     zero[:, :20] = 0
-    forecast = ask(forecaster, unknown)
-    assert torch.isfinite(forecast).all()
-    assert not torch.allclose(forecast, ask(forecaster, zero))
+    with_unknown = forecast(forecaster, unknown)
+    assert torch.isfinite(with_unknown).all()
+    assert not torch.allclose(with_unknown, forecast(forecaster, zero))
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_unknown_days_are_not_zeros_and_not_nan() -> None:
     ],
 )
 def test_other_shapes_work(settings: dict[str, object]) -> None:
-    forecaster = make(**settings)
-    quantiles = ask(forecaster, histories(context=forecaster.settings.context_length))
+    forecaster = make_forecaster(**settings)
+    quantiles = forecast(forecaster, histories(context=forecaster.settings.context_length))
     assert quantiles.shape == (4, forecaster.settings.prediction_horizon, len(LEVELS))
     assert (quantiles.diff(dim=-1) >= 0).all()
 
@@ -118,10 +118,10 @@ def test_dropout_by_bytes_drops_its_share_and_keeps_the_mean() -> None:
         assert len(dropped.unique()) == 2
 
 
-def test_lstm_layer_by_layer_is_the_lstm() -> None:
-    """By a dropout so rare that none happens: what remains is the path that training takes."""
+def test_lstm_layer_by_layer_equals_the_lstm() -> None:
+    """Training's code path, with a dropout so rare that nothing is dropped."""
     torch.manual_seed(0)
     network = Forecaster(ModelConfig(dropout=0.001)).network.train()
-    network.lstm.dropout = 0.0  # of the call that it is compared to
+    network.lstm.dropout = 0.0  # for the reference call
     steps = torch.randn(8, 7, network.lstm.input_size)
     torch.testing.assert_close(network._last_state(steps), network.lstm(steps)[0][:, -1])

@@ -1,4 +1,4 @@
-"""Scalings: there and back, by hand-made medians, and scikit-learn's own numbers."""
+"""Scalings: round trip, hand-computed medians, and scikit-learn's own numbers."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def kinds(kind: int, batch: int) -> torch.Tensor:
 def test_unscale_undoes_scale(scaling: WindowScaling, kind: int, low: float, high: float) -> None:
     history = low + (high - low) * torch.rand(5, 56, generator=torch.Generator().manual_seed(1))
     scaled = scaling(history, kinds(kind, 5))
-    inside = scaled.z.abs() < 15  # beyond, z is clamped on purpose
+    inside = scaled.z.abs() < 15  # z beyond 15 is clamped on purpose
     back = scaling.unscale(scaled.z[..., None], kinds(kind, 5), scaled)[..., 0]
     torch.testing.assert_close(back[inside], history[inside], rtol=1e-4, atol=1e-4 * high)
 
@@ -31,8 +31,8 @@ def test_robust_level_is_the_median_of_the_last_four_weeks() -> None:
     assert scaled.level.item() == pytest.approx(np.log1p(13))  # the lower one of 13 and 14
 
 
-def test_spread_is_half_the_deviation_and_half_the_weekly_change() -> None:
-    """A series that alternates weekly between two values: both halves follow by hand."""
+def test_spread_is_the_mean_of_deviation_and_weekly_change() -> None:
+    """A series that alternates weekly between two values, so both parts can be computed by hand."""
     weeks = torch.tensor([10.0, 30.0] * 4).repeat_interleave(7)[None]
     scaled = RobustScaling()(weeks, kinds(OTHER, 1))
     away = (0 * 14 + 20 * 14) / 28  # the lower median of 10 and 30 is 10
@@ -42,7 +42,7 @@ def test_spread_is_half_the_deviation_and_half_the_weekly_change() -> None:
 def test_unknown_days_change_nothing() -> None:
     history = 100 + 50 * torch.rand(1, 56, generator=torch.Generator().manual_seed(2))
     holes = history.clone()
-    holes[0, :14] = torch.nan  # beyond the four weeks of the level and the six of the weekly changes
+    holes[0, :14] = torch.nan  # older than the four weeks of the level and the six of weekly changes
     whole, masked = RobustScaling()(history, kinds(COUNT, 1)), RobustScaling()(holes, kinds(COUNT, 1))
     torch.testing.assert_close(masked.level, whole.level)
     torch.testing.assert_close(masked.z[0, 14:] * masked.spread, whole.z[0, 14:] * whole.spread)
@@ -51,7 +51,7 @@ def test_unknown_days_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, 1e9])
-def test_constant_history_has_a_unit_still(value: float) -> None:
+def test_constant_history_has_a_positive_spread(value: float) -> None:
     scaled = RobustScaling()(torch.full((1, 56), value), kinds(COUNT, 1))
     assert scaled.spread.item() == pytest.approx(0.03)
     assert torch.isfinite(scaled.z).all()
@@ -66,7 +66,7 @@ def test_forecasts_stay_in_range() -> None:
         assert raw.max() <= high
 
 
-def test_min_max_is_scikit_learns() -> None:
+def test_min_max_equals_scikit_learn() -> None:
     train = np.random.default_rng(3).normal(100, 20, (40, 1)).astype(np.float32)
     scaler = MinMaxScaler().fit(train)
     scaling = MinMaxScaling(float(scaler.data_min_[0]), float(scaler.data_range_[0]))
