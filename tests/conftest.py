@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, which is not ready yet
@@ -21,6 +22,40 @@ if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, wh
 
 VERSION = "v1.10"
 NUMBERS = itertools.count()
+
+# Modules and folders whose tests start no server and train nothing: `make check` runs them before each commit.
+FAST = (
+    "data_quality",
+    "evaluation/test_measures.py",
+    "model",
+    "serving/http/test_guards.py",
+    "serving/test_forecasts.py",
+    "serving/test_request_batcher.py",
+    "settings",
+    "test_panel.py",
+    "test_readme.py",
+    "training/test_augmentation.py",
+    "training/test_data_module.py",
+    "training/test_report.py",
+    "training/test_synthetic.py",
+    "warehouse/csv",
+)
+
+# A busy machine is no failure: an example may take as long as it takes.
+hypothesis.settings.register_profile(
+    "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any speed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    if missing := [place for place in FAST if not (tests / place).exists()]:
+        raise pytest.UsageError(f"FAST in tests/conftest.py names {', '.join(missing)}, which are not in {tests}.")
+    fast = {tests / place for place in FAST}
+    for item in items:
+        if fast & {item.path, *item.path.parents}:
+            item.add_marker(pytest.mark.fast)
 
 
 @pytest.fixture(scope="session")
