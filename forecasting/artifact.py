@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from forecasting.domain import MAX_BATCH, MAX_DAYS_AHEAD, Kind, Missing, Scaling, SourceName, check_version
 from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
+from forecasting.invocation import show_command
 from forecasting.panel import Series
-from forecasting.settings.loading import PROJECT
+from forecasting.resources import find_resource
 from forecasting.settings.schema import Config, ModelConfig, VerdictConfig
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ FORECASTER, SEASONAL_NAIVE = "forecaster", "seasonal_naive"  # who answers for a
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
 PROMOTED = ".promoted"  # names the version to load, in the store
-BASE = PROJECT / "model_store" / "base"  # pretrained weights of the repository, never found by MODEL_DIR
+BASE = find_resource("model_store/base")  # the package's pretrained weights; MODEL_DIR never changes them
 DAYS_BY = ("source", "query", "csv", "missing", "timezone", "timezones", "writer_timezone")  # settings of days
 SEASON = 7
 GROWTH = 0.85  # of a band, each week further ahead: medians that are fed back make the model too sure of itself
@@ -243,7 +244,7 @@ def load_artifact(store: Path, version: str | None = None) -> Artifact:
         why = f", which {store / PROMOTED} names" if promoted else ""
         raise UnknownVersion(
             f"There is no version {version} in {store}{why} (there: {known}). "
-            f"Train it: python scripts/train.py --model-version {version}"
+            f"Train it: {show_command('train', '--model-version', version)}"
         )
     card = read_card(folder / CARD)
     for name, expected in card.hashes.items():
@@ -280,7 +281,7 @@ def load_base(folder: Path = BASE) -> "Forecaster":
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UnknownVersion(f"There is no base model in {folder}. Make it: python scripts/pretrain.py") from error
+        raise UnknownVersion(f"There is no base model in {folder}. Make it: {show_command('pretrain')}") from error
     if hash_file(folder / WEIGHTS) != card["hashes"][WEIGHTS]:
         raise BrokenArtifact(f"{folder / WEIGHTS} is not the file that {CARD} beside it describes. Pretrain again.")
     forecaster = Forecaster(_read_settings(card["model"]))
@@ -354,7 +355,7 @@ def _age(card: Path) -> tuple[str, int]:
 def _newest(store: Path) -> str:
     versions = list_versions(store)
     if not versions:
-        raise UnknownVersion(f"There is no version in {store} yet. Train one: python scripts/train.py")
+        raise UnknownVersion(f"There is no version in {store} yet. Train one: {show_command('train')}")
     return versions[-1]
 
 

@@ -1,28 +1,6 @@
-"""Forecasts every series of the database and writes the forecasts back, in batches."""
+"""The same as `traffic-forecast forecast`."""
 
-import sys
-
-try:
-    from forecasting.runtime import LOGGER, run, start_log, without_collection
-    from forecasting.settings.command_line import FORECAST_FLAGS, parse_arguments
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
-
-QUERY = (
-    "select site, metric, day, quantiles[2] as lower, quantiles[4] as median, quantiles[6] as upper "
-    "from forecasting.forecasts where version = '{version}' order by site, metric, day limit 14"
-)
-
-
-def main(argv: list[str] | None = None) -> None:
-    config, _ = parse_arguments(argv, about=__doc__, flags=FORECAST_FLAGS)
-    start_log(None, debug=config.debug)
-    with without_collection():
-        from forecasting.jobs.forecast_all import forecast_everything
-
-    version = forecast_everything(config)
-    LOGGER.info('next: psql -c "%s"', QUERY.format(version=version))
-
+from run_command import run_command
 
 if __name__ == "__main__":
-    run(main)
+    run_command("forecast")

@@ -1,53 +1,6 @@
-"""Makes the base model, in model_store/base of this checkout: a Forecaster pretrained on synthetic traffic, and then on
-real series where `pretraining.real` names files of them."""
+"""The same as `traffic-forecast pretrain`."""
 
-import platform
-import sys
-from pathlib import Path
-
-try:
-    from forecasting.runtime import LOGGER, run, start_log
-    from forecasting.settings.command_line import parse_arguments
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
-
-SWITCHES = {"--resume": "go on from the last checkpoint of a pretraining that was killed"}
-
-
-def main(argv: list[str] | None = None) -> None:
-    config, arguments = parse_arguments(argv, about=__doc__, flags={}, switches=SWITCHES)
-    start_log(config.model_dir / "training.log", debug=config.debug)
-    from forecasting.artifact import BASE
-    from forecasting.training.base_model import save_base
-    from forecasting.training.pretrain import pretrain, synthetic_loss
-    from forecasting.training.pretrain_real import describe_files, go_on_with
-    from forecasting.warehouse.csv.observations import read_csv_panel
-
-    panels = [read_csv_panel(Path(file), config) for file in config.pretraining.real]
-    checkpoint = config.model_dir / ".pretraining.ckpt"
-    forecaster, windows, seconds = pretrain(config, checkpoint=checkpoint, resume=arguments.resume)
-    loss = synthetic_loss(forecaster, config)
-    LOGGER.info("learned from %s synthetic windows, in this run for %.0f s", f"{windows:,}", seconds)
-    LOGGER.info("loss on synthetic sites never seen: %.4f", loss)
-    real_windows = 0
-    if panels and windows < config.pretraining.windows:
-        LOGGER.warning("interrupted: written without the real series. Pretrain again to have them.")
-        panels = []
-    if panels:
-        forecaster, real_windows = go_on_with(panels, forecaster, config)
-        num_series = sum(len(panel.series) for panel in panels)
-        LOGGER.info("went on with %s windows of %d real series", f"{real_windows:,}", num_series)
-    made = {
-        "windows": windows,
-        "seconds_of_last_run": round(seconds),
-        "synthetic_loss": loss,
-        "real": describe_files(config.pretraining.real[: len(panels)], panels),
-        "windows_of_real": real_windows,
-    }
-    save_base(BASE, forecaster, config, {**made, "machine": platform.processor() or platform.machine()})
-    checkpoint.unlink(missing_ok=True)
-    LOGGER.info("wrote %s; next: python scripts/backtest.py --model base", BASE)
-
+from run_command import run_command
 
 if __name__ == "__main__":
-    run(main)
+    run_command("pretrain")

@@ -95,7 +95,7 @@ def test_promoted_version_that_is_gone_is_said_with_who_names_it(tmp_path: Path)
         load_artifact(tmp_path)
     assert str(error.value) == (
         f"There is no version v2 in {tmp_path}, which {tmp_path}/.promoted names (there: v1). "
-        "Train it: python scripts/train.py --model-version v2"
+        "Train it: traffic-forecast train --model-version v2"
     )
 
 
@@ -155,12 +155,12 @@ def test_kill_between_the_two_renames_loses_no_version(tmp_path: Path) -> None:
 def test_unknown_version_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UnknownVersion) as refusal:
         load_artifact(tmp_path)
-    assert str(refusal.value) == f"There is no version in {tmp_path} yet. Train one: python scripts/train.py"
+    assert str(refusal.value) == f"There is no version in {tmp_path} yet. Train one: traffic-forecast train"
     write(tmp_path, "v1")
     with pytest.raises(UnknownVersion) as refusal:
         load_artifact(tmp_path, "v2")
     assert str(refusal.value) == (
-        f"There is no version v2 in {tmp_path} (there: v1). Train it: python scripts/train.py --model-version v2"
+        f"There is no version v2 in {tmp_path} (there: v1). Train it: traffic-forecast train --model-version v2"
     )
     with pytest.raises(InvalidVersion):
         load_artifact(tmp_path, "../v1")

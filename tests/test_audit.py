@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forecasting.settings.loading import PROJECT
+from tests import PROJECT
 
 MARKUP = {"name": "markup", "version": "1.0", "vulns": []}
 SKIPPED = {"name": "torch", "skip_reason": "Dependency not found on PyPI and could not be audited: torch (2.13.0)"}

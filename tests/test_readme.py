@@ -3,7 +3,8 @@
 import re
 
 from forecasting.settings.command_line import FORECAST_FLAGS, flags_table
-from forecasting.settings.loading import PROJECT, list_settings
+from forecasting.settings.loading import list_settings
+from tests import PROJECT
 
 README = (PROJECT / "README.md").read_text()
 

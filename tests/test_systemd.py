@@ -11,7 +11,7 @@ import pytest
 from forecasting.serving.server import DRAIN_SECONDS
 from forecasting.serving.torchserve.process import MAX_SOCKET_PATH
 from forecasting.settings.command_line import SERVE_FLAGS
-from forecasting.settings.loading import PROJECT
+from tests import PROJECT
 
 UNIT = PROJECT / "configs" / "systemd" / "website-traffic-forecasting.service"
 HOME = "/opt/website-traffic-forecasting"

@@ -77,7 +77,7 @@ class VersionManager:
         if self._config.serving.model_version is not None:
             raise CannotPromote(
                 f"MODEL_VERSION (or --model-version) says that version {self._config.serving.model_version} is served. "
-                "Unset it and start scripts/serve.py again, so that versions can be promoted."
+                "Unset it and restart the server, so that versions can be promoted."
             )
         if self._promoting is not None and not self._promoting.done():
             raise CannotPromote("A version is being promoted at this moment. Ask again when it is done.")
@@ -106,7 +106,7 @@ class VersionManager:
             failed = f"Version {version} cannot be served, and {before.version} still is."
             logger.warning("%s %s", failed, error)
             # What cannot start tells of it with a traceback.
-            reason = "The log of scripts/serve.py says why." if isinstance(error, CannotStart) else str(error)
+            reason = "The server's log says why." if isinstance(error, CannotStart) else str(error)
             raise Unavailable(f"{failed} {reason}") from error
         logger.info("version %s is served", version)
         return artifact.card

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from forecasting.errors import SettingError
+from forecasting.resources import find_resource
 from forecasting.settings.environment import (
     read_api_keys,
     read_cache_database,
@@ -29,7 +30,6 @@ from forecasting.settings.environment import (
 )
 from forecasting.settings.schema import ApiKey, Config, DatabaseConfig, ProcessConfig, require
 
-PROJECT = Path(__file__).resolve().parents[2]
 VARIABLES = {
     "MODEL_DIR": "model_dir",
     "MODEL_VERSION": "serving.model_version",
@@ -48,7 +48,7 @@ def load_config(
     """
     environ = read_environment() if environ is None else environ
     tree = OmegaConf.structured(Config)
-    for file in (PROJECT / "configs" / "default.yaml", *files):
+    for file in (find_resource("configs/default.yaml"), *files):
         for key, value in _read_yaml(file):
             tree = _assign(tree, key, value, origin=str(file))
     for variable, key in VARIABLES.items():
@@ -94,6 +94,8 @@ def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
 
 
 def _read_yaml(file: Path) -> Iterator[tuple[str, Any]]:  # Any: yaml's own types
+    if not file.exists() and not file.is_absolute() and find_resource(str(file)).is_file():
+        file = find_resource(str(file))  # such as configs/documented.yaml, outside a checkout
     try:
         content = OmegaConf.to_container(OmegaConf.load(file))
     except FileNotFoundError as error:

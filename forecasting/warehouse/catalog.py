@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from forecasting.errors import WouldForget
+from forecasting.invocation import show_command
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.connection import OwnConnection
 from forecasting.warehouse.queries import Connection, fetch
@@ -143,7 +144,7 @@ async def _refuse_loss(own: Connection, others: Sequence[Row], sites: Sequence[D
             raise WouldForget(
                 f"Days of a site {row['site']} are kept of {row['source']}, since {since}, and {source} has a site of "
                 "that name: they would be forgotten. Name one of the two otherwise, keep them apart with CACHE_URL, "
-                f"or, if they may go: python scripts/sources.py --update --whole --source {source}"
+                f"or, if they may go: {show_command('sources', '--update', '--whole', '--source', source)}"
             )
         now: Row = listed.get(row["key"], row)
         held = now["first_day"] or dt.date.max
@@ -153,7 +154,7 @@ async def _refuse_loss(own: Connection, others: Sequence[Row], sites: Sequence[D
             raise WouldForget(
                 f"The days of {row['site']} are kept as days of {row['timezone']}, since {since}; {source} has them "
                 f"since {held} alone, so that as days of {now['timezone']} the older ones would be lost. Say "
-                f"data.timezone={row['timezone']}, or, if they may go: python scripts/sources.py --update --whole"
+                f"data.timezone={row['timezone']}, or, if they may go: {show_command('sources', '--update', '--whole')}"
             )
 
 

@@ -10,6 +10,7 @@ import asyncpg
 
 from forecasting.domain import MASKABLE, MIN_DAYS
 from forecasting.errors import MissingTable, TooFewDays
+from forecasting.invocation import show_command
 from forecasting.panel import Panel, build_panel
 from forecasting.settings.schema import Config, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connected, translate_errors
@@ -72,7 +73,7 @@ def explaining_absence(data: DataConfig) -> Iterator[None]:
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
         raise MissingTable(
             f"There is no schema forecasting with its tables in this database yet: nothing of {data.source} was read. "
-            "Run: python scripts/sources.py --update"
+            f"Run: {show_command('sources', '--update')}"
         ) from error
 
 

@@ -64,8 +64,8 @@ def test_version_that_a_setting_names_is_not_promoted_away(
     answer = asyncio.run(run())
     assert (answer.status_code, answer.json()["detail"]) == (
         409,
-        "MODEL_VERSION (or --model-version) says that version v1.10 is served. Unset it and start scripts/serve.py "
-        "again, so that versions can be promoted.",
+        "MODEL_VERSION (or --model-version) says that version v1.10 is served. Unset it and restart the server, "
+        "so that versions can be promoted.",
     )
 
 
@@ -218,7 +218,7 @@ def taken_by_nobody() -> int:
 def test_one_missing_part_is_said_as_it_is(free_ports: ServingConfig, tmp_path: Path) -> None:
     with pytest.raises(UnknownVersion) as error:
         check_parts(Config(model_dir=tmp_path, serving=replace(free_ports, port=0)))
-    assert str(error.value) == f"There is no version in {tmp_path} yet. Train one: python scripts/train.py"
+    assert str(error.value) == f"There is no version in {tmp_path} yet. Train one: traffic-forecast train"
 
 
 BARE = """
@@ -247,7 +247,7 @@ def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, taken: socke
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
         "error: 4 things stand in the way:\n"
-        f"- There is no version in {tmp_path} yet. Train one: python scripts/train.py\n"
+        f"- There is no version in {tmp_path} yet. Train one: traffic-forecast train\n"
         f"- Port {port} on 127.0.0.1 cannot be taken: Address already in use, held by {owner.name()} "
         f"(process {owner.pid}). Stop what holds it, or choose another port with PORT or --port.\n"
         "- TorchServe is not installed: pip install torchserve==0.12.0\n"

@@ -12,8 +12,9 @@ from forecasting.errors import InvalidVersion, SettingError
 from forecasting.panel import Verdict
 from forecasting.settings.command_line import describe_settings, parse_arguments
 from forecasting.settings.environment import DATABASE_VARIABLES
-from forecasting.settings.loading import PROJECT, VARIABLES, list_settings, load_config
+from forecasting.settings.loading import VARIABLES, list_settings, load_config
 from forecasting.settings.schema import CACHE_DATABASE, Config
+from tests import PROJECT
 
 
 def load(*said: str, **environ: str) -> Config:

@@ -9,10 +9,10 @@ import asyncpg
 import httpx
 import pytest
 
-from forecasting.settings.loading import PROJECT
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connected
 from forecasting.warehouse.queries import load_query
+from tests import PROJECT
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import UMAMI
 

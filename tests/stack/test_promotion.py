@@ -169,7 +169,7 @@ def test_version_that_was_trained_again_is_promoted_again_and_holds_after_a_rest
         (
             "spoilt",
             503,
-            "Version spoilt cannot be served, and {served} still is. The log of scripts/serve.py says why.",
+            "Version spoilt cannot be served, and {served} still is. The server's log says why.",
         ),
         ("elsewhere", 503, "Version elsewhere cannot be served, and {served} still is. "),
     ],

@@ -16,8 +16,9 @@ from forecasting import PredictionService
 from forecasting.artifact import WEIGHTS, load_artifact
 from forecasting.model.forecaster import MEDIAN, Forecaster
 from forecasting.serving.forecasts import find_series
-from forecasting.settings.loading import PROJECT, load_config
+from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, ModelConfig
+from tests import PROJECT
 
 from .conftest import Place, Process
 

@@ -366,7 +366,7 @@ def test_unknown_version_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UnknownVersion) as error:
         forecast_all(made_rolling(), config, peers=False)
     assert str(error.value) == (
-        f"There is no version v9 in {tmp_path} (there: none). Train it: python scripts/train.py --model-version v9"
+        f"There is no version v9 in {tmp_path} (there: none). Train it: traffic-forecast train --model-version v9"
     )
 
 

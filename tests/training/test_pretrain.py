@@ -94,7 +94,7 @@ def test_base_comes_back_as_it_was_saved(tiny: Config, tmp_path: Path) -> None:
 def test_missing_and_changed_base_are_named(tiny: Config, tmp_path: Path) -> None:
     with pytest.raises(UnknownVersion) as refusal:
         load_base(tmp_path / "base")
-    assert str(refusal.value) == (f"There is no base model in {tmp_path}/base. Make it: python scripts/pretrain.py")
+    assert str(refusal.value) == (f"There is no base model in {tmp_path}/base. Make it: traffic-forecast pretrain")
     save_base(tmp_path / "base", Forecaster(tiny.model), tiny, {})
     (tmp_path / "base" / WEIGHTS).write_bytes(b"other")
     with pytest.raises(BrokenArtifact, match="is not the file that model.json beside it describes. Pretrain again."):

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from forecasting.domain import Kind, SourceName
 from forecasting.errors import CannotConnect, DuplicateDays, MissingTable, SourceTooSlow, WouldForget
 from forecasting.panel import Panel, Verdict, to_date
-from forecasting.settings.loading import PROJECT
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig, VerdictConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.ingest import Updated, update
 from forecasting.warehouse.panel_loader import read_panel
+from tests import PROJECT
 from tests.warehouse.csv.test_formats import GA4_REPORT
 from tests.warehouse.ingesting import (
     anew,
@@ -249,7 +249,7 @@ def test_days_that_cannot_be_read_again_are_not_forgotten(database: DatabaseConf
     assert str(caught.value) == (
         "The days of Blog are kept as days of UTC, since 2024-06-01; umami has them since 2024-06-05 alone, so that as "
         "days of Europe/Paris the older ones would be lost. Say data.timezone=UTC, or, if they may go: "
-        "python scripts/sources.py --update --whole"
+        "traffic-forecast sources --update --whole"
     )
     file = tmp_path / "traffic.csv"
     file.write_text("site,metric,date,value\nBlog,page_visits,2024-06-01,7\n")
@@ -259,7 +259,7 @@ def test_days_that_cannot_be_read_again_are_not_forgotten(database: DatabaseConf
     assert str(caught.value) == (
         "Days of a site Blog are kept of umami, since 2024-06-01, and csv has a site of that name: they would be "
         "forgotten. Name one of the two otherwise, keep them apart with CACHE_URL, or, if they may go: "
-        "python scripts/sources.py --update --whole --source csv"
+        "traffic-forecast sources --update --whole --source csv"
     )
     assert contents(database) == before
     updated = bring(of_file, LATE, whole=True)
@@ -869,5 +869,5 @@ def test_before_anything_was_read_the_panel_says_how(database: DatabaseConfig) -
         read(events_of(database), today="2024-06-11")
     assert str(caught.value) == (
         "There is no schema forecasting with its tables in this database yet: nothing of umami was read. "
-        "Run: python scripts/sources.py --update"
+        "Run: traffic-forecast sources --update"
     )

@@ -125,8 +125,8 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
         {
             "metric": UNKNOWN,
             "site": "There is no site 'x' in version v1.0.0. It was trained on: siteanalytics.",
-            "version": "There is no version v2 in model_store (there: v1.0.0). Train it: python scripts/train.py "
-            "--model-version v2",
+            "version": "There is no version v2 in model_store (there: v1.0.0). Train it: "
+            "traffic-forecast train --model-version v2",
         },
     ),
     401: (
@@ -150,8 +150,8 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     409: (
         "Another version cannot be promoted as things are.",
         {
-            "fixed": "MODEL_VERSION (or --model-version) says that version v1.0.0 is served. Unset it and start "
-            "scripts/serve.py again, so that versions can be promoted.",
+            "fixed": "MODEL_VERSION (or --model-version) says that version v1.0.0 is served. Unset it and restart "
+            "the server, so that versions can be promoted.",
             "broken": "model_store/v2/model.pt2 is missing. Train the version again.",
         },
     ),
@@ -176,7 +176,7 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     501: (
         "Retraining by request is not there yet; the command to run instead.",
         {
-            "command": "Retraining by request is not there yet. Run: python scripts/train.py --model-version v1.0.0, "
+            "command": "Retraining by request is not there yet. Run: traffic-forecast train --model-version v1.0.0, "
             "then POST /model/promote."
         },
     ),

@@ -15,6 +15,7 @@ from forecasting.errors import (
     ForecastingError,
     Unavailable,
 )
+from forecasting.invocation import show_command
 from forecasting.serving.forecast_cache import CachedForecast, CacheStatus, CacheTag, ForecastCache
 from forecasting.serving.forecasts import find_each, find_series
 from forecasting.serving.http import openapi as description
@@ -46,7 +47,6 @@ from forecasting.serving.served_model import Troubles
 from forecasting.settings.schema import Config
 
 SERVICE_NAME = "ml-prediction-api"  # documented
-RETRAIN_COMMAND = "python scripts/train.py --model-version {version}"
 
 
 @runtime_checkable
@@ -194,7 +194,7 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
     )
     async def retrain() -> dict[str, str]:
         """Says which command to run instead."""
-        command = RETRAIN_COMMAND.format(version=backend.answers.card.version)
+        command = show_command("train", "--model-version", backend.answers.card.version)
         return {"detail": f"Retraining by request is not there yet. Run: {command}, then POST /model/promote."}
 
     @app.post(

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from forecasting.artifact import CARD, MODEL_NAME, PROGRAM, Artifact, hash_file, staging_folder
 from forecasting.errors import CannotStart
-from forecasting.settings.loading import PROJECT
+from forecasting.resources import find_resource
 
-HANDLER = PROJECT / "handlers" / "forecast_handler.py"
+HANDLER = find_resource("handlers/forecast_handler.py")
 MANIFEST = "MAR-INF/MANIFEST.json"
 # What a spoilt zip or the JSON in it raises, as zipfile and json do not say in one class.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
@@ -81,7 +81,4 @@ def _pack(artifact: Artifact, staging: Path) -> None:
 def check_handler() -> None:
     """Raises CannotStart where it is missing."""
     if not HANDLER.is_file():
-        raise CannotStart(
-            f"{HANDLER} is missing, and the archive holds it. Serve from a checkout of the repository, installed "
-            "with: pip install -e ."
-        )
+        raise CannotStart(f"{HANDLER} is missing, and the archive needs it. Install the package again.")

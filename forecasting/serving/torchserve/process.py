@@ -32,15 +32,15 @@ import orjson
 
 from forecasting.artifact import CARD, MODEL_NAME
 from forecasting.errors import CannotStart
+from forecasting.resources import find_resource
 from forecasting.runtime import num_cores
 from forecasting.serving.torchserve.archive import MANIFEST, UNREADABLE
 from forecasting.serving.torchserve.client import read_key, shorten
-from forecasting.settings.loading import PROJECT
 from forecasting.settings.schema import ServingConfig
 
 logger = logging.getLogger("forecasting.serving")
 
-SETTINGS = PROJECT / "configs" / "torchserve"
+SETTINGS = find_resource("configs/torchserve")
 HOST = "127.0.0.1"
 PORTS = ("inference_port", "management_port", "metrics_port", "grpc_inference_port", "grpc_management_port")
 MIN_JAVA = 17

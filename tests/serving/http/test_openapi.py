@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from forecasting.artifact import Artifact
 from forecasting.serving.http.routes import create_app
-from forecasting.settings.loading import PROJECT
+from tests import PROJECT
 from tests.serving.http.test_routes import in_process, never, send
 
 from .describing import Json, content, find_faults, operations, without_references

@@ -1,0 +1,105 @@
+"""Trains on the sample site, serves the version, calls the documented routes, prints their answers, and stops."""
+
+import json
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+from forecasting.errors import CannotStart
+from forecasting.invocation import find_command, show_command
+from forecasting.settings.command_line import parse_arguments
+
+VERSION = "demo"  # a name that nobody else uses
+WAIT_SECONDS = 180
+PORTS = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
+BAR_WIDTH = 60  # characters
+Json = dict[str, Any]  # Any: JSON's own types
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    config, _ = parse_arguments(argv, about=__doc__, flags={})
+    print("== training, with the documented command's defaults", flush=True)
+    with subprocess.Popen([*find_command("train"), "--model-version", VERSION]) as training:
+        if code := wait_or_stop(training):
+            return code
+    print("\n== serving", flush=True)
+    port = find_free_port()
+    options = ["--model-version", VERSION, "--port", str(port), *(f"serving.{name}_port=0" for name in PORTS)]
+    with subprocess.Popen([*find_command("serve"), *options]) as server:
+        try:
+            call_routes(f"http://127.0.0.1:{port}", server)
+        finally:
+            server.terminate()
+    print(f"\nthe plot: {(config.model_dir / VERSION / 'report.png').absolute()}")
+    print(f"next: {show_command('serve')}, or your own database: see README.md")
+    return 0
+
+
+def wait_or_stop(process: "subprocess.Popen[bytes]") -> int:
+    """The exit code. If this program is interrupted, the process gets SIGTERM, so that it can clean up."""
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        raise
+
+
+def call_routes(url: str, server: "subprocess.Popen[bytes]") -> None:
+    wait_until_healthy(url, server)
+    print("\n== calling the routes", flush=True)
+    visits = call(f"{url}/predict/page-visits?days_ahead=7")
+    show("GET /predict/page-visits?days_ahead=7", visits)
+    visitors = call(f"{url}/predict", {"days_ahead": 7, "metric": "unique_visitors"})
+    show('POST /predict {"days_ahead": 7, "metric": "unique_visitors"}', visitors)
+    both = call(f"{url}/predict/multiple", {"metrics": ["page_visits", "unique_visitors"], "days_ahead": 30})
+    num_days = {metric: len(forecast["predictions"]) for metric, forecast in both.items()}
+    print("POST /predict/multiple, 30 days ahead:", num_days)
+    print_bars(visits)
+
+
+def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]") -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            if call(f"{url}/health")["status"] == "healthy":
+                return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            pass  # still starting
+        time.sleep(0.2)
+    raise CannotStart(f"{url} ended, or was not healthy within {WAIT_SECONDS} s. The lines above say why.")
+
+
+def call(url: str, body: Json | None = None) -> Json:
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, content, {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+        answer: Json = json.load(response)
+        return answer
+
+
+def show(title: str, answer: Json) -> None:
+    rows = "\n    ".join(json.dumps(row) for row in answer["predictions"])
+    rest = {key: value for key, value in answer.items() if key != "predictions"}
+    print(f"{title}\n    {rows}\n  {json.dumps(rest)}\n", flush=True)
+
+
+def print_bars(answer: Json) -> None:
+    rows = answer["predictions"]
+    most = max(row["upper"] for row in rows) or 1
+    print(f"\npage visits a day from {rows[0]['date']}: # is the forecast, - reaches to the upper end of the 80% band")
+    for row in rows:
+        forecast, upper = (round(BAR_WIDTH * row[key] / most) for key in ("predicted_visits", "upper"))
+        bar = "#" * forecast + "-" * (upper - forecast)
+        print(f"{row['date']} {row['predicted_visits']:>8,}  {bar}")
+    total = answer["total"]
+    print(f"total    {total['value']:>10,}  (80% band {total['lower']:,} to {total['upper']:,})\n", flush=True)
+
+
+def find_free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
