@@ -57,7 +57,7 @@ def test_leftovers_of_a_killed_one_are_removed(artifact: Artifact) -> None:
     store = artifact.folder.parent
     program = (
         "import os, signal\nfrom pathlib import Path\nfrom forecasting import artifact\n"
-        "from forecasting.serving import archive\n"
+        "from forecasting.serving.torchserve import archive\n"
         f"found = artifact.load_artifact(Path({str(store)!r}))\n"
         "archive.subprocess.run = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "archive.write_archive(found)\n"
