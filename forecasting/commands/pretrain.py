@@ -24,30 +24,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     from forecasting.artifact import BASE
     from forecasting.training.base_model import save_base
     from forecasting.training.pretrain import pretrain, synthetic_loss
-    from forecasting.training.pretrain_real import describe_files, go_on_with
+    from forecasting.training.pretrain_real import describe_files, pretrain_on_real_series
     from forecasting.warehouse.csv.observations import read_csv_panel
 
     panels = [read_csv_panel(Path(file), config) for file in config.pretraining.real]
     checkpoint = config.model_dir / ".pretraining.ckpt"
     forecaster, windows, seconds = pretrain(config, checkpoint=checkpoint, resume=arguments.resume)
     loss = synthetic_loss(forecaster, config)
-    LOGGER.info("learned from %s synthetic windows, in this run for %.0f s", f"{windows:,}", seconds)
-    LOGGER.info("loss on synthetic sites never seen: %.4f", loss)
+    LOGGER.info("learned from %s synthetic windows; this run took %.0f s", f"{windows:,}", seconds)
+    LOGGER.info("loss on new synthetic sites: %.4f", loss)
     real_windows = 0
     if panels and windows < config.pretraining.windows:
-        LOGGER.warning("interrupted: written without the real series. Pretrain again to have them.")
+        LOGGER.warning("interrupted: writing the base model without the real series. Pretrain again to include them.")
         panels = []
     if panels:
-        forecaster, real_windows = go_on_with(panels, forecaster, config)
+        forecaster, real_windows = pretrain_on_real_series(panels, forecaster, config)
         num_series = sum(len(panel.series) for panel in panels)
-        LOGGER.info("went on with %s windows of %d real series", f"{real_windows:,}", num_series)
-    made = {
+        LOGGER.info("continued on %s windows of %d real series", f"{real_windows:,}", num_series)
+    provenance = {
         "windows": windows,
         "seconds_of_last_run": round(seconds),
         "synthetic_loss": loss,
         "real": describe_files(config.pretraining.real[: len(panels)], panels),
         "windows_of_real": real_windows,
     }
-    save_base(BASE, forecaster, config, {**made, "machine": platform.processor() or platform.machine()})
+    save_base(BASE, forecaster, config, {**provenance, "machine": platform.processor() or platform.machine()})
     checkpoint.unlink(missing_ok=True)
     LOGGER.info("wrote %s; next: %s", BASE, show_command("backtest", "--model", "base"))

@@ -9,7 +9,7 @@ from forecasting.invocation import show_command
 from forecasting.runtime import LOGGER, Stopwatch, start_log, without_collection
 from forecasting.settings.command_line import parse_arguments
 from forecasting.settings.schema import Config
-from forecasting.training.export_worker import tracing
+from forecasting.training.export_worker import start_export_worker
 from forecasting.warehouse.embedded import leave_servers
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         start_log(config.model_dir / "training.log", debug=config.debug)
     clock = Stopwatch()
     # Imports take seconds, so PostgreSQL answers and another process traces the model meanwhile.
-    with ThreadPoolExecutor(1) as background, tracing(config.model) if first else nullcontext() as tracer:
+    with ThreadPoolExecutor(1) as background, start_export_worker(config.model) if first else nullcontext() as worker:
         reading = background.submit(read, config)
         with clock.part("imports"), without_collection():
             from forecasting.serving.torchserve.archive import write_archive
-            from forecasting.training.distributed import joined
+            from forecasting.training.distributed import process_group
             from forecasting.training.pipeline import learn, train
         with clock.part("PostgreSQL"):
             panel = reading.result()
         background.submit(leave_servers)
-        with joined(config.process, config.training.accelerator):
-            if tracer is None:  # the first process writes for all
+        with process_group(config.process, config.training.accelerator):
+            if worker is None:  # the first process writes for all
                 learn(panel, config, clock=clock, resume=arguments.resume)
                 return
-            artifact = train(panel, config, tracer=tracer, clock=clock, resume=arguments.resume)
+            artifact = train(panel, config, worker=worker, clock=clock, resume=arguments.resume)
     with clock.part(".mar"):
         archive = write_archive(artifact)
     LOGGER.info("%s", clock.describe())

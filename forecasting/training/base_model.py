@@ -1,4 +1,4 @@
-"""The base model: how it is written, and whether training can begin from it."""
+"""The base model: writing it, and finding it for a training that it fits."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from forecasting.model.forecaster import Forecaster
 from forecasting.settings.schema import Config, ModelConfig
 from forecasting.training.synthetic import PARTS
 
-SHAPE = (
+SHAPE_SETTINGS = (
     "sequence_length",
     "prediction_horizon",
     "weekly_lags",
@@ -26,8 +26,8 @@ SHAPE = (
 )
 
 
-def save_base(folder: Path, forecaster: Forecaster, config: Config, made: Mapping[str, Any]) -> None:
-    """Writes `folder`: the weights and, in model.json, how they were made. Any: json's own types."""
+def save_base(folder: Path, forecaster: Forecaster, config: Config, provenance: Mapping[str, Any]) -> None:
+    """Writes the weights and model.json, which says how they were made. Any: JSON types."""
     card = {
         "model": asdict(forecaster.settings),
         "pretraining": {**asdict(config.pretraining), "real": [Path(file).name for file in config.pretraining.real]},
@@ -35,7 +35,7 @@ def save_base(folder: Path, forecaster: Forecaster, config: Config, made: Mappin
         "total_parameters": forecaster.num_parameters(),
         "created_at": now_text(),
         "libraries": {"torch": torch.__version__},
-        **made,
+        **provenance,
     }
     with staging_folder(folder.parent, folder.name) as staging:
         torch.save(forecaster.state_dict(), staging / WEIGHTS)
@@ -45,18 +45,20 @@ def save_base(folder: Path, forecaster: Forecaster, config: Config, made: Mappin
 
 
 def find_base(model: ModelConfig, folder: Path = BASE) -> Forecaster | None:
-    """The base to train on from; None where `model.init` asks for none, or leaves it open and the base does not fit.
+    """The base model to fine-tune. None with `model.init=scratch`, or if `init` is unset and no base fits.
 
-    Raises SettingError where `model.init=base` and the settings are not the base's.
+    Raises SettingError if `model.init=base` and the base has other settings.
     """
     if model.init is Init.scratch or (model.init is None and not (folder / CARD).is_file()):
         return None
     base = load_base(folder)
-    differing = [name for name in SHAPE if getattr(model, name) != getattr(base.settings, name)]
+    differing = [name for name in SHAPE_SETTINGS if getattr(model, name) != getattr(base.settings, name)]
     if not differing:
         return base
     if model.init is Init.base:
-        said = ", ".join(f"model.{name}={getattr(model, name)}" for name in differing)
-        fits = ", ".join(f"{getattr(base.settings, name)}" for name in differing)
-        raise SettingError(f"The base model does not fit {said}: it has {fits}. Leave that out, or model.init=scratch.")
+        wanted = ", ".join(f"model.{name}={getattr(model, name)}" for name in differing)
+        available = ", ".join(f"{getattr(base.settings, name)}" for name in differing)
+        raise SettingError(
+            f"The base model does not fit {wanted}: it has {available}. Leave that out, or set model.init=scratch."
+        )
     return None

@@ -1,4 +1,4 @@
-"""Training steps replayed as a CUDA graph: what bounds steps this small is the launching of their kernels."""
+"""Training steps as a replayed CUDA graph: launching kernels one by one limits the speed of such small steps."""
 
 from collections.abc import Callable
 
@@ -7,32 +7,32 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from forecasting.runtime import LOGGER
-from forecasting.training.step_inputs import Prepared
+from forecasting.training.step_inputs import StepInputs
 
-WARM_UP = 3  # steps before the capture, on a stream of their own: libraries set themselves up in the first ones
+WARM_UP = 3  # steps before the capture, on a side stream, in which libraries initialise themselves
 
 
 class GraphedStep:
-    """A step, its backward and its optimizer, captured once and replayed on what is copied into its place.
+    """A step with its backward pass and optimizer, captured once and replayed on inputs copied into its buffers.
 
-    `step` must do everything by kernels: no number of it comes back to Python. A smaller step than the first is filled
-    up with windows of no weight. Where the capture fails, steps go on one kernel at a time, and a line says so.
+    `step` may not read any number back to Python. A step smaller than the first is padded with windows of weight 0.
+    If the capture fails, steps run kernel by kernel, and the log says so.
     Source: PyTorch's notes on CUDA semantics, "Whole-network capture".
     """
 
-    def __init__(self, step: Callable[[Prepared], Tensor], first: Prepared) -> None:
+    def __init__(self, step: Callable[[StepInputs], Tensor], first: StepInputs) -> None:
         self._step = step
-        self._place = first.map(torch.clone)
+        self._buffers = first.map(torch.clone)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._loss = torch.empty(())
         self._num_warmed = 0
         self._failed = False
 
-    def __call__(self, part: Prepared) -> Tensor:
-        """Takes the step, whose loss is returned."""
-        if self._failed or len(part.target) > len(self._place.target):
-            return self._step(part)
-        self._place.fill(part)
+    def __call__(self, step: StepInputs) -> Tensor:
+        """Takes the step and returns its loss."""
+        if self._failed or len(step.target) > len(self._buffers.target):
+            return self._step(step)
+        self._buffers.fill(step)
         if self._graph is not None:
             self._graph.replay()
         elif self._num_warmed < WARM_UP:
@@ -45,7 +45,7 @@ class GraphedStep:
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            self._loss = self._step(self._place)
+            self._loss = self._step(self._buffers)
         torch.cuda.current_stream().wait_stream(stream)
         self._num_warmed += 1
 
@@ -53,22 +53,22 @@ class GraphedStep:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph):
-                self._loss = self._step(self._place)
+                self._loss = self._step(self._buffers)
         except RuntimeError as error:
-            torch.cuda.set_stream(stream)  # which a capture that fails does not go back to by itself
+            torch.cuda.set_stream(stream)  # a failed capture leaves its own stream current
             LOGGER.warning(
-                "steps cannot be replayed as a CUDA graph here (%s): they are launched kernel by kernel, which is "
-                "slower and comes to the same",
+                "cannot capture training steps as a CUDA graph (%s): launching kernels one by one, which is slower and "
+                "gives the same result",
                 str(error.__context__ or error).partition("\n")[0],
             )
             self._failed = True
-            self._loss = self._step(self._place)
+            self._loss = self._step(self._buffers)
             return
         self._graph = graph
         graph.replay()
 
 
 def make_capturable(optimizer: Optimizer, device: torch.device) -> None:
-    """Lets learning rates change between replays: they lie on the device, also after a checkpoint was loaded."""
+    """Puts learning rates on the device, so that they can change between replays."""
     for group in optimizer.param_groups:
         group["lr"] = torch.as_tensor(group["lr"], device=device)

@@ -1,4 +1,4 @@
-"""Windows of a panel, split in time: train, validation, test, and nothing of a later part in an earlier."""
+"""Windows of a panel, split in time into training, validation and test. No part sees days of a later one."""
 
 import copy
 import math
@@ -20,12 +20,12 @@ from forecasting.settings.schema import Config, ModelConfig
 from forecasting.training.distributed import gather_from_ranks
 
 TEST_SHARE, VALIDATION_SHARE = 0.20, 0.15
-MIN_TRAIN_KNOWN_DAYS = 7  # of a window's history: on 30 days of data there is no more
-BLOCK_WINDOWS, BLOCK_WINDOWS_CUDA = 4096, 65_536  # gathered at once: fits a processor's cache, keeps a GPU busy
+MIN_TRAIN_KNOWN_DAYS = 7  # in a window's history; 30 days of data leave no more
+BLOCK_WINDOWS, BLOCK_WINDOWS_CUDA = 4096, 65_536  # per block: fits a CPU's cache, keeps a GPU busy
 
 
 class Batch(NamedTuple):
-    """Windows as the Forecaster takes them, and what came after them."""
+    """Windows as the Forecaster takes them, and the values that followed."""
 
     history: Float[Tensor, "batch context"]
     first_day: Int[Tensor, " batch"]
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     target: Float[Tensor, "batch horizon"]
 
     def take(self, windows: Tensor) -> "Batch":
-        """Some of the windows, by their places or by a mask."""
+        """Some of the windows, by index or by mask."""
         return Batch(*(tensor[windows] for tensor in self))
 
     @staticmethod
@@ -42,19 +42,19 @@ class Batch(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The windows of several training steps, one step's after another's: a batch to Lightning.
+    """The windows of several training steps, step after step. Lightning sees a block as one batch.
 
-    So what there is nothing to learn in is made for many steps at once, and what Lightning costs is paid once for all.
+    Features are computed for many steps at once, and Lightning's overhead is paid once a block.
     """
 
     windows: Batch
-    sizes: Sequence[int]  # windows of each step; 0 where another rank has them all
-    mine: Bool[Tensor, " all"] | None = None  # of the windows of all ranks in the block; None: all of them
+    sizes: Sequence[int]  # windows of each step; 0 if other ranks hold them all
+    is_local: Bool[Tensor, " all"] | None = None  # which of all ranks' windows of the block are here; None: all
 
 
 @dataclass(frozen=True)
 class Split:
-    """Days of the panel whose values are targets: [train, validation), [validation, test), [test, end)."""
+    """Target days by index in the panel: [train, validation), [validation, test), [test, end)."""
 
     train: int
     validation: int
@@ -72,9 +72,9 @@ class Split:
 
 
 def split_days(panel: Panel, *, days_back: int, model: ModelConfig) -> Split:
-    """The last 20% of the days with targets test, the 15% before them validate, the rest train; a horizon at least.
+    """Splits the last `days_back` days: 20% test, the 15% before them validate, the rest train.
 
-    Raises TooFewDays where nothing would be left to train on.
+    Test and validation have at least a horizon and a week each. Raises TooFewDays if no training days are left.
     """
     horizon, end = model.prediction_horizon, panel.num_days
     num_days = min(days_back, end)
@@ -84,19 +84,19 @@ def split_days(panel: Panel, *, days_back: int, model: ModelConfig) -> Split:
     first_target = max(train, MIN_TRAIN_KNOWN_DAYS)
     if validation - first_target < horizon:
         raise TooFewDays(
-            f"{num_days} days are too few for a horizon of {horizon}: after {end - test} days to test and "
-            f"{test - validation} to validate, none is left to train on. "
+            f"{num_days} days are too few for a horizon of {horizon}: {end - test} days to test and "
+            f"{test - validation} to validate leave none to train on. "
             "Load more days, raise --days-back, or lower --prediction-horizon."
         )
     return Split(train, validation, test, end)
 
 
-def steps_a_block(batch_size: int, device: torch.device) -> int:
+def steps_per_block(batch_size: int, device: torch.device) -> int:
     return max(1, (BLOCK_WINDOWS_CUDA if device.type == "cuda" else BLOCK_WINDOWS) // batch_size)
 
 
 class Windows:
-    """Every window of a panel, gathered where the panel lies: a batch costs one indexed copy and no loop."""
+    """All windows of a panel, on its device: gathering a batch is one indexed copy, without a loop."""
 
     def __init__(self, panel: Panel, model: ModelConfig, device: torch.device | str = "cpu") -> None:
         before = torch.full((len(panel.series), model.context_length), torch.nan)
@@ -111,23 +111,23 @@ class Windows:
         return self._values.device
 
     def to(self, device: torch.device) -> "Windows":
-        """The same windows there."""
+        """The same windows on another device."""
         moved = copy.copy(self)
         moved._values, moved._kind = self._values.to(device), self._kind.to(device)
         return moved
 
     def find(self, start: int, stop: int) -> Int[Tensor, "windows 2"]:
-        """(series, first target day) of the windows with targets in [start, stop), in the order of series, then days.
+        """(series, first target day) of the windows whose targets lie in [start, stop), sorted by series, then day.
 
-        Those without a known target, or with too little history, are none.
+        Windows without a known target, or with too little history, are skipped.
         """
         days = torch.arange(start, stop - self.horizon + 1, device=self.device)
         known = functional.pad(self._values.isfinite().to(torch.int32), (1, 0)).cumsum(1, dtype=torch.int32)
         before, cutoff, end = (
             known[:, days + ahead] for ahead in (0, self.context_length, self.context_length + self.horizon)
         )
-        series, place = torch.nonzero((cutoff - before >= MIN_TRAIN_KNOWN_DAYS) & (end > cutoff), as_tuple=True)
-        return torch.stack([series, days[place]], 1)
+        series, column = torch.nonzero((cutoff - before >= MIN_TRAIN_KNOWN_DAYS) & (end > cutoff), as_tuple=True)
+        return torch.stack([series, days[column]], 1)
 
     def gather(self, index: Int[Tensor, "batch 2"]) -> Batch:
         series, day = index[:, 0], index[:, 1]
@@ -137,61 +137,67 @@ class Windows:
 
 
 class Batches:
-    """An epoch in blocks of steps, in a new order each time where `shuffle`, by the global generator.
+    """One epoch in blocks of steps. `shuffle` draws a new order each time, from torch's global generator.
 
-    Among several ranks the steps are those that one would take alone: of each, a rank has the windows of its own
-    series. `own` has the place in the `index` of every window of all ranks, -1 where it is another's.
+    Several ranks take the same steps as one process would: each rank holds the windows of its own series. For every
+    window of all ranks, `global_order` has its position in `index`, or -1 if another rank holds it.
     """
 
     def __init__(
         self,
         windows: Windows,
         index: Int[Tensor, "windows 2"],
-        own: Int[Tensor, " all"],
+        global_order: Int[Tensor, " all"],
         *,
         batch_size: int,
         shuffle: bool,
     ) -> None:
         self._windows = windows
         self._index = index.to(windows.device)
-        self._own = own.to(windows.device)
+        self._global_order = global_order.to(windows.device)
         self._batch_size = batch_size
-        self._steps_a_block = steps_a_block(batch_size, windows.device)
+        self._steps_per_block = steps_per_block(batch_size, windows.device)
         self._shuffle = shuffle
 
     def __len__(self) -> int:
-        return max(1, math.ceil(len(self._own) / (self._steps_a_block * self._batch_size)))  # an empty one, if none
+        return max(
+            1, math.ceil(len(self._global_order) / (self._steps_per_block * self._batch_size))
+        )  # one empty block if there are none
 
     def __iter__(self) -> Iterator[Block]:
-        own = self._own[torch.randperm(len(self._own), device=self._own.device)] if self._shuffle else self._own
-        alone = len(self._own) == len(self._index)
-        for part in torch.split(own, self._steps_a_block * self._batch_size):
+        order = self._global_order
+        if self._shuffle:
+            order = order[torch.randperm(len(order), device=order.device)]
+        all_local = len(order) == len(self._index)
+        for part in torch.split(order, self._steps_per_block * self._batch_size):
             steps = torch.split(part, self._batch_size)
-            if alone:
+            if all_local:
                 yield Block(self._windows.gather(self._index[part]), [len(step) for step in steps])
                 continue
             sizes = [int((step >= 0).sum()) for step in steps]
-            mine = part >= 0
-            yield Block(self._windows.gather(self._index[part[mine]]), sizes, mine)
+            is_local = part >= 0
+            yield Block(self._windows.gather(self._index[part[is_local]]), sizes, is_local)
 
 
-def number_windows(panel: Panel, index: Int[Tensor, "windows 2"]) -> Int[Tensor, " all"]:
-    """For each window of all ranks, by the names of their series and then by days: its place in this rank's index, or
-    -1. So the order of training does not depend on who holds which series.
+def order_across_ranks(panel: Panel, index: Int[Tensor, "windows 2"]) -> Int[Tensor, " all"]:
+    """For each window of all ranks, its position in this rank's index, or -1 if another rank holds it.
+
+    Sorted by site, metric and day, so the order of training does not depend on which rank holds which series.
     """
     names = [(series.site, series.metric) for series in panel.series]
     counts = torch.bincount(index[:, 0].cpu(), minlength=len(names)).tolist()
-    everywhere = sorted(one for part in gather_from_ranks(list(zip(names, counts, strict=True))) for one in part)
-    ends = accumulate(count for _, count in everywhere)
-    begins = {name: end - count for (name, count), end in zip(everywhere, ends, strict=True)}
-    own = torch.full((sum(count for _, count in everywhere),), -1)
+    counts_of_ranks = gather_from_ranks(list(zip(names, counts, strict=True)))
+    all_counts = sorted(named_count for rank_counts in counts_of_ranks for named_count in rank_counts)
+    ends = accumulate(count for _, count in all_counts)
+    starts = {name: end - count for (name, count), end in zip(all_counts, ends, strict=True)}
+    order = torch.full((sum(count for _, count in all_counts),), -1)
     for name, count, end in zip(names, counts, accumulate(counts), strict=True):
-        own[begins[name] : begins[name] + count] = torch.arange(end - count, end)
-    return own
+        order[starts[name] : starts[name] + count] = torch.arange(end - count, end)
+    return order
 
 
 class DeviceData(pl.LightningDataModule):
-    """Batches that come into being where the trainer uses them."""
+    """Batches that are made on the trainer's device, so Lightning does not move them."""
 
     @property
     def device(self) -> torch.device:
@@ -202,7 +208,7 @@ class DeviceData(pl.LightningDataModule):
 
 
 class TrafficDataModule(DeviceData):
-    """The panel for Lightning. `refit`: all days train, none validate."""
+    """The panel as Lightning's data module. With `refit`, all days train and none validate."""
 
     def __init__(self, panel: Panel, config: Config, *, refit: bool = False) -> None:
         super().__init__()
@@ -216,23 +222,22 @@ class TrafficDataModule(DeviceData):
         self.train_index = self.windows.find(self.split.train, train_end)
         self.validation_index = self.windows.find(self.split.validation, self.split.test)
         self.test_index = self.windows.find(self.split.test, self.split.end)
-        self.own = number_windows(panel, self.train_index)
+        self.global_order = order_across_ranks(panel, self.train_index)
         self._refuse_empty_parts()
 
     def _refuse_empty_parts(self) -> None:
         train, validation, _ = self.num_windows()
-        for part, number in (("train on", train), ("validate", validation)):
-            if not number:
+        for part, num_windows in (("train on", train), ("validate", validation)):
+            if not num_windows:
                 raise TooFewDays(
-                    f"There is no window to {part}: {self.split.describe(self.panel)}, and the known days among these "
-                    "are too few. Load the missing days, raise --days-back, or say data.missing=zero if they had no "
-                    "traffic."
+                    f"There is no window to {part}: {self.split.describe(self.panel)}, and too few of these days are "
+                    "known. Load the missing days, raise --days-back, or set data.missing=zero if they had no traffic."
                 )
 
     def num_windows(self) -> tuple[int, int, int]:
-        """To train on, to validate, to test; of all ranks."""
-        mine = (len(self.train_index), len(self.validation_index), len(self.test_index))
-        train, validation, test = (sum(parts) for parts in zip(*gather_from_ranks(mine), strict=True))
+        """Training, validation and test windows of all ranks."""
+        local = (len(self.train_index), len(self.validation_index), len(self.test_index))
+        train, validation, test = (sum(parts) for parts in zip(*gather_from_ranks(local), strict=True))
         return train, validation, test
 
     def setup(self, stage: str) -> None:
@@ -242,11 +247,11 @@ class TrafficDataModule(DeviceData):
         self.windows = self.windows.to(torch.device("cpu"))
 
     def train_dataloader(self) -> Batches:
-        return Batches(self.windows, self.train_index, self.own, batch_size=self.batch_size, shuffle=True)
+        return Batches(self.windows, self.train_index, self.global_order, batch_size=self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> Batches:
         return self.in_order(self.validation_index)
 
     def in_order(self, index: Int[Tensor, "windows 2"]) -> Batches:
-        """Windows of this rank alone, as they come."""
+        """This rank's windows in the order of the index."""
         return Batches(self.windows, index, torch.arange(len(index)), batch_size=4096, shuffle=False)

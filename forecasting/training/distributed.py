@@ -1,4 +1,4 @@
-"""Training in several processes (torchrun): what each must know of the others. One process alone is rank 0 of 1."""
+"""Training in several processes, started by torchrun. A single process is rank 0 of 1."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ from forecasting.panel import Panel, Verdict
 from forecasting.settings.schema import Accelerator, ProcessConfig
 
 T = TypeVar("T")
-TIMEOUT = timedelta(minutes=30)  # the others may wait for one that reads more
+TIMEOUT = timedelta(minutes=30)  # ranks wait this long for one that reads more data
 
 
 @contextmanager
-def joined(process: ProcessConfig, accelerator: Accelerator) -> Iterator[None]:
-    """Within it, the processes that torchrun has started know each other; nothing happens for one alone."""
+def process_group(process: ProcessConfig, accelerator: Accelerator) -> Iterator[None]:
+    """Joins the processes that torchrun has started, and leaves on exit. Does nothing in a single process."""
     if process.world_size == 1:
         yield
         return
@@ -28,7 +28,7 @@ def joined(process: ProcessConfig, accelerator: Accelerator) -> Iterator[None]:
     if gpus and process.local_world_size > torch.cuda.device_count():
         raise SettingError(
             f"There are {process.local_world_size} processes on this machine and {torch.cuda.device_count()} GPUs: "
-            "each takes one. Start fewer, or say training.accelerator=cpu."
+            "each process takes one. Start fewer, or set training.accelerator=cpu."
         )
     if gpus:
         torch.cuda.set_device(process.local_rank)
@@ -39,10 +39,10 @@ def joined(process: ProcessConfig, accelerator: Accelerator) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def refuse_several(process: ProcessConfig, what: str) -> None:
-    """`what` begins a sentence: "Pretraining"."""
+def require_single_process(process: ProcessConfig, job: str) -> None:
+    """Raises SettingError under torchrun. `job` starts the sentence: "Pretraining"."""
     if process.world_size > 1:
-        raise SettingError(f"{what} runs in one process. Start it without torchrun.")
+        raise SettingError(f"{job} runs in one process. Start it without torchrun.")
 
 
 def rank() -> int:
@@ -54,30 +54,33 @@ def num_ranks() -> int:
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """In place, and returned."""
+    """Sums a tensor over all ranks, in place, and returns it."""
     if num_ranks() > 1:
         distributed.all_reduce(tensor)
     return tensor
 
 
-def gather_from_ranks(thing: T) -> list[T]:
-    """What each rank has, in their order, on all of them."""
+def gather_from_ranks(value: T) -> list[T]:
+    """The values of all ranks, in their order. Every rank gets the same list."""
     if num_ranks() == 1:
-        return [thing]
-    things: list[Any] = [None] * num_ranks()  # Any: the call's own type of what it fills
-    distributed.all_gather_object(things, thing)
-    return things
+        return [value]
+    values: list[Any] = [None] * num_ranks()  # Any: torch's type for the list that it fills
+    distributed.all_gather_object(values, value)
+    return values
 
 
-def on_one_calendar(panel: Panel) -> Panel:
-    """The panel from the first day that any rank's has, with the notes on all of them; all have the same last day."""
+def align_calendars(panel: Panel) -> Panel:
+    """The panel, extended back to the first day of any rank, with the notes of all ranks.
+
+    Their last day is the same already.
+    """
     first_day = min(gather_from_ranks(panel.first_day))
     notes = tuple(note for part in gather_from_ranks(panel.notes) for note in part)
-    missing = ((0, 0), (panel.first_day - first_day, 0))
+    days_before = ((0, 0), (panel.first_day - first_day, 0))
     return replace(
         panel,
         first_day=first_day,
         notes=tuple(dict.fromkeys(notes)),
-        values=np.pad(panel.values, missing, constant_values=np.nan),
-        verdicts=np.pad(panel.verdicts, missing, constant_values=Verdict.before),
+        values=np.pad(panel.values, days_before, constant_values=np.nan),
+        verdicts=np.pad(panel.verdicts, days_before, constant_values=Verdict.before),
     )

@@ -1,8 +1,8 @@
-"""The export, done beside training: the graph follows from the settings alone, so another process traces it meanwhile
-and fills in the weights at the end.
+"""Exports the model in a second process, while training runs.
 
-On two cores this hides some three seconds, a third of the documented job. It is light to import, so that the process
-can start before anything else.
+The exported graph depends on the settings alone. So the worker traces an untrained Forecaster at once, and fills in the
+weights when training is done. On two cores this saves about three seconds, a third of the documented job. The module
+is light to import, so the worker can start before anything else.
 """
 
 import gc
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 120.0
 
 
-class Tracer:
-    """A process that traces an untrained Forecaster of the same settings, and waits for weights."""
+class ExportWorker:
+    """A process that traces an untrained Forecaster of these settings, then waits for weights."""
 
     def __init__(self, settings: ModelConfig) -> None:
         self.process = subprocess.Popen(
@@ -36,54 +36,54 @@ class Tracer:
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the training, which may still need this
+            start_new_session=True,  # Ctrl-C is meant for the training, which may still need this process
         )
 
-    def start_writing(self, weights: Path, path: Path) -> None:
-        """Has the process write the program with these weights, a file of a state_dict."""
-        with suppress(BrokenPipeError):  # it has failed, as `finish` will find
-            print(json.dumps([str(weights), str(path)]), file=self.process.stdin, flush=True)
+    def start_writing(self, weights: Path, program: Path) -> None:
+        """Tells the worker to write the program with these weights, a file with a state_dict."""
+        with suppress(BrokenPipeError):  # the worker has failed: `finish` handles that
+            print(json.dumps([str(weights), str(program)]), file=self.process.stdin, flush=True)
 
-    def finish(self, forecaster: "Forecaster", path: Path) -> None:
-        """Waits until it is written; writes it as export_program does, if the process has failed."""
+    def finish(self, forecaster: "Forecaster", program: Path) -> None:
+        """Waits until the program is written. If the worker failed, exports the Forecaster in this process."""
         try:
-            _, said = self.process.communicate(timeout=TIMEOUT_SECONDS)
+            _, error = self.process.communicate(timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            said = f"no end after {TIMEOUT_SECONDS:g} s"
+            error = f"not done after {TIMEOUT_SECONDS:g} s"
         if self.process.returncode != 0:
-            LOGGER.warning("exporting here, since the process that did it failed: %s", said[-500:].strip())
-            export_program(forecaster, path)
+            LOGGER.warning("the export process failed, exporting in this process: %s", error[-500:].strip())
+            export_program(forecaster, program)
 
 
 @contextmanager
-def tracing(settings: ModelConfig) -> Iterator[Tracer]:
-    """The process, at work until it is asked or no longer needed."""
-    tracer = Tracer(settings)
+def start_export_worker(settings: ModelConfig) -> Iterator[ExportWorker]:
+    """A running worker, killed on exit if it has not finished."""
+    worker = ExportWorker(settings)
     try:
-        yield tracer
+        yield worker
     finally:
-        tracer.process.kill()
-        tracer.process.communicate()
+        worker.process.kill()
+        worker.process.communicate()
 
 
 def main(settings: str) -> None:
-    gc.disable()  # it makes no garbage worth the search, and somebody waits for its end
+    gc.disable()  # there is little garbage, and searching for it delays the training's end
     import torch
 
     from forecasting.model.forecaster import Forecaster
 
-    said = json.loads(settings)
-    model = ModelConfig(**{**said, "scaling": Scaling(said["scaling"])})
+    values = json.loads(settings)
+    model = ModelConfig(**{**values, "scaling": Scaling(values["scaling"])})
     torch.set_num_threads(1)
     program = trace(Forecaster(model))
-    torch.export.save(program, io.BytesIO())  # once for nothing: what it imports takes longer than to write
-    gc.freeze()  # from Python's last search, too
-    if not (asked := sys.stdin.readline()):
+    torch.export.save(program, io.BytesIO())  # a dry run: its imports take longer than the writing
+    gc.freeze()  # keeps Python's final collection short
+    if not (request := sys.stdin.readline()):
         return
-    weights, path = json.loads(asked)
+    weights, path = json.loads(request)
     with torch.no_grad():
-        for name, values in torch.load(weights, weights_only=True).items():
-            program.state_dict[name].copy_(values)
+        for name, tensor in torch.load(weights, weights_only=True).items():
+            program.state_dict[name].copy_(tensor)
     torch.export.save(program, path)
 
 

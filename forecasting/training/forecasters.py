@@ -27,7 +27,7 @@ from forecasting.panel import Panel, Series, to_date
 from forecasting.runtime import LOGGER, progress
 from forecasting.settings.schema import Config
 from forecasting.training.calibration import calibrate
-from forecasting.training.distributed import refuse_several
+from forecasting.training.distributed import require_single_process
 from forecasting.training.scoring import backtest, choose_answerers
 
 BATCH = 4096  # windows that a model forecasts at once
@@ -64,7 +64,7 @@ def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Forec
     """
     if peers:
         check_installed()
-    refuse_several(config.process, "A backtest")
+    require_single_process(config.process, "A backtest")
     asked = config.backtest.model
     if asked == "fine-tune":
         ours = forecast_fine_tuned(rolling, config)

@@ -1,11 +1,7 @@
 """A training from a panel to a version on disk, said line by line in the log."""
 
-import glob
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,9 +25,10 @@ from forecasting.runtime import LOGGER, Stopwatch
 from forecasting.settings.schema import Config
 from forecasting.training.base_model import find_base
 from forecasting.training.calibration import calibrate
+from forecasting.training.checkpoints import checkpoint_path, remove_checkpoints
 from forecasting.training.data_module import TrafficDataModule, split_days
-from forecasting.training.distributed import gather_from_ranks, num_ranks, on_one_calendar
-from forecasting.training.export_worker import Tracer
+from forecasting.training.distributed import align_calendars, gather_from_ranks, num_ranks
+from forecasting.training.export_worker import ExportWorker
 from forecasting.training.fit import Fitted, first_unseen, fit, refit, training_data
 from forecasting.training.model_card import describe_version, forecast_next
 from forecasting.training.report import MAX_NOTES, format_notes, format_table, plot
@@ -55,7 +52,7 @@ class Learned:
     upcoming: Float[np.ndarray, "own horizon levels"]
 
 
-def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, resume: bool = False) -> Artifact:
+def train(panel: Panel, config: Config, *, worker: ExportWorker, clock: Stopwatch, resume: bool = False) -> Artifact:
     """Fits, judges on the test part, refits on all days, and writes the version. Nothing is written if it fails.
 
     Among several ranks this is for the first one, with a panel of its own series; the others learn.
@@ -64,29 +61,28 @@ def train(panel: Panel, config: Config, *, tracer: Tracer, clock: Stopwatch, res
     with staged_version(store, version) as folder:
         learned = learn(panel, config, clock=clock, resume=resume)
         torch.save(learned.served.forecaster.state_dict(), folder / WEIGHTS)
-        tracer.start_writing(folder / WEIGHTS, folder / PROGRAM)
+        worker.start_writing(folder / WEIGHTS, folder / PROGRAM)
         with clock.part("plot"):
             title = f"{version}: the test part was forecast before the refit on all days"
             plot(folder / PLOT, learned.panel, learned.tested, learned.upcoming, title=title)
         with clock.part("export"):
-            tracer.finish(learned.served.forecaster, folder / PROGRAM)
+            worker.finish(learned.served.forecaster, folder / PROGRAM)
         write_card(folder, _describe(config, learned, clock))
-    for left in store.glob(f".{glob.escape(version)}.*.ckpt*"):  # of other settings and data too: they are done with
-        left.unlink(missing_ok=True)
+    remove_checkpoints(store, version)
     return load_artifact(store, version)
 
 
 def learn(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = False) -> Learned:
     """Everything but writing; each step is said. On all ranks at once, each with its own series."""
-    panel = on_one_calendar(panel)
+    panel = align_calendars(panel)
     base = find_base(config.model)
     data = training_data(panel, config, base)
     _say_data(panel, data)
     LOGGER.info("training from %s", "the base model" if base else "scratch")
-    checkpoint = _checkpoint(config.model_dir, panel, config, base)
+    checkpoint = checkpoint_path(config.model_dir, panel, config, base)
     with clock.part("fitting"):
         fitted = fit(data, config, base=base, checkpoint=checkpoint, resume=resume)
-    LOGGER.info("%s", fitted.describe(most=config.training.epochs))
+    LOGGER.info("%s", fitted.describe(max_epochs=config.training.epochs))
     with clock.part("calibration"):
         tested = backtest(fitted.forecaster, data)
         own_measures = judge(tested, panel, data)
@@ -141,7 +137,7 @@ def _refit(panel: Panel, config: Config, fitted: Fitted, base: Forecaster | None
     if served.interrupted:
         LOGGER.info("the refit was interrupted: the judged weights are kept, which have not seen the last days")
         return fitted
-    LOGGER.info("%s", served.describe(most=config.training.epochs))
+    LOGGER.info("%s", served.describe(max_epochs=config.training.epochs))
     return served
 
 
@@ -166,18 +162,6 @@ def _say_answers(series: Sequence[Series], answers: Sequence[str], bands: Sequen
         "bands set by %s weeks of each series' own past: %.2f to %.2f times as wide as trained",
         f"{min(weeks)} to {max(weeks)}" if len(weeks) > 1 else min(weeks), min(scales), max(scales),
     )  # fmt: skip
-
-
-def _checkpoint(store: Path, panel: Panel, config: Config, base: Forecaster | None) -> Path:
-    """Named after settings and data, so that nothing is resumed that would not have become the same version."""
-    settings = json.dumps([repr(config.model), repr(config.data), repr(config.training)])
-    known = hashlib.sha256(settings.encode() + panel.values.tobytes())
-    known.update(repr((panel.first_day, panel.series, config.pretraining)).encode())
-    for weights in base.state_dict().values() if base is not None else ():
-        known.update(weights.numpy().tobytes())
-    together = hashlib.sha256("".join(gather_from_ranks(known.hexdigest())).encode())
-    name = together.hexdigest()[:16]
-    return store / f".{config.training.model_version}.{name}.ckpt"
 
 
 def _say_data(panel: Panel, data: TrafficDataModule) -> None:

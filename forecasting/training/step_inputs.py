@@ -1,4 +1,4 @@
-"""Windows made ready for training steps: all that the weights have no part in."""
+"""Inputs of training steps: everything about their windows that does not depend on the weights."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -12,34 +12,35 @@ from forecasting.training.data_module import Batch, Block
 from forecasting.training.distributed import num_ranks, sum_over_ranks
 
 
-class Prepared(NamedTuple):
-    """What the network reads of windows, and what it is to be told of its forecasts."""
+class StepInputs(NamedTuple):
+    """What the network reads of a step's windows, and what its loss compares the forecasts with."""
 
     inputs: Inputs
     target: Float[Tensor, "windows horizon"]  # in the scaling's units; 0 where unknown
-    weight: Float[Tensor, "windows horizon"]  # of each day in its step's loss; 0 where unknown
+    weight: Float[Tensor, "windows horizon"]  # of each day in the step's loss; 0 where unknown
 
-    def split(self, sizes: list[int]) -> "Iterator[Prepared]":
+    def split(self, sizes: list[int]) -> "Iterator[StepInputs]":
+        """One StepInputs for each step, of `sizes` windows."""
         parts = (torch.split(tensor, sizes) for tensor in (*self.inputs, self.target, self.weight))
         for steps, extra, target, weight in zip(*parts, strict=True):
-            yield Prepared(Inputs(steps, extra), target, weight)
+            yield StepInputs(Inputs(steps, extra), target, weight)
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Prepared":
-        return Prepared(Inputs(*(change(one) for one in self.inputs)), change(self.target), change(self.weight))
+    def map(self, change: Callable[[Tensor], Tensor]) -> "StepInputs":
+        return StepInputs(Inputs(*(change(tensor) for tensor in self.inputs)), change(self.target), change(self.weight))
 
-    def fill(self, part: "Prepared") -> None:
-        """Puts a part's windows, of which there may be fewer, in the place of these; those beyond weigh nothing."""
-        size = len(part.target)
-        for mine, its in zip((*self.inputs, self.target), (*part.inputs, part.target), strict=True):
-            mine[:size].copy_(its)
-        self.weight.zero_()[:size].copy_(part.weight)
+    def fill(self, step: "StepInputs") -> None:
+        """Copies the windows of another step, at most as many, into these tensors. Windows left over get weight 0."""
+        size = len(step.target)
+        for target, source in zip((*self.inputs, self.target), (*step.inputs, step.target), strict=True):
+            target[:size].copy_(source)
+        self.weight.zero_()[:size].copy_(step.weight)
 
 
 @torch.no_grad()
-def prepare(forecaster: Forecaster, block: Block) -> Iterator[Prepared]:
-    """The steps of a block, each with a window at least: an unknown one where other ranks have them all.
+def prepare_steps(forecaster: Forecaster, block: Block) -> Iterator[StepInputs]:
+    """The inputs of each step of a block. A step whose windows are all on other ranks gets one unknown window.
 
-    Each rank's gradient is averaged over the ranks, so a step's weights sum to the number of ranks.
+    DDP averages gradients over ranks, so a step's weights sum to the number of ranks.
     """
     sizes = [max(1, size) for size in block.sizes]
     windows = block.windows if sizes == list(block.sizes) else _fill_empty_steps(block)
@@ -49,12 +50,12 @@ def prepare(forecaster: Forecaster, block: Block) -> Iterator[Prepared]:
     step = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(known.device)
     counts = torch.zeros(len(sizes), dtype=torch.int64, device=known.device).index_add_(0, step, known.sum(1))
     weight = num_ranks() / sum_over_ranks(counts).clamp(min=1)
-    ready = Prepared(inputs, torch.where(known, target, 0.0), torch.where(known, weight[step, None], 0.0))
-    return ready.split(sizes)
+    inputs_of_block = StepInputs(inputs, torch.where(known, target, 0.0), torch.where(known, weight[step, None], 0.0))
+    return inputs_of_block.split(sizes)
 
 
 def _fill_empty_steps(block: Block) -> Batch:
-    """With one window, whose days are all unknown, in each step that has none."""
+    """The block's windows, with one window of unknown days in each step that has none."""
     unknown = Batch(*(tensor.new_zeros(1, *tensor.shape[1:]) for tensor in block.windows))
     unknown = unknown._replace(target=torch.full_like(unknown.target, torch.nan))
     parts = zip(*(torch.split(tensor, list(block.sizes)) for tensor in block.windows), strict=True)

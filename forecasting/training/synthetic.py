@@ -1,9 +1,9 @@
-"""Synthetic daily traffic of websites that never were: what the base model learns from before it sees a real one.
+"""Synthetic daily traffic of websites, from which the base model learns first.
 
-Each part of a site's traffic is a function of its own, named in PARTS, and can be left out. The parts of LEVEL_PARTS
-add up to the logarithm of a day's expected traffic; those of DAY_PARTS change the days that come of it. All of it is
-drawn on the device, thousands of sites at once, by the global generator. Sizes and rates are our judgement of the kinds
-of traffic that websites have; EXPERIMENTS.md has what leaving parts out did.
+Each part of a site's traffic is a function, listed in PARTS, and can be left out. The parts in LEVEL_PARTS add up to
+the logarithm of a day's expected traffic; those in DAY_PARTS then change single days. Everything is drawn on the
+device, thousands of sites at once, with torch's global generator. Sizes and rates are our judgement of real websites'
+traffic; EXPERIMENTS.md says what leaving each part out costs.
 """
 
 import math
@@ -17,12 +17,12 @@ from torch import Tensor
 from forecasting.model.scaling import COUNT, OTHER, RATE
 
 FIRST_DAYS = (14_600, 21_600)  # 2009-12-22 to 2029-02-20, in days since 1970-01-01
-MAX_LOG_MEAN = 18.0  # 65 million a day
-RATE_SHARE, OTHER_SHARE = 0.05, 0.02  # of the series; the rest are counts
+MAX_LOG_MEAN = 18.0  # exp of it: 65 million a day
+RATE_SHARE, OTHER_SHARE = 0.05, 0.02  # of all series; the rest are counts
 
 
 class Traffic(NamedTuple):
-    """Made series, as a panel's rows would be; NaN where a day is unknown."""
+    """Synthetic series, like the rows of a panel. Unknown days are NaN; `first_day` is in days since 1970-01-01."""
 
     values: Float[Tensor, "sites days"]
     first_day: Int[Tensor, " sites"]
@@ -30,14 +30,14 @@ class Traffic(NamedTuple):
 
 
 class Sites:
-    """The draws that all parts of a batch of sites share."""
+    """A batch of sites: what their parts share, and random draws in their shape."""
 
     def __init__(self, num_sites: int, num_days: int, device: torch.device | str) -> None:
         self.shape = (num_sites, num_days)
         self.device = device
         self.first_day = torch.randint(*FIRST_DAYS, (num_sites,), device=device)
         self.day = self.first_day[:, None] + torch.arange(num_days, device=device)
-        self.calm = self.chance(0.5)  # half the sites: a stable week, little noise
+        self.calm = self.chance(0.5)  # half of the sites have stable weeks and little noise
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(*(shape or (self.shape[0], 1)), device=self.device)
@@ -46,31 +46,31 @@ class Sites:
         return torch.randn(*(shape or (self.shape[0], 1)), device=self.device)
 
     def chance(self, share: float | Tensor) -> Float[Tensor, "sites 1"]:
-        """1 for about that share of the sites, else 0."""
+        """1 for about this share of the sites, 0 for the others."""
         return (self.uniform() < share).float()
 
     def log_uniform(self, low: float, high: float) -> Float[Tensor, "sites 1"]:
         return low * torch.exp(self.uniform() * math.log(high / low))
 
     def size(self, wild: tuple[float, float], calm: tuple[float, float]) -> Float[Tensor, "sites 1"]:
-        """Log-uniform between the two of `wild`, or of `calm` for calm sites."""
+        """Log-uniform in the range `wild`, or in the range `calm` for calm sites."""
         return torch.where(self.calm > 0, self.log_uniform(*calm), self.log_uniform(*wild))
 
-    def events(self, a_day: float | Tensor) -> Float[Tensor, "sites days"]:
-        """1 on days on which something happens."""
-        return (self.uniform(*self.shape) < a_day).float()
+    def events(self, daily_rate: float | Tensor) -> Float[Tensor, "sites days"]:
+        """1 on the days of an event, 0 on others."""
+        return (self.uniform(*self.shape) < daily_rate).float()
 
     def since(self, start: Tensor) -> Float[Tensor, "sites days"]:
-        """Days since a place in the window, [sites, 1]; negative before it."""
+        """Days since the day with index `start`, [sites, 1]; negative before it."""
         return torch.arange(self.shape[1], device=self.device) - start.float()
 
-    def somewhere(self, margin: int = 0) -> Float[Tensor, "sites 1"]:
-        """A place in the window, or up to `margin` days before it."""
+    def random_day(self, margin: int = 0) -> Float[Tensor, "sites 1"]:
+        """Index of a random day, or of one up to `margin` days before the first."""
         return (self.uniform() * (self.shape[1] + margin)).floor() - margin
 
 
 def autoregression(noise: Float[Tensor, "sites days"], memory: Float[Tensor, "sites 1"]) -> Float[Tensor, "sites days"]:
-    """x[t] = memory x[t-1] + noise[t], from its stationary spread on. `memory` below 1."""
+    """x[t] = memory * x[t-1] + noise[t], started in its stationary distribution. `memory` must be below 1."""
     state = noise[:, 0] / torch.sqrt(1 - memory[:, 0] ** 2)
     states = [state]
     for step in noise.unbind(1)[1:]:
@@ -80,7 +80,7 @@ def autoregression(noise: Float[Tensor, "sites days"], memory: Float[Tensor, "si
 
 
 def _drift(sites: Sites) -> Tensor:
-    """The level wanders."""
+    """A random walk of the level."""
     return torch.cumsum(sites.normal(*sites.shape) * sites.size((0.002, 0.12), (0.002, 0.024)), 1)
 
 
@@ -91,7 +91,7 @@ def _momentum(sites: Sites) -> Tensor:
 
 
 def _trend(sites: Sites) -> Tensor:
-    """Steady growth or decline, some tenths of a percent a day."""
+    """Steady growth or decline of a few tenths of a percent a day."""
     return sites.normal() * 0.004 * sites.chance(0.5) * sites.since(torch.zeros_like(sites.calm))
 
 
@@ -102,22 +102,22 @@ def _moods(sites: Sites) -> Tensor:
 
 
 def _weekday(sites: Sites) -> Tensor:
-    """A shape of the week: a weekend that differs, each day's own difference, and an amplitude that drifts."""
+    """A weekly pattern: a different weekend, an effect of each weekday, and a drifting amplitude."""
     num_sites = sites.shape[0]
-    own = sites.normal(num_sites, 7) * 0.12 * torch.exp(0.8 * sites.normal()) * (1 - 0.5 * sites.calm)
+    day_effect = sites.normal(num_sites, 7) * 0.12 * torch.exp(0.8 * sites.normal()) * (1 - 0.5 * sites.calm)
     weekend = 0.4 * sites.normal() - 0.25
-    shape = own * sites.chance(0.85)
-    works = torch.maximum(sites.chance(0.7), sites.calm)
-    shape[:, 5:] += works * weekend
-    shape[:, 5:6] += works * 0.12 * sites.normal()
-    shape[:, 4:5] += works * 0.25 * weekend * sites.uniform()
+    shape = day_effect * sites.chance(0.85)
+    has_weekend = torch.maximum(sites.chance(0.7), sites.calm)
+    shape[:, 5:] += has_weekend * weekend
+    shape[:, 5:6] += has_weekend * 0.12 * sites.normal()
+    shape[:, 4:5] += has_weekend * 0.25 * weekend * sites.uniform()
     shape = shape - shape.mean(1, keepdim=True)
     amplitude = 1 + torch.cumsum(sites.normal(*sites.shape) * 0.01 * sites.chance(0.3), 1)
     return torch.gather(shape, 1, (sites.day + 3) % 7) * amplitude.clamp(0.2, 2.0)
 
 
 def _yearly(sites: Sites) -> Tensor:
-    """Six waves a year, the higher the smaller."""
+    """Six yearly harmonics; higher ones have smaller amplitudes."""
     angle = sites.day.float() * (2 * math.pi / 365.2425)
     waves = [
         (sites.normal() * torch.sin(k * angle) + sites.normal() * torch.cos(k * angle)) * 0.2 / k for k in range(1, 7)
@@ -126,30 +126,30 @@ def _yearly(sites: Sites) -> Tensor:
 
 
 def _holidays(sites: Sites) -> Tensor:
-    """Single days off: lower, by as much as the site cares."""
+    """Single public holidays: lower traffic, by an amount of the site's own."""
     return -sites.events(0.012) * 0.5 * sites.uniform() * (1 + sites.calm) * sites.chance(0.6)
 
 
 def _terms(sites: Sites) -> Tensor:
-    """A break of days to weeks, as between school terms: another level while it lasts."""
-    since = sites.since(sites.somewhere(margin=20))
+    """A break of days to weeks, such as school holidays, at another level."""
+    since = sites.since(sites.random_day(margin=20))
     length = sites.log_uniform(4.0, 60.0).floor()
     return ((since >= 0) & (since < length)).float() * (0.2 * sites.normal() - 0.15) * sites.chance(0.35)
 
 
 def _shifts(sites: Sites) -> Tensor:
-    """A new level from one day to the next: a relaunch, a filter, a ranking lost."""
+    """A new level from one day to the next, as after a relaunch or a lost ranking."""
     return torch.cumsum(sites.events(0.004 * sites.chance(0.4)) * sites.normal(*sites.shape) * 0.6, 1)
 
 
 def _launches(sites: Sites) -> Tensor:
-    """Growth that begins somewhere and saturates."""
-    grown = 1 - torch.exp(-sites.since(sites.somewhere()).clamp(min=0) / sites.log_uniform(2.0, 40.0))
-    return grown * sites.normal().abs() * 0.8 * sites.chance(0.08)
+    """Growth that starts on some day and saturates."""
+    growth = 1 - torch.exp(-sites.since(sites.random_day()).clamp(min=0) / sites.log_uniform(2.0, 40.0))
+    return growth * sites.normal().abs() * 0.8 * sites.chance(0.08)
 
 
 def _viral(sites: Sites) -> Tensor:
-    """Spikes that decay, fast at first and then slowly."""
+    """Spikes that decay, first fast and then slowly."""
     hits = sites.events(0.02 * sites.chance(0.6 * (1 - 0.6 * sites.calm)))
     height = 0.5 * torch.exp(sites.normal(*sites.shape)) * hits
     fast, slow = (autoregression(height, memory) for memory in (0.8 * sites.uniform(), 0.85 + 0.13 * sites.uniform()))
@@ -173,29 +173,29 @@ LEVEL_PARTS: dict[str, Callable[[Sites], Tensor]] = {
 
 
 def _bots(sites: Sites, values: Tensor) -> Tensor:
-    """One-off days of many times the traffic, that say nothing of the next."""
+    """Single days with many times the traffic, and no effect on the next day."""
     return values * (1 + sites.events(0.006 * sites.chance(0.15)) * 2 * torch.exp(sites.normal(*sites.shape)))
 
 
 def _outages(sites: Sites, values: Tensor) -> Tensor:
-    """Days of zero, single ones or several in a row."""
-    since = sites.since(sites.somewhere())
+    """Days of zero traffic, single or several in a row."""
+    since = sites.since(sites.random_day())
     long = (since >= 0) & (since < sites.log_uniform(1.0, 8.0)) & (sites.chance(0.04) > 0)
     single = sites.events(0.003 * sites.chance(0.25)) > 0
     return torch.where(long | single, 0.0, values)
 
 
 def _births(sites: Sites, values: Tensor) -> Tensor:
-    """Sites that begin within the window: unknown before, small at first."""
-    since = sites.since(sites.somewhere())
+    """Sites that start within the window: unknown before, then growing from nothing."""
+    since = sites.since(sites.random_day())
     born = sites.chance(0.06) > 0
     ramp = (since / sites.log_uniform(1.0, 30.0)).clamp(0, 1)
     return torch.where(born, torch.where(since < 0, torch.nan, (values * ramp).round()), values)
 
 
 def _gaps(sites: Sites, values: Tensor) -> Tensor:
-    """Days that nobody counted."""
-    since = sites.since(sites.somewhere())
+    """Days without a measurement."""
+    since = sites.since(sites.random_day())
     run = (since >= 0) & (since < sites.log_uniform(2.0, 15.0)) & (sites.chance(0.03) > 0)
     return torch.where(run | (sites.events(0.05 * sites.chance(0.05)) > 0), torch.nan, values)
 
@@ -213,7 +213,7 @@ PARTS = (*LEVEL_PARTS, *DAY_PARTS, *KIND_PARTS)
 def sample_traffic(
     num_sites: int, num_days: int, *, without: Collection[str] = (), device: torch.device | str = "cpu"
 ) -> Traffic:
-    """Series of counts, rates in 0..1 and other numbers, in raw units. `without`: names of PARTS to leave out."""
+    """Series of counts, of rates in 0..1 and of other numbers, in raw units. `without` names the PARTS to leave out."""
     sites = Sites(num_sites, num_days, device)
     parts = [part(sites) for name, part in LEVEL_PARTS.items() if name not in without]
     change = torch.stack(parts).sum(0) if parts else torch.zeros(sites.shape, device=device)
@@ -228,25 +228,25 @@ def sample_traffic(
 
 
 def _count(sites: Sites, change: Float[Tensor, "sites days"]) -> Float[Tensor, "sites days"]:
-    """Overdispersed counts around exp(level + change): log-normal on top of Poisson, levels of 1 to 200,000 a day."""
+    """Overdispersed counts around exp(level + change): Poisson with a log-normal mean, levels of 1 to 200,000 a day."""
     level = torch.log(sites.log_uniform(1.0, 200_000.0)) - change.mean(1, keepdim=True)
     spread = sites.size((0.005, 0.2), (0.005, 0.06))
     noise = spread * sites.normal(*sites.shape) - spread**2 / 2
     mean = torch.exp((level + change + noise).clamp(-6.0, MAX_LOG_MEAN))
-    # Beyond 200 a day Poisson is normal for all that matters, and that is much faster to draw.
+    # Above 200 a day a normal distribution is close enough to Poisson, and much faster to draw.
     normal = mean + mean.sqrt() * sites.normal(*sites.shape)
     return torch.where(mean < 200, torch.poisson(mean.clamp(max=200)), normal).clamp(min=0).round()
 
 
 def _draw_kinds(sites: Sites, without: Collection[str]) -> Int[Tensor, " sites"]:
-    place = sites.uniform()[:, 0]
-    rate = (place < RATE_SHARE) & ("rates" not in without)
-    other = (place > 1 - OTHER_SHARE) & ("others" not in without)
+    position = sites.uniform()[:, 0]
+    rate = (position < RATE_SHARE) & ("rates" not in without)
+    other = (position > 1 - OTHER_SHARE) & ("others" not in without)
     return torch.where(rate, RATE, torch.where(other, OTHER, COUNT))
 
 
 def _as_rate(sites: Sites, change: Tensor, counts: Tensor) -> Float[Tensor, "sites days"]:
-    """A share that changes with the site, counted over about so many visits; unknown where nothing was counted."""
+    """A share that varies with the site's level, measured over a number of visits. Unknown on days without a count."""
     centre = 1.2 * sites.normal() + 0.4 * (change - change.mean(1, keepdim=True))
     share = torch.sigmoid(centre)
     visits = sites.log_uniform(5.0, 5000.0)
@@ -261,8 +261,10 @@ def _as_other(sites: Sites, change: Tensor, counts: Tensor) -> Float[Tensor, "si
     return torch.where(counts.isnan(), torch.nan, size * (sites.normal() * 3 + change + noise))
 
 
-def known_tail(values: Float[Tensor, "windows days"], known: Int[Tensor, " windows"]) -> Float[Tensor, "windows days"]:
-    """The last `known` days of each window; those before them unknown."""
-    place = torch.arange(values.shape[1], device=values.device)
-    hidden: Bool[Tensor, "windows days"] = place < values.shape[1] - known[:, None]
+def keep_last_days(
+    values: Float[Tensor, "windows days"], num_days: Int[Tensor, " windows"]
+) -> Float[Tensor, "windows days"]:
+    """The windows with all but the last `num_days` of each made unknown."""
+    day = torch.arange(values.shape[1], device=values.device)
+    hidden: Bool[Tensor, "windows days"] = day < values.shape[1] - num_days[:, None]
     return torch.where(hidden, torch.nan, values)

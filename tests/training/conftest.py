@@ -1,4 +1,4 @@
-"""A panel whose truth is known, and a configuration that trains in a second."""
+"""A panel with a known truth, and settings that train in a second."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Windows of made sites, and real ones among them: what is varied, and what is not."""
+"""Synthetic and augmented windows: what varies, and what does not."""
 
 from dataclasses import replace
 
@@ -9,54 +9,54 @@ import torch
 from forecasting.model.scaling import COUNT, RATE
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config
-from forecasting.training import augmentation as made
-from forecasting.training.augmentation import FineTuningData, sample_windows, vary
+from forecasting.training import augmentation
+from forecasting.training.augmentation import FineTuningData, augment, sample_synthetic_windows
 from forecasting.training.data_module import Batch, TrafficDataModule
 from forecasting.training.fit import training_data
 from tests.panels import make_panel
 
 
-def batch_of(num_windows: int, kind: int) -> Batch:
+def make_batch(num_windows: int, kind: int) -> Batch:
     values = torch.rand(num_windows, 63, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.05
     first_day = torch.full((num_windows,), 19_000)
     return Batch(values[:, :56], first_day, torch.full((num_windows,), kind), values[:, 56:])
 
 
-def test_varied_counts_keep_their_shape_and_their_weekday() -> None:
+def test_augmented_counts_keep_their_shape_and_weekday() -> None:
     torch.manual_seed(0)
-    batch = batch_of(500, COUNT)
-    varied = vary(batch)
-    factors = varied.target / batch.target
+    batch = make_batch(500, COUNT)
+    augmented = augment(batch)
+    factors = augmented.target / batch.target
     torch.testing.assert_close(factors, factors[:, :1].expand(-1, 7))
-    known = varied.history.isfinite()
-    torch.testing.assert_close(varied.history[known], (batch.history * factors[:, :1])[known])
+    known = augmented.history.isfinite()
+    torch.testing.assert_close(augmented.history[known], (batch.history * factors[:, :1])[known])
     assert np.std(np.log(factors[:, 0].numpy())) == pytest.approx(1.0, abs=0.1)
-    moved = varied.first_day - batch.first_day
-    assert (moved % 7 == 0).all()
-    assert (int(moved.min()), int(moved.max())) == (-7 * 26, 7 * 26)
-    young = ~known[:, 0]
-    assert 0.1 < young.float().mean() < 0.2
+    shift = augmented.first_day - batch.first_day
+    assert (shift % 7 == 0).all()
+    assert (int(shift.min()), int(shift.max())) == (-7 * 26, 7 * 26)
+    truncated = ~known[:, 0]
+    assert 0.1 < truncated.float().mean() < 0.2
     assert known[:, -28:].all()
 
 
 def test_rates_are_not_multiplied() -> None:
-    batch = batch_of(50, RATE)
-    torch.testing.assert_close(vary(batch).target, batch.target)
+    batch = make_batch(50, RATE)
+    torch.testing.assert_close(augment(batch).target, batch.target)
 
 
-def test_fine_tuning_mixes_and_what_validates_is_as_it_came(quick: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fine_tuning_changes_training_windows_alone(quick: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     panel = make_panel(116)
     plain, tuning = TrafficDataModule(panel, quick), FineTuningData(panel, quick)
-    monkeypatch.setattr(made, "RESCALED", 0.0)
-    monkeypatch.setattr(made, "MOVED_WEEKS", 0)
-    monkeypatch.setattr(made, "SHORT_SHARE", 0.0)
+    monkeypatch.setattr(augmentation, "RESCALING_SPREAD", 0.0)
+    monkeypatch.setattr(augmentation, "MAX_SHIFT_WEEKS", 0)
+    monkeypatch.setattr(augmentation, "TRUNCATED_SHARE", 0.0)
     real = {tuple(row) for block in plain.train_dataloader() for row in block.windows.target.tolist()}
     seen = [tuple(row) for block in tuning.train_dataloader() for row in block.windows.target.tolist()]
     assert real <= set(seen)
     share = sum(row not in real for row in seen) / len(seen)
-    assert share == pytest.approx(made.MADE_SHARE, abs=0.03)
-    for one, other in zip(plain.val_dataloader(), tuning.val_dataloader(), strict=True):
-        torch.testing.assert_close(one.windows.history, other.windows.history, equal_nan=True)
+    assert share == pytest.approx(augmentation.SYNTHETIC_SHARE, abs=0.03)
+    for expected, other in zip(plain.val_dataloader(), tuning.val_dataloader(), strict=True):
+        torch.testing.assert_close(expected.windows.history, other.windows.history, equal_nan=True)
 
 
 def test_batches_grow_with_the_data(quick: Config) -> None:
@@ -66,19 +66,19 @@ def test_batches_grow_with_the_data(quick: Config) -> None:
     assert sizes[0] < sizes[1] < sizes[2] == 256
 
 
-def test_without_a_base_windows_are_as_they_are(panel: Panel, quick: Config) -> None:
+def test_without_a_base_windows_are_not_augmented(panel: Panel, quick: Config) -> None:
     assert type(training_data(panel, quick, None)) is TrafficDataModule
 
 
-def test_windows_of_made_sites_are_about_as_many_as_asked_for(quick: Config) -> None:
+def test_about_as_many_synthetic_windows_as_requested(quick: Config) -> None:
     torch.manual_seed(0)
-    windows = sample_windows(quick, 4000, device=torch.device("cpu"))
+    windows = sample_synthetic_windows(quick, 4000, device=torch.device("cpu"))
     assert 3500 < len(windows.target) <= 4000
-    assert (windows.history.isfinite().sum(1) >= made.YOUNG_DAYS).all()
+    assert (windows.history.isfinite().sum(1) >= augmentation.MIN_TRUNCATED_DAYS).all()
 
 
-def test_one_series_of_sixty_days_never_lacks_a_made_window(quick: Config) -> None:
-    """Some made sites are born too late for any window: of few sites, all may be."""
+def test_sixty_days_of_one_series_always_get_synthetic_windows(quick: Config) -> None:
+    """Some synthetic sites start too late for any window; with few sites this could be all of them."""
     data = FineTuningData(make_panel(60, num_series=1), quick)
     for seed in range(40):
         torch.manual_seed(seed)
@@ -88,8 +88,8 @@ def test_one_series_of_sixty_days_never_lacks_a_made_window(quick: Config) -> No
 def test_windows_of_a_site_of_thirty_days_are_all_trained_on(quick: Config) -> None:
     data = FineTuningData(make_panel(30, num_series=1), quick)
     known = data.windows.gather(data.train_index).history.isfinite().sum(1)
-    assert known.max() < made.YOUNG_DAYS
+    assert known.max() < augmentation.MIN_TRUNCATED_DAYS
     torch.manual_seed(0)
     (block,) = data.train_dataloader()
-    history = block.windows.history[: len(known)]  # of the only step: the real windows come first
+    history = block.windows.history[: len(known)]  # there is one step, with its real windows first
     torch.testing.assert_close(history.isfinite().sum(1).sort().values, known.sort().values)

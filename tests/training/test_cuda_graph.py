@@ -1,4 +1,4 @@
-"""Steps replayed as a CUDA graph come to what single kernels come to; here, without a GPU, what surrounds them does."""
+"""CUDA graph steps give the result of single kernels. Without a GPU, only the code around them is tested."""
 
 from dataclasses import replace
 
@@ -10,9 +10,10 @@ from forecasting.panel import Panel
 from forecasting.settings.schema import Accelerator, Config, Precision
 from forecasting.training.cuda_graph import GraphedStep, make_capturable
 from forecasting.training.data_module import TrafficDataModule
-from forecasting.training.fit import choose_precision, refit
+from forecasting.training.fit import refit
 from forecasting.training.lightning_module import ForecastModule, warmup_and_cosine
-from forecasting.training.step_inputs import Prepared, prepare
+from forecasting.training.step_inputs import StepInputs, prepare_steps
+from forecasting.training.trainer import choose_precision
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -22,7 +23,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 def test_fifty_steps_on_a_gpu_agree_with_the_cpu(
     panel: Panel, quick: Config, cuda_graph: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without dropout and in float32; the order of windows is drawn where they lie, so there is one step an epoch."""
+    """In float32 without dropout. One step an epoch, because CPU and GPU draw windows in different orders."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     model = replace(quick.model, dropout=0.0)
     training = replace(quick.training, batch_size=4096, precision=Precision.fp32, cuda_graph=cuda_graph)
@@ -38,58 +39,58 @@ def test_fifty_steps_on_a_gpu_agree_with_the_cpu(
 def test_steps_with_dropout_are_replayed(
     panel: Panel, quick: Config, batch_size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However many steps an epoch has: the capture may be the first one of an epoch."""
+    """With one step an epoch and with many, so the capture may fall on an epoch's first step."""
     training = replace(quick.training, batch_size=batch_size, accelerator=Accelerator.gpu, epochs=8)
     refit(panel, replace(quick, training=training), epochs=8)
-    assert "cannot be replayed" not in caplog.text
+    assert "cannot capture" not in caplog.text
 
 
 @needs_gpu
-def test_what_cannot_be_captured_is_said_and_taken_step_by_step(caplog: pytest.LogCaptureFixture) -> None:
-    part = Prepared(
+def test_failed_capture_is_logged_and_steps_run_kernel_by_kernel(caplog: pytest.LogCaptureFixture) -> None:
+    inputs = StepInputs(
         Inputs(torch.ones(4, 7, 3, device="cuda"), torch.ones(4, 14, device="cuda")),
         *torch.ones(2, 4, 7, device="cuda"),
     )
-    graphed = GraphedStep(lambda one: one.target.sum() * one.weight.sum().item(), part)
-    losses = [float(graphed(part)) for _ in range(6)]
+    graphed = GraphedStep(lambda step: step.target.sum() * step.weight.sum().item(), inputs)
+    losses = [float(graphed(inputs)) for _ in range(6)]
     assert losses == [28.0 * 28.0] * 6
-    assert "steps cannot be replayed as a CUDA graph here" in caplog.text
+    assert "cannot capture training steps as a CUDA graph (" in caplog.text
 
 
-def test_smaller_step_in_the_place_of_a_larger_one_has_its_own_loss_alone(panel: Panel, quick: Config) -> None:
-    """What replaying does with the last step of an epoch."""
+def test_smaller_step_in_larger_buffers_has_its_own_loss(panel: Panel, quick: Config) -> None:
+    """As when the last step of an epoch is replayed."""
     data = TrafficDataModule(panel, quick)
     module = ForecastModule(Forecaster(quick.model).eval(), learning_rate=1e-3, epochs=1, seed=0)
     (block,) = data.train_dataloader()
-    large, *_, small = prepare(module.forecaster, block)
+    large, *_, small = prepare_steps(module.forecaster, block)
     assert len(small.target) < len(large.target)
-    place = large.map(torch.clone)
-    place.fill(small)
-    torch.testing.assert_close(module.loss(place), module.loss(small))
-    place.fill(large)
-    torch.testing.assert_close(module.loss(place), module.loss(large))
+    buffers = large.map(torch.clone)
+    buffers.fill(small)
+    torch.testing.assert_close(module.loss(buffers), module.loss(small))
+    buffers.fill(large)
+    torch.testing.assert_close(module.loss(buffers), module.loss(large))
 
 
 def test_learning_rate_on_the_device_follows_its_schedule() -> None:
-    """As a number it would stay in the graph what it was when that was captured."""
+    """A plain number would keep its value from the time of the capture."""
     rates = []
     for capturable in (False, True):
         optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(3))], lr=0.1)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_and_cosine(10))
         if capturable:
             make_capturable(optimizer, torch.device("cpu"))
-            held = optimizer.param_groups[0]["lr"]
-        said = []
+            tensor = optimizer.param_groups[0]["lr"]
+        run = []
         for _ in range(10):
-            said.append(float(optimizer.param_groups[0]["lr"]))
+            run.append(float(optimizer.param_groups[0]["lr"]))
             optimizer.step()
             schedule.step()
-        rates.append(said)
-    assert optimizer.param_groups[0]["lr"] is held
+        rates.append(run)
+    assert optimizer.param_groups[0]["lr"] is tensor
     assert rates[0] == pytest.approx(rates[1])
 
 
-def test_precision_said_is_the_precision_taken(quick: Config) -> None:
+def test_explicit_precision_is_used(quick: Config) -> None:
     for precision in (Precision.fp32, Precision.bf16):
         assert choose_precision(replace(quick.training, precision=precision)) is precision
     assert choose_precision(quick.training) in (Precision.fp32, Precision.bf16)

@@ -1,4 +1,4 @@
-"""Windows and parts: the right values in the right place, and nothing of a later part in an earlier one."""
+"""Windows and the split: the right values at the right position, and no later days in an earlier part."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from forecasting.training.data_module import (
     Windows,
     split_days,
 )
-from forecasting.training.step_inputs import prepare
+from forecasting.training.step_inputs import prepare_steps
 from tests.panels import make_panel
 
 
@@ -32,21 +32,21 @@ def test_documented_shares_of_60_days(panel: Panel, quick: Config) -> None:
     )
 
 
-def test_thirty_days_are_enough_and_a_horizon_that_leaves_nothing_is_refused() -> None:
+def test_thirty_days_are_enough_and_too_long_a_horizon_is_refused() -> None:
     panel = make_panel(30)
     config = load_config(["data.days_back=30"], environ={})
     data = TrafficDataModule(panel, config)
-    assert all(number > 0 for number in data.num_windows())
+    assert all(num_windows > 0 for num_windows in data.num_windows())
     with pytest.raises(TooFewDays) as refusal:
         split_days(panel, days_back=60, model=replace(config.model, prediction_horizon=10))
     assert str(refusal.value) == (
-        "30 days are too few for a horizon of 10: after 10 days to test and 10 to validate, none is left to train on. "
+        "30 days are too few for a horizon of 10: 10 days to test and 10 to validate leave none to train on. "
         "Load more days, raise --days-back, or lower --prediction-horizon."
     )
 
 
-def test_gathered_windows_are_the_panels_slices(panel: Panel, quick: Config) -> None:
-    """Against a loop over numpy slices; days before the panel are unknown."""
+def test_gathered_windows_are_slices_of_the_panel(panel: Panel, quick: Config) -> None:
+    """Against numpy slices. Days before the panel are unknown."""
     windows = Windows(panel, quick.model)
     context, horizon = quick.model.context_length, quick.model.prediction_horizon
     index = windows.find(0, panel.num_days)
@@ -74,14 +74,14 @@ def test_parts_share_no_target_day(panel: Panel, quick: Config) -> None:
     assert max(days[2]) == panel.num_days - 1
 
 
-def test_windows_without_a_known_target_are_left_out(panel: Panel, quick: Config) -> None:
+def test_windows_without_a_known_target_are_skipped(panel: Panel, quick: Config) -> None:
     values = panel.values.copy()
     values[0, 100:] = np.nan
     index = Windows(replace(panel, values=values), quick.model).find(100, 116)
     assert set(index[:, 0].tolist()) == {1}
 
 
-def test_every_window_trains_once_an_epoch_in_an_order_of_its_own(panel: Panel, quick: Config) -> None:
+def test_every_window_trains_once_an_epoch_in_a_new_order(panel: Panel, quick: Config) -> None:
     loader = TrafficDataModule(panel, quick).train_dataloader()
     epochs = []
     for seed in (1, 2, 1):
@@ -94,31 +94,32 @@ def test_every_window_trains_once_an_epoch_in_an_order_of_its_own(panel: Panel, 
     torch.testing.assert_close(epochs[0].sort().values, epochs[1].sort().values)
 
 
-def test_steps_of_two_ranks_together_are_those_of_one(panel: Panel, quick: Config) -> None:
-    """By the places that ranks would be told; what a rank holds of a step is its own, in the step's order."""
+def test_two_ranks_together_take_the_steps_of_one(panel: Panel, quick: Config) -> None:
+    """With the global order that two ranks would compute: each step's windows are divided between them."""
     data = TrafficDataModule(panel, replace(quick, training=replace(quick.training, batch_size=8)))
-    index, own = data.train_index, data.own
+    index, order = data.train_index, data.global_order
     first = index[:, 0] == 0
-    mine = [torch.where(of, of.cumsum(0) - 1, -1)[own] for of in (first, ~first)]
+    orders = [torch.where(rows, rows.cumsum(0) - 1, -1)[order] for rows in (first, ~first)]
     steps = []
-    for part, places in ((index, own), (index[first], mine[0]), (index[~first], mine[1])):
+    for part, positions in ((index, order), (index[first], orders[0]), (index[~first], orders[1])):
         torch.manual_seed(4)
-        batches = Batches(data.windows, part, places, batch_size=8, shuffle=True)
+        batches = Batches(data.windows, part, positions, batch_size=8, shuffle=True)
         blocks = list(batches)
         assert len(blocks) == len(batches)
         steps.append([windows.target.sum(1).tolist() for block in blocks for windows in split(block)])
     assert max(len(step) for step in steps[0]) == 8
-    for whole, one, other in zip(*steps, strict=True):
-        assert sorted(whole) == sorted(one + other)
+    for whole, first_rank, second_rank in zip(*steps, strict=True):
+        assert sorted(whole) == sorted(first_rank + second_rank)
 
 
 def split(block: Block) -> list[Batch]:
-    return [Batch(*part) for part in zip(*(torch.split(one, list(block.sizes)) for one in block.windows), strict=True)]
+    parts = (torch.split(tensor, list(block.sizes)) for tensor in block.windows)
+    return [Batch(*part) for part in zip(*parts, strict=True)]
 
 
-def test_a_step_that_another_rank_has_whole_weighs_nothing(panel: Panel, quick: Config) -> None:
+def test_step_held_by_another_rank_has_weight_zero(panel: Panel, quick: Config) -> None:
     data = TrafficDataModule(panel, quick)
     windows = data.windows.gather(data.train_index[:5])
-    parts = list(prepare(Forecaster(quick.model), Block(windows, [3, 0, 2])))
+    parts = list(prepare_steps(Forecaster(quick.model), Block(windows, [3, 0, 2])))
     assert [len(part.target) for part in parts] == [3, 1, 2]
     assert [part.weight.sum().item() for part in parts] == pytest.approx([1.0, 0.0, 1.0])

@@ -1,4 +1,4 @@
-"""Training in several processes comes to the same as in one."""
+"""Training in several processes gives the result of training in one."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import torch
 
 from forecasting.errors import SettingError
 from forecasting.settings.loading import load_config
-from forecasting.training.distributed import refuse_several
+from forecasting.training.distributed import require_single_process
 
 from .distributed_program import train
 
@@ -17,23 +17,24 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    """From scratch and from a base, with five series shared out as three and two: batches of one have no window of
-    the other rank's, and the made ones are shared out too.
+    """From scratch and from a base, with five series divided three to two, so some steps have windows on one rank only.
+
+    The synthetic windows are divided too.
     """
     train(tmp_path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     command = [*torchrun, "-m", "tests.training.distributed_program", str(tmp_path)]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
-    alone, together = (torch.load(tmp_path / f"of_{number}.pt", weights_only=True) for number in (1, 2))
+    alone, together = (torch.load(tmp_path / f"ranks_{number}.pt", weights_only=True) for number in (1, 2))
     torch.testing.assert_close(together["loss"], alone["loss"], rtol=1e-5, atol=0)
-    # Most differ by 1e-8. Where a gradient's parts cancel out, Adam makes a step of the rounding that is left.
-    for how in ("scratch", "tuned"):
-        for name, weights in alone[how].items():
-            torch.testing.assert_close(together[how][name], weights, rtol=0, atol=1e-4, msg=f"{how}: {name}")
+    # Most weights differ by 1e-8. If a gradient cancels to almost 0, Adam turns its rounding error into a step.
+    for run in ("scratch", "tuned"):
+        for name, weights in alone[run].items():
+            torch.testing.assert_close(together[run][name], weights, rtol=0, atol=1e-4, msg=f"{run}: {name}")
 
 
-def test_what_torchrun_cannot_have_said_is_refused() -> None:
+def test_impossible_torchrun_variables_are_refused() -> None:
     with pytest.raises(SettingError) as refusal:
         load_config(environ={"RANK": "2", "WORLD_SIZE": "2"})
     assert str(refusal.value) == (
@@ -42,13 +43,13 @@ def test_what_torchrun_cannot_have_said_is_refused() -> None:
     )
     with pytest.raises(SettingError, match="process.rank in the command line: torchrun says which of how many"):
         load_config(["process.rank=1"], environ={})
-    said = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
-    assert load_config(environ=said).process.num_nodes == 2
+    environ = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+    assert load_config(environ=environ).process.num_nodes == 2
 
 
-def test_what_runs_in_one_process_says_so() -> None:
+def test_single_process_jobs_refuse_torchrun() -> None:
     config = load_config(environ={"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"})
     with pytest.raises(SettingError) as refusal:
-        refuse_several(config.process, "A backtest")
+        require_single_process(config.process, "A backtest")
     assert str(refusal.value) == "A backtest runs in one process. Start it without torchrun."
-    refuse_several(load_config(environ={}).process, "A backtest")
+    require_single_process(load_config(environ={}).process, "A backtest")

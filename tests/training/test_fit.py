@@ -1,4 +1,4 @@
-"""Fitting: repeatable, resumable, stoppable, blind to what comes later, and better than repeating last week."""
+"""Fitting: repeatable, resumable, interruptible, blind to later days, and better than repeating last week."""
 
 import logging
 import os
@@ -20,10 +20,12 @@ from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Accelerator, Config, Precision
+from forecasting.training import callbacks, fine_tuning
 from forecasting.training import data_module as datamodule
 from forecasting.training import fit as fitting
 from forecasting.training.data_module import TrafficDataModule
-from forecasting.training.fit import Fitted, fine_tuning_epochs, refit, training_data
+from forecasting.training.fine_tuning import fine_tuning_epochs, validation_loss
+from forecasting.training.fit import Fitted, refit, training_data
 from forecasting.training.lightning_module import ForecastModule, pinball_loss
 from forecasting.training.scoring import backtest, judge, relative_error
 from tests.panels import make_panel
@@ -37,8 +39,8 @@ def weights(fitted: Fitted) -> dict[str, torch.Tensor]:
     return fitted.forecaster.state_dict()
 
 
-def assert_same_to_the_bit(one: Fitted, other: Fitted) -> None:
-    for name, value in weights(one).items():
+def assert_same_to_the_bit(first: Fitted, other: Fitted) -> None:
+    for name, value in weights(first).items():
         assert torch.equal(value, weights(other)[name]), name
 
 
@@ -62,8 +64,8 @@ def test_same_seed_same_weights_to_the_bit(panel: Panel, quick: Config) -> None:
 def test_resumed_training_is_the_training_that_was_killed(
     panel: Panel, quick: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An epoch's checkpoint, then all epochs from it, against all epochs at once."""
-    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY_SECONDS", 0.0)
+    """Killed after a checkpoint and resumed, against one uninterrupted run."""
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_SECONDS", 0.0)
     checkpoint = tmp_path / "run.ckpt"
     config = replace(quick, training=replace(quick.training, epochs=6))
     whole = fit(panel, config)
@@ -73,7 +75,7 @@ def test_resumed_training_is_the_training_that_was_killed(
             raise RuntimeError("killed")
 
     with monkeypatch.context() as killed:
-        killed.setattr(fitting.Checkpoint, "on_train_epoch_start", staticmethod(stop_after_three), raising=False)
+        killed.setattr(callbacks.Checkpoint, "on_train_epoch_start", staticmethod(stop_after_three), raising=False)
         with pytest.raises(RuntimeError, match="killed"):
             fit(panel, config, checkpoint=checkpoint)
     assert checkpoint.is_file()
@@ -86,24 +88,24 @@ def test_resumed_training_is_the_training_that_was_killed(
 def test_interrupt_keeps_the_best_so_far(
     panel: Panel, quick: Config, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Ctrl-C while it trains, and before Lightning is ready to be told."""
+    """Ctrl-C during an epoch, and before Lightning has started."""
     config = replace(quick, training=replace(quick.training, epochs=100_000, patience=0))
 
     def interrupt(trainer: pl.Trainer, *_: object) -> None:
         if trainer.current_epoch in (0, 2):
             os.kill(os.getpid(), signal.SIGINT)
-            monkeypatch.setattr(fitting.EpochProgress, moment, staticmethod(lambda *_, **__: None))
+            monkeypatch.setattr(callbacks.EpochProgress, moment, staticmethod(lambda *_, **__: None))
 
-    monkeypatch.setattr(fitting.EpochProgress, moment, staticmethod(lambda *a, **_: interrupt(*a)))
+    monkeypatch.setattr(callbacks.EpochProgress, moment, staticmethod(lambda *a, **_: interrupt(*a)))
     before = signal.getsignal(signal.SIGINT)
     fitted = fit(panel, config)
     assert fitted.interrupted
     assert 1 <= fitted.best_epoch <= fitted.epochs < 5
-    assert "(interrupted: the best so far is kept)" in fitted.describe(most=100_000)
+    assert "(interrupted: keeping the best so far)" in fitted.describe(max_epochs=100_000)
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_checkpoint_that_was_cut_is_said_and_left_aside(
+def test_unreadable_checkpoint_is_logged_and_ignored(
     panel: Panel, quick: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cut = tmp_path / "cut.ckpt"
@@ -112,18 +114,18 @@ def test_a_checkpoint_that_was_cut_is_said_and_left_aside(
         fitted = fit(panel, quick, checkpoint=cut, resume=True)
         fit(panel, quick, checkpoint=tmp_path / "none.ckpt", resume=True)
     assert fitted.epochs == 3
-    assert f"{cut} cannot be read" in caplog.text
-    assert "no checkpoint of these settings and this data to resume from: training from the start" in caplog.text
+    assert f"cannot read {cut} (" in caplog.text
+    assert "found no checkpoint of these settings and this data: training from the start" in caplog.text
 
 
-def test_a_device_that_is_not_there_is_refused(panel: Panel, quick: Config) -> None:
+def test_missing_device_is_refused(panel: Panel, quick: Config) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(SettingError, match="training.accelerator=gpu cannot be used here"):
+    with pytest.raises(SettingError, match="training.accelerator=gpu is not available here"):
         fit(panel, replace(quick, training=replace(quick.training, accelerator=Accelerator.gpu)))
 
 
-def test_a_part_without_a_known_day_is_refused(quick: Config) -> None:
+def test_part_without_known_days_is_refused(quick: Config) -> None:
     panel = make_panel(116)
     split = TrafficDataModule(panel, quick).split
     for part, start, stop in (("train on", split.train, split.validation), ("validate", split.validation, split.test)):
@@ -133,58 +135,58 @@ def test_a_part_without_a_known_day_is_refused(quick: Config) -> None:
             TrafficDataModule(replace(panel, values=values), quick)
 
 
-def test_base_is_where_training_begins_and_what_is_kept_where_nothing_is_better(panel: Panel, quick: Config) -> None:
-    """A base fitted to this very panel for long, then trained on at a rate that can only spoil it."""
+def test_training_starts_from_the_base_and_keeps_it_if_nothing_is_better(panel: Panel, quick: Config) -> None:
+    """A base that already fits this panel, then fine-tuned at a rate that can only make it worse."""
     good = fit(panel, replace(quick, training=replace(quick.training, epochs=60, learning_rate=0.01))).forecaster
-    spoiling = replace(quick, training=replace(quick.training, epochs=2, learning_rate=0.9))
-    kept = fit(panel, spoiling, base=good)
+    too_fast = replace(quick, training=replace(quick.training, epochs=2, learning_rate=0.9))
+    kept = fit(panel, too_fast, base=good)
     assert (kept.best_epoch, kept.epochs) == (0, 2)
     for name, weights in good.state_dict().items():
         assert torch.equal(kept.forecaster.state_dict()[name], weights), name
-    assert "by which validation did not gain on the base model" in kept.describe(most=2)
-    begun = fit(panel, replace(quick, training=replace(quick.training, epochs=1, learning_rate=1e-9)), base=good)
+    assert "without improving on the base model" in kept.describe(max_epochs=2)
+    barely_moved = fit(panel, replace(quick, training=replace(quick.training, epochs=1, learning_rate=1e-9)), base=good)
     for name, weights in good.state_dict().items():
-        torch.testing.assert_close(begun.forecaster.state_dict()[name], weights, rtol=0, atol=1e-6)
+        torch.testing.assert_close(barely_moved.forecaster.state_dict()[name], weights, rtol=0, atol=1e-6)
 
 
-def test_from_the_base_training_goes_part_of_the_way(panel: Panel, quick: Config) -> None:
+def test_share_interpolates_between_base_and_trained_weights(panel: Panel, quick: Config) -> None:
     torch.manual_seed(3)
     base = Forecaster(quick.model)
     part, whole = (refit(panel, quick, epochs=2, base=base, share=share) for share in (0.75, 1.0))
-    for name, began in base.state_dict().items():
-        between = 0.25 * began + 0.75 * weights(whole)[name]
+    for name, start in base.state_dict().items():
+        between = 0.25 * start + 0.75 * weights(whole)[name]
         torch.testing.assert_close(weights(part)[name], between, rtol=1e-5, atol=1e-7)
-        assert name.startswith("scaling") or not torch.equal(weights(whole)[name], began)
+        assert name.startswith("scaling") or not torch.equal(weights(whole)[name], start)
 
 
-def test_of_all_shares_of_the_way_validation_has_its_choice(panel: Panel, quick: Config) -> None:
+def test_validation_chooses_the_share(panel: Panel, quick: Config) -> None:
     torch.manual_seed(3)
     base = Forecaster(quick.model)
     config = replace(quick, training=replace(quick.training, epochs=60, learning_rate=0.1))
     tuned = fit(panel, config, base=base)
-    shares = [60 / (60 + 365) * part for part in fitting.FINE_TUNING_SHARES]  # 60 days teach a seventh of the way
+    shares = [60 / (60 + 365) * part for part in fine_tuning.SHARES]  # 60 days allow a seventh of the way
     assert tuned.share in shares
     assert tuned.base_loss == pytest.approx(loss_of(base, panel, config))
     assert tuned.best_loss == pytest.approx(loss_of(tuned.forecaster, panel, config))
     assert tuned.best_loss < tuned.base_loss
-    said = tuned.describe(most=60)
-    assert f"went {tuned.share:.0%} of the way from the base model (validation loss {tuned.best_loss:.4f}, " in said
-    assert said.endswith(f"of the base as it is {tuned.base_loss:.4f})")
+    line = tuned.describe(max_epochs=60)
+    assert f"moved {tuned.share:.0%} of the way from the base weights (validation loss {tuned.best_loss:.4f}, " in line
+    assert line.endswith(f"base model {tuned.base_loss:.4f})")
 
 
 def loss_of(forecaster: Forecaster, panel: Panel, config: Config) -> float:
     module = ForecastModule(forecaster, learning_rate=1.0, epochs=1, seed=0)
-    return fitting.validation_loss(module, TrafficDataModule(panel, config))
+    return validation_loss(module, TrafficDataModule(panel, config))
 
 
-def test_fine_tuning_takes_the_fewer_epochs_the_more_data_there_is(quick: Config) -> None:
+def test_fine_tuning_takes_fewer_epochs_on_more_data(quick: Config) -> None:
     long = replace(quick, training=replace(quick.training, epochs=100), data=replace(quick.data, days_back=2000))
     few, many = (
         training_data(make_panel(days, num_series=series), long, None) for days, series in ((120, 1), (1500, 20))
     )
     assert fine_tuning_epochs(few, long) == 20
     assert fine_tuning_epochs(many, long) == -(-150_000 // len(many.train_index)) == 8
-    assert fine_tuning_epochs(few, quick) == 3  # no more than were asked for
+    assert fine_tuning_epochs(few, quick) == 3  # training.epochs is the limit
 
 
 def test_early_stopping_stops_and_patience_0_does_not(panel: Panel, quick: Config) -> None:
@@ -206,7 +208,7 @@ def test_training_does_not_see_the_test_part(panel: Panel, quick: Config) -> Non
 
 @pytest.mark.parametrize("scaling", ["robust", "minmax"])
 def test_training_steps_do_not_see_the_validation_part(quick: Config, scaling: str) -> None:
-    """One epoch, so that validation has nothing to choose: what it holds must change nothing."""
+    """With one epoch validation has nothing to choose, so its days must not change the weights."""
     panel = make_panel(116, num_series=1)
     config = replace(
         quick,
@@ -217,7 +219,7 @@ def test_training_steps_do_not_see_the_validation_part(quick: Config, scaling: s
     assert_same_to_the_bit(fit(panel, config), fit(change_after(panel, split.validation), config))
 
 
-def test_min_max_is_fitted_on_the_train_part_by_scikit_learn() -> None:
+def test_min_max_is_fitted_on_the_training_days() -> None:
     panel = make_panel(116, num_series=1)
     config = load_config(["training.epochs=1", "model.hidden_size=8", "model.scaling=minmax"], environ={})
     split = TrafficDataModule(panel, config).split
@@ -236,13 +238,13 @@ def test_min_max_is_fitted_on_the_train_part_by_scikit_learn() -> None:
 def test_refit_trains_on_all_days(panel: Panel, quick: Config) -> None:
     split = TrafficDataModule(panel, quick).split
     changed = change_after(panel, split.test)
-    one, other = refit(panel, quick, epochs=2), refit(changed, quick, epochs=2)
-    assert one.epochs == 2
-    assert not torch.equal(weights(one)["network.head.weight"], weights(other)["network.head.weight"])
+    first, other = refit(panel, quick, epochs=2), refit(changed, quick, epochs=2)
+    assert first.epochs == 2
+    assert not torch.equal(weights(first)["network.head.weight"], weights(other)["network.head.weight"])
 
 
-def test_beats_the_seasonal_naive_forecast_where_weeks_repeat_with_noise() -> None:
-    """Of n independent errors of the same size, the last one is by sqrt(2) / sqrt(1 + 1/n) worse than the mean of n."""
+def test_beats_the_seasonal_naive_forecast_on_noisy_weeks() -> None:
+    """With independent errors, repeating the last week is worse than the mean of n by sqrt(2) / sqrt(1 + 1/n)."""
     panel = make_panel(300, noise=0.2)
     config = load_config(["data.days_back=240", "training.epochs=30"], environ={})
     data = TrafficDataModule(panel, config)
@@ -257,14 +259,14 @@ def test_thirty_days_train() -> None:
     config = load_config(["data.days_back=30", "training.epochs=2", "model.hidden_size=8"], environ={})
     data = TrafficDataModule(panel, config)
     measured = judge(backtest(fit(panel, config).forecaster, data), panel, data)
-    assert [one["num_cutoffs"] for one in measured] == [1, 1]
+    assert [measures["num_cutoffs"] for measures in measured] == [1, 1]
 
 
 @pytest.mark.parametrize("precision", list(Precision))
-def test_steps_of_one_block_are_those_of_many(
+def test_blocks_of_any_size_take_the_same_steps(
     panel: Panel, quick: Config, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A block keeps nothing of a step for the next, such as weights in bfloat16: Lightning's autocast has no cache."""
+    """No state passes between steps of a block, such as cached bfloat16 weights: Lightning's autocast caches none."""
     training = replace(quick.training, batch_size=8, learning_rate=0.01, precision=precision)
     config = replace(quick, training=training, model=replace(quick.model, dropout=0.0))
     together = refit(panel, config, epochs=2)

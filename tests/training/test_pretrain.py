@@ -1,4 +1,4 @@
-"""Pretraining: windows of made sites, repeatable and resumable chunks, and the base on disk."""
+"""Pretraining: synthetic windows, repeatable and resumable chunks, and the base on disk."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from forecasting.errors import BrokenArtifact, SettingError, UnknownVersion
 from forecasting.model.forecaster import Forecaster
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, ModelConfig, ProcessConfig
-from forecasting.training import fit as fitting
+from forecasting.training import callbacks
 from forecasting.training import pretrain as pretraining
 from forecasting.training.augmentation import cut_windows
 from forecasting.training.base_model import find_base, save_base
@@ -24,19 +24,19 @@ from forecasting.training.synthetic import Traffic, sample_traffic
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Config:
     """Chunks of 256 windows, on a small network, in float32."""
     monkeypatch.setattr(pretraining, "BLOCK", 256)
-    monkeypatch.setattr(pretraining, "BLOCKS_A_CHUNK", 1)
+    monkeypatch.setattr(pretraining, "BLOCKS_PER_CHUNK", 1)
     monkeypatch.setattr(pretraining, "CHUNK", 256)
-    said = ["pretraining.windows=1024", "pretraining.batch_size=64", "training.precision=fp32"]
-    return load_config([*said, "model.hidden_size=8", "model.dropout=0", "training.accelerator=cpu"], environ={})
+    settings = ["pretraining.windows=1024", "pretraining.batch_size=64", "training.precision=fp32"]
+    return load_config([*settings, "model.hidden_size=8", "model.dropout=0", "training.accelerator=cpu"], environ={})
 
 
 def test_windows_are_slices_of_their_sites() -> None:
-    """Sites whose values are their own days: then a window's values say where it was cut."""
+    """Sites whose values are day numbers, so a window's values show where it was cut."""
     first_day = torch.tensor([1000, 5000])
     values = (first_day[:, None] + torch.arange(119)).float()
     traffic = Traffic(values, first_day, torch.tensor([0, 2]))
     torch.manual_seed(0)
-    batch = cut_windows(traffic, ModelConfig(), windows_a_site=50)
+    batch = cut_windows(traffic, ModelConfig(), windows_per_site=50)
     assert len(batch.target) == 100
     whole = torch.cat([batch.history, batch.target], 1)
     expected = batch.first_day[:, None] + torch.arange(63)
@@ -47,10 +47,10 @@ def test_windows_are_slices_of_their_sites() -> None:
     torch.testing.assert_close(batch.kind, torch.where(batch.first_day < 5000, 0, 2))
 
 
-def test_same_seed_same_base_and_resumed_is_the_same(
+def test_same_seed_gives_the_same_base_and_so_does_resuming(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_SECONDS", 0.0)
     whole, windows, _ = pretraining.pretrain(tiny, checkpoint=tmp_path / "whole.ckpt")
     assert windows == 1024
 
@@ -60,7 +60,7 @@ def test_same_seed_same_base_and_resumed_is_the_same(
 
     checkpoint = tmp_path / "killed.ckpt"
     with monkeypatch.context() as killed:
-        killed.setattr(fitting.Checkpoint, "on_train_epoch_start", staticmethod(stop_after_two), raising=False)
+        killed.setattr(callbacks.Checkpoint, "on_train_epoch_start", staticmethod(stop_after_two), raising=False)
         with pytest.raises(RuntimeError, match="killed"):
             pretraining.pretrain(tiny, checkpoint=checkpoint)
     resumed, _, _ = pretraining.pretrain(tiny, checkpoint=checkpoint, resume=True)
@@ -68,7 +68,7 @@ def test_same_seed_same_base_and_resumed_is_the_same(
         assert torch.equal(weights, resumed.state_dict()[name]), name
 
 
-def test_pretraining_learns_what_holds_for_sites_never_seen(tiny: Config, tmp_path: Path) -> None:
+def test_pretraining_improves_on_unseen_sites(tiny: Config, tmp_path: Path) -> None:
     config = replace(tiny, pretraining=replace(tiny.pretraining, windows=8_000))
     torch.manual_seed(0)
     before = pretraining.synthetic_loss(Forecaster(config.model).eval(), config, num_sites=2048)
@@ -76,13 +76,16 @@ def test_pretraining_learns_what_holds_for_sites_never_seen(tiny: Config, tmp_pa
     assert pretraining.synthetic_loss(trained, config, num_sites=2048) < 0.97 * before
 
 
-def test_a_part_that_is_none_is_refused(tiny: Config, tmp_path: Path) -> None:
+def test_unknown_part_is_refused(tiny: Config, tmp_path: Path) -> None:
     config = replace(tiny, pretraining=replace(tiny.pretraining, without=["weekdays"]))
-    with pytest.raises(SettingError, match="There is no part 'weekdays' of the prior. Did you mean weekday?"):
+    with pytest.raises(
+        SettingError,
+        match="pretraining.without names an unknown part, 'weekdays'. Did you mean weekday",
+    ):
         pretraining.pretrain(config, checkpoint=tmp_path / "run.ckpt")
 
 
-def test_base_comes_back_as_it_was_saved(tiny: Config, tmp_path: Path) -> None:
+def test_saved_base_loads_unchanged(tiny: Config, tmp_path: Path) -> None:
     forecaster = Forecaster(tiny.model).eval()
     save_base(tmp_path / "base", forecaster, tiny, {"windows": 7})
     loaded = load_base(tmp_path / "base")
@@ -91,7 +94,7 @@ def test_base_comes_back_as_it_was_saved(tiny: Config, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "base" / CARD).read_text())["windows"] == 7
 
 
-def test_missing_and_changed_base_are_named(tiny: Config, tmp_path: Path) -> None:
+def test_missing_and_changed_base_are_refused(tiny: Config, tmp_path: Path) -> None:
     with pytest.raises(UnknownVersion) as refusal:
         load_base(tmp_path / "base")
     assert str(refusal.value) == (f"There is no base model in {tmp_path}/base. Make it: traffic-forecast pretrain")
@@ -101,7 +104,7 @@ def test_missing_and_changed_base_are_named(tiny: Config, tmp_path: Path) -> Non
         load_base(tmp_path / "base")
 
 
-def test_base_is_taken_where_it_fits(tiny: Config, tmp_path: Path) -> None:
+def test_base_is_used_if_it_fits(tiny: Config, tmp_path: Path) -> None:
     folder = tmp_path / "base"
     assert find_base(tiny.model, folder) is None
     save_base(folder, Forecaster(tiny.model), tiny, {})
@@ -112,12 +115,12 @@ def test_base_is_taken_where_it_fits(tiny: Config, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refusal:
         find_base(replace(longer, init=Init.base), folder)
     assert str(refusal.value) == (
-        "The base model does not fit model.prediction_horizon=14: it has 7. Leave that out, or model.init=scratch."
+        "The base model does not fit model.prediction_horizon=14: it has 7. Leave that out, or set model.init=scratch."
     )
 
 
-def test_shipped_base_forecasts_traffic_it_has_not_seen() -> None:
-    """A floor: on synthetic sites of a seed of their own, a tenth better than repeating the last week."""
+def test_shipped_base_beats_repeating_last_week_on_new_sites() -> None:
+    """A floor: on new synthetic sites, a tenth better than repeating the last week."""
     base = load_base()
     torch.manual_seed(99)
     traffic = sample_traffic(2000, 63, without=("rates", "others", "births", "gaps"))

@@ -1,4 +1,4 @@
-"""Pretraining's second part: real series, from files, with nothing but their shape."""
+"""The second part of pretraining, on real series from files."""
 
 import hashlib
 import subprocess
@@ -15,9 +15,9 @@ from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config
 from forecasting.training import pretrain_real as real
 from forecasting.training.data_module import TrafficDataModule
-from forecasting.training.fit import validation_loss
+from forecasting.training.fine_tuning import validation_loss
 from forecasting.training.lightning_module import ForecastModule
-from forecasting.training.pretrain_real import describe_files, go_on_with
+from forecasting.training.pretrain_real import describe_files, pretrain_on_real_series
 from tests.panels import make_panel
 
 
@@ -33,23 +33,23 @@ def untrained(config: Config) -> Forecaster:
     return Forecaster(config.model)
 
 
-def test_a_series_of_the_same_kind_that_it_has_not_seen_is_forecast_better(tiny: Config) -> None:
+def test_unseen_series_of_the_same_kind_are_forecast_better(tiny: Config) -> None:
     seen = [make_panel(200, num_series=3, seed=1), make_panel(90, num_series=1, seed=2)]
     unseen = TrafficDataModule(make_panel(116, seed=3), tiny)
 
     def loss(forecaster: Forecaster) -> float:
         return validation_loss(ForecastModule(forecaster, learning_rate=1.0, epochs=1, seed=0), unseen)
 
-    assert loss(go_on_with(seen, untrained(tiny), tiny)[0]) < 0.9 * loss(untrained(tiny))
+    assert loss(pretrain_on_real_series(seen, untrained(tiny), tiny)[0]) < 0.9 * loss(untrained(tiny))
 
 
 def test_same_seed_same_weights(tiny: Config) -> None:
-    first, again = (go_on_with([make_panel(116)], untrained(tiny), tiny)[0].state_dict() for _ in range(2))
+    first, again = (pretrain_on_real_series([make_panel(116)], untrained(tiny), tiny)[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_windows_learned_from_are_counted(tiny: Config) -> None:
-    assert go_on_with([make_panel(116)], untrained(tiny), tiny)[1] == 8192
+def test_windows_drawn_are_counted(tiny: Config) -> None:
+    assert pretrain_on_real_series([make_panel(116)], untrained(tiny), tiny)[1] == 8192
 
 
 def test_every_window_of_every_panel_is_drawn(tiny: Config) -> None:
@@ -60,11 +60,11 @@ def test_every_window_of_every_panel_is_drawn(tiny: Config) -> None:
     assert (levels > 250).float().mean() == pytest.approx(1 / 3, abs=0.1)
 
 
-def test_files_are_named_with_their_hashes_but_not_where_they_lie(tmp_path: Path) -> None:
+def test_files_are_described_by_name_and_hash_without_their_folder(tmp_path: Path) -> None:
     file = tmp_path / "site.csv"
     file.write_text("series,metric,date,value\n")
-    [said] = describe_files([str(file)], [make_panel(70)])
-    assert said == {
+    [description] = describe_files([str(file)], [make_panel(70)])
+    assert description == {
         "file": "site.csv",
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "num_series": 2,

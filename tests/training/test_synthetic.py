@@ -1,4 +1,4 @@
-"""Synthetic traffic: what each part does to it, and what no part may do."""
+"""Synthetic traffic: what each part changes, and what no part may change."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from forecasting.training.synthetic import (
     PARTS,
     Sites,
     autoregression,
-    known_tail,
+    keep_last_days,
     sample_traffic,
 )
 
@@ -18,13 +18,13 @@ DAYS = 140
 
 
 def sample(num_sites: int = 2000, *, only: str | None = None, seed: int = 0) -> torch.Tensor:
-    """Counts of all parts, or of one alone."""
+    """Counts with all parts, or with one alone."""
     torch.manual_seed(seed)
     without = ("rates", "others") if only is None else tuple(name for name in PARTS if name != only)
     return sample_traffic(num_sites, DAYS, without=without).values
 
 
-def test_values_are_what_their_kind_allows() -> None:
+def test_values_are_in_the_range_of_their_kind() -> None:
     torch.manual_seed(0)
     traffic = sample_traffic(4000, DAYS)
     shares = torch.bincount(traffic.kind, minlength=3) / 4000
@@ -42,13 +42,13 @@ def test_same_seed_same_sites() -> None:
     assert not torch.allclose(sample(seed=3), sample(seed=4), equal_nan=True)
 
 
-def test_levels_reach_from_a_few_to_hundreds_of_thousands_a_day() -> None:
+def test_levels_range_from_a_few_to_tens_of_thousands_a_day() -> None:
     medians = sample().nanmedian(1).values
     assert (medians < 5).float().mean() > 0.05
     assert (medians > 50_000).float().mean() > 0.05
 
 
-def test_without_any_part_days_differ_by_noise_alone() -> None:
+def test_without_parts_days_differ_by_noise_alone() -> None:
     torch.manual_seed(0)
     values = sample_traffic(2000, DAYS, without=PARTS).values
     large = values[values.mean(1) > 1000]
@@ -58,12 +58,12 @@ def test_without_any_part_days_differ_by_noise_alone() -> None:
 
 
 def weekly_share(values: torch.Tensor) -> torch.Tensor:
-    """Of a site's variance, what its weekdays' means explain; 0 but for chance without a week."""
+    """Share of a site's variance that its weekday means explain; near 0 without a weekly pattern."""
     weeks = values[values.isfinite().all(1) & (values.mean(1) > 100)].log1p().unflatten(1, (-1, 7))
     return weeks.mean(1).var(1) / weeks.flatten(1).var(1)
 
 
-def test_weekday_makes_weeks() -> None:
+def test_weekday_makes_a_weekly_pattern() -> None:
     assert weekly_share(sample(only="weekday")).median() > 0.5
     assert weekly_share(sample(only="moods")).median() < 0.1
 
@@ -85,7 +85,7 @@ def test_each_part_changes_the_days_of_a_few_sites(name: str) -> None:
     assert 0 < changed < 0.3
 
 
-def test_gaps_and_births_alone_make_unknown_days() -> None:
+def test_only_gaps_and_births_make_unknown_days() -> None:
     torch.manual_seed(0)
     without = ("gaps", "births")
     assert sample_traffic(2000, DAYS, without=without).values.isfinite().all()
@@ -97,7 +97,7 @@ def test_gaps_and_births_alone_make_unknown_days() -> None:
     assert all(born[row, int(day) :].isfinite().all() for row, day in enumerate(first) if born[row].isfinite().any())
 
 
-def test_autoregression_is_its_recursion_from_its_stationary_spread() -> None:
+def test_autoregression_starts_in_its_stationary_distribution() -> None:
     torch.manual_seed(0)
     noise, memory = torch.randn(50_000, 10), torch.full((50_000, 1), 0.8)
     states = autoregression(noise, memory)
@@ -106,7 +106,7 @@ def test_autoregression_is_its_recursion_from_its_stationary_spread() -> None:
     torch.testing.assert_close(states.std(0), expected, rtol=0.02, atol=0)
 
 
-def test_known_tail_hides_what_is_older() -> None:
-    cut = known_tail(torch.arange(12.0).view(2, 6), torch.tensor([2, 6]))
+def test_keep_last_days_hides_older_days() -> None:
+    cut = keep_last_days(torch.arange(12.0).view(2, 6), torch.tensor([2, 6]))
     assert cut[0].isnan().tolist() == [True] * 4 + [False] * 2
     assert cut[1].isfinite().all()

@@ -1,0 +1,107 @@
+"""Runs Lightning's Trainer: devices, precision, threads, and the warnings it may be silent about."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from forecasting.errors import SettingError
+from forecasting.runtime import num_cores
+from forecasting.settings.schema import Accelerator, Config, Precision, TrainingConfig
+from forecasting.training.callbacks import EpochProgress, Interrupt
+from forecasting.training.lightning_module import ForecastModule
+
+MIN_WINDOWS_FOR_THREADS = 128  # per step; smaller steps gain nothing from a second thread
+EXPECTED_WARNINGS = (
+    # Lightning 2.6 inspects torch 2.13's trees in a way that torch has deprecated.
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    # CUDA graphs: the first steps run without one, and LSTM layers are called one by one.
+    "RNN module weights are not part of single contiguous chunk",
+    "This instance was constructed with capturable=True",
+    # Fine-tuning and refitting do not validate after each epoch.
+    "You defined a `validation_step` but have no `val_dataloader`",
+)
+
+
+def run_trainer(
+    module: ForecastModule,
+    data: pl.LightningDataModule,
+    *,
+    label: str,
+    epochs: int,
+    config: Config,
+    callbacks: Sequence[pl.Callback] = (),
+    validate: bool = True,
+    resume_from: Path | None = None,
+) -> tuple[pl.Trainer, bool]:
+    """Trains the module. Returns the trainer and whether Ctrl-C ended the training."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its lines on devices are not news
+    interrupt = Interrupt()
+    trainer = _new_trainer(
+        config,
+        max_epochs=epochs,
+        callbacks=[*callbacks, interrupt, EpochProgress(label, epochs)],
+        limit_val_batches=1.0 if validate else 0,
+    )
+    with interrupt, _without_expected_warnings():
+        trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    return trainer, interrupt.happened
+
+
+@contextmanager
+def _without_expected_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def _new_trainer(config: Config, **settings: Any) -> pl.Trainer:  # Any: Lightning's own settings
+    """A Trainer that writes and prints nothing itself. Raises SettingError if the accelerator is not available."""
+    accelerator, process = config.training.accelerator, config.process
+    try:
+        return pl.Trainer(
+            accelerator=str(accelerator),
+            precision=str(choose_precision(config.training)),  # type: ignore[arg-type]  # one of its literals
+            strategy="auto" if process.world_size == 1 else "ddp",
+            devices=process.local_world_size,
+            num_nodes=process.num_nodes,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **settings,
+        )
+    except MisconfigurationException as error:
+        raise SettingError(
+            f"training.accelerator={accelerator} is not available here: {error} Use training.accelerator=auto or cpu."
+        ) from error
+
+
+def choose_precision(training: TrainingConfig) -> Precision:
+    """bfloat16 on processors with units for it, because it is slower on others. On a GPU float32, which uses TF32.
+
+    On a GPU torch's autocast would run the LSTM in float16, where its small gradients vanish.
+    """
+    if training.precision is not Precision.auto:
+        return training.precision
+    if training.accelerator is not Accelerator.cpu and torch.cuda.is_available():
+        return Precision.fp32
+    has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return Precision.bf16 if has_units else Precision.fp32
+
+
+def set_num_threads(config: Config, *, batch_size: int) -> None:
+    """Sets torch's threads: training.num_threads, or this process's share of the cores if steps are large enough."""
+    num_threads = config.training.num_threads
+    if not num_threads:
+        cores = max(1, num_cores() // config.process.local_world_size)
+        num_threads = cores if batch_size >= MIN_WINDOWS_FOR_THREADS else 1
+    torch.set_num_threads(num_threads)
