@@ -16,6 +16,7 @@ from forecasting.artifact import Artifact
 from forecasting.errors import CannotStart, StoreNotWritable
 from forecasting.serving.torchserve import archive as archives
 from forecasting.serving.torchserve.archive import ensure_archive, is_current, write_archive
+from tests import PROJECT
 
 
 @pytest.fixture
@@ -136,10 +137,10 @@ def test_archiver_that_fails_is_quoted(artifact: Artifact) -> None:
     assert not artifact.archive.exists()
 
 
-def test_checkout_without_handler_is_told_so(artifact: Artifact, tmp_path: Path) -> None:
-    """An installed package alone has no handlers/ beside it."""
+def test_package_without_its_handler_is_told_so(artifact: Artifact, tmp_path: Path) -> None:
+    """The package alone, copied by hand: neither handlers/ beside it nor what a wheel carries."""
     package = tmp_path / "installed"
-    shutil.copytree(Path(archives.__file__).parents[1], package / "forecasting")
+    shutil.copytree(PROJECT / "forecasting", package / "forecasting")
     program = (
         "from pathlib import Path\n"
         "from forecasting.artifact import load_artifact\n"
@@ -150,6 +151,5 @@ def test_checkout_without_handler_is_told_so(artifact: Artifact, tmp_path: Path)
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=package, capture_output=True, text=True, check=True)
     assert result.stdout == (
-        f"{package}/handlers/forecast_handler.py is missing, and the archive holds it. "
-        "Serve from a checkout of the repository, installed with: pip install -e .\n"
+        f"{package}/handlers/forecast_handler.py is missing, and the archive needs it. Install the package again.\n"
     )
