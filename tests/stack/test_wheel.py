@@ -1,0 +1,110 @@
+"""The wheel, installed away from the checkout: it is complete, and its command trains, forecasts and serves."""
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from forecasting import __version__
+from tests import PROJECT
+
+from .conftest import FREE_PORTS, Process
+
+PACKED = ("forecasting", "configs", "handlers", "model_store/base", "pyproject.toml", "README.md", "LICENSE")
+IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that nothing of an earlier build gets into it."""
+    source = tmp_path_factory.mktemp("source")
+    for name in PACKED:
+        if (PROJECT / name).is_dir():
+            shutil.copytree(PROJECT / name, source / name, ignore=IGNORED)
+        else:
+            shutil.copy(PROJECT / name, source / name)
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", source / "dist"]
+    pip(sys.executable, "wheel", *options, source)
+    return next((source / "dist").glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs of a virtual environment with the wheel; other packages are the tests' own."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    site_packages = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+    Path(site_packages, "packages_of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip(python, "install", "--no-deps", "--no-index", wheel)
+    return folder / "bin"
+
+
+def pip(python: Path | str, command: str, *arguments: Path | str) -> None:
+    options = [sys.executable, "-m", "pip", "--python", python, "--quiet", command, *arguments]
+    subprocess.run(options, check=True, timeout=120)
+
+
+def files_below(folder: Path, *, of: Path) -> set[str]:
+    """But for notes to readers of the repository."""
+    files = [file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert files
+    return {file.relative_to(of).as_posix() for file in files if file.suffix != ".md"}
+
+
+def test_wheel_carries_every_file_of_the_package(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name and not name.endswith(".md")}
+    package = files_below(PROJECT / "forecasting", of=PROJECT)
+    carried = {
+        f"forecasting/_bundled/{name}"
+        for folder in ("configs", "handlers", "model_store/base")
+        for name in files_below(PROJECT / folder, of=PROJECT)
+        if not name.startswith("configs/systemd")  # for an administrator to copy from the repository
+    }
+    assert packed == package | carried
+
+
+def test_installed_command_trains_forecasts_and_serves(
+    installed: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """In an empty folder, with the base weights, the handler and the settings that the wheel carries."""
+    unwanted = ("PYTHONPATH", "MODEL_DIR")
+    variables = {name: value for name, value in environment.items() if name not in unwanted}
+    command = installed / "traffic-forecast"
+
+    def run(*arguments: str) -> str:
+        result = subprocess.run(
+            [command, *arguments], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=180, check=False
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    assert run("--version") == f"traffic-forecast {__version__}\n"
+    printed = run("train", "--model-version", "v2", "--epochs", "1", "training.accelerator=cpu")
+    assert "next: traffic-forecast serve --model-version v2\n" in printed
+    card = json.loads((tmp_path / "model_store" / "v2" / "model.json").read_text())
+    assert card["training"]["init"] == "base"
+    printed = run("forecast", "--model", "v2", "--metric", "page_visits,unique_visitors")
+    assert "2 series" in printed
+    log = tmp_path / "serve.log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            [command, "serve", "--port", "0", "serving.workers=1", *FREE_PORTS],
+            cwd=tmp_path, env=variables, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        ) as process,
+    ):  # fmt: skip
+        server = Process(process, log)
+        try:
+            answer = httpx.get(f"{server.url}/predict/page-visits", params={"days_ahead": 30}, timeout=60).json()
+        finally:
+            code = server.end()
+    assert (answer["model_version"], len(answer["predictions"]), code) == ("v2", 30, 0)
