@@ -24,6 +24,7 @@ ForecastingError
 └── ServingError                   TorchServe and the shim
     ├── CannotStart                Java, a port or an archive is missing
     ├── CannotPromote              another version may not be served just now   (HTTP 409)
+    ├── UnknownPromotion           no promotion has this id   (HTTP 404)
     ├── Unavailable                a part is down now; asking again later may work   (HTTP 503)
     ├── TimedOut                   no answer within the deadline   (HTTP 504)
     └── BadAnswer                  TorchServe answered what a forecast cannot be   (HTTP 502)
@@ -104,6 +105,9 @@ class CannotStart(ServingError): ...
 
 
 class CannotPromote(ServingError): ...
+
+
+class UnknownPromotion(ServingError): ...
 
 
 class Unavailable(ServingError): ...

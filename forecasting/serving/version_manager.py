@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forecasting.artifact import Artifact, Card, load_artifact, mark_promoted
-from forecasting.errors import CannotPromote, CannotStart, DataError, ServingError, Unavailable, WarehouseError
+from forecasting.artifact import Artifact, load_artifact, mark_promoted
+from forecasting.errors import CannotPromote, CannotStart, ForecastingError, Unavailable
 from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.promotions import Promotion, Promotions
 from forecasting.serving.served_model import ServedModel, Troubles
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import PORTS, TorchServe, start_torchserve
@@ -31,7 +32,7 @@ class VersionManager:
         self._supervisor = supervisor
         self._archive = archive
         self.served = ServedModel(config, artifact, supervisor.torchserve)
-        self._promoting: asyncio.Task[Card] | None = None
+        self._promotions = Promotions()
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
@@ -67,49 +68,52 @@ class VersionManager:
                     self._supervisor.answered(served.model.breaker.succeeded_at)
                 await asyncio.sleep(max(0.0, began + self._config.serving.check_seconds - time.monotonic()))
 
-    async def promote(self, version: str) -> Card:
-        """Serves another version of the store, or one that was trained again, from now on and after a restart; without
-        a request that fails: the one before answers until the new one has, and ends what it has begun.
+    async def promote(self, version: str) -> Promotion:
+        """Starts to serve another version, or this one after it was trained again, now and after a restart.
 
-        Raises UnknownVersion, BrokenArtifact; CannotPromote where this may not be, and Unavailable where it fails, of
-        which the log says more. The version before is served on.
+        No request fails meanwhile: the current version answers until the new one can, and finishes what it began.
+        Raises UnknownVersion, BrokenArtifact or CannotPromote at once; the promotion itself records later failures.
         """
         if self._config.serving.model_version is not None:
             raise CannotPromote(
-                f"MODEL_VERSION (or --model-version) says that version {self._config.serving.model_version} is served. "
-                "Unset it and restart the server, so that versions can be promoted."
+                f"MODEL_VERSION (or --model-version) fixes the version to {self._config.serving.model_version}. "
+                "Unset it and restart the server to promote versions."
             )
-        if self._promoting is not None and not self._promoting.done():
-            raise CannotPromote("A version is being promoted at this moment. Ask again when it is done.")
-        self._promoting = asyncio.create_task(self._promote(version))
-        self._promoting.add_done_callback(_see)
-        return await asyncio.shield(self._promoting)  # whoever asked may leave: half a promotion is none
+        with self._promotions.prepare(version) as promotion:
+            artifact = await asyncio.to_thread(load_artifact, self._config.model_dir, version)
+        self._promotions.run(promotion, partial(self._promote, artifact))
+        return promotion
+
+    def find_promotion(self, promotion_id: str) -> Promotion:
+        """Raises UnknownPromotion."""
+        return self._promotions.find(promotion_id)
 
     async def close(self) -> None:
-        """Gives up what is being promoted."""
-        if left := {task for task in (self._promoting, *self._retiring) if task is not None and not task.done()}:
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left)
+        """Cancels a promotion that is under way."""
+        await self._promotions.close()
+        for task in self._retiring:
+            task.cancel()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
         await self.served.close()
 
-    async def _promote(self, version: str) -> Card:
-        store, before = self._config.model_dir, self.answers.card
-        artifact = await asyncio.to_thread(load_artifact, store, version)
-        if artifact.card == before:
-            await asyncio.to_thread(mark_promoted, store, version)
-            return artifact.card
-        logger.info("promoting version %s; %s is served until it answers", version, before.version)
+    async def _promote(self, artifact: Artifact) -> None:
+        """Raises what keeps the version from being served; the current version is served on."""
+        version, current = artifact.card.version, self.answers.card
+        if artifact.card == current:
+            await asyncio.to_thread(mark_promoted, self._config.model_dir, version)
+            return
+        logger.info("promoting version %s; version %s answers until it is ready", version, current.version)
         try:
             await self._exchange(artifact)
-        except (ServingError, WarehouseError, DataError) as error:
-            failed = f"Version {version} cannot be served, and {before.version} still is."
-            logger.warning("%s %s", failed, error)
-            # What cannot start tells of it with a traceback.
-            reason = "The server's log says why." if isinstance(error, CannotStart) else str(error)
-            raise Unavailable(f"{failed} {reason}") from error
+        except ForecastingError as error:
+            logger.warning("version %s is not promoted, %s is served on: %s", version, current.version, error)
+            if isinstance(error, CannotStart):  # its text has a traceback, which is not for clients
+                raise Unavailable(
+                    f"TorchServe could not start with version {version}. The server's log says why."
+                ) from error
+            raise
         logger.info("version %s is served", version)
-        return artifact.card
 
     async def _exchange(self, artifact: Artifact) -> None:
         version, serving = artifact.card.version, self._config.serving
@@ -153,9 +157,3 @@ def copy_archive(artifact: Artifact, folder: Path) -> Path:
     """The version's archive as it is now: it changes when the version is trained again, which is served before."""
     archive = ensure_archive(artifact)
     return Path(shutil.copy(archive, folder / f"{time.monotonic_ns()}.{archive.name}"))
-
-
-def _see(task: "asyncio.Task[Card]") -> None:
-    """So that nobody complains of an error that was logged, where whoever asked has left."""
-    if not task.cancelled():
-        task.exception()

@@ -277,9 +277,12 @@ def promote_another(place: Place, program: Program) -> None:
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
         with closing(HTTPConnection("127.0.0.1", program.port, timeout=START_SECONDS)) as connection:
             connection.request("POST", "/model/promote", body, headers)
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise CannotStart(f"{other} was not promoted: {answer.read().decode()}")
+            answer = orjson.loads(connection.getresponse().read())
+            while answer.get("status") in {"queued", "running"}:
+                connection.request("GET", f"{answer['follow']}?wait=10", headers=headers)
+                answer = orjson.loads(connection.getresponse().read())
+            if answer.get("status") != "promoted":
+                raise CannotStart(f"{other} was not promoted: {answer.get('reason') or answer.get('detail')}")
     finally:
         shutil.rmtree(store / other)
         (store / PROMOTED).unlink(missing_ok=True)

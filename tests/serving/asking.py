@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import psutil
 
-from forecasting.artifact import Card, load_artifact
+from forecasting.artifact import load_artifact
 from forecasting.domain import Kind
-from forecasting.errors import UnknownVersion
+from forecasting.errors import UnknownPromotion, UnknownVersion
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.prediction_service import InProcessModel
+from forecasting.serving.promotions import Promotion
 from forecasting.serving.served_model import Troubles
 from forecasting.serving.torchserve.archive import HANDLER
 from forecasting.serving.torchserve.client import TorchServeClient
@@ -39,8 +40,11 @@ class CacheBackend:
     async def list_sites(self) -> dict[str, str]:
         return SITES
 
-    async def promote(self, version: str) -> Card:
+    async def promote(self, version: str) -> Promotion:
         raise UnknownVersion(f"There is no version {version}.")
+
+    def find_promotion(self, promotion_id: str) -> Promotion:
+        raise UnknownPromotion(f"There is no promotion {promotion_id}.")
 
 
 @cache

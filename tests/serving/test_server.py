@@ -64,8 +64,8 @@ def test_version_that_a_setting_names_is_not_promoted_away(
     answer = asyncio.run(run())
     assert (answer.status_code, answer.json()["detail"]) == (
         409,
-        "MODEL_VERSION (or --model-version) says that version v1.10 is served. Unset it and restart the server, "
-        "so that versions can be promoted.",
+        "MODEL_VERSION (or --model-version) fixes the version to v1.10. Unset it and restart the server to "
+        "promote versions.",
     )
 
 

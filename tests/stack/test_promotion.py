@@ -77,6 +77,18 @@ def promote(process: Process, version: str, *, key: dict[str, str] = ADMIN) -> h
     return httpx.post(f"{process.url}/model/promote", json={"version": version}, headers=key, timeout=60)
 
 
+def follow(process: Process, accepted: httpx.Response) -> dict[str, Any]:
+    """What a promotion has come to, however long it takes."""
+    assert accepted.status_code == 202, accepted.text
+    promotion = accepted.json()
+    assert promotion["follow"] == f"/model/promote/{promotion['id']}"
+    while promotion["status"] in {"queued", "running"}:
+        answer = httpx.get(process.url + promotion["follow"], params={"wait": 10}, headers=READER, timeout=60)
+        assert answer.status_code == 200, answer.text
+        promotion = answer.json()
+    return promotion
+
+
 def ask(process: Process) -> dict[str, Any]:
     answer = httpx.get(process.url + PREDICT, headers=READER, timeout=20)
     assert answer.status_code == 200, answer.text
@@ -120,13 +132,17 @@ def test_promoted_version_answers_and_no_request_is_lost(
 
     with ThreadPoolExecutor(5) as pool:
         asking = [pool.submit(ask_on) for _ in range(3)]
-        answer, refused = sorted(pool.map(promote, [serving] * 2, ["v2"] * 2), key=lambda one: one.status_code)
+        accepted, refused = sorted(pool.map(promote, [serving] * 2, ["v2"] * 2), key=lambda one: one.status_code)
+        promotion = follow(serving, accepted)
         after = ask(serving)
         stop.set()
         seen = [one.result() for one in asking]
-    assert (answer.status_code, answer.json()["model_version"]) == (200, "v2")
+    assert promotion == {**accepted.json(), "version": "v2", "status": "promoted", "reason": None}
     assert refused.status_code == 409
-    assert refused.json()["detail"] == "A version is being promoted at this moment. Ask again when it is done."
+    assert refused.json()["detail"] == (
+        f"Version v2 is being promoted right now. Follow it at {promotion['follow']}, and try again when it has "
+        "finished."
+    )
     for one in seen:
         assert len(one) > 50
         assert [version for version, _ in groupby(version for version, _ in one)] in ([FIRST], [FIRST, "v2"])
@@ -148,7 +164,7 @@ def test_version_that_was_trained_again_is_promoted_again_and_holds_after_a_rest
     wide = ask(serving)
     store.widen("v2", 1.0)
     assert ask(serving) == wide  # what is served does not change by itself
-    assert promote(serving, "v2").status_code == 200
+    assert follow(serving, promote(serving, "v2"))["status"] == "promoted"
     narrow = ask(serving)
     assert narrow["predictions"][0]["upper"] < wide["predictions"][0]["upper"]
     assert becomes(lambda: len(serving.children("ModelServer")) == 1)
@@ -166,46 +182,65 @@ def test_version_that_was_trained_again_is_promoted_again_and_holds_after_a_rest
         ("v9", 400, "There is no version v9 in {store} (there: "),
         ("../v2", 400, "Version '../v2' cannot be a folder's name."),
         ("torn", 409, "{store}/torn/model.pt2 is not the file that model.json beside it describes. "),
-        (
-            "spoilt",
-            503,
-            "Version spoilt cannot be served, and {served} still is. The server's log says why.",
-        ),
-        ("elsewhere", 503, "Version elsewhere cannot be served, and {served} still is. "),
     ],
 )
-def test_version_that_cannot_be_served_changes_nothing(
+def test_version_that_cannot_be_served_is_refused_at_once(
     serving: Process, store: Store, version: str, status: int, detail: str
 ) -> None:
     store.add("torn")
     (store.folder / "torn" / PROGRAM).write_bytes(b"torn")
+    before, promoted = ask(serving), find_promoted(store.folder)
+    answer = promote(serving, version)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["detail"].startswith(detail.format(store=store.folder))
+    assert (ask(serving), find_promoted(store.folder)) == (before, promoted)
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "reason"),
+    [
+        (
+            "spoilt", "failed",
+            "TorchServe could not start with version spoilt. The server's log says why.",
+        ),
+        ("elsewhere", "refused", "There is no metric 'clicks'. There are: "),
+    ],
+)  # fmt: skip
+def test_version_that_turns_out_not_to_work_changes_nothing(
+    serving: Process, store: Store, version: str, status: str, reason: str
+) -> None:
     store.spoil("spoilt")
     series = json.loads((store.folder / FIRST / "model.json").read_text())["series"]
     store.add("elsewhere", series=[{**one, "metric": "clicks"} for one in series[:1]])
     before, promoted = ask(serving), find_promoted(store.folder)
-    answer = promote(serving, version)
-    assert answer.status_code == status, answer.text
-    assert answer.json()["detail"].startswith(detail.format(store=store.folder, served=before["model_version"]))
-    assert "Traceback" not in answer.text
-    assert ask(serving) == before
-    assert find_promoted(store.folder) == promoted
+    promotion = follow(serving, promote(serving, version))
+    assert promotion["status"] == status
+    assert promotion["reason"].startswith(reason)
+    assert f"version {version} is not promoted, {before['model_version']} is served on: " in serving.text
+    assert (ask(serving), find_promoted(store.folder)) == (before, promoted)
     assert becomes(lambda: len(serving.children("ModelServer")) == 1)
 
 
-def test_only_an_admin_promotes(serving: Process) -> None:
+def test_only_an_admin_promotes_and_any_key_follows(serving: Process) -> None:
     assert promote(serving, FIRST, key=READER).status_code == 403
     assert promote(serving, FIRST, key={}).status_code == 401
+    follow_path = f"{serving.url}/model/promote/nobody-has-this-id"
+    assert httpx.get(follow_path).status_code == 401
+    unknown = httpx.get(follow_path, headers=READER)
+    assert (unknown.status_code, unknown.json()["detail"]) == (
+        404,
+        "There is no promotion 'nobody-has-this-id'. Only the last 50 since serving started are remembered; "
+        "GET /model/info says which version is served.",
+    )
 
 
 def test_end_leaves_nothing_of_a_promotion(serving: Process, store: Store) -> None:
-    """It is waited for as long as any request, and is whole, or none."""
+    """It takes place as a whole, or not at all."""
     store.widen("v5", 2.0)
-    before, children = find_promoted(store.folder), serving.children()
-    with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(promote, serving, "v5")
-        assert becomes(lambda: len(serving.children("ModelServer")) == 2)
-        children += serving.children()
-        assert serving.end() == 0
-        answer = asking.result()
-    assert (answer.status_code, find_promoted(store.folder)) in {(200, "v5"), (503, before)}
+    before = find_promoted(store.folder)
+    assert promote(serving, "v5").status_code == 202
+    assert becomes(lambda: len(serving.children("ModelServer")) == 2)
+    children = serving.children()
+    assert serving.end() == 0
+    assert find_promoted(store.folder) in {before, "v5"}
     assert not [child for child in children if child.is_running()]

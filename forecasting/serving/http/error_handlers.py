@@ -16,6 +16,7 @@ from forecasting.errors import (
     InvalidVersion,
     TimedOut,
     UnknownMetric,
+    UnknownPromotion,
     UnknownSite,
     UnknownVersion,
 )
@@ -24,8 +25,8 @@ from forecasting.serving.http.error_responses import RETRY_AFTER, SECURITY_HEADE
 logger = logging.getLogger("forecasting.requests")
 
 STATUS = {  # any other error of ours: 503
-    UnknownMetric: 400, UnknownSite: 400, UnknownVersion: 400, InvalidVersion: 400, BrokenArtifact: 409,
-    CannotPromote: 409, BadAnswer: 502, TimedOut: 504,
+    UnknownMetric: 400, UnknownSite: 400, UnknownVersion: 400, InvalidVersion: 400, UnknownPromotion: 404,
+    BrokenArtifact: 409, CannotPromote: 409, BadAnswer: 502, TimedOut: 504,
 }  # fmt: skip
 
 

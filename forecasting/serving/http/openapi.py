@@ -114,6 +114,22 @@ INDEX = {
         "documentation": "/openapi.json",
     }
 }
+PROMOTION = {
+    "id": "9f2c51d0a7e3b846",
+    "version": "v1.1.0",
+    "status": "queued",
+    "reason": None,
+    "follow": "/model/promote/9f2c51d0a7e3b846",
+}
+PROMOTIONS = {
+    "queued": PROMOTION,
+    "promoted": {**PROMOTION, "status": "promoted"},
+    "failed": {
+        **PROMOTION,
+        "status": "failed",
+        "reason": "TorchServe could not start with version v1.1.0. The server's log says why.",
+    },
+}
 READY = {"ready": {"ready": True}}
 METRICS = "Counts and times in Prometheus' text format: the shim's, then TorchServe's. README has their names."
 METRICS_EXAMPLE = 'forecaster_requests_total{method="GET",route="/health",status="200"} 1.0\n'
@@ -143,6 +159,13 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
             "host": "The routes are not known as 'example.com'. Add the name to guard.hosts, or set API_KEYS.",
         },
     ),
+    404: (
+        "No such promotion.",
+        {
+            "id": "There is no promotion 'x'. Only the last 50 since serving started are remembered; "
+            "GET /model/info says which version is served."
+        },
+    ),
     408: (
         "The body did not come in time.",
         {"body": "The request's body did not come within 30 s (guard.request_seconds)."},
@@ -150,8 +173,10 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     409: (
         "Another version cannot be promoted as things are.",
         {
-            "fixed": "MODEL_VERSION (or --model-version) says that version v1.0.0 is served. Unset it and restart "
-            "the server, so that versions can be promoted.",
+            "fixed": "MODEL_VERSION (or --model-version) fixes the version to v1.0.0. "
+            "Unset it and restart the server to promote versions.",
+            "busy": "Version v1.1.0 is being promoted right now. Follow it at /model/promote/9f2c51d0a7e3b846, "
+            "and try again when it has finished.",
             "broken": "model_store/v2/model.pt2 is missing. Train the version again.",
         },
     ),
@@ -216,6 +241,11 @@ def responses_of(model: Any, examples: dict[str, Any], *statuses: int) -> Respon
     return _responses(model, examples, *KEYED, *statuses)
 
 
+def accepted_responses(model: Any, examples: dict[str, Any], *statuses: int) -> Responses:  # Any: what FastAPI takes
+    """The same for a route that answers 202 and does its work afterwards."""
+    return _responses(model, examples, *KEYED, *statuses, success=202)
+
+
 def open_responses_of(model: Any, examples: dict[str, Any]) -> Responses:  # Any: what FastAPI takes
     """The same of a route that needs no key."""
     return _responses(model, examples, *ALL)
@@ -256,9 +286,14 @@ def complete(app: FastAPI) -> None:
                     answers[str(status)]["content"] = {kind: made.get(kind, {}) | one for kind, one in said}
 
 
-def _responses(model: Any, examples: dict[str, Any], *statuses: int) -> Responses:  # Any: what FastAPI takes
+def _responses(
+    model: Any,  # what FastAPI takes
+    examples: dict[str, Any],
+    *statuses: int,
+    success: int = 200,
+) -> Responses:
     failures: Responses = {status: failure(status) for status in sorted(set(statuses))}
-    return {200: {"model": model, "description": "The answer.", **_shown(examples)}, **failures}
+    return {success: {"model": model, "description": "The answer.", **_shown(examples)}, **failures}
 
 
 def _shown(examples: dict[str, Any]) -> Json:

@@ -27,6 +27,7 @@ from forecasting.serving.http.guards import add_guards
 from forecasting.serving.http.openapi import (
     BODY,
     PARTS,
+    accepted_responses,
     failure,
     failures_of,
     open_responses_of,
@@ -40,13 +41,18 @@ from forecasting.serving.http.schema import (
     MultipleRequest,
     PredictRequest,
     PromoteRequest,
+    PromotionId,
     Site,
+    Wait,
 )
 from forecasting.serving.prediction_service import DEFAULT_METRIC
+from forecasting.serving.promotions import Promotion
 from forecasting.serving.served_model import Troubles
 from forecasting.settings.schema import Config
 
 SERVICE_NAME = "ml-prediction-api"  # documented
+PROMOTE_PATH = "/model/promote"
+WAIT_SHARE = 0.8  # of guard.request_seconds: the rest is left to start the promotion and to answer
 
 
 @runtime_checkable
@@ -62,8 +68,12 @@ class Backend(Protocol):
         """The sites that the source has by now, and their time zones."""
         ...
 
-    async def promote(self, version: str) -> Card:
-        """Serves another version from now on."""
+    async def promote(self, version: str) -> Promotion:
+        """Starts to serve another version; raises what can be refused at once."""
+        ...
+
+    def find_promotion(self, promotion_id: str) -> Promotion:
+        """Raises UnknownPromotion."""
         ...
 
 
@@ -82,6 +92,7 @@ def create_app(backend: Backend, config: Config | None = None, counters: Serving
     _add_status_routes(app, backend, with_keys=bool(config.api_keys))
     _add_metrics_route(app, counters)
     _add_model_routes(app, backend)
+    _add_promotion_routes(app, backend, max_wait_seconds=WAIT_SHARE * config.guard.request_seconds)
     _add_forecast_routes(app, backend)
     add_failures(app)
     description.complete(app)
@@ -197,16 +208,37 @@ def _add_model_routes(app: FastAPI, backend: Backend) -> None:
         command = show_command("train", "--model-version", backend.answers.card.version)
         return {"detail": f"Retraining by request is not there yet. Run: {command}, then POST /model/promote."}
 
+
+def _add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: float) -> None:
+    async def wait_for(promotion: Promotion, seconds: float) -> dict[str, str | None]:
+        if seconds:
+            await promotion.wait(min(seconds, max_wait_seconds))
+        return describe_promotion(promotion)
+
     @app.post(
-        "/model/promote",
+        PROMOTE_PATH,
+        status_code=202,
         summary="Serve another version",
         tags=["model"],
-        responses=responses_of(schema.ModelInfo, description.MODEL_INFO, 400, 409, *BODY),
+        responses=accepted_responses(schema.Promotion, description.PROMOTIONS, 400, 409, *BODY),
         response_model=None,
     )
-    async def promote(request: PromoteRequest) -> dict[str, Any]:
-        """From now on, and after a restart. It takes seconds, in which the one before answers."""
-        return describe_model(await backend.promote(request.version))
+    async def promote(request: PromoteRequest, wait: Wait = 0) -> dict[str, str | None]:
+        """Starts the promotion and says where to follow it. It takes seconds; the current version answers meanwhile.
+        The new version is served after a restart, too.
+        """
+        return await wait_for(await backend.promote(request.version), wait)
+
+    @app.get(
+        PROMOTE_PATH + "/{promotion_id}",
+        summary="How a promotion went",
+        tags=["model"],
+        responses=responses_of(schema.Promotion, description.PROMOTIONS, 404, 422),
+        response_model=None,
+    )
+    async def follow_promotion(promotion_id: PromotionId, wait: Wait = 0) -> dict[str, str | None]:
+        """The last 50 promotions since serving started are remembered."""
+        return await wait_for(backend.find_promotion(promotion_id), wait)
 
 
 def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
@@ -318,6 +350,16 @@ def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
         "created_at": card.created_at,
         "data_until": card.data["last_day"],
         "series": [{"site": one.site, "metric": one.metric, "metrics": one.metrics} for one in card.series],
+    }
+
+
+def describe_promotion(promotion: Promotion) -> dict[str, str | None]:
+    return {
+        "id": promotion.id,
+        "version": promotion.version,
+        "status": promotion.status.value,
+        "reason": promotion.reason,
+        "follow": f"{PROMOTE_PATH}/{promotion.id}",
     }
 
 

@@ -7,7 +7,7 @@ each would cost more than making it. tests/serving/test_openapi.py and tests/sta
 import datetime as dt
 from typing import Annotated, Any, Literal, NotRequired
 
-from fastapi import Body, Query
+from fastapi import Body, Path, Query
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on
@@ -130,6 +130,21 @@ class PromoteRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": "v1.1.0"}]})
 
     version: Name = Field(description="A version of MODEL_DIR, as it was trained under.", examples=["v1.1.0"])
+
+
+PromotionId = Annotated[
+    str, Path(max_length=MAX_NAME, description="The promotion's `id`.", examples=["9f2c51d0a7e3b846"])
+]
+Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=3600,
+        description="Seconds to wait for the promotion to finish, at most 80% of guard.request_seconds. "
+        "Then the answer has the status reached so far.",
+        examples=[20],
+    ),
+]
 
 
 # ---- answers: dictionaries, so described as such
@@ -299,6 +314,27 @@ class ModelInfo(TypedDict):
         dt.date, Field(description="The last day that training knew, YYYY-MM-DD.", examples=["2020-08-19"])
     ]
     series: Annotated[list[Measured], Field(description="What it was trained on.")]
+
+
+class Promotion(TypedDict):
+    """A promotion and how far it is."""
+
+    id: Annotated[str, Field(description="Names the promotion.", examples=["9f2c51d0a7e3b846"])]
+    version: Annotated[str, Field(description="The version to serve.", examples=["v1.1.0"])]
+    status: Annotated[
+        Literal["queued", "running", "promoted", "refused", "failed"],
+        Field(
+            description="`promoted`: the version is served. `refused`: this version cannot be served. `failed`: "
+            "something broke on the way. After these two the version before is still served.",
+            examples=["promoted"],
+        ),
+    ]
+    reason: Annotated[
+        str | None, Field(description="Why the promotion was refused or failed, else null.", examples=[None])
+    ]
+    follow: Annotated[
+        str, Field(description="Path that says how the promotion goes.", examples=["/model/promote/9f2c51d0a7e3b846"])
+    ]
 
 
 class MetricInfo(TypedDict):

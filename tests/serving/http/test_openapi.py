@@ -34,7 +34,8 @@ STATUSES = {
     "GET /health": {200}, "GET /ready": {200},  # which a balancer asks without a key
     "GET /": {200, *KEYED}, "GET /metrics": {200, *KEYED},
     "GET /model/info": {200, *KEYED}, "GET /sites": {200, *KEYED}, "POST /model/retrain": {501, *KEYED, *BODY},
-    "POST /model/promote": {200, 400, 409, 422, *KEYED, *BODY},
+    "POST /model/promote": {202, 400, 409, 422, *KEYED, *BODY},
+    "GET /model/promote/{promotion_id}": {200, 404, 422, *KEYED},
     "GET /predict/page-visits": FORECASTS,
     "POST /predict": {*FORECASTS, *BODY}, "POST /predict/multiple": {*FORECASTS, *BODY},
 }  # fmt: skip
@@ -204,6 +205,6 @@ def test_description_is_the_answer_of_its_route(sample_artifact: Artifact, descr
 
 
 def test_readme_names_every_route(description: Json) -> None:
-    readme = (PROJECT / "README.md").read_text()
+    readme = (PROJECT / "forecasting" / "serving" / "README.md").read_text()
     for name, _ in operations(description):
         assert f"`{name}" in readme, name
