@@ -129,7 +129,7 @@ class PromoteRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": "v1.1.0"}]})
 
-    version: Name = Field(description="A version of MODEL_DIR, as it was trained under.", examples=["v1.1.0"])
+    version: Name = Field(min_length=1, description="A version in MODEL_DIR.", examples=["v1.1.0"])
 
 
 PromotionId = Annotated[

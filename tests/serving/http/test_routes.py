@@ -96,6 +96,13 @@ def test_malformed_request_for_many_is_told_what_is_wrong(
     assert (response.status_code, response.json()) == (422, {"detail": detail})
 
 
+def test_version_to_promote_has_a_name(sample_artifact: Artifact) -> None:
+    response = asyncio.run(send(sample_artifact, never, "/model/promote", b'{"version": ""}'))
+    assert (response.status_code, response.json()["detail"]) == (
+        422, "version: String should have at least 1 character (found '')",
+    )  # fmt: skip
+
+
 def test_site_of_a_query_has_a_length_too(sample_artifact: Artifact) -> None:
     response = asyncio.run(send(sample_artifact, never, f"/predict/page-visits?site={'x' * 201}"))
     assert (response.status_code, response.json()["detail"]) == (422, "site: String should have at most 200 characters")
