@@ -1,4 +1,4 @@
-"""Error measures of point forecasts and bands. Arrays of any one shape, actual first; NaN days are left out.
+"""Error measures of point forecasts and bands. Arrays of one shape, actual values first; NaN days are skipped.
 
 Sources: MASE: Hyndman & Koehler (2006), Int. J. Forecasting 22(4). Pinball loss: Koenker & Bassett (1978),
 Econometrica 46(1). WAPE: Kolassa & Schuetz (2007), Foresight 6.
@@ -21,6 +21,7 @@ def mse(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape
 
 
 def rmse(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
+    """Root of the mean squared error, in the units of the series."""
     return math.sqrt(mse(actual, forecast))
 
 
@@ -30,9 +31,9 @@ def mae(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape
 
 
 def mape(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
-    """Mean absolute error as a share of each day's actual value: 0.1 is 10%.
+    """Mean absolute percentage error, as a share: 0.1 is 10%.
 
-    Raises UndefinedMetric where a day's actual value is 0.
+    Raises UndefinedMetric if an actual value is 0.
     """
     errors, known = _errors(actual, forecast), actual[np.isfinite(actual)]
     if np.any(known == 0):
@@ -41,9 +42,9 @@ def mape(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shap
 
 
 def r2(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
-    """Share of the actual values' variance that the forecast explains; below 0 where their mean would explain more.
+    """Share of the actual values' variance that the forecast explains; below 0 if their mean forecasts better.
 
-    Raises UndefinedMetric where the actual values are all the same.
+    Raises UndefinedMetric if all actual values are equal.
     """
     errors, known = _errors(actual, forecast), actual[np.isfinite(actual)].astype(np.float64)
     variance = float(np.sum((known - known.mean()) ** 2))
@@ -53,7 +54,7 @@ def r2(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"
 
 
 def wape(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> float:
-    """Sum of absolute errors as a share of the sum of actual values. Raises UndefinedMetric where that sum is 0."""
+    """Sum of absolute errors as a share of the sum of absolute actual values. Raises UndefinedMetric if that is 0."""
     total = float(np.sum(np.abs(actual[np.isfinite(actual)]), dtype=np.float64))
     if total == 0:
         raise UndefinedMetric("all actual values are 0")
@@ -69,38 +70,38 @@ def mase(
 ) -> float:
     """Mean absolute error, in units of the seasonal naive forecast's mean absolute error over `past`.
 
-    Raises UndefinedMetric where `past` repeats every `season` days: there is nothing to divide by.
+    Raises UndefinedMetric if `past` repeats every `season` days, because there is nothing to divide by.
     Source: Hyndman & Koehler (2006), with their naive step made seasonal.
     """
     return mae(actual, forecast) / seasonal_error(past, season=season)
 
 
 def seasonal_error(past: Float[np.ndarray, " days"], *, season: int = SEASON) -> float:
-    """What MASE divides by: the seasonal naive forecast's mean absolute error over `past`. Raises UndefinedMetric."""
+    """Denominator of MASE: the seasonal naive forecast's mean absolute error over `past`. Raises UndefinedMetric."""
     changes = np.abs(past[season:].astype(np.float64) - past[:-season])
     changes = changes[np.isfinite(changes)]
     scale = float(changes.mean()) if changes.size else 0.0
     if scale == 0:
-        raise UndefinedMetric(f"the days before repeat every {season} days, or are too few")
+        raise UndefinedMetric(f"the past repeats every {season} days or is too short")
     return scale
 
 
 def pinball(
     actual: Float[np.ndarray, "*shape"], quantiles: Float[np.ndarray, "*shape levels"], *, levels: Sequence[float]
 ) -> float:
-    """Mean over the known days and the levels; at .5 it is half the absolute error."""
+    """Mean quantile loss over the known days and all levels. At level 0.5 it is half the absolute error."""
     known = np.isfinite(actual)
     if not known.any():
         raise UndefinedMetric("no actual value is known")
     errors = actual[known][:, None].astype(np.float64) - quantiles[known]
-    shares = np.array(levels)
-    return float(np.mean(np.maximum(shares * errors, (shares - 1) * errors)))
+    weights = np.array(levels)
+    return float(np.mean(np.maximum(weights * errors, (weights - 1) * errors)))
 
 
 def coverage(
     actual: Float[np.ndarray, "*shape"], lower: Float[np.ndarray, "*shape"], upper: Float[np.ndarray, "*shape"]
 ) -> float:
-    """Share of the actual values within the band, its ends included."""
+    """Share of the actual values inside the band, ends included."""
     known = np.isfinite(actual)
     if not known.any():
         raise UndefinedMetric("no actual value is known")
@@ -110,7 +111,7 @@ def coverage(
 def measure(
     actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"], past: Float[np.ndarray, " days"]
 ) -> dict[str, float | str | None]:
-    """All measures by name. An undefined one is None, and `<name>_undefined` says why."""
+    """All measures by name. An undefined measure is None, and `<name>_undefined` gives the reason."""
     measures: Mapping[str, Callable[[], float]] = {
         "mse": lambda: mse(actual, forecast),
         "mae": lambda: mae(actual, forecast),
@@ -120,18 +121,18 @@ def measure(
         "mase": lambda: mase(actual, forecast, past),
         "wape": lambda: wape(actual, forecast),
     }
-    found: dict[str, float | str | None] = {}
+    values: dict[str, float | str | None] = {}
     for name, compute in measures.items():
         try:
-            found[name] = compute()
+            values[name] = compute()
         except UndefinedMetric as reason:
-            found[name] = None
-            found[f"{name}_undefined"] = str(reason)
-    return found
+            values[name] = None
+            values[f"{name}_undefined"] = str(reason)
+    return values
 
 
 def _errors(actual: Float[np.ndarray, "*shape"], forecast: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, " known"]:
-    """Forecast minus actual where actual is known, in float64: sums of squared visits outgrow float32."""
+    """Forecast minus actual on known days, in float64: squared visits overflow float32."""
     known = np.isfinite(actual)
     if not known.any():
         raise UndefinedMetric("no actual value is known")

@@ -1,6 +1,6 @@
-"""The classical methods that a model is compared with, as statsforecast computes them: the `bench` extra.
+"""Classical forecasting methods to compare a model with, computed by statsforecast (the `bench` extra).
 
-Light to import, since every worker process does.
+Light to import, because every worker process imports it.
 """
 
 import importlib.util
@@ -26,21 +26,21 @@ MEDIAN_OF_PEERS = "median of the three"
 SEASON = 7
 BANDS = {0.05: "lo-90", 0.1: "lo-80", 0.25: "lo-50", 0.5: "mean", 0.75: "hi-50", 0.9: "hi-80", 0.95: "hi-90"}
 MEDIAN = tuple(BANDS).index(0.5)
-CHUNK = 16  # histories that a worker takes at once
-MIN_FOR_POOL = 100  # histories below which starting processes costs more than it saves
+CHUNK = 16  # histories per task of a worker
+MIN_FOR_POOL = 100  # with fewer histories, starting processes costs more than it saves
 
 
 @dataclass(frozen=True)
 class PeerForecasts:
-    """The median is the method's point forecast."""
+    """Forecasts by one method. Their median is the method's point forecast."""
 
     quantiles: Float[np.ndarray, "windows horizon levels"]
-    num_failed: int  # histories that the method could not take: the seasonal naive forecast stands in
-    seconds: float  # on one core
+    num_failed: int  # histories on which the method failed, replaced by the seasonal naive forecast
+    seconds: float  # of one core
 
 
 def check_installed() -> None:
-    """Raises SettingError where statsforecast is missing."""
+    """Raises SettingError if statsforecast is not installed."""
     if importlib.util.find_spec("statsforecast") is None:
         raise SettingError(
             "--peers needs statsforecast, which is not installed. Install it: "
@@ -50,12 +50,12 @@ def check_installed() -> None:
 
 @contextmanager
 def peer_processes(num_histories: int) -> Iterator[Executor | None]:
-    """A process a core, ready to forecast; None where so few histories are faster done here."""
+    """One worker process per core; None if there are so few histories that this process is faster."""
     if num_histories < MIN_FOR_POOL:
         _warm_up()
         yield None
         return
-    # Spawned, since torch's threads do not survive a fork.
+    # Spawned, because torch's threads do not survive a fork.
     workers = num_cores()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_warm_up) as processes:
         yield processes
@@ -69,7 +69,10 @@ def forecast_peer(
     processes: Executor | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> PeerForecasts:
-    """By one of PEERS. Histories begin with the series; unknown days in between are what they were a week before."""
+    """Forecasts by one of PEERS. Histories start with their series; unknown days take the value a week before.
+
+    Calls `advance` with the number of forecasts made.
+    """
     chunks = [histories[start : start + CHUNK] for start in range(0, len(histories), CHUNK)]
     forecast = partial(_forecast_chunk, name, horizon)
     parts = []
@@ -81,7 +84,7 @@ def forecast_peer(
 
 
 def _warm_up() -> None:
-    """Compiles what the methods need, so that their times are their own."""
+    """Compiles the methods' numba code, so that their measured times do not include it."""
     for name in PEERS:
         _forecast_chunk(name, SEASON, [np.arange(1.0, 61.0) % SEASON + 1])
 
@@ -91,12 +94,12 @@ def _forecast_chunk(name: str, horizon: int, histories: Sequence[Float[np.ndarra
 
     started = time.monotonic()
     method = getattr(models, name)(season_length=SEASON)
-    done = [_forecast_one(method, history, horizon) for history in histories]
-    quantiles = np.stack([quantiles for quantiles, _ in done])
-    return PeerForecasts(quantiles, sum(failed for _, failed in done), time.monotonic() - started)
+    forecasts = [_forecast_history(method, history, horizon) for history in histories]
+    quantiles = np.stack([quantiles for quantiles, _ in forecasts])
+    return PeerForecasts(quantiles, sum(failed for _, failed in forecasts), time.monotonic() - started)
 
 
-def _forecast_one(
+def _forecast_history(
     method: Any,  # Any: statsforecast has no types
     history: Float[np.ndarray, " days"],
     horizon: int,
@@ -104,15 +107,15 @@ def _forecast_one(
     """Quantiles, and whether the method failed."""
     filled = _fill(history)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # of flat or tiny series, from libraries below statsforecast
+        warnings.simplefilter("ignore")  # statsforecast's libraries warn of flat or tiny series
         try:
-            found = method.forecast(y=filled, h=horizon, level=[50, 80, 90])
-        except Exception:  # noqa: BLE001 - whatever the library does with an odd series; it is counted and told
-            found = None
-    if found is not None:
-        quantiles = np.stack([found[key] for key in BANDS.values()], 1).astype(np.float32)
+            forecast = method.forecast(y=filled, h=horizon, level=[50, 80, 90])
+        except Exception:  # noqa: BLE001 - the library fails in many ways on odd series; failures are counted and reported
+            forecast = None
+    if forecast is not None:
+        quantiles = np.stack([forecast[key] for key in BANDS.values()], 1).astype(np.float32)
         median = quantiles[:, MEDIAN, None]
-        quantiles[:, :MEDIAN] = np.minimum(quantiles[:, :MEDIAN], median)  # a simulated band may lie beside its mean
+        quantiles[:, :MEDIAN] = np.minimum(quantiles[:, :MEDIAN], median)  # a simulated band may not contain its mean
         quantiles[:, MEDIAN:] = np.maximum(quantiles[:, MEDIAN:], median)
         if np.isfinite(quantiles).all():
             return quantiles, False
@@ -120,7 +123,7 @@ def _forecast_one(
 
 
 def _fill(history: Float[np.ndarray, " days"]) -> Float[np.ndarray, " days"]:
-    """Without unknown days: the value a week before, else the mean."""
+    """The history with unknown days replaced by the value a week before, or by the mean."""
     filled = history.astype(np.float64)
     for day in np.flatnonzero(~np.isfinite(filled)):
         filled[day] = filled[day - SEASON] if day >= SEASON else np.nan

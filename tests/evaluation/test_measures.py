@@ -1,4 +1,4 @@
-"""Error measures, against scikit-learn, hand-made numbers and their own closed forms."""
+"""Error measures against scikit-learn, hand-computed numbers and closed forms."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ FORECAST = (ACTUAL + RANDOM.normal(0, 20, (6, 7))).astype(np.float32)
         (metrics.r2, sklearn_metrics.r2_score),
     ],
 )
-def test_measures_are_scikit_learns(ours: object, theirs: object) -> None:
+def test_measures_equal_scikit_learn(ours: object, theirs: object) -> None:
     assert ours(ACTUAL, FORECAST) == pytest.approx(theirs(ACTUAL.ravel(), FORECAST.ravel()), rel=1e-5)  # type: ignore[operator]
 
 
@@ -34,12 +34,12 @@ def test_wape_and_mase_by_hand() -> None:
     assert metrics.mase(actual, forecast, past) == pytest.approx((7 / 3) / ((7 * 2 + 3) / 8))
 
 
-def test_seasonal_naive_has_mase_one_on_its_own_past() -> None:
+def test_seasonal_naive_forecast_has_mase_one_on_its_past() -> None:
     past = RANDOM.uniform(0, 100, 70).astype(np.float32)
     assert metrics.mase(past[7:], past[:-7], past) == pytest.approx(1.0)
 
 
-def test_unknown_days_are_left_out() -> None:
+def test_unknown_days_are_skipped() -> None:
     actual = ACTUAL.copy()
     actual[0, :3] = np.nan
     known = np.isfinite(actual)
@@ -47,20 +47,20 @@ def test_unknown_days_are_left_out() -> None:
     assert metrics.coverage(actual, FORECAST, FORECAST) == pytest.approx((FORECAST == ACTUAL)[known].mean())
 
 
-def test_coverage_counts_its_ends() -> None:
+def test_coverage_includes_the_ends_of_the_band() -> None:
     actual = np.float32([1, 2, 3, 4])
     assert metrics.coverage(actual, np.float32([1, 0, 4, 0]), np.float32([1, 2, 5, 3])) == 0.5
 
 
-def test_undefined_measures_are_null_with_the_reason() -> None:
+def test_undefined_measures_are_none_with_a_reason() -> None:
     constant = np.zeros((2, 7), np.float32)
-    found = metrics.measure(constant, constant + 1, np.zeros(30, np.float32))
-    assert found["mae"] == 1.0
-    assert {name for name, value in found.items() if value is None} == {"mape", "r2", "mase", "wape"}
-    assert found["mape_undefined"] == "14 of 14 actual values are 0"
-    assert found["r2_undefined"] == "all actual values are the same"
-    assert found["mase_undefined"] == "the days before repeat every 7 days, or are too few"
-    assert found["wape_undefined"] == "all actual values are 0"
+    measures = metrics.measure(constant, constant + 1, np.zeros(30, np.float32))
+    assert measures["mae"] == 1.0
+    assert {name for name, value in measures.items() if value is None} == {"mape", "r2", "mase", "wape"}
+    assert measures["mape_undefined"] == "14 of 14 actual values are 0"
+    assert measures["r2_undefined"] == "all actual values are the same"
+    assert measures["mase_undefined"] == "the past repeats every 7 days or is too short"
+    assert measures["wape_undefined"] == "all actual values are 0"
     with pytest.raises(UndefinedMetric, match="no actual value is known"):
         metrics.mae(np.float32([np.nan]), np.float32([1]))
 
@@ -74,8 +74,8 @@ def test_seasonal_naive_repeats_the_last_week() -> None:
     np.testing.assert_array_equal(seasonal_naive(history, horizon=10)[0], [21, 22, 23, 24, 25, 26, 27, 21, 22, 23])
 
 
-def test_seasonal_naive_looks_a_week_further_for_an_unknown_day() -> None:
-    history = np.arange(30, dtype=np.float32)[None]  # 30 days: the oldest two belong to no whole week
+def test_seasonal_naive_looks_one_week_further_back_for_an_unknown_day() -> None:
+    history = np.arange(30, dtype=np.float32)[None]  # the oldest two of 30 days are not part of a whole week
     history[0, [24, 17]] = np.nan
     np.testing.assert_array_equal(seasonal_naive(history, horizon=7)[0], [23, 10, 25, 26, 27, 28, 29])
     history[0, :] = np.nan
