@@ -1,9 +1,8 @@
-"""What people read and look at after a training: a table for the terminal, a plot for the version's folder."""
+"""What people read and look at after a training: lines and a table for the log, a plot for the version's folder."""
 
 import csv
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,23 @@ import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
+from forecasting.artifact import SEASONAL_NAIVE, Bands
 from forecasting.errors import SettingError
+from forecasting.evaluation.plotting import MAX_PANELS, draw_band, draw_name, draw_observed, figure
 from forecasting.evaluation.rolling_origins import Forecasts, Rolling
 from forecasting.model.forecaster import LEVELS, MEDIAN
-from forecasting.panel import Panel, Series, to_date
+from forecasting.panel import MASKED, Panel, Series, Verdict, to_date
 from forecasting.runtime import render
+from forecasting.training.data_module import TrafficDataModule
+from forecasting.training.distributed import gather_from_ranks, num_ranks
+from forecasting.training.fit import Fitted
 from forecasting.training.scoring import (
-    LOWER,
     MIN_MEAN,
-    UPPER,
+    MIN_WEEKS,
     Backtest,
     Score,
     judged_rows,
+    relative_error,
     score_series,
     summarize,
 )
@@ -30,26 +34,83 @@ from forecasting.training.scoring import (
 COLUMNS = {
     "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE", "r2": "R2", "mase": "MASE", "wape": "WAPE",
 }  # fmt: skip
-SHARES = ("mape", "wape")
-MAX_PANELS = 6  # series that one plot shows
-SHOWN_DAYS = 84
-MAX_NOTES = 12
+PERCENTAGES = ("mape", "wape")
 MAX_ROWS = 20  # series in the table
-SHOWN_BEFORE = 28  # days before the first forecast
+MAX_NOTES = 12  # notes on the data, and names of series in one line
+DAYS_IN_PLOT = 84
+DAYS_BEFORE_FORECASTS = 28
 
 
-def format_table(series: Sequence[Series], measures: list[dict[str, Any]]) -> str:  # Any: as backtest.judge gives them
-    """The measures of each series, or the first MAX_ROWS, beside the seasonal naive forecast's, as text."""
+def describe_data(panel: Panel, data: TrafficDataModule) -> list[str]:
+    """What was read and how it is split, for all ranks. All ranks call it together."""
+    own = (len(panel.series), panel.count_verdicts())
+    num_series, counts = zip(*gather_from_ranks(own), strict=True)
+    num_days = {verdict: sum(rank_counts[verdict] for rank_counts in counts) for verdict in Verdict}
+    gaps = f"{num_days[Verdict.gap]} days without data" if num_days[Verdict.gap] else "no gaps"
+    processes = f", by {num_ranks()} processes" if num_ranks() > 1 else ""
+    masked = [f"{num_days[verdict]} {verdict.name}" for verdict in Verdict if num_days[verdict] and verdict in MASKED]
+    return [
+        f"read {sum(num_series)} series of {panel.num_days} days, {to_date(panel.first_day)}..{to_date(panel.cutoff)} "
+        f"(days in {data.config.data.timezone}), {gaps}{processes}",
+        *([f"masked days: {', '.join(masked)}"] if masked else []),
+        *format_notes(panel.notes),
+        data.split.describe(panel),
+        "{} windows to train on, {} to validate, {} to test".format(*data.num_windows()),
+    ]
+
+
+def describe_measures(series: Sequence[Series], measures: list[dict[str, Any]]) -> list[str]:
+    """The table of measures on the test days, and the error relative to the seasonal naive forecast."""
+    num_cutoffs = max(measured["num_cutoffs"] for measured in measures)
+    relative = relative_error(measures)
+    return [
+        f"measures on the test days, {num_cutoffs} cutoffs, in visits/day or the series' own unit:",
+        *format_table(series, measures).splitlines(),
+        *([] if relative is None else [f"error relative to the seasonal naive forecast: {relative:.2f}"]),
+    ]
+
+
+def describe_answerers(series: Sequence[Series], answers: Sequence[str], fitted: Fitted) -> list[str]:
+    """Which model forecasts how many series, and the series that the seasonal naive forecast is used for."""
+    naive = [one.name for one, answerer in zip(series, answers, strict=True) if answerer == SEASONAL_NAIVE]
+    model = "the fine-tuned model" if fitted.best_epoch else "the base model as it is"
+    lines = [
+        f"{model if fitted.from_base else 'the trained model'} forecasts {len(series) - len(naive)} of "
+        f"{len(series)} series"
+    ]
+    if naive:
+        more = f" and {len(naive) - MAX_NOTES} more" if len(naive) > MAX_NOTES else ""
+        lines.append(
+            f"the seasonal naive forecast was better over {MIN_WEEKS} or more weeks, and is used for: "
+            f"{', '.join(naive[:MAX_NOTES])}{more}"
+        )
+    return lines
+
+
+def describe_bands(bands: Sequence[Bands]) -> str:
+    """How many weeks the bands were calibrated on, and by how much that changed them."""
+    weeks, scales = {band.num_weeks for band in bands}, [scale for band in bands for scale in band.scale]
+    if not max(weeks):
+        return "bands not calibrated: no series has a week that training has not seen"
+    num_weeks = f"{min(weeks)} to {max(weeks)}" if len(weeks) > 1 else min(weeks)
+    return (
+        f"bands calibrated on {num_weeks} weeks of each series: "
+        f"{min(scales):.2f} to {max(scales):.2f} times as wide as trained"
+    )
+
+
+def format_table(series: Sequence[Series], measures: list[dict[str, Any]]) -> str:  # Any: as scoring.judge gives them
+    """A table of the first MAX_ROWS series' measures, each with the seasonal naive forecast's below."""
     table = Table(box=None, pad_edge=False, header_style="")
-    for column, place in (("series", "left"), ("forecast", "left")):
-        table.add_column(column, justify=place, no_wrap=True)  # type: ignore[arg-type]  # a literal, through a loop
+    for column in ("series", "forecast"):
+        table.add_column(column, no_wrap=True)
     for column in (*COLUMNS.values(), "80% band held"):
         table.add_column(column, justify="right", no_wrap=True)
-    several = len({one.site for one in series}) > 1
+    several_sites = len({one.site for one in series}) > 1
     for one, measured in list(zip(series, measures, strict=True))[:MAX_ROWS]:
-        name = one.name if several else one.metric
+        name = one.name if several_sites else one.metric
         if not measured["num_cutoffs"]:
-            table.add_row(name, "no known day in the test part")
+            table.add_row(name, "no known test day")
             continue
         table.add_row(name, "forecaster", *_cells(measured), f"{measured['coverage_80']:.0%}")
         table.add_row("", "seasonal naive", *_cells(measured["seasonal_naive"]))
@@ -59,13 +120,13 @@ def format_table(series: Sequence[Series], measures: list[dict[str, Any]]) -> st
 
 
 def describe_panel(panel: Panel) -> str:
-    """What was read, and what was odd about it; the first notes stand for many of a kind."""
-    read = f"read {len(panel.series)} series, {to_date(panel.first_day)}..{to_date(panel.cutoff)}"
-    return "\n".join([read, *format_notes(panel.notes)])
+    """What was read, and the first notes on it."""
+    summary = f"read {len(panel.series)} series, {to_date(panel.first_day)}..{to_date(panel.cutoff)}"
+    return "\n".join([summary, *format_notes(panel.notes)])
 
 
 def format_notes(notes: Sequence[str]) -> list[str]:
-    """A line each; of many, the first stand for the others."""
+    """One line per note; of many, the first MAX_NOTES and the number of the others."""
     more = [f"note: {len(notes) - MAX_NOTES} more like these"] if len(notes) > MAX_NOTES else []
     return [*(f"note: {note}" for note in notes[:MAX_NOTES]), *more]
 
@@ -135,28 +196,25 @@ def write_forecasts(file: Path, rolling: Rolling, forecasts: Forecasts) -> None:
 
 
 def plot_backtest(file: Path, rolling: Rolling, forecasts: Forecasts, *, title: str) -> None:
-    """Each of the first series with its forecasts, their 80% bands, and what came."""
-    panel, actual = rolling.panel, rolling.actual()
-    tested = Backtest(
-        rolling.rows, panel.first_day + rolling.cutoffs + 1, actual, forecasts.quantiles, forecasts.quantiles[..., 0]
-    )
-    shown = [int(row) for row in np.unique(rolling.rows)[:MAX_PANELS]]
-    with _figure(file, len(shown), title=title + _say_first(len(shown), len(panel.series)), sharex=False) as axes:
-        for row, axis in zip(shown, axes, strict=True):
-            scale, of = panel.series[row].unit_scale, tested.of(row)
-            first, last = int(of.first_days[0]) - SHOWN_BEFORE, int(of.first_days[-1]) + rolling.horizon
-            start = max(0, first - panel.first_day)
-            values = panel.values[row, start : last - panel.first_day]
-            dates = _dates(panel.first_day + start, len(values))
-            axis.plot(dates, values * scale, color="0.25", linewidth=1.2, label="observed")
-            for number in range(len(of.actual)):
-                day, quantiles = int(of.first_days[number]), of.quantiles[number] * scale
-                _draw_band(axis, day, quantiles, color="tab:blue", label="forecasts, 80% band" if number == 0 else None)
-            axis.set_title(panel.series[row].name, loc="left", fontsize=10)
+    """The first series with their forecasts, 80% bands and observed values."""
+    panel = rolling.panel
+    rows = np.unique(rolling.rows)
+    with figure(file, len(rows), title=title, sharex=False) as axes:
+        for row, axis in zip(rows[:MAX_PANELS].tolist(), axes, strict=True):
+            scale, origins = panel.series[row].unit_scale, np.flatnonzero(rolling.rows == row)
+            cutoffs = rolling.cutoffs[origins]
+            start = max(0, int(cutoffs[0]) + 1 - DAYS_BEFORE_FORECASTS)
+            values = panel.values[row, start : int(cutoffs[-1]) + 1 + rolling.horizon]
+            draw_observed(axis, panel.first_day + start, values * scale)
+            for number, (origin, cutoff) in enumerate(zip(origins, cutoffs.tolist(), strict=True)):
+                label = "forecasts, 80% band" if number == 0 else None
+                quantiles = forecasts.quantiles[origin] * scale
+                draw_band(axis, panel.first_day + cutoff + 1, quantiles, color="tab:blue", label=label)
+            draw_name(axis, panel.series[row].name)
 
 
 def _written(value: float) -> str:
-    """What a float32 knows, so that the file holds what was forecast."""
+    """All digits of a float32, so that reading the file gives the value that was forecast."""
     return f"{value:.9g}"
 
 
@@ -164,82 +222,36 @@ def _told(value: float | None, how: str) -> str:
     return "undefined" if value is None else format(value, how)
 
 
-def plot(
+def plot_training(
     file: Path, panel: Panel, tested: Backtest, upcoming: Float[np.ndarray, "series horizon levels"], *, title: str
 ) -> None:
-    """History, the test part's forecasts with their 80% band, and the days after the cutoff."""
-    num_shown = min(len(panel.series), MAX_PANELS)
-    with _figure(file, num_shown, title=title + _say_first(num_shown, len(panel.series)), sharex=True) as axes:
+    """Recent history, the test days' forecasts with their 80% band, and the forecast of the days after the cutoff."""
+    recent = panel.tail(DAYS_IN_PLOT)
+    with figure(file, len(panel.series), title=title, sharex=True) as axes:
         for row, axis in enumerate(axes):
             scale = panel.series[row].unit_scale
-            _draw_history(axis, panel, row, scale)
+            draw_observed(axis, recent.first_day, recent.values[row] * scale)
             _draw_tested(axis, tested.of(row), scale)
             next_day = panel.window(row, 1)[1] + 1
-            _draw_band(axis, next_day, upcoming[row] * scale, color="tab:orange", label="next days, 80% band")
-            axis.set_title(panel.series[row].name, loc="left", fontsize=10)
+            draw_band(axis, next_day, upcoming[row] * scale, color="tab:orange", label="next days, 80% band")
+            draw_name(axis, panel.series[row].name)
 
 
-def _say_first(num_shown: int, num_series: int) -> str:
-    return "" if num_shown == num_series else f" (the first {num_shown} of {num_series} series)"
-
-
-@contextmanager
-def _figure(file: Path, num_panels: int, *, title: str, sharex: bool) -> Iterator[Any]:  # Any: matplotlib's own types
-    """Axes below each other to draw on; the file is written on leaving."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(num_panels, 1, figsize=(11, 1 + 2.6 * num_panels), squeeze=False, sharex=sharex)
-    yield axes[:, 0]
-    for axis in axes[:, 0]:
-        axis.set_ylabel("a day")
-        axis.grid(alpha=0.25)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper right", ncols=3, fontsize=9, frameon=False)
-    height = figure.get_figheight()
-    figure.suptitle(title, fontsize=11, x=0.01, y=1 - 0.1 / height, ha="left", va="top")
-    if sharex:
-        figure.autofmt_xdate()
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.25 / height))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
-
-
-def _cells(measured: dict[str, Any]) -> list[str]:
-    def cell(name: str) -> str:
-        value = measured[name]
-        if value is None:
-            return "undefined"
-        return f"{value:.1%}" if name in SHARES else f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
-
-    return [cell(name) for name in COLUMNS]
-
-
-def _dates(first_day: int, num_days: int) -> list[dt.date]:
-    return [to_date(first_day + offset) for offset in range(num_days)]
-
-
-def _draw_history(axis: Any, panel: Panel, row: int, scale: float) -> None:  # Any: matplotlib's axes are untyped
-    shown = panel.tail(SHOWN_DAYS)
-    dates = _dates(shown.first_day, shown.num_days)
-    axis.plot(dates, shown.values[row] * scale, color="0.25", linewidth=1.2, label="observed")
-
-
-def _draw_tested(axis: Any, tested: Backtest, scale: float) -> None:
-    """One forecast a week, so that they do not lie on each other: the last one first, then a horizon earlier."""
+def _draw_tested(axis: Any, tested: Backtest, scale: float) -> None:  # Any: matplotlib has no types
+    """Forecasts a horizon apart, the last one first, so that they do not overlap."""
     horizon = tested.actual.shape[1]
     for number, window in enumerate(range(len(tested.actual) - 1, -1, -horizon)):
-        label = "test part, 80% band" if number == 0 else None
-        _draw_band(
-            axis, int(tested.first_days[window]), tested.quantiles[window] * scale, color="tab:blue", label=label
-        )
+        label = "test days, 80% band" if number == 0 else None
+        draw_band(axis, int(tested.first_days[window]), tested.quantiles[window] * scale, color="tab:blue", label=label)
 
 
-def _draw_band(
-    axis: Any, first_day: int, quantiles: Float[np.ndarray, "horizon levels"], *, color: str, label: str | None
-) -> None:
-    dates = _dates(first_day, len(quantiles))
-    axis.fill_between(dates, quantiles[:, LOWER], quantiles[:, UPPER], color=color, alpha=0.2, linewidth=0)
-    axis.plot(dates, quantiles[:, MEDIAN], color=color, marker="o", markersize=3, linewidth=1.2, label=label)
+def _cells(measured: dict[str, Any]) -> list[str]:  # Any: as scoring.judge gives them
+    return [_format_measure(name, measured[name]) for name in COLUMNS]
+
+
+def _format_measure(name: str, value: float | None) -> str:
+    if value is None:
+        return "undefined"
+    if name in PERCENTAGES:
+        return f"{value:.1%}"
+    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"

@@ -71,15 +71,15 @@ def test_reported_seasonal_naive_is_the_samples(place: Place, sample: dict[str, 
 def test_training_is_told_line_by_line(place: Place) -> None:
     log = (place.store / "training.log").read_text()
     for said in (
-        r"read 4 series of 176 days, 2020-02-26\.\.2020-08-19 \(days of UTC\), no gaps",
+        r"read 4 series of 176 days, 2020-02-26\.\.2020-08-19 \(days in UTC\), no gaps",
         r"train 2020-04-22\.\.2020-07-08, validation 2020-07-09\.\.2020-07-26, test 2020-07-27\.\.2020-08-19",
         r"trained 3 of 3 epochs in [\d.]+ s, best epoch \d \(validation loss 0\.\d{4}\)",
         r"page_visits +forecaster +[\d,]+ ",
         r"seasonal naive +[\d,]+ ",
         r"error relative to the seasonal naive forecast: \d\.\d\d",
         r"refitted on all days for \d epochs",
-        r"the trained model answers for 4 of 4 series",
-        r"bands set by 3 weeks of each series' own past: \d\.\d\d to \d\.\d\d times as wide as trained",
+        r"the trained model forecasts 4 of 4 series",
+        r"bands calibrated on 3 weeks of each series: \d\.\d\d to \d\.\d\d times as wide as trained",
         r"s in all: imports [\d.]+, PostgreSQL [\d.]+, fitting [\d.]+, calibration [\d.]+, refitting [\d.]+, plot ",
         r"next: python scripts/serve.py --model-version v1\.10",
     ):

@@ -1,4 +1,4 @@
-"""The table and the plot, on a made series."""
+"""The table of measures and the plot, on series made by hand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +9,13 @@ from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config
 from forecasting.training.data_module import TrafficDataModule
-from forecasting.training.report import format_table, plot
+from forecasting.training.report import format_table, plot_training
 from forecasting.training.scoring import Backtest, backtest, judge, relative_error
 from tests.panels import make_panel
 
 
-def made_backtest(panel: Panel) -> Backtest:
-    """Two windows of one series: off by one above, and repeating last week off by two below."""
+def make_backtest(panel: Panel) -> Backtest:
+    """Two windows of one series: the forecast is 1 too high, repeating last week 2 too low."""
     actual = np.full((2, 7), 10, np.float32)
     return Backtest(
         series=np.array([0, 0]),
@@ -29,7 +29,7 @@ def made_backtest(panel: Panel) -> Backtest:
 def test_measures_and_table_by_hand(quick: Config) -> None:
     panel = make_panel(116, num_series=1)
     data = TrafficDataModule(panel, quick)
-    measured = judge(made_backtest(panel), panel, data)
+    measured = judge(make_backtest(panel), panel, data)
     assert (measured[0]["mae"], measured[0]["seasonal_naive"]["mae"], measured[0]["wape"]) == (1.0, 2.0, 0.1)
     assert measured[0]["coverage_80"] == 1.0
     assert relative_error(measured) == 0.5
@@ -53,10 +53,10 @@ def test_measures_and_table_by_hand(quick: Config) -> None:
     assert lines[2].split()[:5] == ["seasonal", "naive", "4.00", "2.00", "2.00"]
 
 
-def test_days_that_repeating_last_week_knows_nothing_of_are_judged_for_neither(quick: Config) -> None:
-    """A weekday that nobody ever counted: its one value in the test part would make every figure NaN."""
+def test_days_without_a_seasonal_naive_forecast_are_not_measured(quick: Config) -> None:
+    """A weekday without any earlier value. Its one value among the test days would make every measure NaN."""
     panel = make_panel(116, num_series=1)
-    tested = made_backtest(panel)
+    tested = make_backtest(panel)
     naive = tested.naive.copy()
     naive[:, 5] = np.nan
     [measured] = judge(replace(tested, naive=naive), panel, TrafficDataModule(panel, quick))
@@ -64,15 +64,15 @@ def test_days_that_repeating_last_week_knows_nothing_of_are_judged_for_neither(q
     assert judge(replace(tested, naive=naive * np.nan), panel, TrafficDataModule(panel, quick)) == [{"num_cutoffs": 0}]
 
 
-def test_series_without_a_known_test_day_is_said(quick: Config) -> None:
+def test_series_without_a_known_test_day_says_so(quick: Config) -> None:
     panel = make_panel(116)
-    measured = judge(made_backtest(panel), panel, TrafficDataModule(panel, quick))
+    measured = judge(make_backtest(panel), panel, TrafficDataModule(panel, quick))
     assert measured[1] == {"num_cutoffs": 0}
-    assert "no known day in the test part" in format_table(panel.series, measured)
+    assert "no known test day" in format_table(panel.series, measured)
 
 
-def test_backtest_forecasts_what_the_forecaster_does(quick: Config) -> None:
-    """Each window again by itself, from the panel's own values."""
+def test_backtest_equals_the_forecaster(quick: Config) -> None:
+    """Against each window alone, cut from the panel's values."""
     import torch
 
     panel = make_panel(116)
@@ -94,5 +94,5 @@ def test_plot_is_drawn_for_more_series_than_it_shows(tmp_path: Path, quick: Conf
     forecaster = Forecaster(quick.model)
     tested = backtest(forecaster, TrafficDataModule(panel, quick))
     upcoming = np.full((8, 7, len(LEVELS)), 100, np.float32)
-    plot(tmp_path / "report.png", panel, tested, upcoming, title="v1")
+    plot_training(tmp_path / "report.png", panel, tested, upcoming, title="v1")
     assert (tmp_path / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
