@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forecasting.serving.server import DRAIN_SECONDS
-from forecasting.serving.torchserve.process import MAX_SOCKET_PATH
+from forecasting.serving.torchserve.run_folder import MAX_SOCKET_PATH
 from forecasting.settings.command_line import SERVE_FLAGS
 from tests import PROJECT
 

@@ -10,7 +10,8 @@ from forecasting.serving.forecast_cache import SERIES_AT_ONCE, ForecastCache
 from forecasting.serving.prediction_service import Forecasts
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.torchserve.client import TorchServeClient
-from forecasting.serving.torchserve.process import TorchServe, num_workers
+from forecasting.serving.torchserve.configuration import num_workers
+from forecasting.serving.torchserve.process import TorchServe
 from forecasting.settings.schema import Config
 
 

@@ -20,14 +20,9 @@ from forecasting.serving.http.connection import guard_connections
 from forecasting.serving.http.guards import check_host
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.torchserve.archive import check_handler
-from forecasting.serving.torchserve.process import (
-    PORTS,
-    choose_ports,
-    find_java,
-    find_owner,
-    find_torchserve,
-    run_folder,
-)
+from forecasting.serving.torchserve.installation import find_java, find_torchserve
+from forecasting.serving.torchserve.ports import PORTS, choose_ports, find_owner
+from forecasting.serving.torchserve.run_folder import temporary_folder
 from forecasting.serving.torchserve.supervisor import Supervisor
 from forecasting.serving.version_manager import VersionManager, copy_archive, start_of
 from forecasting.settings.schema import Config, ServingConfig
@@ -49,7 +44,7 @@ def serve(config: Config) -> None:
     check_host(config)
     check_parts(config)
     artifact = load_artifact(config.model_dir, config.serving.model_version)
-    with take_port(config.serving) as listener, run_folder() as folder:
+    with take_port(config.serving) as listener, temporary_folder() as folder:
         archive = copy_archive(artifact, folder)
         logger.info("starting TorchServe on %s", artifact.archive)
         with Supervisor(start_of(archive, artifact.card.version, config.serving)) as supervisor:

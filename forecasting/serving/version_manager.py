@@ -16,7 +16,9 @@ from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.promotions import Promotion, Promotions
 from forecasting.serving.served_model import ServedModel, Troubles
 from forecasting.serving.torchserve.archive import ensure_archive
-from forecasting.serving.torchserve.process import PORTS, TorchServe, start_torchserve
+from forecasting.serving.torchserve.ports import PORTS
+from forecasting.serving.torchserve.process import TorchServe
+from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.serving.torchserve.supervisor import Start, Supervisor
 from forecasting.settings.schema import Config, ServingConfig
 
@@ -43,7 +45,7 @@ class VersionManager:
     def troubles(self) -> Troubles:
         """As they were when it was last looked; of TorchServe as its supervisor has it, who knows more."""
         found = self.served.troubles
-        return found._replace(model=self._supervisor.trouble or found.model) if found.model else found
+        return found._replace(model=self._supervisor.problem or found.model) if found.model else found
 
     async def find_troubles(self) -> Troubles:
         await self.served.find_troubles()
@@ -65,7 +67,7 @@ class VersionManager:
                 began, served = time.monotonic(), self.served
                 await served.look()
                 if served is self.served:
-                    self._supervisor.answered(served.model.breaker.succeeded_at)
+                    self._supervisor.report_answer(served.model.breaker.succeeded_at)
                 await asyncio.sleep(max(0.0, began + self._config.serving.check_seconds - time.monotonic()))
 
     async def promote(self, version: str) -> Promotion:
@@ -122,7 +124,7 @@ class VersionManager:
             undo.callback(archive.unlink)
             free: dict[str, Any] = dict.fromkeys(PORTS, 0)  # Any: so that it fits; the one before still has its own
             beside = start_of(archive, version, replace(serving, **free))
-            torchserve = await self._supervisor.start_beside(beside)
+            torchserve = await self._supervisor.start_second(beside)
             undo.push_async_callback(self._supervisor.end, torchserve)
             served = ServedModel(self._config, artifact, torchserve)
             undo.push_async_callback(served.close)
@@ -130,7 +132,7 @@ class VersionManager:
             await asyncio.to_thread(mark_promoted, self._config.model_dir, version)
             undo.pop_all()
         before, start = self.served, start_of(archive, version, serving)
-        task = asyncio.create_task(self._retire(before, self._supervisor.take_over(torchserve, start), self._archive))
+        task = asyncio.create_task(self._retire(before, self._supervisor.switch_to(torchserve, start), self._archive))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         self.served, self._archive = served, archive

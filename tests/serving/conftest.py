@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def free_ports() -> "ServingConfig":
     """Settings of a small TorchServe wherever there is room."""
-    from forecasting.serving.torchserve.process import PORTS
+    from forecasting.serving.torchserve.ports import PORTS
     from forecasting.settings.schema import ServingConfig
 
     return replace(ServingConfig(workers=1, startup_timeout_seconds=60.0), **dict.fromkeys(PORTS, 0))
@@ -28,7 +28,7 @@ def free_ports() -> "ServingConfig":
 def torchserve(untrained_artifact: "Artifact", free_ports: "ServingConfig") -> "Iterator[TorchServe]":
     """Two workers, started as from a shell that has secrets in its environment."""
     from forecasting.serving.torchserve.archive import ensure_archive
-    from forecasting.serving.torchserve.process import start_torchserve
+    from forecasting.serving.torchserve.startup import start_torchserve
 
     secrets = {"DB_PASSWORD": "hunter2", "DB_HOST": "db.example", "PYTHONPATH": "/nowhere", "API_TOKEN": "t"}
     with pytest.MonkeyPatch.context() as environment:

@@ -26,7 +26,8 @@ from forecasting.serving.http.routes import create_app
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.server import check_parts, take_port
 from forecasting.serving.torchserve.archive import ensure_archive
-from forecasting.serving.torchserve.process import PORTS, TorchServe
+from forecasting.serving.torchserve.ports import PORTS
+from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.supervisor import Supervisor
 from forecasting.serving.version_manager import VersionManager
 from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
@@ -262,7 +263,8 @@ def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifac
         "from pathlib import Path\n"
         "from forecasting.runtime import run\n"
         "from forecasting.settings.schema import ServingConfig\n"
-        "from forecasting.serving.torchserve.process import PORTS, start_torchserve\n"
+        "from forecasting.serving.torchserve.ports import PORTS\n"
+        "from forecasting.serving.torchserve.startup import start_torchserve\n"
         "serving = ServingConfig(**dict.fromkeys(PORTS, 0))\n"
         "run(lambda: start_torchserve(Path(sys.argv[1]), sys.argv[2], serving) and None)\n"
     )

@@ -1,6 +1,6 @@
 """The .mar beside a version's folder: the exported model, its card and the handler, packed by torch-model-archiver.
 
-It holds nothing that the folder and the checkout do not, so a missing, broken or stale one is made again.
+Everything in it is also in the folder or the package, so a missing, broken or outdated archive is simply packed again.
 """
 
 import json
@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from forecasting.artifact import CARD, MODEL_NAME, PROGRAM, Artifact, hash_file, staging_folder
 from forecasting.errors import CannotStart
@@ -18,14 +19,14 @@ from forecasting.resources import find_resource
 
 HANDLER = find_resource("handlers/forecast_handler.py")
 MANIFEST = "MAR-INF/MANIFEST.json"
-# What a spoilt zip or the JSON in it raises, as zipfile and json do not say in one class.
+# All that a broken zip file, or broken JSON inside it, can raise: zipfile and json have no common class.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def ensure_archive(artifact: Artifact) -> Path:
-    """The version's .mar, made now unless there is one of this very model, card and handler.
+    """The version's .mar, packed now unless it already holds this model, card and handler.
 
-    Raises StoreNotWritable, and CannotStart where the handler is missing or the archiver fails.
+    Raises StoreNotWritable, and CannotStart if the handler is missing or the archiver fails.
     """
     check_handler()
     if is_current(artifact):
@@ -34,7 +35,7 @@ def ensure_archive(artifact: Artifact) -> Path:
 
 
 def write_archive(artifact: Artifact) -> Path:
-    """Packs the version; the .mar appears whole, in one rename. Raises as ensure_archive does."""
+    """Packs the version. The complete .mar appears in one rename. Raises the same errors as ensure_archive."""
     check_handler()
     with staging_folder(artifact.archive.parent, artifact.card.version) as staging:
         _pack(artifact, staging)
@@ -43,7 +44,7 @@ def write_archive(artifact: Artifact) -> Path:
 
 
 def is_current(artifact: Artifact) -> bool:
-    """Whether the .mar is whole and holds exactly the folder's model and card, and this checkout's handler."""
+    """Whether the .mar is complete and holds exactly the folder's model and card, and the package's handler."""
     expected = {
         PROGRAM: hash_file(artifact.folder / PROGRAM),
         CARD: hash_file(artifact.folder / CARD),
@@ -53,14 +54,34 @@ def is_current(artifact: Artifact) -> bool:
         with zipfile.ZipFile(artifact.archive) as archive:
             model = json.loads(archive.read(MANIFEST))["model"]
             names = model["modelName"], model["modelVersion"], model["handler"]
-            found = {name: sha256(archive.read(name)).hexdigest() for name in archive.namelist() if name != MANIFEST}
+            hashes = {name: sha256(archive.read(name)).hexdigest() for name in archive.namelist() if name != MANIFEST}
     except UNREADABLE:
         return False
-    return found == expected and names == (MODEL_NAME, artifact.card.version, HANDLER.name)
+    return hashes == expected and names == (MODEL_NAME, artifact.card.version, HANDLER.name)
+
+
+def read_card(archive: Path, version: str) -> dict[str, Any]:  # Any: json's own types
+    """The card inside, after a check of every file's checksum. Raises CannotStart.
+
+    TorchServe itself only warns about an archive that it cannot read, and then serves nothing.
+    """
+    try:
+        with zipfile.ZipFile(archive) as content:
+            for name in content.namelist():
+                content.read(name)  # checks its checksum
+            card: dict[str, Any] = json.loads(content.read(CARD))
+            packed = json.loads(content.read(MANIFEST))["model"]["modelVersion"]
+    except UNREADABLE as error:
+        raise CannotStart(
+            f"{archive} is not a model archive ({error}). Delete it: the next start packs it again."
+        ) from error
+    if packed != version:
+        raise CannotStart(f"{archive} holds version {packed}, not {version}. Delete it: the next start packs it again.")
+    return card
 
 
 def _pack(artifact: Artifact, staging: Path) -> None:
-    """By the command, since in process the archiver packs in a temporary folder that all processes share."""
+    """Runs the archiver as a command: in process it uses a temporary folder that all processes share."""
     work = staging / "tmp"
     work.mkdir()
     command = [sys.executable, "-P", "-m", "model_archiver.model_packaging", "--model-name", MODEL_NAME]
@@ -68,7 +89,7 @@ def _pack(artifact: Artifact, staging: Path) -> None:
     command += ["--handler", str(HANDLER), "--export-path", str(staging.absolute())]
     result = subprocess.run(
         command,
-        cwd=artifact.folder,  # so that the names above are bare: the archiver splits paths at commas
+        cwd=artifact.folder,  # the archiver splits paths at commas, so it gets bare names
         env={**os.environ, "TMPDIR": str(work.absolute())},
         capture_output=True,
         text=True,
@@ -79,6 +100,6 @@ def _pack(artifact: Artifact, staging: Path) -> None:
 
 
 def check_handler() -> None:
-    """Raises CannotStart where it is missing."""
+    """Raises CannotStart if it is missing."""
     if not HANDLER.is_file():
-        raise CannotStart(f"{HANDLER} is missing, and the archive needs it. Install the package again.")
+        raise CannotStart(f"{HANDLER} is missing, and the archive needs it. Reinstall the package.")

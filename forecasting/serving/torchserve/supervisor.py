@@ -1,4 +1,4 @@
-"""Keeps a TorchServe running: one that ended, does not answer any more, or serves an older version is replaced."""
+"""Keeps a TorchServe running: replaces one that has ended, has stopped answering, or serves an older version."""
 
 import asyncio
 import logging
@@ -15,101 +15,100 @@ from forecasting.serving.torchserve.process import TorchServe
 logger = logging.getLogger("forecasting.serving")
 
 TICK_SECONDS = 0.2
-SILENT_SECONDS = 5.0  # without an answer, after which Java itself has to say that it is there
-HUNG_SECONDS = (
-    20.0  # without one, whatever Java says: until then workers that hang or die are TorchServe's own business
-)
-MAX_PAUSE_SECONDS = 30.0  # between two starts that fail
+SILENT_SECONDS = 5.0  # without an answer; then Java itself has to show that it is alive
+# Without an answer, whatever Java says. Until then TorchServe replaces hanging or dead workers by itself.
+HUNG_SECONDS = 20.0
+MAX_PAUSE_SECONDS = 30.0  # between two failed starts
 
-T = TypeVar("T")
-U = TypeVar("U")
-Start = Callable[[Callable[[], bool]], TorchServe]  # is told whether it is given up
-HasStarted = Callable[[TorchServe], object]
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+Start = Callable[[Callable[[], bool]], TorchServe]  # takes what says whether the start is cancelled
+OnRestart = Callable[[TorchServe], object]
 
 
 class Supervisor:
-    """Owns the running TorchServe, and any other that it has started. `watch` replaces one that has failed, `take_over`
-    one that another shall answer instead of; leaving the context ends all, and whatever is starting then.
+    """Owns every TorchServe that it starts. `watch` restarts the current one after a failure; `switch_to` makes another
+    the current one. Leaving the context ends them all, also one that is still starting.
     """
 
     def __init__(self, start: Start) -> None:
-        """Starts it. Raises CannotStart."""
+        """Starts the first one. Raises CannotStart."""
         self._start = start
         self._is_ending = threading.Event()
         self._owned: list[TorchServe] = []
-        self.torchserve = self._begin(start)
-        self.trouble: str | None = None  # while there is none that runs
+        self.torchserve = self._start_and_own(start)
+        self.problem: str | None = None  # set while none is running
         self.num_restarts = 0
         self._answered_at = time.monotonic()
         self._threads = ThreadPoolExecutor(thread_name_prefix="supervisor")
 
-    def answered(self, at: float | None = None) -> None:
-        """Told by whoever gets an answer from it; now, unless `at` says when, by the monotonic clock."""
+    def report_answer(self, at: float | None = None) -> None:
+        """The current TorchServe has answered: now, or `at` this time of the monotonic clock."""
         self._answered_at = max(self._answered_at, time.monotonic() if at is None else at)
 
-    async def watch(self, has_started: HasStarted) -> None:
-        """Until it is cancelled. `has_started` is told of each new one."""
+    async def watch(self, on_restart: OnRestart) -> None:
+        """Runs until it is cancelled, and calls `on_restart` with each new TorchServe."""
         while True:
             slept_at = time.monotonic()
             await asyncio.sleep(TICK_SECONDS)
             if time.monotonic() - slept_at > SILENT_SECONDS:
-                self.answered()  # it was we who stood still, and heard nobody
+                self.report_answer()  # our own process stood still, so nobody could report an answer
             if failure := await self._find_failure():
                 await self._replace(failure)
-                has_started(self.torchserve)
+                on_restart(self.torchserve)
 
-    async def start_beside(self, start: Start) -> TorchServe:
-        """Another one, while the running one answers. Raises CannotStart."""
-        return await self._in_thread(self._begin, start)
+    async def start_second(self, start: Start) -> TorchServe:
+        """Starts another one while the current one answers. Raises CannotStart."""
+        return await self._in_thread(self._start_and_own, start)
 
-    def take_over(self, torchserve: TorchServe, start: Start) -> TorchServe:
-        """Makes it the one that is watched, and is started again with `start`. Gives the one before, to be ended."""
-        before, self.torchserve, self._start, self.trouble = self.torchserve, torchserve, start, None
-        self.answered()
-        return before
+    def switch_to(self, torchserve: TorchServe, start: Start) -> TorchServe:
+        """Makes it the current one, which `start` restarts. Returns the previous one, which the caller ends."""
+        previous, self.torchserve, self._start, self.problem = self.torchserve, torchserve, start, None
+        self.report_answer()
+        return previous
 
     async def end(self, torchserve: TorchServe) -> None:
-        """One that does not answer, or not any more."""
         await self._in_thread(self._end, torchserve)
 
     async def _find_failure(self) -> str | None:
-        """Why it has to be replaced; None while it need not."""
+        """Why the current one has to be replaced; None if it has not."""
         silent = time.monotonic() - self._answered_at
         if not self.torchserve.is_running():
-            return f"TorchServe ended with {self.torchserve.process.returncode}"
+            return f"TorchServe exited with code {self.torchserve.process.returncode}"
         if silent > HUNG_SECONDS:
             return f"TorchServe has not answered for {HUNG_SECONDS:.0f} s"
         if silent > SILENT_SECONDS and not await self._in_thread(TorchServe.pings, self.torchserve):
-            return f"TorchServe has not answered for {silent:.0f} s, nor has its Java"
+            return f"TorchServe has not answered for {silent:.0f} s, and neither has its Java"
         return None
 
-    async def _replace(self, what: str) -> None:
+    async def _replace(self, failure: str) -> None:
+        """Restarts it, with increasing delays after repeated failures."""
         failed, pause = self.torchserve, 1.0
-        self.trouble = f"{what}: it is being started again."
+        self.problem = f"{failure}. It is being restarted."
         while True:
-            logger.warning("%s", self.trouble)
+            logger.warning("%s", self.problem)
             await self.end(failed)
             try:
-                started = await self.start_beside(self._start)
-            except (CannotStart, OSError) as error:  # a full disk, say
-                found: Exception = error
+                started = await self.start_second(self._start)
+            except (CannotStart, OSError) as error:  # OSError: a full disk, for example
+                cause: Exception = error
             else:
                 break
-            if self.torchserve is not failed:  # another has taken over
+            if self.torchserve is not failed:  # a promotion has switched to another
                 return
-            logger.warning("%s and cannot be started again: %s", what, found)
-            reason = str(found).partition("\n")[0]  # what follows may be a worker's traceback
-            self.trouble = f"{what} and cannot be started again; the next try is in {pause:.0f} s. {reason}"
+            logger.warning("%s, and its restart failed: %s", failure, cause)
+            summary = str(cause).partition("\n")[0]  # the following lines may be a worker's traceback
+            self.problem = f"{failure}, and its restart failed. The next try is in {pause:.0f} s. {summary}"
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
         if self.torchserve is failed:
-            self.take_over(started, self._start)
+            self.switch_to(started, self._start)
             self.num_restarts += 1
-            logger.info("TorchServe answers again, on %s", started.inference_url)
+            logger.info("TorchServe answers again on %s", started.inference_url)
         else:
             await self.end(started)
 
-    def _begin(self, start: Start) -> TorchServe:
+    def _start_and_own(self, start: Start) -> TorchServe:
         torchserve = start(self._is_ending.is_set)
         self._owned.append(torchserve)
         return torchserve
@@ -119,8 +118,8 @@ class Supervisor:
         if torchserve in self._owned:
             self._owned.remove(torchserve)
 
-    async def _in_thread(self, do: Callable[[T], U], what: T) -> U:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, do, what)
+    async def _in_thread(self, function: Callable[[Argument], Result], argument: Argument) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, argument)
 
     def __enter__(self) -> "Supervisor":
         return self

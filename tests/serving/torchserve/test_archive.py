@@ -151,5 +151,5 @@ def test_package_without_its_handler_is_told_so(artifact: Artifact, tmp_path: Pa
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=package, capture_output=True, text=True, check=True)
     assert result.stdout == (
-        f"{package}/handlers/forecast_handler.py is missing, and the archive needs it. Install the package again.\n"
+        f"{package}/handlers/forecast_handler.py is missing, and the archive needs it. Reinstall the package.\n"
     )

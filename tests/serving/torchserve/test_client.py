@@ -23,7 +23,8 @@ from forecasting.model.forecaster import Forecaster
 from forecasting.serving.forecasts import Instance
 from forecasting.serving.torchserve.archive import HANDLER, ensure_archive
 from forecasting.serving.torchserve.client import TorchServeClient
-from forecasting.serving.torchserve.process import TorchServe, start_torchserve
+from forecasting.serving.torchserve.process import TorchServe
+from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.settings.schema import ServingConfig
 from tests.serving.asking import (
     ONES,

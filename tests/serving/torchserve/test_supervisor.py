@@ -14,7 +14,8 @@ import pytest
 from forecasting.artifact import Artifact
 from forecasting.errors import CannotStart
 from forecasting.serving.torchserve.archive import ensure_archive
-from forecasting.serving.torchserve.process import TorchServe, start_torchserve
+from forecasting.serving.torchserve.process import TorchServe
+from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.serving.torchserve.supervisor import HUNG_SECONDS, SILENT_SECONDS, Supervisor
 from forecasting.settings.schema import ServingConfig
 from tests.serving.asking import VERSION, ask, group_of, is_alive, make_instances
@@ -32,18 +33,18 @@ def test_killed_torchserve_is_started_again_and_the_rest_of_it_ended(
         end = time.monotonic() + 60
         while not started and time.monotonic() < end:
             await asyncio.sleep(0.05)
-            if supervisor.trouble:
-                troubles.add(supervisor.trouble)
+            if supervisor.problem:
+                problems.add(supervisor.problem)
         watching.cancel()
 
-    troubles: set[str] = set()
-    with Supervisor(lambda is_given_up: start_torchserve(archive, VERSION, free_ports, is_given_up)) as supervisor:
+    problems: set[str] = set()
+    with Supervisor(lambda is_cancelled: start_torchserve(archive, VERSION, free_ports, is_cancelled)) as supervisor:
         first = supervisor.torchserve
         before, pids = ask(first, make_instances(2)), group_of(first.process.pid)
         asyncio.run(run(supervisor))
         assert started == [supervisor.torchserve]
-        assert troubles == {"TorchServe ended with -9: it is being started again."}
-        assert (supervisor.trouble, supervisor.num_restarts) == (None, 1)
+        assert problems == {"TorchServe exited with code -9. It is being restarted."}
+        assert (supervisor.problem, supervisor.num_restarts) == (None, 1)
         assert not [pid for pid in pids if is_alive(pid)]
         assert not first.run_dir.exists()
         assert (ask(supervisor.torchserve, make_instances(2)) == before).all()
@@ -60,22 +61,22 @@ def test_torchserve_that_stands_still_is_replaced(untrained_artifact: Artifact, 
         watching = asyncio.create_task(supervisor.watch(started.append))
         pids = group_of(supervisor.torchserve.process.pid)
         os.kill(pids[0], signal.SIGSTOP)
-        supervisor.answered()
+        supervisor.report_answer()
         began = time.monotonic()
-        while not supervisor.trouble and time.monotonic() < began + 60:  # noqa: ASYNC110 - nobody tells of it
+        while not supervisor.problem and time.monotonic() < began + 60:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.05)
-        noticed, said = time.monotonic() - began, supervisor.trouble
+        noticed, said = time.monotonic() - began, supervisor.problem
         while not started and time.monotonic() < began + 60:  # noqa: ASYNC110 - nor of this
             await asyncio.sleep(0.05)
         watching.cancel()
         assert said is not None
         assert re.fullmatch(
-            r"TorchServe has not answered for \d+ s, nor has its Java: it is being started again.", said
+            r"TorchServe has not answered for \d+ s, and neither has its Java\. It is being restarted\.", said
         )
         assert not [pid for pid in pids if is_alive(pid)]
         return noticed
 
-    with Supervisor(lambda is_given_up: start_torchserve(archive, VERSION, free_ports, is_given_up)) as supervisor:
+    with Supervisor(lambda is_cancelled: start_torchserve(archive, VERSION, free_ports, is_cancelled)) as supervisor:
         before = ask(supervisor.torchserve, make_instances(2))
         assert SILENT_SECONDS < asyncio.run(run(supervisor)) < HUNG_SECONDS
         assert (ask(supervisor.torchserve, make_instances(2)) == before).all()
@@ -85,18 +86,18 @@ def test_what_a_worker_said_is_in_the_log_alone(caplog: pytest.LogCaptureFixture
     """Whoever asks how TorchServe is may be anybody."""
     starts = []
 
-    def fail(is_given_up: Callable[[], bool]) -> TorchServe:
-        starts.append(is_given_up)
+    def fail(is_cancelled: Callable[[], bool]) -> TorchServe:
+        starts.append(is_cancelled)
         if len(starts) == 1:
             return ended
-        raise CannotStart("TorchServe's workers fail again and again.\nIts worker said:\n  Traceback")
+        raise CannotStart("TorchServe's workers fail again and again.\nIts worker printed:\n  Traceback")
 
     async def run(supervisor: Supervisor) -> str | None:
         watching = asyncio.create_task(supervisor.watch(lambda _: None))
-        while "next try" not in (supervisor.trouble or ""):  # noqa: ASYNC110 - nobody tells of it
+        while "next try" not in (supervisor.problem or ""):  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.05)
         watching.cancel()
-        return supervisor.trouble
+        return supervisor.problem
 
     process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"], start_new_session=True)
     process.wait()
@@ -104,10 +105,10 @@ def test_what_a_worker_said_is_in_the_log_alone(caplog: pytest.LogCaptureFixture
     with Supervisor(fail) as supervisor:
         said = asyncio.run(run(supervisor))
     assert said == (
-        "TorchServe ended with 7 and cannot be started again; the next try is in 1 s. "
+        "TorchServe exited with code 7, and its restart failed. The next try is in 1 s. "
         "TorchServe's workers fail again and again."
     )
-    assert "Its worker said:\n  Traceback" in caplog.text
+    assert "Its worker printed:\n  Traceback" in caplog.text
 
 
 def test_end_does_not_wait_for_a_start(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
@@ -117,16 +118,16 @@ def test_end_does_not_wait_for_a_start(untrained_artifact: Artifact, free_ports:
         watching = asyncio.create_task(supervisor.watch(lambda _: None))
         os.kill(supervisor.torchserve.process.pid, signal.SIGKILL)
         await asyncio.sleep(1.0)
-        assert supervisor.trouble
+        assert supervisor.problem
         watching.cancel()
 
-    with Supervisor(lambda is_given_up: start_torchserve(archive, VERSION, free_ports, is_given_up)) as supervisor:
+    with Supervisor(lambda is_cancelled: start_torchserve(archive, VERSION, free_ports, is_cancelled)) as supervisor:
         asyncio.run(run(supervisor))
         began = time.monotonic()
     assert time.monotonic() - began < 5
 
 
-def test_start_that_is_given_up_says_so(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
+def test_start_that_is_cancelled_says_so(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
     with pytest.raises(CannotStart) as error:
         start_torchserve(ensure_archive(untrained_artifact), VERSION, free_ports, lambda: True)
-    assert str(error.value) == "TorchServe is not wanted any more."
+    assert str(error.value) == "The start of TorchServe was cancelled."

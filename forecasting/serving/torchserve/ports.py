@@ -1,0 +1,49 @@
+"""The five ports that TorchServe listens on, all on loopback, and the first port of its workers."""
+
+import socket
+from contextlib import ExitStack
+
+from forecasting.errors import CannotStart
+from forecasting.settings.schema import ServingConfig
+
+HOST = "127.0.0.1"
+PORTS = ("inference_port", "management_port", "metrics_port", "grpc_inference_port", "grpc_management_port")
+
+
+def choose_ports(serving: ServingConfig) -> dict[str, int]:
+    """The configured ports, each checked to be free; a free one where 0 is configured.
+
+    Raises CannotStart, naming the process that holds a port.
+    """
+    with ExitStack() as held:  # all of them until the last is chosen, so that no two are the same
+        chosen = {name: _hold_port(getattr(serving, name), name, held) for name in PORTS}
+        # Workers count up from here. On Linux the number only names their sockets; elsewhere it is a port.
+        return {**chosen, "initial_worker_port": _hold_port(0, "", held)}
+
+
+def _hold_port(port: int, name: str, held: ExitStack) -> int:
+    listener = held.enter_context(socket.socket())
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        raise CannotStart(
+            f"Port {port} (serving.{name}) cannot be used: {error.strerror}{find_owner(port)}. "
+            f"Stop that process, or set serving.{name}=0 for a free port."
+        ) from error
+    return int(listener.getsockname()[1])
+
+
+def find_owner(port: int) -> str:
+    """`, held by NAME (process N)`; empty if that cannot be seen."""
+    import psutil
+
+    try:
+        owners = [
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.laddr and connection.laddr.port == port and connection.pid
+        ]
+        return f", held by {psutil.Process(owners[0]).name()} (process {owners[0]})" if owners else ""
+    except psutil.Error:  # another user's process, or one that has just ended
+        return ""
