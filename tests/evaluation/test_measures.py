@@ -27,6 +27,16 @@ def test_measures_equal_scikit_learn(ours: object, theirs: object) -> None:
     assert ours(ACTUAL, FORECAST) == pytest.approx(theirs(ACTUAL.ravel(), FORECAST.ravel()), rel=1e-5)  # type: ignore[operator]
 
 
+def test_pinball_loss_equals_scikit_learn() -> None:
+    levels = (0.05, 0.5, 0.9)
+    quantiles = FORECAST[..., None] + np.float32([-10, 0, 15])
+    theirs = [
+        sklearn_metrics.mean_pinball_loss(ACTUAL.ravel(), quantiles[..., column].ravel(), alpha=level)
+        for column, level in enumerate(levels)
+    ]
+    assert metrics.pinball(ACTUAL, quantiles, levels=levels) == pytest.approx(np.mean(theirs), rel=1e-6)
+
+
 def test_wape_and_mase_by_hand() -> None:
     actual, forecast = np.float32([10, 20, 30]), np.float32([12, 18, 33])
     assert metrics.wape(actual, forecast) == pytest.approx((2 + 2 + 3) / 60)
