@@ -4,31 +4,27 @@ A version is written aside and renamed, so that there is a whole one or none. Th
 the folder and can be made again.
 """
 
-import dataclasses
-import datetime as dt
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from importlib.metadata import version as installed_version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecasting.domain import MAX_BATCH, MAX_DAYS_AHEAD, Kind, Missing, Scaling, SourceName, check_version
+from forecasting.card import Card, format_card, read_card
+from forecasting.domain import MAX_BATCH, Scaling, check_version
 from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
 from forecasting.invocation import show_command
-from forecasting.panel import Series
+from forecasting.predictor import Predictor
 from forecasting.resources import find_resource
-from forecasting.settings.schema import Config, ModelConfig, VerdictConfig
+from forecasting.settings.schema import ModelConfig
 
 if TYPE_CHECKING:
     import torch
@@ -36,110 +32,9 @@ if TYPE_CHECKING:
     from forecasting.model.forecaster import Forecaster
 
 MODEL_NAME = "forecaster"
-FORECASTER, SEASONAL_NAIVE = "forecaster", "seasonal_naive"  # who answers for a series
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
-LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
 PROMOTED = ".promoted"  # names the version to load, in the store
 BASE = find_resource("model_store/base")  # the package's pretrained weights; MODEL_DIR never changes them
-DAYS_BY = ("source", "query", "csv", "missing", "timezone", "timezones", "writer_timezone")  # settings of days
-SEASON = 7
-GROWTH = 0.85  # of a band, each week further ahead: medians that are fed back make the model too sure of itself
-CORRELATION = 0.5  # of the errors of two days of a week
-
-
-@dataclass(frozen=True)
-class Bands:
-    """What a series' bands are multiplied by; the fields are SeriesCard's."""
-
-    scale: tuple[float, ...]
-    widening: tuple[float, ...]
-    day_correlation: float
-    num_weeks: int = 0  # of the series' own past that this rests on
-
-
-def usual_bands(horizon: int) -> Bands:
-    """What holds for most series, where a series' own past says nothing."""
-    num_horizons = -(-MAX_DAYS_AHEAD // horizon)
-    widening = tuple(1 + GROWTH * horizon / SEASON * k for k in range(num_horizons))
-    return Bands((1.0,) * horizon, widening, CORRELATION)
-
-
-@dataclass(frozen=True)
-class SeriesCard:
-    """What serving must know of one series. `metrics` are of the test part, before the refit on all days."""
-
-    site: str
-    metric: str
-    kind: Kind
-    additive: bool
-    unit_scale: float  # answers are in the source's unit: the model's times this
-    band_scale: tuple[float, ...]  # per day of the horizon; 1: as trained
-    widening: tuple[float, ...]  # band factor of the first, second, ... horizon ahead
-    day_correlation: float  # of the errors of two days, 0..1: how wide the total's band is
-    calibration_weeks: int = 0  # of the series' own past that the three before rest on
-    answers: str = FORECASTER  # or SEASONAL_NAIVE, where that measured better
-    metrics: Mapping[str, Any] = field(default_factory=dict)  # Any: numbers, null, or the reason for a null
-
-
-def describe_series_card(
-    series: Series, bands: Bands, *, answers: str = FORECASTER, metrics: Mapping[str, Any] | None = None
-) -> SeriesCard:
-    return SeriesCard(
-        site=series.site,
-        metric=series.metric,
-        kind=series.kind,
-        additive=series.additive,
-        unit_scale=series.unit_scale,
-        band_scale=bands.scale,
-        widening=bands.widening,
-        day_correlation=bands.day_correlation,
-        calibration_weeks=bands.num_weeks,
-        answers=answers,
-        metrics=metrics or {},
-    )
-
-
-@dataclass(frozen=True)
-class Card:
-    """model.json."""
-
-    version: str
-    created_at: str  # ISO time, UTC
-    model: Mapping[str, Any]  # ModelConfig as plain values
-    context_length: int
-    levels: tuple[float, ...]
-    total_parameters: int
-    features: tuple[str, ...]
-    data: Mapping[str, Any]  # first and last day, number of days, what was odd in them
-    series: tuple[SeriesCard, ...]
-    training: Mapping[str, Any]  # settings, epochs run, seconds by part
-    libraries: Mapping[str, str]
-    hashes: Mapping[str, str]  # SHA-256 of the files beside it
-
-    @cached_property
-    def by_site(self) -> Mapping[str, Mapping[str, SeriesCard]]:
-        """The series by site and metric."""
-        sites: dict[str, dict[str, SeriesCard]] = {}
-        for one in self.series:
-            sites.setdefault(one.site, {})[one.metric] = one
-        return sites
-
-    @property
-    def sequence_length(self) -> int:
-        return int(self.model["sequence_length"])
-
-    @property
-    def horizon(self) -> int:
-        return int(self.model["prediction_horizon"])
-
-
-def restore_settings(card: Card, config: Config) -> Config:
-    """The configuration, but what says which days are read and what they are worth is as the version was trained."""
-    typed: dict[str, Callable[[Any], Any]] = {"source": SourceName, "missing": Missing, "query": Path, "csv": Path}
-    known = {name: card.data[name] for name in DAYS_BY if card.data.get(name) is not None}
-    said = {name: typed[name](value) if name in typed else value for name, value in known.items()}
-    verdicts = VerdictConfig(**card.data["verdicts"]) if "verdicts" in card.data else config.verdicts
-    return replace(config, data=replace(config.data, **said), verdicts=verdicts)
 
 
 @dataclass(frozen=True)
@@ -152,6 +47,18 @@ class Artifact:
     @property
     def archive(self) -> Path:
         return self.folder.parent / f"{MODEL_NAME}-{self.card.version}.mar"
+
+    def load_predictor(self) -> Predictor:
+        """Raises what load_program does."""
+        card = self.card
+        return Predictor(
+            name=card.version,
+            forward=self.load_program(),
+            context_length=card.context_length,
+            horizon=card.horizon,
+            levels=card.levels,
+            logarithmic=card.model.get("scaling", Scaling.robust) == Scaling.robust,
+        )
 
     def load_program(self) -> "torch.nn.Module":
         """The exported model, called as Forecaster.forward is.
@@ -223,8 +130,7 @@ def replace_folder(staging: Path, target: Path) -> None:
 def write_card(folder: Path, card: Card) -> None:
     """Writes model.json with the hashes of the files that are already there, and every file through to the disk."""
     hashes = {file.name: hash_file(file) for file in sorted(folder.iterdir()) if file.is_file()}
-    text = json.dumps(_plain(dataclasses.replace(card, hashes=hashes)), indent=2, allow_nan=False)
-    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+    (folder / CARD).write_text(format_card(replace(card, hashes=hashes)), encoding="utf-8")
     for file in folder.iterdir():
         descriptor = os.open(file, os.O_RDONLY)
         os.fsync(descriptor)
@@ -289,30 +195,25 @@ def load_base(folder: Path = BASE) -> "Forecaster":
     return forecaster.eval()
 
 
+def forecaster_predictor(name: str, forecaster: "Forecaster") -> Predictor:
+    """Of a Forecaster in memory, on the CPU from now on."""
+    from forecasting.model.forecaster import LEVELS
+
+    settings = forecaster.settings
+    return Predictor(
+        name=name,
+        forward=forecaster.cpu().eval(),
+        context_length=settings.context_length,
+        horizon=settings.prediction_horizon,
+        levels=LEVELS,
+        logarithmic=settings.scaling is Scaling.robust,
+    )
+
+
 def list_versions(store: Path) -> list[str]:
     """Whole versions, oldest first."""
     names = {file.parent.name.removesuffix(".previous") for file in store.glob(f"[!.]*/{CARD}")} - {"base"}
     return sorted(names, key=lambda name: _age(_folder_of(store, name) / CARD))
-
-
-def read_card(file: Path) -> Card:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        series = tuple(_read_series(one) for one in content.pop("series"))
-        content["levels"], content["features"] = tuple(content["levels"]), tuple(content["features"])
-        return Card(series=series, **content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BrokenArtifact(
-            f"{file} is no model.json of this program ({error!r}). Train the version again."
-        ) from error
-
-
-def describe_libraries() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: installed_version(name) for name in LIBRARIES}}
-
-
-def now_text() -> str:
-    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def hash_file(file: Path) -> str:
@@ -321,19 +222,6 @@ def hash_file(file: Path) -> str:
 
 def _read_settings(said: Mapping[str, Any]) -> ModelConfig:  # Any: json's own types
     return ModelConfig(**{**said, "scaling": Scaling(said["scaling"]), "init": None})
-
-
-def _read_series(content: dict[str, Any]) -> SeriesCard:  # Any: json's own types
-    kind = Kind(content.pop("kind"))
-    band_scale, widening = tuple(content.pop("band_scale")), tuple(content.pop("widening"))
-    return SeriesCard(kind=kind, band_scale=band_scale, widening=widening, **content)
-
-
-def _plain(card: Card) -> dict[str, Any]:  # Any: json's own types
-    content = dataclasses.asdict(card)
-    for series in content["series"]:
-        series["kind"] = series["kind"].value
-    return content
 
 
 def _check_hash(file: Path, expected: str) -> None:

@@ -3,7 +3,7 @@
 import re
 from enum import Enum, StrEnum
 
-from forecasting.errors import InvalidVersion
+from forecasting.errors import InvalidVersion, SettingError
 
 MIN_DAYS = 30  # the documented least amount of data of a series
 MIN_KNOWN_DAYS = 28  # of the history that a forecast is made from
@@ -33,6 +33,9 @@ class Kind(Enum):  # no StrEnum: `count` is a method of text
     count = "count"  # never negative, rounded in answers
     rate = "rate"  # 0..1
     other = "other"
+
+
+KIND_CODES = {Kind.count: 0, Kind.rate: 1, Kind.other: 2}  # as arrays and tensors carry kinds
 
 
 class SourceName(StrEnum):
@@ -67,3 +70,9 @@ def check_version(version: str) -> str:
             "underscores, beginning with a letter or a digit, such as v1.0.0."
         )
     return version
+
+
+def check_days_ahead(days_ahead: int) -> int:
+    if not 1 <= days_ahead <= MAX_DAYS_AHEAD:
+        raise SettingError(f"days_ahead is {days_ahead}; it must be 1 to {MAX_DAYS_AHEAD}.")
+    return days_ahead

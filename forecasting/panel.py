@@ -122,16 +122,17 @@ class Panel:
         until = np.concatenate([[0], np.isfinite(self.values[row]).cumsum()])
         return np.asarray(until[cutoffs + 1] - until[np.maximum(cutoffs + 1 - num_days, 0)])
 
-    def window(self, row: int, context_length: int) -> tuple[Float[np.ndarray, " context"], int]:
-        """The last days of a series, up to the last that it has itself, and the first one's days since 1970-01-01.
-
-        NaN before the panel begins. The day after the window is the first to forecast.
-        """
-        ended = int(np.flatnonzero(self.verdicts[row] != Verdict.before)[-1]) + 1
-        history = np.full(context_length, np.nan, np.float32)
-        recent = self.values[row, max(0, ended - context_length) : ended]
-        history[context_length - recent.size :] = recent
-        return history, self.first_day + ended - context_length
+    def latest_windows(self, context_length: int) -> "LatestWindows":
+        """Of each series, the last days up to the last one with a value."""
+        rows, places = np.nonzero(self.verdicts != Verdict.before)
+        return latest_windows(
+            np.bincount(rows, minlength=len(self.series)),
+            self.first_day + places,
+            self.values[rows, places].astype(np.float64),
+            [series.kind for series in self.series],
+            context_length=context_length,
+            missing=Missing.mask,  # days that were missing have their zeros by now
+        )
 
     def count_verdicts(self) -> dict[Verdict, int]:
         """Days of all series by their verdicts."""
@@ -150,12 +151,17 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class RecentWindows:
+class LatestWindows:
     """The last days of many series, each up to the last that it has itself: what a forecast is made from."""
 
     history: Float[np.ndarray, "series context"]  # float32, NaN where unknown
     cutoffs: Int[np.ndarray, " series"]  # each one's last column, in days since 1970-01-01
     enough: Bool[np.ndarray, " series"]  # whether it has the days that a forecast needs
+
+    @property
+    def first_days(self) -> Int[np.ndarray, " series"]:
+        """Each one's first column, in days since 1970-01-01."""
+        return np.asarray(self.cutoffs - self.history.shape[1] + 1)
 
 
 def to_day(date: dt.date) -> int:
@@ -211,7 +217,7 @@ def latest_windows(
     *,
     context_length: int,
     missing: Missing = Missing.zero,
-) -> RecentWindows:
+) -> LatestWindows:
     """Each series' window of the panel that `build_panel` would make of it, of thousands at once.
 
     `counts` rows of one series come after those of another, in any order, none of today or later; reaching further back
@@ -237,7 +243,7 @@ def latest_windows(
         history[gaps] = 0.0
         num_days = last - first + 1
     enough = (num_days >= MIN_DAYS) & (np.isfinite(history).sum(1) >= MIN_KNOWN_DAYS)
-    return RecentWindows(history, last, enough)
+    return LatestWindows(history, last, enough)
 
 
 def _drop_unfinished(one: Observations, *, today: dt.date, notes: list[str]) -> Observations:

@@ -1,7 +1,7 @@
-"""What TorchServe runs: JSON in, one call of the exported Forecaster for the whole batch, JSON out.
+"""What TorchServe runs: JSON in, quantiles of 1 to 30 days by the exported Forecaster, JSON out.
 
 TorchServe demands exactly one class in this module, and no function named `handle`. It travels inside the .mar, so it
-imports torch, orjson and the standard library alone.
+imports torch, orjson, the standard library, and `rollout`, which is packed beside it (forecasting/model/rollout.py).
 """
 
 import array
@@ -17,14 +17,19 @@ from typing import Any
 
 import orjson
 import torch
+from rollout import COUNT, OTHER, RATE, roll_out
 
-KINDS = {"count": 0, "rate": 1, "other": 2}  # the numbers are those of Forecaster.forward
+KINDS = {"count": COUNT, "rate": RATE, "other": OTHER}
 KEYS = ("history", "first_day", "kind", "band_scale")
 MIN_KNOWN_DAYS = 28  # of a history, for a forecast worth giving
 MAX_INSTANCES = 4096  # of one request
+MAX_DAYS_AHEAD = 30
 MAX_WINDOWS = 65536  # that the exported program takes in one call
 FLOAT32_MAX = torch.finfo(torch.float32).max
 EPOCH = dt.date(1970, 1, 1).toordinal()
+
+Window = tuple[list[float], int, int, list[float]]  # history, first_day, kind, band_scale, as Forecaster.forward
+Request = tuple[list[Window], int]  # and how many days ahead
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +44,7 @@ class ForecastHandler:
         try:
             self._load(folder)
             for batch in (1, 2, 32, 256):
-                self._run(self._example(batch))
+                self._run(self._example(batch), self.horizon)
         except Exception as error:
             raise ValueError(f"The model in this archive cannot be loaded: {error!r}") from error
         # What lives now lives on: without this, full collections are most of the slowest requests' time.
@@ -49,16 +54,25 @@ class ForecastHandler:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:  # Any: as above
         requests = [self._read_or_refuse(row) for row in data]
-        good = [windows for windows in requests if isinstance(windows, list)]
-        quantiles = self._run(list(chain.from_iterable(good)))
-        parts = iter(quantiles.split([len(windows) for windows in good]) if good else ())
+        quantiles = self._forecast([request for request in requests if not isinstance(request, str)])
         answers = []
         for index, request in enumerate(requests):
-            status, answer = self._refuse(request) if isinstance(request, str) else self._answer(next(parts))
+            status, answer = self._refuse(request) if isinstance(request, str) else self._answer(quantiles.pop(0))
             context.set_response_status(status.value, status.phrase, index)
             context.set_response_content_type(index, "application/json")
             answers.append(answer)
         return answers
+
+    def _forecast(self, requests: list[Request]) -> list[torch.Tensor]:
+        """The quantiles of each request; those that ask for equally many days go through the model together."""
+        forecasts: list[Any] = [None] * len(requests)  # Any: tensors, each in its place by the end
+        for days in {days for _, days in requests}:
+            places = [place for place, request in enumerate(requests) if request[1] == days]
+            windows = list(chain.from_iterable(requests[place][0] for place in places))
+            parts = self._run(windows, days).split([len(requests[place][0]) for place in places])
+            for place, quantiles in zip(places, parts, strict=True):
+                forecasts[place] = quantiles
+        return forecasts
 
     def _load(self, folder: Path) -> None:
         torch.set_num_threads(1)  # a worker is one core's: more workers, not more threads
@@ -66,49 +80,55 @@ class ForecastHandler:
         self.version: str = card["version"]
         self.context_length: int = card["context_length"]
         self.horizon: int = card["model"]["prediction_horizon"]
-        self.num_levels = len(card["levels"])
+        self.levels: list[float] = card["levels"]
+        self.logarithmic = card["model"].get("scaling", "robust") == "robust"
+        self.usual_band_scale: list[float] = card.get("usual_band_scale") or [1.0] * MAX_DAYS_AHEAD
         self.model = torch.export.load(folder / "model.pt2").module()
 
-    def _example(self, batch: int) -> list[tuple[Any, ...]]:
+    def _example(self, batch: int) -> list[Window]:
         return [([float(day % 7) for day in range(self.context_length)], 0, 0, [1.0] * self.horizon)] * batch
 
-    def _run(self, windows: list[tuple[Any, ...]]) -> torch.Tensor:
-        """Quantiles [windows, horizon, levels]; one call, unless there are more windows than the program takes."""
+    def _run(self, windows: list[Window], days: int) -> torch.Tensor:
+        """Quantiles [windows, days, levels]; one call, unless there are more windows than the program takes."""
         if not windows:
-            return torch.empty(0, self.horizon, self.num_levels)
+            return torch.empty(0, days, len(self.levels))
         history, first_day, kind, band_scale = zip(*windows, strict=True)
         inputs = (
             _as_tensor(chain.from_iterable(history), torch.float64).float().view(-1, self.context_length),
             _as_tensor(first_day, torch.int64),
             _as_tensor(kind, torch.int64),
-            _as_tensor(chain.from_iterable(band_scale), torch.float64).float().view(-1, self.horizon),
+            _as_tensor(chain.from_iterable(band_scale), torch.float64).float().view(-1, days),
         )
         parts = zip(*(tensor.split(MAX_WINDOWS) for tensor in inputs), strict=True)
         with torch.inference_mode():
-            return torch.cat([self.model(*part) for part in parts])
+            return torch.cat([self._roll_out(*part) for part in parts])
 
-    def _read_or_refuse(self, row: dict[str, Any]) -> list[tuple[Any, ...]] | str:
-        """The request's windows, or what is wrong with it."""
+    def _roll_out(self, *windows: torch.Tensor) -> torch.Tensor:
+        median, logarithmic = self.levels.index(0.5), self.logarithmic
+        return roll_out(self.model, *windows, horizon=self.horizon, median=median, logarithmic=logarithmic)
+
+    def _read_or_refuse(self, row: dict[str, Any]) -> Request | str:
+        """The request, or what is wrong with it."""
         try:
             return self._read(row.get("body", row.get("data")))
         except ValueError as error:
             return str(error)
 
-    def _read(self, body: Any) -> list[tuple[Any, ...]]:  # Any: bytes, or what TorchServe made of them
+    def _read(self, body: Any) -> Request:  # Any: bytes, or what TorchServe made of them
         if body is None:
             raise ValueError("There is no body; send JSON, with the header Content-Type: application/json.")
         request = _parse(body)
-        if not isinstance(request, dict) or list(request) != ["instances"]:
-            raise ValueError(f'The body is {_show(request)}; it must be {{"instances": [...]}} and nothing else.')
-        instances = request["instances"]
+        if not isinstance(request, dict) or not {"instances"} <= set(request) <= {"instances", "days_ahead"}:
+            raise ValueError(f'The body is {_show(request)}; it must be {{"instances": [...], "days_ahead": 7}}.')
+        instances, days = request["instances"], _read_days_ahead(request.get("days_ahead", self.horizon))
         if type(instances) is not list:
             raise ValueError(f"instances is {_show(instances)}; it must be a list.")
         if len(instances) > MAX_INSTANCES:
             raise ValueError(f"instances has {len(instances)} entries; one request may have {MAX_INSTANCES}.")
-        return [self._read_instance(one, f"instances[{index}]") for index, one in enumerate(instances)]
+        windows = [self._read_instance(one, days, f"instances[{index}]") for index, one in enumerate(instances)]
+        return windows, days
 
-    def _read_instance(self, instance: Any, place: str) -> tuple[Any, ...]:  # Any: json's own types
-        """One window as Forecaster.forward takes it: history, first_day, kind, band_scale."""
+    def _read_instance(self, instance: Any, days: int, place: str) -> Window:  # Any: json's own types
         if type(instance) is not dict:
             raise ValueError(f"{place} is {_show(instance)}; it must be an object.")
         if unknown := [key for key in instance if key not in KEYS]:
@@ -120,13 +140,14 @@ class ForecastHandler:
         kind = instance.get("kind", "count")
         if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"{place}.kind is {_show(kind)}; the kinds are {', '.join(KINDS)}.")
-        return history, first_day, KINDS[kind], self._read_band_scale(instance, f"{place}.band_scale")
+        return history, first_day, KINDS[kind], self._read_band_scale(instance, days, f"{place}.band_scale")
 
-    def _read_band_scale(self, instance: dict[str, Any], place: str) -> list[float]:
+    def _read_band_scale(self, instance: dict[str, Any], days: int, place: str) -> list[float]:
+        """A factor for each day ahead; those of most series where the request has none."""
         values = instance.get("band_scale")
         if values is None:
-            return [1.0] * self.horizon
-        _check_numbers(values, self.horizon, place)
+            return self.usual_band_scale[:days]
+        _check_numbers(values, days, place)
         if None in values:
             raise ValueError(f"{place}[{values.index(None)}] is null; it must be a number.")
         if min(values) < 0:
@@ -156,6 +177,12 @@ def _parse(body: Any) -> Any:  # Any: json's own types
         raise ValueError(f"The body is no JSON: {error}.") from error
 
 
+def _read_days_ahead(days: Any) -> int:  # Any: json's own types
+    if type(days) is not int or not 1 <= days <= MAX_DAYS_AHEAD:
+        raise ValueError(f"days_ahead is {_show(days)}; it must be a whole number from 1 to {MAX_DAYS_AHEAD}.")
+    return days
+
+
 def _read_history(values: Any, length: int, place: str) -> list[float]:
     """With NaN for null."""
     _check_numbers(values, length, place)
@@ -169,7 +196,7 @@ def _check_numbers(values: Any, length: int, place: str) -> None:
     if type(values) is not list:
         raise ValueError(f"{place} is {_show(values)}; it must be a list of {length} numbers.")
     if len(values) != length:
-        raise ValueError(f"{place} has {len(values)} values; this model reads {length}.")
+        raise ValueError(f"{place} has {len(values)} values; it must have {length}.")
     if not set(map(type, values)) <= {int, float, type(None)}:  # true and false are int's children: not these
         index = next(i for i, value in enumerate(values) if type(value) not in (int, float, type(None)))
         raise ValueError(f"{place}[{index}] is {_show(values[index])}; it must be a number.")

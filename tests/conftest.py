@@ -29,16 +29,20 @@ FAST = (
     "evaluation/test_measures.py",
     "model",
     "serving/http/test_guards.py",
-    "serving/test_forecasts.py",
     "serving/test_request_batcher.py",
+    "serving/test_responses.py",
     "settings",
+    "test_card.py",
+    "test_domain.py",
     "test_panel.py",
+    "test_predictor.py",
     "test_readme.py",
     "training/test_augmentation.py",
     "training/test_data_module.py",
     "training/test_report.py",
     "training/test_synthetic.py",
     "warehouse/csv",
+    "warehouse/test_windows.py",
 )
 
 # A busy machine is no failure: an example may take as long as it takes.
@@ -122,12 +126,12 @@ def untrained() -> "Forecaster":
 
 
 def make_artifact(untrained: "Forecaster", store: Path, **changed: object) -> "Artifact":
-    from forecasting import artifact
+    from forecasting import artifact, card
     from forecasting.model.forecaster import LEVELS
 
-    card = artifact.Card(
+    made = card.Card(
         version=VERSION,
-        created_at=artifact.now_text(),
+        created_at=card.now_text(),
         model={"sequence_length": 7, "prediction_horizon": 7},
         context_length=untrained.settings.context_length,
         levels=tuple(LEVELS),
@@ -136,12 +140,12 @@ def make_artifact(untrained: "Forecaster", store: Path, **changed: object) -> "A
         data={},
         series=(),
         training={},
-        libraries=artifact.describe_libraries(),
+        libraries=card.describe_libraries(),
         hashes={},
     )
     with artifact.staged_version(store, VERSION) as folder:
         artifact.export_program(untrained, folder / artifact.PROGRAM)
-        artifact.write_card(folder, replace(card, **changed))  # type: ignore[arg-type]
+        artifact.write_card(folder, replace(made, **changed))  # type: ignore[arg-type]
     return artifact.load_artifact(store, VERSION)
 
 
@@ -153,13 +157,14 @@ def untrained_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def sample_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFactory) -> "Artifact":
     """As if trained on two metrics of the sample site, whose table has no `site` column."""
-    from forecasting.artifact import SeriesCard
+    from forecasting.card import SeriesCard
     from forecasting.domain import Kind
+    from forecasting.predictor import usual_bands
 
     series = tuple(
         SeriesCard(
             site="siteanalytics", metric=metric, kind=Kind.count, additive=True, unit_scale=1.0,
-            band_scale=(1.0,) * 7, widening=(1.0,) * 5, day_correlation=0.5,
+            band_scale=usual_bands(7).scale, day_correlation=0.5,
         )
         for metric in ("page_visits", "unique_visitors")
     )  # fmt: skip

@@ -4,7 +4,7 @@ import datetime as dt
 
 import numpy as np
 
-from forecasting.panel import Observations, Panel, Series, build_panel, to_day
+from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_day
 
 WEEK = np.array([1.0, 1.1, 1.05, 1.0, 0.9, 0.5, 0.45])  # a site of working days
 
@@ -25,3 +25,11 @@ def make_panel(num_days: int, *, num_series: int = 2, noise: float = 0.05, seed:
         ],
         today=dt.date(2030, 1, 1),
     )
+
+
+def last_days(panel: Panel, row: int, num_days: int) -> tuple[np.ndarray, int]:
+    """A series' last days up to its own last one, day by day, and the first of them in days since 1970-01-01."""
+    end = max(day for day in range(panel.num_days) if panel.verdicts[row, day] != Verdict.before)
+    days = range(end - num_days + 1, end + 1)
+    history = [panel.values[row, day] if day >= 0 else np.nan for day in days]
+    return np.array(history, np.float32), panel.first_day + days.start

@@ -11,15 +11,8 @@ import pytest
 import torch
 
 from forecasting import artifact
-from forecasting.artifact import (
-    Card,
-    SeriesCard,
-    list_versions,
-    load_artifact,
-    mark_promoted,
-    staged_version,
-    write_card,
-)
+from forecasting.artifact import list_versions, load_artifact, mark_promoted, staged_version, write_card
+from forecasting.card import Card, SeriesCard, describe_libraries
 from forecasting.domain import Kind
 from forecasting.errors import BrokenArtifact, InvalidVersion, StoreNotWritable, UnknownVersion
 from forecasting.model.forecaster import LEVELS, Forecaster
@@ -31,8 +24,7 @@ SERIES = SeriesCard(
     kind=Kind.rate,
     additive=False,
     unit_scale=100.0,
-    band_scale=(1.0,) * 7,
-    widening=(1.0, 1.25),
+    band_scale=tuple(1 + day / 100 for day in range(30)),
     day_correlation=0.25,
     metrics={"mae": 1.5, "r2": None, "r2_undefined": "all actual values are the same"},
 )
@@ -50,7 +42,7 @@ def make_card(version: str) -> Card:
         data={"last_day": "2025-12-31"},
         series=(SERIES,),
         training={},
-        libraries=artifact.describe_libraries(),
+        libraries=describe_libraries(),
         hashes={},
     )
 

@@ -1,6 +1,7 @@
 """The panel: what each kind of day becomes, and what is refused, in which words."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from forecasting.domain import Kind, Missing
 from forecasting.errors import DuplicateDays, TooFewDays, UnknownMetric, UnknownSite
 from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, latest_windows, to_date, to_day
+from tests.panels import last_days
 
 FIRST = to_day(dt.date(2024, 1, 1))
 TODAY = dt.date(2025, 1, 1)
@@ -89,10 +91,23 @@ def test_sparse_rows_are_enough_days_where_a_missing_one_is_zero() -> None:
 
 def test_window_ends_on_the_series_own_last_day() -> None:
     panel = build_panel([observe([1.0] * 40), observe(list(range(35)), metric="ended")], today=TODAY)
-    history, first_day = panel.window(1, 56)
+    windows = panel.latest_windows(56)
+    history, first_day = windows.history[1], windows.first_days[1]
     np.testing.assert_array_equal(history[21:], np.arange(35))
     assert np.isnan(history[:21]).all()
     assert first_day == FIRST - 21
+
+
+@pytest.mark.parametrize("missing", Missing)
+def test_windows_of_a_panel_are_its_last_days(missing: Missing) -> None:
+    gaps = observe([float(day) for day in range(80)])
+    gaps = replace(gaps, days=np.delete(gaps.days, [50, 60]), values=np.delete(gaps.values, [50, 60]))
+    panel = build_panel([gaps, observe(list(range(35)), metric="ended")], today=TODAY, missing=missing)
+    windows = panel.latest_windows(56)
+    for row in range(2):
+        history, first_day = last_days(panel, row, 56)
+        np.testing.assert_array_equal(windows.history[row], history)
+        assert windows.first_days[row] == first_day
 
 
 def test_rate_above_one_cannot_be_and_other_values_may_be_negative() -> None:
@@ -217,7 +232,7 @@ def window_of_panel(
     whole = order[known[0] : known[-1] + 1] if known.size else order[:0]
     one = Observations(Series("blog", "m", kind), days[whole], values[whole])
     try:
-        history, first_day = build_panel([one], today=TODAY, missing=missing).window(0, 56)
+        history, first_day = last_days(build_panel([one], today=TODAY, missing=missing), 0, 56)
     except TooFewDays:
         return None
     return (history, first_day) if np.isfinite(history).sum() >= 28 else None

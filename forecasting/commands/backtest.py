@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_forecasts(config.backtest.out, rolling, found[0])
         LOGGER.info("wrote %s", config.backtest.out)
     plot = config.backtest.plot or config.model_dir / "backtest.png"
-    plot_backtest(plot, rolling, found[0], title=f"{found[0].name}: forecasts of {rolling.horizon} days")
+    plot_backtest(plot, rolling, found[0], title=f"{found[0].name}: forecasts of {rolling.days_ahead} days")
     LOGGER.info("wrote %s", plot)
 
 

@@ -1,4 +1,4 @@
-"""Which forecasts a rolling backtest makes, and what each may see: the one place that decides what is past."""
+"""Which forecasts a rolling backtest makes, and which days each may see: the one place that decides what is past."""
 
 from dataclasses import dataclass, replace
 
@@ -15,15 +15,15 @@ RECENT = 56  # days before a cutoff, of which serving too asks that enough are k
 
 @dataclass(frozen=True)
 class Rolling:
-    """Forecasts to make: of the panel's `rows`, at `cutoffs`, places in the panel of the last day that one may see.
+    """Forecasts to make, one per origin: a row of the panel, and a cutoff, the place of the last day that may be seen.
 
-    Whoever forecasts gets the days from `histories` or `visible`, and nothing later is in them.
+    Forecasters get their days from `histories` or `visible`, which hold nothing later.
     """
 
     panel: Panel
     rows: Int[np.ndarray, " origins"]
     cutoffs: Int[np.ndarray, " origins"]
-    horizon: int
+    days_ahead: int
     history_days: int | None  # None: all
     left_out: int = 0  # origins with too few known days before them
 
@@ -44,9 +44,9 @@ class Rolling:
             hidden |= offsets <= -self.history_days
         return np.where(hidden, np.float32(np.nan), values)
 
-    def actual(self) -> Float[np.ndarray, "origins horizon"]:
+    def actual(self) -> Float[np.ndarray, "origins days"]:
         """What came: a missing day counts as zero; one that was not measured, or cannot be, is NaN."""
-        days = self.cutoffs[:, None] + np.arange(1, self.horizon + 1)
+        days = self.cutoffs[:, None] + np.arange(1, self.days_ahead + 1)
         values = self.panel.values[self.rows[:, None], days]
         missing = self.panel.verdicts[self.rows[:, None], days] == Verdict.gap
         return np.where(missing, np.float32(0), values)
@@ -88,9 +88,9 @@ def _cutoffs(panel: Panel, row: int, settings: BacktestConfig) -> Int[np.ndarray
 
 
 @dataclass(frozen=True)
-class Forecasts:
-    """What one contestant said at every origin, in the panel's units; the median is its point forecast."""
+class RollingForecasts:
+    """One forecaster's quantiles at every origin, in the panel's units; the median is its point forecast."""
 
     name: str
-    quantiles: Float[np.ndarray, "origins horizon levels"]
+    quantiles: Float[np.ndarray, "origins days levels"]
     seconds: float

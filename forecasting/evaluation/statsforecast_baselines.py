@@ -119,7 +119,7 @@ def _forecast_history(
         quantiles[:, MEDIAN:] = np.maximum(quantiles[:, MEDIAN:], median)
         if np.isfinite(quantiles).all():
             return quantiles, False
-    return seasonal_naive_quantiles(filled[None], horizon=horizon, levels=tuple(BANDS))[0], True
+    return seasonal_naive_quantiles(filled[None], days_ahead=horizon, levels=tuple(BANDS))[0], True
 
 
 def _fill(history: Float[np.ndarray, " days"]) -> Float[np.ndarray, " days"]:

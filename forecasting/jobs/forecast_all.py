@@ -1,4 +1,4 @@
-"""Every series of a database: read, forecast and written back in batches, all three at the same time."""
+"""Forecasts every series of a database: reads, computes and writes in batches, all three at the same time."""
 
 import asyncio
 import datetime as dt
@@ -12,10 +12,8 @@ import torch
 
 from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, SeriesKey
 from forecasting.errors import TooFewDays
-from forecasting.jobs.pages import BatchModel, Catalog, Forecasts, forecast_page, load_model
-from forecasting.model.forecaster import LEVELS
+from forecasting.jobs.pages import LoadedVersion, PageForecasts, SeriesLookup, forecast_page, load_version
 from forecasting.runtime import LOGGER, progress, run_async
-from forecasting.serving.recent_windows import SPARE_DAYS
 from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import (
@@ -29,39 +27,40 @@ from forecasting.warehouse.forecast_writer import encode_forecasts, open_writing
 from forecasting.warehouse.ingest import OWN_TIMEOUT_SECONDS, update_shown
 from forecasting.warehouse.pages import DailyQuery, Page
 from forecasting.warehouse.source_report import describe_update
+from forecasting.warehouse.windows import SPARE_DAYS
 
-WAITING = 2  # batches between two parts, at most: with the batch size, what bounds memory
-NAMED = 3  # series that are named, of many
+MAX_WAITING = 2  # batches between two stages: with the batch size, this bounds memory
+MAX_NAMED = 3  # series that a line names
 
 
 @dataclass
 class LeftOut:
-    """Series without a forecast, the first of them by name."""
+    """Series without a forecast; the first few are named."""
 
-    number: int = 0
-    named: list[str] = field(default_factory=list)
+    num_series: int = 0
+    names: list[str] = field(default_factory=list)
 
     def add(self, keys: Sequence[SeriesKey]) -> None:
-        self.number += len(keys)
-        self.named += [f"{metric} of {site}" for site, metric in keys[: NAMED - len(self.named)]]
+        self.num_series += len(keys)
+        self.names += [f"{metric} of {site}" for site, metric in keys[: MAX_NAMED - len(self.names)]]
 
     def __str__(self) -> str:
-        more = ", ..." if self.number > len(self.named) else ""
-        return f"{self.number:,} series ({', '.join(self.named)}{more})"
+        more = ", ..." if self.num_series > len(self.names) else ""
+        return f"{self.num_series:,} series ({', '.join(self.names)}{more})"
 
 
 @dataclass
 class Tally:
-    """What was done so far."""
+    """What has been done so far."""
 
     num_read: int = 0
     num_forecast: int = 0
-    num_rows: int = 0  # new, or other than before
+    num_rows: int = 0  # new or changed
     too_few: LeftOut = field(default_factory=LeftOut)
     without_unit: LeftOut = field(default_factory=LeftOut)
 
-    def add(self, forecasts: Forecasts, *, num_rows: int) -> int:
-        """How many series these were read from."""
+    def add(self, forecasts: PageForecasts, *, num_rows: int) -> int:
+        """Returns the number of series read."""
         num_read = len(forecasts.keys) + len(forecasts.too_few) + len(forecasts.without_unit)
         self.num_read += num_read
         self.num_forecast += len(forecasts.keys)
@@ -72,28 +71,28 @@ class Tally:
 
 
 def forecast_everything(config: Config) -> str:
-    """Brings forecasting.daily up to date, and writes the next days of all its series to forecasting.forecasts.
+    """Brings forecasting.daily up to date and writes the next days of all its series to forecasting.forecasts.
 
-    Each batch is one transaction: whatever ends this early leaves whole batches, and running it again completes them.
-    Of several processes under torchrun, each takes its share of the series. Returns the version that forecast them.
-    Raises ForecastingError.
+    Each batch is one transaction, so an interruption leaves whole batches, and the next run completes them. Under
+    torchrun each process takes its share of the series. Returns the name of the version. Raises ForecastingError.
     """
-    model = load_model(config)
+    version = load_version(config)
+    name = version.predictor.name
     days = config.forecast.days_ahead
-    LOGGER.info("%s forecasts %s of every series", model.version, "1 day" if days == 1 else f"{days} days")
+    LOGGER.info("%s forecasts %s of every series", name, "1 day" if days == 1 else f"{days} days")
     tally, started = Tally(), time.monotonic()
-    run_async(_forecast(model, tally))
-    _say(tally, model, seconds=time.monotonic() - started)
+    run_async(_forecast(version, tally))
+    _log_tally(tally, version, seconds=time.monotonic() - started)
     if not tally.num_forecast and config.process.world_size == 1:
         raise TooFewDays(f"None of {tally.num_read:,} series could be forecast. Load more days.")
-    return model.version
+    return name
 
 
-async def _forecast(model: BatchModel, tally: Tally) -> None:
-    config = model.config
+async def _forecast(version: LoadedVersion, tally: Tally) -> None:
+    config = version.config
     updated = await update_shown(config)
     if updated.refusal is not None:
-        raise updated.refusal  # forecasts are for others to read, in the database where they look
+        raise updated.refusal  # forecasts are for others to read, so they belong in the database where others look
     own = updated.database
     async with (
         connected(own, writable=True, timeout_seconds=OWN_TIMEOUT_SECONDS) as writing,
@@ -102,50 +101,49 @@ async def _forecast(model: BatchModel, tally: Tally) -> None:
         LOGGER.info("%s", describe_update(updated, config))
         await open_writing(writing)
         with translate_errors("looking for series in forecasting.daily"):
-            query, settings = await _make_query(reading, model)
+            query, settings = await _make_query(reading, version)
             await refuse_unknown(reading, query)
             total = await count_series(reading, query) if sys.stderr.isatty() else None
-        with progress(model.version, total) as advance:
-            await _Parts(model, settings, tally, advance).run(reading, writing, query)
+        with progress(version.predictor.name, total) as advance:
+            await _Pipeline(version, settings, tally, advance).run(reading, writing, query)
 
 
-async def _make_query(reading: OwnConnection, model: BatchModel) -> tuple[DailyQuery, dict[str, MetricConfig]]:
-    """Which series, and what their metrics are."""
-    data, process = model.config.data, model.config.process
+async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[DailyQuery, dict[str, MetricConfig]]:
+    """Which days to read, and the settings of each metric."""
+    data, process = version.config.data, version.config.process
     origin = await find_origin(reading, data)
     query = DailyQuery(
         today=origin.today(data),
-        num_days=model.context_length + SPARE_DAYS,
+        num_days=version.predictor.context_length + SPARE_DAYS,
         sites=data.sites,
         metrics=data.metrics,
         source=origin.source,
-        masked=model.config.verdicts.masked,
+        masked=version.config.verdicts.masked,
         share=(process.rank, process.world_size),
     )
-    return query, await read_settings(reading, model.config.metrics, source=origin.source)
+    return query, await read_settings(reading, version.config.metrics, source=origin.source)
 
 
-class _Parts:
-    """Reading, computing and writing, each on the batch after that of the next."""
+class _Pipeline:
+    """Three stages at once: one batch is written while the next is computed and the one after that is read."""
 
     def __init__(
         self,
-        model: BatchModel,
+        version: LoadedVersion,
         metrics: Mapping[str, MetricConfig],
         tally: Tally,
         advance: Callable[[int], None],
     ) -> None:
-        self._config = model.config.forecast
-        self._model = model
-        database = model.config.read_from
-        self._catalog = Catalog(model, metrics, database=database.name)
+        self._config = version.config.forecast
+        self._version = version
+        self._lookup = SeriesLookup(version, metrics, database=version.config.read_from.name)
         self._tally = tally
         self._advance = advance
-        self._pages: asyncio.Queue[Page | None] = asyncio.Queue(WAITING)
-        self._made: asyncio.Queue[tuple[Forecasts, bytes] | None] = asyncio.Queue(WAITING)
+        self._pages: asyncio.Queue[Page | None] = asyncio.Queue(MAX_WAITING)
+        self._forecasts: asyncio.Queue[tuple[PageForecasts, bytes] | None] = asyncio.Queue(MAX_WAITING)
 
     async def run(self, reading: OwnConnection, writing: OwnConnection, query: DailyQuery) -> None:
-        """Raises what the first of them to fail raises, when all have ended."""
+        """Raises the error of the stage that failed first, once all have ended."""
         try:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(self._read(reading, query))
@@ -164,37 +162,37 @@ class _Parts:
         loop, num_threads = asyncio.get_running_loop(), self._config.num_threads
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(num_threads,)) as thread:
             while (page := await self._pages.get()) is not None:
-                await self._made.put(await loop.run_in_executor(thread, self._make, page))
-        await self._made.put(None)
+                await self._forecasts.put(await loop.run_in_executor(thread, self._forecast, page))
+        await self._forecasts.put(None)
 
-    def _make(self, page: Page) -> tuple[Forecasts, bytes]:
-        """The forecasts of a page, and what is sent to write them."""
-        made = forecast_page(self._model, self._catalog, page, days_ahead=self._config.days_ahead)
-        return made, encode_forecasts(made.keys, made.cutoffs, made.quantiles)
+    def _forecast(self, page: Page) -> tuple[PageForecasts, bytes]:
+        """The forecasts of a page, and the same encoded for COPY."""
+        forecasts = forecast_page(self._version, self._lookup, page, days_ahead=self._config.days_ahead)
+        return forecasts, encode_forecasts(forecasts.keys, forecasts.cutoffs, forecasts.quantiles)
 
     async def _write(self, connection: OwnConnection) -> None:
-        version, made_at = self._model.version, dt.datetime.now(dt.UTC)
-        while (batch := await self._made.get()) is not None:
-            made, encoded = batch
+        predictor, made_at = self._version.predictor, dt.datetime.now(dt.UTC)
+        while (batch := await self._forecasts.get()) is not None:
+            forecasts, encoded = batch
             num_rows = await write_forecasts(
-                connection, encoded, version=version, made_at=made_at, num_levels=len(LEVELS)
+                connection, encoded, version=predictor.name, made_at=made_at, num_levels=len(predictor.levels)
             )
-            self._advance(self._tally.add(made, num_rows=num_rows))
+            self._advance(self._tally.add(forecasts, num_rows=num_rows))
 
 
-def _say(tally: Tally, model: BatchModel, *, seconds: float) -> None:
+def _log_tally(tally: Tally, version: LoadedVersion, *, seconds: float) -> None:
     LOGGER.info(
         "read %s series, forecast %s, wrote %s rows to forecasting.forecasts in %.1f s: %s series/s",
         *(f"{number:,}" for number in (tally.num_read, tally.num_forecast, tally.num_rows)),
         seconds, f"{tally.num_read / seconds:,.0f}",
     )  # fmt: skip
-    if tally.too_few.number:
+    if tally.too_few.num_series:
         LOGGER.info(
-            "left out: %s with fewer than %d days, or %d known ones among the last %d",
-            tally.too_few, MIN_DAYS, MIN_KNOWN_DAYS, model.context_length,
+            "left out: %s with fewer than %d days, or fewer than %d known ones among the last %d",
+            tally.too_few, MIN_DAYS, MIN_KNOWN_DAYS, version.predictor.context_length,
         )  # fmt: skip
-    if tally.without_unit.number:
+    if tally.without_unit.num_series:
         LOGGER.info(
-            "left out: %s, a rate each. Say what it is stored as: metrics.<name>.unit=fraction, 0..1, or =percent",
+            "left out: %s, rates of unknown unit. Set metrics.<name>.unit=fraction (0..1) or percent (0..100)",
             tally.without_unit,
         )

@@ -6,13 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from forecasting.domain import Kind, Scaling
+from forecasting.domain import Scaling
 from forecasting.model.features import num_features, step_features
 from forecasting.model.network import LEVELS, MEDIAN, Network
-from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, Scaled, WindowScaling
+from forecasting.model.scaling import MinMaxScaling, RobustScaling, Scaled, WindowScaling
 from forecasting.settings.schema import ModelConfig
-
-KINDS = {Kind.count: COUNT, Kind.rate: RATE, Kind.other: OTHER}
 
 
 class Inputs(NamedTuple):
@@ -121,4 +119,4 @@ def _weekdays(
     return torch.where(known[:, -1], z[:, -1], mean), mean
 
 
-__all__ = ["KINDS", "LEVELS", "MEDIAN", "Forecaster"]
+__all__ = ["LEVELS", "MEDIAN", "Forecaster"]

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-COUNT, RATE, OTHER = 0, 1, 2  # values of `kind` in tensors
-MAX_LOG_COUNT = 60.0  # exp of it is 1e26: fits float32, far above any traffic
+from forecasting.model.rollout import COUNT, RATE, from_even, to_even, within_range
+
 MAX_Z = 15.0  # larger spikes carry no further information
 
 
@@ -41,10 +41,7 @@ class WindowScaling(nn.Module):
     ) -> Float[Tensor, "batch horizon levels"]:
         """Quantiles in raw units, clipped to their range: counts are never negative, rates stay in 0..1."""
         x = z * scaled.spread[..., None] + scaled.level[..., None]
-        raw = self.inverse(x, kind)
-        kind = kind[:, None, None]
-        raw = torch.where(kind == OTHER, raw, raw.clamp(min=0.0))
-        return torch.where(kind == RATE, raw.clamp(max=1.0), raw)
+        return within_range(self.inverse(x, kind), kind)
 
     def transform(self, values: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
         raise NotImplementedError
@@ -67,16 +64,10 @@ class RobustScaling(WindowScaling):
     """
 
     def transform(self, values: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
-        kind = kind.view(-1, *[1] * (values.dim() - 1))
-        count = torch.log1p(values.clamp(min=0.0))
-        rate = torch.asin(torch.sqrt(values.clamp(0.0, 1.0)))
-        return torch.where(kind == COUNT, count, torch.where(kind == RATE, rate, values))
+        return to_even(values, kind)
 
     def inverse(self, x: Tensor, kind: Int[Tensor, " batch"]) -> Tensor:
-        kind = kind.view(-1, *[1] * (x.dim() - 1))
-        count = torch.expm1(x.clamp(max=MAX_LOG_COUNT))
-        rate = torch.sin(x.clamp(0.0, torch.pi / 2)) ** 2
-        return torch.where(kind == COUNT, count, torch.where(kind == RATE, rate, x))
+        return from_even(x, kind)
 
     def level_and_spread(
         self, x: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"], kind: Int[Tensor, " batch"]

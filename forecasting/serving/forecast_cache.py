@@ -9,9 +9,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import orjson
 from cachetools import LRUCache
 
-from forecasting.artifact import Card, SeriesCard
+from forecasting.card import Card, SeriesCard
 from forecasting.errors import DataError, ForecastingError, ServingError, WarehouseError
-from forecasting.serving.prediction_service import Answer, Forecasts
+from forecasting.serving.forecast_service import ForecastService
+from forecasting.serving.responses import Response
 from forecasting.warehouse.pages import Revision
 
 SERIES_AT_ONCE = 256  # computed and shaped in one go: some milliseconds in which nobody else is answered
@@ -70,7 +71,7 @@ class ForecastCache:
     given as `stale`, if it is not older than `stale_seconds`; so is one that nobody can say still holds.
     """
 
-    def __init__(self, forecasts: Forecasts, days: Days, *, megabytes: float, stale_seconds: float) -> None:
+    def __init__(self, forecasts: ForecastService, days: Days, *, megabytes: float, stale_seconds: float) -> None:
         self._forecasts = forecasts
         self._days = days
         self._stale_seconds = stale_seconds
@@ -160,7 +161,7 @@ class ForecastCache:
         holds = tag if tag == self.tag else None
         return [self._keep(key, answer, holds) for key, answer in zip(keys, answers, strict=True)]
 
-    def _keep(self, key: CacheKey, answer: Answer | DataError, tag: CacheTag | None) -> CachedForecast | DataError:
+    def _keep(self, key: CacheKey, answer: Response | DataError, tag: CacheTag | None) -> CachedForecast | DataError:
         """What cannot be said to hold is kept all the same, to stand in where no new one can be made."""
         if isinstance(answer, DataError):
             return answer

@@ -1,118 +1,33 @@
-"""PredictionService, which forecasts in this process, and what it shares with the shim, which asks TorchServe."""
+"""PredictionService: forecasts from Python, in this process."""
 
 import asyncio
-import datetime as dt
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
-from forecasting.artifact import Artifact, Card, SeriesCard, load_artifact
-from forecasting.errors import DataError
-from forecasting.serving.forecasts import (
-    Instance,
-    check_days_ahead,
-    find_each,
-    find_series,
-    let_naive_answer,
-    next_instance,
-    shape_answers,
-)
+from forecasting.artifact import load_artifact
+from forecasting.predictor import Predictor, Window, stack_windows
+from forecasting.serving.forecast_service import DEFAULT_METRIC, ForecastService
 from forecasting.serving.recent_windows import RecentWindows
+from forecasting.serving.responses import Response
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config
 
-Answer = dict[str, Any]  # json's own types
 T = TypeVar("T")
-DEFAULT_METRIC = "page_visits"
 
 
-@runtime_checkable
-class Model(Protocol):
-    """Whatever turns windows into quantiles: the program in this process, or TorchServe."""
+class LocalModel:
+    """A predictor in this process, asked as TorchServe is."""
 
-    async def predict(self, instances: Sequence[Instance]) -> Float[np.ndarray, "instances horizon levels"]: ...
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
 
-
-Read = Callable[[Sequence[SeriesCard]], Awaitable[list[Instance | DataError]]]
-
-
-class Forecasts:
-    """The documented answers of one version, from a history and a model."""
-
-    def __init__(self, card: Card, model: Model, read: Read) -> None:
-        self.card = card
-        self._model = model
-        self._read = read
-
-    async def predict(self, *, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Answer:
-        series = find_series(self.card, metric=metric, site=site)
-        [answer] = await self.answer([series], days_ahead)
-        if isinstance(answer, DataError):
-            raise answer
-        return answer
-
-    async def predict_multiple(
-        self, *, metrics: Sequence[str], days_ahead: int = 7, site: str | None = None
-    ) -> dict[str, Answer]:
-        """An answer a metric; one that cannot be answered says why in its place. One request to the model for all."""
-        found = find_each(self.card, metrics=metrics, site=site)
-        answers = iter(await self.answer([one for one in found.values() if isinstance(one, SeriesCard)], days_ahead))
-        told = {name: next(answers) if isinstance(one, SeriesCard) else one for name, one in found.items()}
-        return {name: {"error": str(one)} if isinstance(one, DataError) else one for name, one in told.items()}
-
-    async def answer(self, series: Sequence[SeriesCard], days_ahead: int) -> list[Answer | DataError]:
-        """Of each series, or why there is none. Raises what the history and the model raise where a part is down."""
-        check_days_ahead(days_ahead)
-        read = await self._read(series)
-        able = [(one, first) for one, first in zip(series, read, strict=True) if isinstance(first, Instance)]
-        answers = iter(await self._forecast([one for one, _ in able], [first for _, first in able], days_ahead))
-        return [next(answers) if isinstance(first, Instance) else first for first in read]
-
-    async def _forecast(
-        self, series: Sequence[SeriesCard], instances: Sequence[Instance], days_ahead: int
-    ) -> list[Answer]:
-        """All series in one request a horizon; the days after the first horizon by feeding the medians back."""
-        if not series:
-            return []
-        first = instances
-        cutoffs = [one.first_day + self.card.context_length - 1 for one in instances]
-        blocks = []
-        for step in range(1, -(-days_ahead // self.card.horizon) + 1):
-            block = await self._model.predict(instances)
-            blocks.append(block)
-            if step * self.card.horizon < days_ahead:
-                instances = [
-                    next_instance(instance, quantiles, step=step, series=one, card=self.card)
-                    for instance, quantiles, one in zip(instances, block, series, strict=True)
-                ]
-        quantiles = np.concatenate(blocks, axis=1)[:, :days_ahead]
-        quantiles = let_naive_answer(quantiles, series, first, self.card)
-        return shape_answers(quantiles, series, cutoffs, self.card, made_at=dt.datetime.now(dt.UTC))
-
-
-class InProcessModel:
-    """The exported program, called directly."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        self._program = artifact.load_program()
-
-    async def predict(self, instances: Sequence[Instance]) -> Float[np.ndarray, "instances horizon levels"]:
-        import torch
-
-        from forecasting.model.forecaster import KINDS
-
-        with torch.no_grad():
-            quantiles = self._program(
-                torch.from_numpy(np.stack([one.history for one in instances])),
-                torch.tensor([one.first_day for one in instances]),
-                torch.tensor([KINDS[one.kind] for one in instances]),
-                torch.from_numpy(np.stack([one.band_scale for one in instances])),
-            )
-        return np.asarray(quantiles.numpy())
+    async def predict(self, windows: Sequence[Window], days_ahead: int) -> Float[np.ndarray, "windows days levels"]:
+        return self._predictor.roll_out(stack_windows(windows, days_ahead))
 
 
 class PredictionService:
@@ -125,24 +40,24 @@ class PredictionService:
         """
         config = config or load_config()
         artifact = load_artifact(config.model_dir, config.serving.model_version)
-        model = InProcessModel(artifact)  # before the thread, which nobody would end if it failed
+        model = LocalModel(artifact.load_predictor())  # before the thread starts: nobody would stop it on a failure
         self.card = artifact.card
         history = RecentWindows(config, artifact.card)
-        self._forecasts = Forecasts(artifact.card, model, history.read)
+        self._forecasts = ForecastService(artifact.card, model, history.read)
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run_loop, args=(self._loop,), name="PredictionService", daemon=True)
         thread.start()
         self._end = weakref.finalize(self, _end_loop, self._loop, thread, history)
 
-    def predict_page_visits(self, days_ahead: int = 7) -> Answer:
+    def predict_page_visits(self, days_ahead: int = 7) -> Response:
         return self.predict(days_ahead=days_ahead)
 
-    def predict(self, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Answer:
+    def predict(self, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Response:
         return self._run(self._forecasts.predict(metric=metric, days_ahead=days_ahead, site=site))
 
     def predict_multiple(
         self, metrics: Sequence[str], days_ahead: int = 7, site: str | None = None
-    ) -> dict[str, Answer]:
+    ) -> dict[str, Response]:
         return self._run(self._forecasts.predict_multiple(metrics=metrics, days_ahead=days_ahead, site=site))
 
     def close(self) -> None:

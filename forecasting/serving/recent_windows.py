@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
-from forecasting.artifact import Card, SeriesCard, restore_settings
+from forecasting.card import Card, SeriesCard, restore_settings
 from forecasting.domain import SeriesKey
 from forecasting.errors import (
     CannotConnect,
@@ -24,8 +24,8 @@ from forecasting.errors import (
     UnknownSite,
     WarehouseError,
 )
+from forecasting.predictor import Window
 from forecasting.serving.circuit_breaker import CircuitBreaker
-from forecasting.serving.forecasts import Instance, first_instances, metric_config
 from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import LOST, Connection, Pool, open_pool, translate_errors
@@ -39,6 +39,7 @@ from forecasting.warehouse.daily import (
 from forecasting.warehouse.ingest import update
 from forecasting.warehouse.pages import Revision
 from forecasting.warehouse.panel_loader import explaining_absence
+from forecasting.warehouse.windows import SPARE_DAYS, cut_windows
 
 logger = logging.getLogger("forecasting.warehouse")
 
@@ -51,7 +52,6 @@ LOOK_SECONDS = 2.0  # that PostgreSQL has to say whether anything changed
 RELEASE_SECONDS = 1.0  # that a server has to end what was given up, before its connection is closed
 SLOW_UPDATE_MINUTES = 5  # after which a source, or a connection that nobody ended, is said to be slow
 CLOSE_SECONDS = 2.0  # that connections have to be closed politely in
-SPARE_DAYS = 35  # read beyond the context, so that what lies before a gap tells it from days before a series began
 
 
 class RecentWindows:
@@ -78,13 +78,13 @@ class RecentWindows:
         self._known_as: str | None = None
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
-        self._kept: LRUCache[SeriesKey, Instance] = LRUCache(MAX_KEPT)
+        self._kept: LRUCache[SeriesKey, Window] = LRUCache(MAX_KEPT)
         self.revision: Revision | None = None  # that `look` saw last
         self.is_current = False  # whether it saw it just now
         self._batcher = RequestBatcher(self._read, max_items=SERIES_AT_ONCE, num_at_once=READS_AT_ONCE)
         self.breaker = CircuitBreaker(self._batcher.fail)
 
-    async def read(self, series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+    async def read(self, series: Sequence[SeriesCard]) -> list[Window | DataError]:
         """The window that ends on each series' own last known day, or why there is none, which depends on nothing but
         that series. Raises WarehouseError, or TimedOut where PostgreSQL does not answer within the deadline.
         """
@@ -173,7 +173,7 @@ class RecentWindows:
         return self._updating
 
     async def _update(self) -> None:
-        metrics = self._config.metrics | {one.metric: metric_config(one) for one in self._card.series}
+        metrics = self._config.metrics | {one.metric: one.metric_config for one in self._card.series}
         try:
             updated = await update(
                 replace(self._config, metrics=metrics), recent_days=self._card.context_length + SPARE_DAYS
@@ -201,7 +201,7 @@ class RecentWindows:
             await asyncio.wait({self._updating}, timeout=CLOSE_SECONDS)
         await _close(self._pool)
 
-    async def _read(self, series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+    async def _read(self, series: Sequence[SeriesCard]) -> list[Window | DataError]:
         """From PostgreSQL, and kept unless something has changed meanwhile."""
         revision = self.revision
         try:
@@ -212,11 +212,11 @@ class RecentWindows:
         self.breaker.succeeded()
         if self.keeps and revision == self.revision:
             for one, instance in zip(series, instances, strict=True):
-                if isinstance(instance, Instance):
+                if isinstance(instance, Window):
                     self._kept[one.site, one.metric] = instance
         return instances
 
-    async def _read_prepared(self, series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+    async def _read_prepared(self, series: Sequence[SeriesCard]) -> list[Window | DataError]:
         """Waits for the update where nothing was ever read, or the site is new to forecasting.daily."""
         self.breaker.check()
         with suppress(MissingTable):
@@ -228,7 +228,7 @@ class RecentWindows:
             raise Unavailable(self.trouble)
         return await self._read_named(series)
 
-    async def _read_named(self, series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+    async def _read_named(self, series: Sequence[SeriesCard]) -> list[Window | DataError]:
         """Of a version's only site under the card's name, whatever the database calls it: without a `site` column it
         has the database's name, which another database with the same data has not.
         """
@@ -236,7 +236,7 @@ class RecentWindows:
             return await self._ask(partial(self._fetch, series=series, called=None))
         [site] = self._card.by_site
         names = dict.fromkeys((self._known_as or site, site, self._config.read_from.name))
-        first: list[Instance | DataError] = []
+        first: list[Window | DataError] = []
         for name in names:
             instances = await self._ask(partial(self._fetch, series=series, called=name))
             if not all(isinstance(one, UnknownSite) for one in instances):
@@ -247,7 +247,7 @@ class RecentWindows:
 
     async def _fetch(
         self, connection: Connection, series: Sequence[SeriesCard], called: str | None
-    ) -> list[Instance | DataError]:
+    ) -> list[Window | DataError]:
         data = self._config.data
         keys = [(called or one.site, one.metric) for one in series]
         with translate_errors("reading forecasting.daily"), explaining_absence(data):
@@ -262,7 +262,7 @@ class RecentWindows:
                 )
                 unknown = [key for key, count in zip(keys, page.counts, strict=True) if not count]
                 reasons = iter(await explain_missing(connection, unknown, source=origin.source) if unknown else ())
-        instances = first_instances(page, series, self._card, missing=data.missing)
+        instances = cut_windows(page, series, context_length=self._card.context_length, missing=data.missing)
         return [instance if count else next(reasons) for instance, count in zip(instances, page.counts, strict=True)]
 
     async def _ask(self, question: Callable[[Connection], Awaitable[T]], *, seconds: float | None = None) -> T:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from forecasting.artifact import Artifact
 from forecasting.errors import ForecastingError
 from forecasting.serving.forecast_cache import SERIES_AT_ONCE, ForecastCache
-from forecasting.serving.prediction_service import Forecasts
+from forecasting.serving.forecast_service import ForecastService
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.configuration import num_workers
@@ -49,7 +49,7 @@ class ServedModel:
             requests_at_once=2 * num_workers(serving),  # while one is computed, its worker's next one is on its way
         )
         self.history = RecentWindows(config, card)
-        forecasts = Forecasts(card, self.model, self.history.read)
+        forecasts = ForecastService(card, self.model, self.history.read)
         self.answers = ForecastCache(
             forecasts, self.history, megabytes=serving.cache_mb / 2, stale_seconds=serving.stale_seconds
         )

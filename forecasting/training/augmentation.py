@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from forecasting.model.scaling import COUNT
+from forecasting.model.rollout import COUNT
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config, ModelConfig
 from forecasting.training.data_module import Batch, Block, TrafficDataModule

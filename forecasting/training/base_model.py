@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from forecasting.artifact import BASE, CARD, WEIGHTS, hash_file, load_base, now_text, replace_folder, staging_folder
+from forecasting.artifact import BASE, CARD, WEIGHTS, hash_file, load_base, replace_folder, staging_folder
+from forecasting.card import now_text
 from forecasting.domain import Init
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster

@@ -1,118 +1,180 @@
-"""Bands set right on a series' own past, by forecasts of days that fitting had not trained on.
+"""Calibrates bands on each series' own past, with forecasts of days that fitting did not train on.
 
-Split conformal prediction: a band is widened or narrowed by the factor that would have made it hold its share of those
-days. Source: Angelopoulos & Bates (2021), A Gentle Introduction to Conformal Prediction, arXiv 2107.07511. A factor of
-few weeks says little, so it counts for n / (n + WEEKS_TO_TRUST) of the way, in logarithms, from what holds for most
-series. EXPERIMENTS.md has what was measured.
+Split conformal prediction: a band is scaled by the factor that would have made it hold its share of those days.
+Source: Angelopoulos & Bates (2021), A Gentle Introduction to Conformal Prediction, arXiv 2107.07511. A factor from
+few weeks is mostly chance, so it counts for n / (n + WEEKS_TO_TRUST) of the way, in logarithms, from the usual one.
+EXPERIMENTS.md has the measurements.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from forecasting.artifact import CORRELATION, SEASON, Bands, usual_bands
-from forecasting.domain import MIN_KNOWN_DAYS
-from forecasting.model.forecaster import KINDS, MEDIAN, Forecaster
+from forecasting.artifact import forecaster_predictor
+from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_KNOWN_DAYS
+from forecasting.evaluation.scoring import HIGHEST, LOWER, LOWEST, UPPER
+from forecasting.model.forecaster import MEDIAN, Forecaster
+from forecasting.model.rollout import OTHER, to_even
+from forecasting.model.scaling import Scaled
 from forecasting.panel import Panel
-from forecasting.training.scoring import HIGHEST, LOWER, LOWEST, UPPER
+from forecasting.predictor import CORRELATION, Bands, Windows, usual_bands
 
 SHARES = {0.8: (LOWER, UPPER), 0.9: (LOWEST, HIGHEST)}
 WEEKS_TO_TRUST, WEEKS_TO_TRUST_A_DAY = 8, 52  # for a factor of all days of the horizon, and of each
-MAX_WEEKS = 104  # forecasts looked back on
-SMALLEST, LARGEST = 0.6, 1.6  # factors that are believed, of what they are shrunk to
+WEEK = 7
+MAX_WEEKS = 104  # of past forecasts
+MIN_FACTOR, MAX_FACTOR = 0.6, 1.6  # the farthest that a factor may lie from the usual one
+ORIGINS_AT_ONCE = 4096  # past forecasts of several series together: this bounds memory
+SMALLEST_WIDTH = 1e-6
 
 
 def calibrate(forecaster: Forecaster, panel: Panel, *, unseen: int) -> list[Bands]:
     """The bands of every series, by weekly forecasts of the panel's days from the `unseen`th on."""
     forecaster = forecaster.eval()
-    return [_calibrate_series(forecaster, panel, row, unseen) for row in range(len(panel.series))]
+    horizon, context = forecaster.settings.prediction_horizon, forecaster.settings.context_length
+    cutoffs = [_find_cutoffs(panel, row, unseen, horizon=horizon, context=context) for row in range(len(panel.series))]
+    bands = [usual_bands(horizon)] * len(panel.series)
+    for rows in _group_rows(cutoffs):
+        past = _PastForecasts(forecaster, panel, rows, [cutoffs[row] for row in rows])
+        for place, row in enumerate(rows):
+            bands[row] = _calibrate_series(past, place)
+    return bands
 
 
-def _calibrate_series(forecaster: Forecaster, panel: Panel, row: int, unseen: int) -> Bands:
-    horizon = forecaster.settings.prediction_horizon
-    usual = usual_bands(horizon)
-    context = forecaster.settings.context_length
-    cutoffs = _cutoffs(panel, row, unseen, horizon=horizon, context=context)
-    if not cutoffs.size:
-        return usual
-    tried = _Tried(forecaster, panel, row, cutoffs, num_horizons=len(usual.widening))
-    first = tried.scores(0, np.ones(horizon))
-    pooled = _believed(first, 1.0, WEEKS_TO_TRUST)
-    scale = tuple(_believed(first[..., day : day + 1], pooled, WEEKS_TO_TRUST_A_DAY) for day in range(horizon))
-    widening = [1.0]
-    for step in range(1, len(usual.widening)):
-        factor = _believed(tried.scores(step, np.array(scale)), usual.widening[step], WEEKS_TO_TRUST)
-        widening.append(max(widening[-1], factor))
-    return Bands(scale, tuple(widening), tried.day_correlation(np.array(scale)), len(cutoffs))
-
-
-def _cutoffs(panel: Panel, row: int, unseen: int, *, horizon: int, context: int) -> Int[np.ndarray, " origins"]:
-    """A week apart, latest first; what is forecast from them is known and was not trained on."""
+def _find_cutoffs(panel: Panel, row: int, unseen: int, *, horizon: int, context: int) -> Int[np.ndarray, " origins"]:
+    """A week apart, latest first. The first horizon after each is known, and fitting did not train on it."""
     known = np.isfinite(panel.values[row])
     if not known.any():
         return np.empty(0, np.int64)
     last = int(np.flatnonzero(known)[-1]) - horizon
-    cutoffs = np.arange(last, max(unseen - 1, 0) - 1, -SEASON)[:MAX_WEEKS]
+    cutoffs = np.arange(last, max(unseen - 1, 0) - 1, -WEEK)[:MAX_WEEKS]
     return np.asarray(cutoffs[panel.count_known(row, cutoffs, context) >= MIN_KNOWN_DAYS])
 
 
-class _Tried:
-    """Forecasts of a series from some cutoffs, as far ahead as forecasts go, and what came."""
+def _group_rows(cutoffs: Sequence[Int[np.ndarray, " origins"]]) -> Iterator[list[int]]:
+    """The series that have cutoffs, in groups of about ORIGINS_AT_ONCE of them."""
+    group: list[int] = []
+    num_origins = 0
+    for row, origins in enumerate(cutoffs):
+        if not origins.size:
+            continue
+        if group and num_origins + origins.size > ORIGINS_AT_ONCE:
+            yield group
+            group, num_origins = [], 0
+        group.append(row)
+        num_origins += origins.size
+    if group:
+        yield group
+
+
+def _calibrate_series(past: "_PastForecasts", place: int) -> Bands:
+    """First one factor for all days of the horizon, then one for each day, then the growth after them."""
+    needed = past.needed_factors(place)
+    pooled = _shrink(needed, 1.0, WEEKS_TO_TRUST)
+    days = range(past.horizon)
+    scale = [_shrink(needed[..., day : day + 1], pooled, WEEKS_TO_TRUST_A_DAY) for day in days]
+    later = past.needed_later_factors(place, scale[-1])
+    return Bands((*scale, *_grow(scale[-1], later)), past.day_correlation(place, np.array(scale)), past.weeks(place))
+
+
+def _grow(last: float, later: Float[np.ndarray, "shares origins later"]) -> tuple[float, ...]:
+    """Factors of the days after the horizon: the usual growth, corrected by what each later week would have needed.
+
+    The correction moves evenly, in logarithms, from none on the horizon's last day to the middle of each week. Bands
+    never become narrower with the days ahead.
+    """
+    num_later = later.shape[-1]
+    horizon = MAX_DAYS_AHEAD - num_later
+    starts = range(0, num_later, WEEK)
+    factors = [_shrink(later[..., start : start + WEEK], 1.0, WEEKS_TO_TRUST) for start in starts]
+    middles = [0.0, *(start + (WEEK + 1) / 2 for start in starts)]
+    correction = np.exp(np.interp(np.arange(1, num_later + 1), middles, [0.0, *np.log(factors)]))
+    usual = np.array(usual_bands(horizon).scale[horizon:])
+    grown = last * np.maximum.accumulate(np.maximum(1.0, usual * correction))
+    return tuple(float(factor) for factor in grown)
+
+
+class _PastForecasts:
+    """Forecasts of several series from past cutoffs, as far ahead as forecasts go, beside what came."""
 
     def __init__(
-        self, forecaster: Forecaster, panel: Panel, row: int, cutoffs: Int[np.ndarray, " origins"], *, num_horizons: int
+        self, forecaster: Forecaster, panel: Panel, rows: Sequence[int], cutoffs: Sequence[Int[np.ndarray, " _"]]
     ) -> None:
         context, self.horizon = forecaster.settings.context_length, forecaster.settings.prediction_horizon
-        num_ahead = num_horizons * self.horizon
-        before, after = (np.full(days, np.nan, np.float32) for days in (context, num_ahead))
-        values = np.concatenate([before, panel.values[row], after])
-        place = cutoffs[:, None] + context
-        history = torch.from_numpy(values[place + np.arange(1 - context, 1)])
-        first_day = torch.from_numpy(panel.first_day + cutoffs + 1 - context)
+        self._ends = np.cumsum([0, *(len(origins) for origins in cutoffs)])
         self._scaling = forecaster.scaling
-        self._actual = torch.from_numpy(values[place + np.arange(1, 1 + num_ahead)])
-        self._kind = torch.full((len(cutoffs),), KINDS[panel.series[row].kind])
-        self._steps = []  # quantiles in the scaling's units, and the scaled window
-        for step in range(num_horizons):
-            with torch.no_grad():
-                z, scaled = forecaster.scaled_quantiles(history, first_day + step * self.horizon, self._kind)
-                median = self._scaling.unscale(z[..., MEDIAN : MEDIAN + 1], self._kind, scaled)[..., 0]
-            history = torch.cat([history, median], 1)[:, -context:]
-            self._steps.append((z, scaled))
+        series = np.repeat(rows, np.diff(self._ends))
+        origins = np.concatenate(cutoffs)
+        past, self._actual = _cut(panel, series, origins, context)
+        kind = np.array([KIND_CODES[panel.series[row].kind] for row in series], np.int64)
+        scale = np.tile(np.array(usual_bands(self.horizon).scale, np.float32), (len(origins), 1))
+        naive = np.zeros(len(origins), bool)
+        windows = Windows(past, panel.first_day + origins + 1 - context, kind, scale, naive)
+        predictor = forecaster_predictor("calibrated", forecaster)
+        self._kind = torch.from_numpy(kind)
+        self._units = self._kind if predictor.logarithmic else torch.full_like(self._kind, OTHER)
+        self._later = torch.from_numpy(predictor.roll_out(windows)[:, self.horizon :])
+        with torch.no_grad():
+            self._z, self._scaled = forecaster.scaled_quantiles(
+                torch.from_numpy(past), torch.from_numpy(windows.first_day), self._kind
+            )
 
-    def scores(self, step: int, scale: Float[np.ndarray, " horizon"]) -> Float[np.ndarray, "shares origins horizon"]:
-        """How many times as wide the 80% and the 90% band of a horizon would have had to be to hold each day."""
-        z, scaled = self._steps[step]
-        days = slice(step * self.horizon, (step + 1) * self.horizon)
-        target = self._scaling.scale_target(self._actual[:, days], self._kind, scaled)
-        return _needed(target - z[..., MEDIAN], _widths(z, scale))
+    def weeks(self, place: int) -> int:
+        return int(self._ends[place + 1] - self._ends[place])
 
-    def day_correlation(self, scale: Float[np.ndarray, " horizon"]) -> float:
-        """How alike the errors of two days of one forecast are, 0 (independent) to 1 (the same), for the total's band.
+    def needed_factors(self, place: int) -> Float[np.ndarray, "shares origins horizon"]:
+        """By how much the 80% and the 90% band of each day would have to be wider to just hold it, as trained."""
+        rows = self._rows(place)
+        target = self._scaling.scale_target(self._actual[rows, : self.horizon], self._kind[rows], self._scaled_of(rows))
+        z = self._z[rows]
+        return _needed(target - z[..., MEDIAN], z - z[..., MEDIAN : MEDIAN + 1])
 
-        Errors of n days that correlate by r spread their sum by sqrt((1 + (n - 1) r) / n) of the sum of their spreads;
-        r is solved for where the band of the sum holds its share.
+    def needed_later_factors(self, place: int, last: float) -> Float[np.ndarray, "shares origins later"]:
+        """The same of the days after the horizon, relative to the usual growth from the `last` day's factor."""
+        rows = self._rows(place)
+        quantiles = to_even(self._later[rows], self._units[rows])
+        actual = to_even(self._actual[rows, self.horizon :], self._units[rows])
+        median = quantiles[..., MEDIAN]
+        return _needed(actual - median, last * (quantiles - median[..., None]))
+
+    def day_correlation(self, place: int, scale: Float[np.ndarray, " horizon"]) -> float:
+        """How alike the errors of two days of a forecast are, from 0 (independent) to 1 (equal): for bands of totals.
+
+        If the errors of n days correlate by r, their sum spreads by sqrt((1 + (n - 1) r) / n) of the sum of their
+        spreads. This solves for the r at which the band of the sum holds its share.
         """
-        n = self.horizon
+        n, rows = self.horizon, self._rows(place)
         if n == 1:
             return CORRELATION
-        z, scaled = self._steps[0]
-        banded = z[..., MEDIAN : MEDIAN + 1] + _widths(z, scale)
-        quantiles = self._scaling.unscale(banded, self._kind, scaled).sum(1, keepdim=True)
-        error = self._actual[:, :n].sum(1, keepdim=True) - quantiles[..., MEDIAN]
-        needed = _needed(error, quantiles - quantiles[..., MEDIAN : MEDIAN + 1])
-        usual = math.sqrt((1 + (n - 1) * CORRELATION) / n)
-        share = _believed(needed, usual, WEEKS_TO_TRUST)
+        z, factors = self._z[rows], torch.from_numpy(scale).float()[:, None]
+        median = z[..., MEDIAN : MEDIAN + 1]
+        banded = self._scaling.unscale(median + factors * (z - median), self._kind[rows], self._scaled_of(rows))
+        total = banded.sum(1, keepdim=True)
+        error = self._actual[rows, :n].sum(1, keepdim=True) - total[..., MEDIAN]
+        needed = _needed(error, total - total[..., MEDIAN : MEDIAN + 1])
+        share = _shrink(needed, math.sqrt((1 + (n - 1) * CORRELATION) / n), WEEKS_TO_TRUST)
         return float(np.clip((n * share**2 - 1) / (n - 1), 0.0, 1.0))
 
+    def _rows(self, place: int) -> slice:
+        return slice(int(self._ends[place]), int(self._ends[place + 1]))
 
-def _widths(
-    z: Float[Tensor, "origins horizon levels"], scale: Float[np.ndarray, " horizon"]
-) -> Float[Tensor, "origins horizon levels"]:
-    return (z - z[..., MEDIAN : MEDIAN + 1]) * torch.from_numpy(scale).float()[:, None]
+    def _scaled_of(self, rows: slice) -> Scaled:
+        return Scaled(*(part[rows] for part in self._scaled))
+
+
+def _cut(
+    panel: Panel, series: Int[np.ndarray, " origins"], cutoffs: Int[np.ndarray, " origins"], context: int
+) -> tuple[Float[np.ndarray, "origins context"], Float[Tensor, "origins days"]]:
+    """The days up to each cutoff, and those after it; NaN beyond the panel."""
+    before, after = (np.full((len(panel.series), days), np.nan, np.float32) for days in (context, MAX_DAYS_AHEAD))
+    values = np.concatenate([before, panel.values, after], axis=1)
+    places = cutoffs[:, None] + context
+    past = values[series[:, None], places + np.arange(1 - context, 1)]
+    return past, torch.from_numpy(values[series[:, None], places + np.arange(1, 1 + MAX_DAYS_AHEAD)])
 
 
 def _needed(
@@ -121,19 +183,19 @@ def _needed(
     """|error| over the distance from the median to the band's end on its side; NaN where the day is unknown."""
     needed = []
     for lower, upper in SHARES.values():
-        width = torch.where(error > 0, widths[..., upper], -widths[..., lower]).clamp(min=1e-6)
+        width = torch.where(error > 0, widths[..., upper], -widths[..., lower]).clamp(min=SMALLEST_WIDTH)
         needed.append((error.abs() / width).numpy())
     return np.stack(needed)
 
 
-def _believed(needed: Float[np.ndarray, "shares origins days"], usual: float, weeks_to_trust: int) -> float:
+def _shrink(needed: Float[np.ndarray, "shares origins days"], usual: float, weeks_to_trust: int) -> float:
     """The factor that would have held each share of the days, as far from the usual one as its weeks are worth."""
     weeks = int(np.isfinite(needed[0]).any(1).sum())
     if not weeks:
         return usual
     logs = []
-    for share, of in zip(SHARES, needed, strict=True):
-        found = of[np.isfinite(of)]
-        level = min(1.0, share * (1 + 1 / found.size))
-        logs.append(math.log(np.clip(np.quantile(found, level) / usual, SMALLEST, LARGEST)))
+    for share, factors in zip(SHARES, needed, strict=True):
+        known = factors[np.isfinite(factors)]
+        level = min(1.0, share * (1 + 1 / known.size))
+        logs.append(math.log(np.clip(np.quantile(known, level) / usual, MIN_FACTOR, MAX_FACTOR)))
     return float(usual * math.exp(weeks / (weeks + weeks_to_trust) * np.mean(logs)))

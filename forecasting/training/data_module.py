@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from forecasting.domain import KIND_CODES
 from forecasting.errors import TooFewDays
-from forecasting.model.forecaster import KINDS
 from forecasting.panel import Panel, to_date
 from forecasting.settings.schema import Config, ModelConfig
 from forecasting.training.distributed import gather_from_ranks
@@ -101,7 +101,7 @@ class Windows:
     def __init__(self, panel: Panel, model: ModelConfig, device: torch.device | str = "cpu") -> None:
         before = torch.full((len(panel.series), model.context_length), torch.nan)
         self._values = torch.cat([before, torch.from_numpy(panel.values)], 1).to(device)
-        self._kind = torch.tensor([KINDS[series.kind] for series in panel.series], device=device)
+        self._kind = torch.tensor([KIND_CODES[series.kind] for series in panel.series], device=device)
         self._first_day = panel.first_day - model.context_length
         self.context_length = model.context_length
         self.horizon = model.prediction_horizon

@@ -1,20 +1,18 @@
 """Who forecasts in a rolling backtest: a model, the seasonal naive forecast, and statsforecast's methods."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
 
-from forecasting.artifact import SEASONAL_NAIVE, Bands, SeriesCard, load_artifact, load_base, usual_bands
-from forecasting.baselines import answer_naively, inside_range, seasonal_naive_quantiles
-from forecasting.domain import MIN_DAYS, Kind, SeriesKey
+from forecasting.artifact import forecaster_predictor, load_artifact, load_base
+from forecasting.baselines import seasonal_naive_quantiles, within_range
+from forecasting.card import SeriesCard, describe_series_card, make_windows
+from forecasting.domain import KIND_CODES, MIN_DAYS, SeriesKey
 from forecasting.errors import TooFewDays
-from forecasting.evaluation.rolling_origins import RECENT, Forecasts, Rolling
+from forecasting.evaluation.rolling_origins import RECENT, Rolling, RollingForecasts
 from forecasting.evaluation.statsforecast_baselines import (
     MEDIAN_OF_PEERS,
     PEERS,
@@ -22,110 +20,100 @@ from forecasting.evaluation.statsforecast_baselines import (
     forecast_peer,
     peer_processes,
 )
-from forecasting.model.forecaster import KINDS, LEVELS, MEDIAN, Forecaster
+from forecasting.model.forecaster import LEVELS
 from forecasting.panel import Panel, Series, to_date
+from forecasting.predictor import Predictor, usual_bands
 from forecasting.runtime import LOGGER, progress
 from forecasting.settings.schema import Config
 from forecasting.training.calibration import calibrate
 from forecasting.training.distributed import require_single_process
-from forecasting.training.scoring import backtest, choose_answerers
+from forecasting.training.held_out import choose_answerers, forecast_test_part
 
-BATCH = 4096  # windows that a model forecasts at once
+ORIGINS_AT_ONCE = 4096  # between two steps of the progress bar
 NAIVE = "seasonal naive"
-Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as Forecaster.forward
 
 
 @dataclass(frozen=True)
 class Model:
-    """A Forecaster, or a version's exported one. By site and metric: `cards`, what a version knows of its series, and
-    `bands`, what a model fitted here does; the seasonal naive forecast answers for those in `naive`.
-    """
+    """A predictor and, by site and metric, what its version knows of the series."""
 
-    name: str
-    forward: Forward
-    context_length: int
-    horizon: int
+    predictor: Predictor
     cards: Mapping[SeriesKey, SeriesCard] = field(default_factory=dict)
-    bands: Mapping[SeriesKey, Bands] = field(default_factory=dict)
-    naive: Collection[SeriesKey] = ()
 
-    def knowing(self, series: Sequence[SeriesCard]) -> "Model":
-        """With what a version's cards say of their series."""
-        cards = {(one.site, one.metric): one for one in series}
-        bands = {key: Bands(one.band_scale, one.widening, one.day_correlation) for key, one in cards.items()}
-        naive = {key for key, one in cards.items() if one.answers == SEASONAL_NAIVE}
-        return replace(self, cards=cards, bands=bands, naive=naive)
+    def find_card(self, series: Series) -> SeriesCard:
+        """Its own, or one with the bands of most series."""
+        usual = usual_bands(self.predictor.horizon)
+        return self.cards.get((series.site, series.metric)) or describe_series_card(series, usual)
 
 
-def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Forecasts]:
+def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[RollingForecasts]:
     """The model's forecasts first, then the seasonal naive ones, then the peers'.
 
-    Raises SettingError where peers are asked for and statsforecast is missing, ArtifactError where the model is.
+    Raises SettingError if peers are requested and statsforecast is missing, ArtifactError if the model is missing.
     """
     if peers:
         check_installed()
     require_single_process(config.process, "A backtest")
-    asked = config.backtest.model
-    if asked == "fine-tune":
-        ours = forecast_fine_tuned(rolling, config)
+    name = config.backtest.model
+    if name == "fine-tune":
+        forecasts = forecast_fine_tuned(rolling, config)
     else:
-        ours = forecast_by(rolling, load_base_model() if asked == "base" else load_version(config, rolling.panel))
-    return [ours, forecast_naive(rolling), *(forecast_peers(rolling) if peers else [])]
+        model = load_base_model() if name == "base" else load_version(config, rolling.panel)
+        forecasts = forecast_by(rolling, model)
+    return [forecasts, forecast_naive(rolling), *(forecast_peers(rolling) if peers else [])]
 
 
 def load_base_model() -> Model:
-    """The base as it is. Raises UnknownVersion where there is none."""
-    return _model_of("base", load_base())
+    """The base model as it is. Raises UnknownVersion if it is missing."""
+    return Model(forecaster_predictor("base", load_base()))
 
 
 def load_version(config: Config, panel: Panel) -> Model:
-    """A version by its exported program, with a note where its training has seen days that it is to forecast."""
+    """A version's exported program, with a note if its training has seen days that it is to forecast."""
     artifact = load_artifact(config.model_dir, config.backtest.model)
     card = artifact.card
     LOGGER.info(
-        "note: %s was trained on days until %s: its forecasts of days up to then are of days that it has seen",
+        "note: %s was trained on days until %s: up to then the backtest is not of unseen days",
         card.version, card.data["last_day"],
     )  # fmt: skip
-    forward = cast(Forward, artifact.load_program())
-    model = Model(card.version, forward, card.context_length, card.horizon).knowing(card.series)
-    unknown = [one.name for one in panel.series if (one.site, one.metric) not in model.cards]
+    model = Model(artifact.load_predictor(), {series.key: series for series in card.series})
+    unknown = [series.name for series in panel.series if (series.site, series.metric) not in model.cards]
     if unknown:
         LOGGER.info("note: %s was not trained on %d of the series, such as %s", card.version, len(unknown), unknown[0])
     return model
 
 
-def forecast_by(rolling: Rolling, model: Model) -> Forecasts:
-    """Every origin's forecast by a model, in batches; it never knows more than `rolling` shows."""
-    started = time.monotonic()
+def forecast_by(rolling: Rolling, model: Model) -> RollingForecasts:
+    """Every origin's forecast by a model, which sees nothing but what `rolling` shows."""
+    started, name = time.monotonic(), model.predictor.name
     parts = []
-    with progress(model.name, len(rolling.rows)) as advance:
-        for start in range(0, len(rolling.rows), BATCH):
-            part = slice(start, start + BATCH)
-            parts.append(_forecast_part(rolling, part, model))
+    with progress(name, len(rolling.rows)) as advance:
+        for start in range(0, len(rolling.rows), ORIGINS_AT_ONCE):
+            parts.append(_forecast_part(rolling, slice(start, start + ORIGINS_AT_ONCE), model))
             advance(len(parts[-1]))
-    return Forecasts(model.name, np.concatenate(parts), time.monotonic() - started)
+    return RollingForecasts(name, np.concatenate(parts), time.monotonic() - started)
 
 
-def forecast_fine_tuned(rolling: Rolling, config: Config) -> Forecasts:
-    """By models fitted to all series on the days before, anew every `backtest.refit` days."""
+def forecast_fine_tuned(rolling: Rolling, config: Config) -> RollingForecasts:
+    """By models fitted to all series on the days before, again every `backtest.refit` days."""
     started = time.monotonic()
     first, every = int(rolling.cutoffs.min()), config.backtest.refit
     blocks = (rolling.cutoffs - first) // every
-    quantiles = np.empty((len(blocks), rolling.horizon, len(LEVELS)), np.float32)
-    names = np.unique(blocks)
-    for number, block in enumerate(names):
+    quantiles = np.empty((len(blocks), rolling.days_ahead, len(LEVELS)), np.float32)
+    starts = np.unique(blocks)
+    for number, block in enumerate(starts):
         last_day = first + int(block) * every
         model = fine_tune(rolling.known_until(last_day), config)
         until = to_date(rolling.panel.first_day + last_day)
-        LOGGER.info("fitted on the days until %s, %d of %d", until, number + 1, len(names))
+        LOGGER.info("fitted on the days until %s, %d of %d", until, number + 1, len(starts))
         quantiles[blocks == block] = forecast_by(rolling.select(blocks == block), model).quantiles
-    return Forecasts("fine-tuned", quantiles, time.monotonic() - started)
+    return RollingForecasts("fine-tuned", quantiles, time.monotonic() - started)
 
 
 def fine_tune(panel: Panel, config: Config) -> Model:
-    """A model for all series of a panel that still live, made as training makes what it serves, of all of their days.
+    """A model of all series of a panel that are still alive, made on all of their days as training makes a version.
 
-    The base as it is, with a note, where their days are too few to train on.
+    The base model as it is, with a note, if there are too few days to train on.
     """
     from forecasting.training.base_model import find_base
     from forecasting.training.fit import first_unseen, fit, refit, training_data
@@ -139,20 +127,21 @@ def fine_tune(panel: Panel, config: Config) -> Model:
         if base is None:
             raise
         LOGGER.info("note: the base as it is forecasts from %s on: %s", to_date(panel.cutoff), error)
-        return _model_of("fine-tuned", base)
+        return Model(forecaster_predictor("fine-tuned", base))
     fitted = fit(data, config, base=base)
     if fitted.interrupted:
-        raise KeyboardInterrupt  # it ends one fit early, but this is one of many
-    keys = [(series.site, series.metric) for series in panel.series]
-    unseen = first_unseen(fitted, data)
-    bands = dict(zip(keys, calibrate(fitted.forecaster, panel, unseen=unseen), strict=True))
-    answers = choose_answerers(backtest(fitted.forecaster, data), panel)
-    naive = {key for key, who in zip(keys, answers, strict=True) if who == SEASONAL_NAIVE}
+        raise KeyboardInterrupt  # Ctrl-C ends one fit early, but this is one of many
+    bands = calibrate(fitted.forecaster, panel, unseen=first_unseen(fitted, data))
+    answers = choose_answerers(forecast_test_part(fitted.forecaster, data), panel)
+    cards = [
+        describe_series_card(series, series_bands, answered_by=answered_by)
+        for series, series_bands, answered_by in zip(panel.series, bands, answers, strict=True)
+    ]
     if fitted.best_epoch > 0:
         fitted = refit(panel, config, epochs=fitted.best_epoch, base=base, share=fitted.share)
         if fitted.interrupted:
             raise KeyboardInterrupt
-    return replace(_model_of("fine-tuned", fitted.forecaster), bands=bands, naive=naive)
+    return Model(forecaster_predictor("fine-tuned", fitted.forecaster), {card.key: card for card in cards})
 
 
 def _living(panel: Panel) -> Panel:
@@ -168,73 +157,44 @@ def _living(panel: Panel) -> Panel:
     )
 
 
-def forecast_naive(rolling: Rolling) -> Forecasts:
+def forecast_naive(rolling: Rolling) -> RollingForecasts:
     started = time.monotonic()
     num_days = rolling.history_days or int(rolling.cutoffs.max()) + 1
     parts = []
-    for start in range(0, len(rolling.rows), BATCH):
-        history = rolling.histories(slice(start, start + BATCH), num_days)
-        parts.append(seasonal_naive_quantiles(history, horizon=rolling.horizon, levels=LEVELS))
-    return Forecasts(NAIVE, inside_range(np.concatenate(parts), _kinds(rolling)), time.monotonic() - started)
+    for start in range(0, len(rolling.rows), ORIGINS_AT_ONCE):
+        history = rolling.histories(slice(start, start + ORIGINS_AT_ONCE), num_days)
+        parts.append(seasonal_naive_quantiles(history, days_ahead=rolling.days_ahead, levels=LEVELS))
+    return RollingForecasts(NAIVE, within_range(np.concatenate(parts), _kinds(rolling)), time.monotonic() - started)
 
 
-def forecast_peers(rolling: Rolling) -> list[Forecasts]:
+def forecast_peers(rolling: Rolling) -> list[RollingForecasts]:
     """Each of PEERS, and the median of them, quantile by quantile."""
     histories = [rolling.visible(origin) for origin in range(len(rolling.rows))]
-    found = []
+    forecasts = []
     with peer_processes(len(histories)) as processes:
         for name in PEERS:
             with progress(name, len(histories)) as advance:
-                peer = forecast_peer(name, histories, horizon=rolling.horizon, processes=processes, advance=advance)
+                peer = forecast_peer(name, histories, horizon=rolling.days_ahead, processes=processes, advance=advance)
             if peer.num_failed:
-                told = (name, peer.num_failed, len(histories))
-                LOGGER.info("note: %s failed on %d of %d histories: seasonal naive stands in", *told)
-            found.append(Forecasts(name, inside_range(peer.quantiles, _kinds(rolling)), peer.seconds))
-    median = np.median(np.stack([one.quantiles for one in found]), axis=0)
-    return [*found, Forecasts(MEDIAN_OF_PEERS, median, sum(one.seconds for one in found))]
+                counts = (name, peer.num_failed, len(histories))
+                LOGGER.info("note: %s failed on %d of %d histories: the seasonal naive forecast stands in", *counts)
+            forecasts.append(RollingForecasts(name, within_range(peer.quantiles, _kinds(rolling)), peer.seconds))
+    median = np.median(np.stack([peer.quantiles for peer in forecasts]), axis=0)
+    return [*forecasts, RollingForecasts(MEDIAN_OF_PEERS, median, sum(peer.seconds for peer in forecasts))]
 
 
-def _model_of(name: str, forecaster: Forecaster) -> Model:
-    settings = forecaster.settings
-    return Model(name, forecaster.cpu().eval(), settings.context_length, settings.prediction_horizon)
+def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndarray, "part days levels"]:
+    """In the panel's units; a version may have been trained on a series in another unit."""
+    predictor = model.predictor
+    series = [rolling.panel.series[row] for row in rolling.rows[part]]
+    cards = [model.find_card(one) for one in series]
+    units = [one.unit_scale / card.unit_scale for one, card in zip(series, cards, strict=True)]
+    scale = np.array(units, np.float32)[:, None]
+    history = rolling.histories(part, predictor.context_length) * scale
+    first_day = rolling.cutoffs[part] + rolling.panel.first_day + 1 - predictor.context_length
+    windows = make_windows(cards, history, first_day, days_ahead=rolling.days_ahead)
+    return np.asarray(predictor.predict(windows) / scale[..., None])
 
 
-def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndarray, "part horizon levels"]:
-    """Beyond the model's horizon its medians stand for days that nobody has seen, as in serving; bands are wider."""
-    rows = rolling.rows[part]
-    series = [rolling.panel.series[row] for row in rows]
-    cards = [model.cards.get((one.site, one.metric)) for one in series]
-    kind = torch.tensor([KINDS[card.kind if card else one.kind] for one, card in zip(series, cards, strict=True)])
-    # A version may keep a series in another unit than this panel.
-    scales = [one.unit_scale / card.unit_scale if card else 1.0 for one, card in zip(series, cards, strict=True)]
-    scale = torch.tensor(scales, dtype=torch.float32)[:, None]
-    seen = rolling.histories(part, model.context_length)
-    history = torch.from_numpy(seen) * scale
-    first_day = torch.from_numpy(rolling.cutoffs[part]) + rolling.panel.first_day + 1 - model.context_length
-    bands = torch.from_numpy(_band_scales(rolling, series, model))
-    steps = []
-    for step in range(bands.shape[1]):
-        with torch.no_grad():
-            steps.append(model.forward(history, first_day, kind, bands[:, step]))
-        history = torch.cat([history, steps[-1][..., MEDIAN]], 1)[:, -model.context_length :]
-        first_day = first_day + model.horizon
-    quantiles = np.asarray((torch.cat(steps, 1)[:, : rolling.horizon] / scale[..., None]).numpy())
-    return answer_naively(
-        quantiles,
-        list(seen),
-        [one.kind for one in series],
-        [(one.site, one.metric) in model.naive for one in series],
-        levels=LEVELS,
-    )
-
-
-def _band_scales(rolling: Rolling, series: Sequence[Series], model: Model) -> Float[np.ndarray, "part steps horizon"]:
-    """What is known of each series' bands; else what holds for most series."""
-    num_steps = -(-rolling.horizon // model.horizon)
-    usual = usual_bands(model.horizon)
-    bands = [model.bands.get((one.site, one.metric), usual) for one in series]
-    return np.stack([np.outer(one.widening[:num_steps], one.scale) for one in bands]).astype(np.float32)
-
-
-def _kinds(rolling: Rolling) -> list[Kind]:
-    return [rolling.panel.series[row].kind for row in rolling.rows]
+def _kinds(rolling: Rolling) -> Int[np.ndarray, " origins"]:
+    return np.array([KIND_CODES[rolling.panel.series[row].kind] for row in rolling.rows], np.int64)

@@ -1,20 +1,30 @@
-"""What a version is told to be in model.json, and its next forecasts."""
+"""What training writes into model.json, and the version's first forecasts."""
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from forecasting.artifact import SEASONAL_NAIVE, Bands, Card, describe_libraries, describe_series_card, now_text
-from forecasting.baselines import answer_naively
-from forecasting.model.forecaster import KINDS, LEVELS, Forecaster
+from forecasting.artifact import forecaster_predictor
+from forecasting.card import Card, describe_libraries, describe_series_card, make_windows, now_text
+from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel, Series, to_date
+from forecasting.predictor import Bands, usual_bands
 from forecasting.settings.schema import Config
+
+
+@dataclass(frozen=True)
+class NextForecasts:
+    """In the model's units; `first_days` in days since 1970-01-01."""
+
+    first_days: Int[np.ndarray, " series"]
+    quantiles: Float[np.ndarray, "series horizon levels"]
+
 
 FEATURES = (
     "value", "same weekday of the weeks before", "rolling means of 7, 14 and 28 days", "day of week",
@@ -24,23 +34,16 @@ FEATURES = (
 
 def forecast_next(
     forecaster: Forecaster, panel: Panel, *, bands: Sequence[Bands], answers: Sequence[str]
-) -> Float[np.ndarray, "series horizon levels"]:
-    """Quantiles of the days after each series' last one, as serving will answer them."""
-    windows = [panel.window(row, forecaster.settings.context_length) for row in range(len(panel.series))]
-    with torch.no_grad():
-        quantiles = forecaster.eval()(
-            torch.from_numpy(np.stack([history for history, _ in windows])),
-            torch.tensor([first_day for _, first_day in windows]),
-            torch.tensor([KINDS[series.kind] for series in panel.series]),
-            torch.tensor([one.scale for one in bands]),
-        )
-    return answer_naively(
-        np.asarray(quantiles.numpy()),
-        [history for history, _ in windows],
-        [series.kind for series in panel.series],
-        [who == SEASONAL_NAIVE for who in answers],
-        levels=LEVELS,
-    )
+) -> NextForecasts:
+    """The days after each series' last one, as serving will answer them."""
+    predictor = forecaster_predictor("trained", forecaster)
+    latest = panel.latest_windows(predictor.context_length)
+    cards = [
+        describe_series_card(series, series_bands, answered_by=answered_by)
+        for series, series_bands, answered_by in zip(panel.series, bands, answers, strict=True)
+    ]
+    windows = make_windows(cards, latest.history, latest.first_days, days_ahead=predictor.horizon)
+    return NextForecasts(latest.cutoffs + 1, predictor.predict(windows))
 
 
 def describe_version(
@@ -54,7 +57,7 @@ def describe_version(
     answers: Sequence[str],
     training: dict[str, Any],
 ) -> Card:
-    """model.json, but for the files' hashes. The `series` may be more than this rank's panel has."""
+    """model.json without the hashes of the files. `series` are those of all ranks, `panel` has this rank's."""
     return Card(
         version=config.training.model_version,
         created_at=now_text(),
@@ -73,12 +76,13 @@ def describe_version(
             "verdicts": _plain(config.verdicts),
         },
         series=tuple(
-            describe_series_card(one, of, answers=who, metrics=measured)
-            for one, of, who, measured in zip(series, bands, answers, measures, strict=True)
+            describe_series_card(row, series_bands, answered_by=answered_by, metrics=series_measures)
+            for row, series_bands, answered_by, series_measures in zip(series, bands, answers, measures, strict=True)
         ),
         training={**_plain(config.training), **training},
         libraries=describe_libraries(),
         hashes={},
+        usual_band_scale=usual_bands(config.model.prediction_horizon).scale,
     )
 
 

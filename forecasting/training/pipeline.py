@@ -4,22 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
 
-from forecasting.artifact import (
-    PROGRAM,
-    WEIGHTS,
-    Artifact,
-    Bands,
-    Card,
-    load_artifact,
-    staged_version,
-    write_card,
-)  # fmt: skip
+from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, staged_version, write_card
+from forecasting.card import Card
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel, Series
+from forecasting.predictor import Bands
 from forecasting.runtime import LOGGER, Stopwatch
 from forecasting.settings.schema import Config
 from forecasting.training.base_model import find_base
@@ -29,7 +20,14 @@ from forecasting.training.data_module import TrafficDataModule, split_days
 from forecasting.training.distributed import align_calendars, gather_from_ranks, num_ranks
 from forecasting.training.export_worker import ExportWorker
 from forecasting.training.fit import Fitted, first_unseen, fit, refit, training_data
-from forecasting.training.model_card import describe_version, forecast_next
+from forecasting.training.held_out import (
+    HeldOutForecasts,
+    choose_answerers,
+    forecast_test_part,
+    measure_test_part,
+    relative_error,
+)
+from forecasting.training.model_card import NextForecasts, describe_version, forecast_next
 from forecasting.training.report import (
     describe_answerers,
     describe_bands,
@@ -37,7 +35,6 @@ from forecasting.training.report import (
     describe_measures,
     plot_training,
 )
-from forecasting.training.scoring import Backtest, backtest, choose_answerers, judge, relative_error
 
 PLOT = "report.png"
 
@@ -69,8 +66,8 @@ class TrainingResult:
     fitted: Fitted  # the weights measured on the test days
     served: Fitted  # the weights after the refit on all days
     results: SeriesResults  # of all ranks' series
-    tested: Backtest
-    upcoming: Float[np.ndarray, "own horizon levels"]  # forecasts of the days after the last one
+    tested: HeldOutForecasts
+    upcoming: NextForecasts  # forecasts of the days after the last one
 
 
 def train(panel: Panel, config: Config, *, worker: ExportWorker, clock: Stopwatch, resume: bool = False) -> Artifact:
@@ -105,7 +102,7 @@ def learn(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = Fals
         fitted = fit(data, config, base=base, checkpoint=checkpoint, resume=resume)
     _log([fitted.describe(max_epochs=config.training.epochs)])
     with clock.part("calibration"):
-        tested = backtest(fitted.forecaster, data)
+        tested = forecast_test_part(fitted.forecaster, data)
         own_results = _evaluate(fitted, tested, panel, data)
     results = own_results.of_all_ranks()
     _log(describe_measures(results.series, results.measures))
@@ -122,11 +119,11 @@ def _log(lines: Iterable[str]) -> None:
         LOGGER.info("%s", line)
 
 
-def _evaluate(fitted: Fitted, tested: Backtest, panel: Panel, data: TrafficDataModule) -> SeriesResults:
+def _evaluate(fitted: Fitted, tested: HeldOutForecasts, panel: Panel, data: TrafficDataModule) -> SeriesResults:
     """Measures, calibrated bands and the answering model of each of this rank's series."""
     return SeriesResults(
         series=list(panel.series),
-        measures=judge(tested, panel, data),
+        measures=measure_test_part(tested, panel, data),
         bands=calibrate(fitted.forecaster, panel, unseen=first_unseen(fitted, data)),
         answers=choose_answerers(tested, panel),
     )

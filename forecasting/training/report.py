@@ -13,23 +13,17 @@ from rich.table import Table
 from forecasting.artifact import SEASONAL_NAIVE, Bands
 from forecasting.errors import SettingError
 from forecasting.evaluation.plotting import MAX_PANELS, draw_band, draw_name, draw_observed, figure
-from forecasting.evaluation.rolling_origins import Forecasts, Rolling
+from forecasting.evaluation.comparison import MIN_WEEKS
+from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts
+from forecasting.evaluation.scoring import MIN_MEAN, Score, judged_rows, score_series, summarize
 from forecasting.model.forecaster import LEVELS, MEDIAN
 from forecasting.panel import MASKED, Panel, Series, Verdict, to_date
 from forecasting.runtime import render
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.distributed import gather_from_ranks, num_ranks
 from forecasting.training.fit import Fitted
-from forecasting.training.scoring import (
-    MIN_MEAN,
-    MIN_WEEKS,
-    Backtest,
-    Score,
-    judged_rows,
-    relative_error,
-    score_series,
-    summarize,
-)
+from forecasting.training.held_out import HeldOutForecasts, relative_error
+from forecasting.training.model_card import NextForecasts
 
 COLUMNS = {
     "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE", "r2": "R2", "mase": "MASE", "wape": "WAPE",
@@ -131,13 +125,13 @@ def format_notes(notes: Sequence[str]) -> list[str]:
     return [*(f"note: {note}" for note in notes[:MAX_NOTES]), *more]
 
 
-def describe_backtest(rolling: Rolling, found: Sequence[Forecasts]) -> str:
+def describe_backtest(rolling: Rolling, found: Sequence[RollingForecasts]) -> str:
     """Every contestant's measures as a table: of the series that count, then of the others. `found` as forecast_all
     gives it, the model first and the seasonal naive forecast second."""
     scored = [score_series(rolling, one, found[1]) for one in found]
     judged = judged_rows(rolling, found[1])
     left_out = f"; {rolling.left_out} left out for too few days before them" if rolling.left_out else ""
-    lines = [f"{len(rolling.rows)} forecasts of {rolling.horizon} days{left_out}"]
+    lines = [f"{len(rolling.rows)} forecasts of {rolling.days_ahead} days{left_out}"]
     for about, counts in (
         (f"series with a mean of {MIN_MEAN:g} a day or more on the days forecast, and not repeating themselves", True),
         ("other series (nearly empty, rates, or repeating themselves)", False),
@@ -174,7 +168,7 @@ def format_scores(scores: Sequence[Score]) -> str:
     return render(table)
 
 
-def write_forecasts(file: Path, rolling: Rolling, forecasts: Forecasts) -> None:
+def write_forecasts(file: Path, rolling: Rolling, forecasts: RollingForecasts) -> None:
     """A row each day forecast, in the source's unit: value, median and quantiles; an unknown value is empty."""
     actual, panel = rolling.actual(), rolling.panel
     try:
@@ -185,7 +179,7 @@ def write_forecasts(file: Path, rolling: Rolling, forecasts: Forecasts) -> None:
             for origin, (row, cutoff) in enumerate(zip(rolling.rows, rolling.cutoffs, strict=True)):
                 series = panel.series[row]
                 last = to_date(panel.first_day + int(cutoff))
-                for ahead in range(rolling.horizon):
+                for ahead in range(rolling.days_ahead):
                     value = float(actual[origin, ahead]) * series.unit_scale
                     quantiles = [_written(q * series.unit_scale) for q in forecasts.quantiles[origin, ahead].tolist()]
                     date = last + dt.timedelta(days=ahead + 1)
@@ -195,7 +189,7 @@ def write_forecasts(file: Path, rolling: Rolling, forecasts: Forecasts) -> None:
         raise SettingError(f"--out {file} cannot be written ({error.strerror}). Say another place.") from error
 
 
-def plot_backtest(file: Path, rolling: Rolling, forecasts: Forecasts, *, title: str) -> None:
+def plot_backtest(file: Path, rolling: Rolling, forecasts: RollingForecasts, *, title: str) -> None:
     """The first series with their forecasts, 80% bands and observed values."""
     panel = rolling.panel
     rows = np.unique(rolling.rows)
@@ -204,7 +198,7 @@ def plot_backtest(file: Path, rolling: Rolling, forecasts: Forecasts, *, title: 
             scale, origins = panel.series[row].unit_scale, np.flatnonzero(rolling.rows == row)
             cutoffs = rolling.cutoffs[origins]
             start = max(0, int(cutoffs[0]) + 1 - DAYS_BEFORE_FORECASTS)
-            values = panel.values[row, start : int(cutoffs[-1]) + 1 + rolling.horizon]
+            values = panel.values[row, start : int(cutoffs[-1]) + 1 + rolling.days_ahead]
             draw_observed(axis, panel.first_day + start, values * scale)
             for number, (origin, cutoff) in enumerate(zip(origins, cutoffs.tolist(), strict=True)):
                 label = "forecasts, 80% band" if number == 0 else None
@@ -223,7 +217,7 @@ def _told(value: float | None, how: str) -> str:
 
 
 def plot_training(
-    file: Path, panel: Panel, tested: Backtest, upcoming: Float[np.ndarray, "series horizon levels"], *, title: str
+    file: Path, panel: Panel, tested: HeldOutForecasts, upcoming: NextForecasts, *, title: str
 ) -> None:
     """Recent history, the test days' forecasts with their 80% band, and the forecast of the days after the cutoff."""
     recent = panel.tail(DAYS_IN_PLOT)
@@ -232,12 +226,12 @@ def plot_training(
             scale = panel.series[row].unit_scale
             draw_observed(axis, recent.first_day, recent.values[row] * scale)
             _draw_tested(axis, tested.of(row), scale)
-            next_day = panel.window(row, 1)[1] + 1
-            draw_band(axis, next_day, upcoming[row] * scale, color="tab:orange", label="next days, 80% band")
+            next_day = int(upcoming.first_days[row])
+            draw_band(axis, next_day, upcoming.quantiles[row] * scale, color="tab:orange", label="next days, 80% band")
             draw_name(axis, panel.series[row].name)
 
 
-def _draw_tested(axis: Any, tested: Backtest, scale: float) -> None:  # Any: matplotlib has no types
+def _draw_tested(axis: Any, tested: HeldOutForecasts, scale: float) -> None:  # Any: matplotlib has no types
     """Forecasts a horizon apart, the last one first, so that they do not overlap."""
     horizon = tested.actual.shape[1]
     for number, window in enumerate(range(len(tested.actual) - 1, -1, -horizon)):

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from forecasting.model.scaling import COUNT, OTHER, RATE
+from forecasting.model.rollout import COUNT, OTHER, RATE
 
 FIRST_DAYS = (14_600, 21_600)  # 2009-12-22 to 2029-02-20, in days since 1970-01-01
 MAX_LOG_MEAN = 18.0  # exp of it: 65 million a day

@@ -184,15 +184,15 @@ def compare_methods(page: "Page", *, repetitions: int, sample: int) -> None:
     import torch
 
     from forecasting.evaluation.statsforecast_baselines import check_installed, forecast_peer
-    from forecasting.jobs.pages import Catalog, forecast_page, load_model
+    from forecasting.jobs.pages import SeriesLookup, forecast_page, load_version
 
     check_installed()
     torch.set_num_threads(1)
-    model = load_model(load_config(["forecast.model=base"]))
-    catalog = Catalog(model, {}, database="")
+    model = load_version(load_config(["forecast.model=base"]))
+    lookup = SeriesLookup(model, {}, database="")
     histories = list(page.values.reshape(-1, NUM_DAYS))
     methods = {
-        "this, the base model": (lambda: forecast_page(model, catalog, page, days_ahead=HORIZON), len(page.keys)),
+        "this, the base model": (lambda: forecast_page(model, lookup, page, days_ahead=HORIZON), len(page.keys)),
         "AutoETS": (lambda: forecast_peer("AutoETS", histories[:sample], horizon=HORIZON), sample),
         "SeasonalNaive": (lambda: forecast_peer("SeasonalNaive", histories, horizon=HORIZON), len(histories)),
     }

@@ -37,8 +37,8 @@ try:
     from rich.table import Table
 
     from forecasting.artifact import PROGRAM
+    from forecasting.predictor import Window
     from forecasting.runtime import describe_processor, render, run
-    from forecasting.serving.forecasts import Instance
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
 
@@ -67,7 +67,7 @@ class Questions:
     """A request each site, and the medians that answer it."""
 
     sites: Sequence[str]
-    instances: Sequence[Instance]
+    instances: Sequence[Window]
     truth: np.ndarray
 
     @property

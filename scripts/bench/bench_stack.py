@@ -28,22 +28,18 @@ from forecasting.artifact import (
     CARD,
     PROGRAM,
     PROMOTED,
-    Card,
-    describe_libraries,
-    describe_series_card,
     export_program,
     load_artifact,
     load_base,
-    now_text,
     staged_version,
-    usual_bands,
     write_card,
 )
+from forecasting.card import Card, describe_libraries, describe_series_card, now_text
 from forecasting.domain import Kind
 from forecasting.errors import CannotStart
 from forecasting.model.forecaster import LEVELS
 from forecasting.panel import EPOCH, Series
-from forecasting.serving.forecasts import Instance
+from forecasting.predictor import Window, usual_bands
 from forecasting.serving.prediction_service import PredictionService
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.loading import list_settings, load_config
@@ -100,16 +96,16 @@ class Place:
         return load_artifact(self.config.model_dir, VERSION).card
 
     @cached_property
-    def instances(self) -> list[Instance]:
+    def instances(self) -> list[Window]:
         """The window of each series of the card, as serving makes it."""
         history = RecentWindows(self.config, self.card)
 
-        async def read() -> list[Instance]:
+        async def read() -> list[Window]:
             try:
                 read = await history.read(self.card.series)
             finally:
                 await history.close()
-            return [one for one in read if isinstance(one, Instance)]
+            return [one for one in read if isinstance(one, Window)]
 
         return asyncio.run(read())
 
@@ -245,21 +241,21 @@ def ask_shim_multiple(sites: Sequence[str]) -> bytes:
     return write_request("POST", "/predict/multiple", body=body, key=KEY)
 
 
-def ask_torchserve(instances: Sequence[Instance], *, key: str) -> bytes:
+def ask_torchserve(instances: Sequence[Window], *, key: str) -> bytes:
     return write_request("POST", f"/predictions/forecaster/{VERSION}", body=_instances_body(instances), key=key)
 
 
-def ask_plain(instances: Sequence[Instance]) -> bytes:
+def ask_plain(instances: Sequence[Window]) -> bytes:
     return write_request("POST", "/predict", body=_instances_body(instances))
 
 
-def _instances_body(instances: Sequence[Instance]) -> bytes:
+def _instances_body(instances: Sequence[Window]) -> bytes:
     told = [
         {
             "history": one.history.tolist(),
             "first_day": (EPOCH + dt.timedelta(days=one.first_day)).isoformat(),
             "kind": one.kind.value,
-            "band_scale": one.band_scale.tolist(),
+            "band_scale": one.band_scale[:7].tolist(),
         }
         for one in instances
     ]

@@ -20,7 +20,9 @@ with warnings.catch_warnings():
     from ts.utils.util import list_classes_from_module
 
 HANDLER = Path(__file__).parents[2] / "handlers" / "forecast_handler.py"
+ROLLOUT = HANDLER.parents[1] / "forecasting" / "model"  # where `rollout` is; the archive has it beside the handler
 CONTEXT_LENGTH, HORIZON = 56, 7
+USUAL = [1.0] * 7 + [1 + day / 20 for day in range(1, 24)]  # band_scale, where a request has none
 HISTORY = [100.0 + 10 * (day % 7) for day in range(CONTEXT_LENGTH)]
 
 Handle = Callable[..., list[tuple[int, Any]]]
@@ -28,6 +30,12 @@ Handle = Callable[..., list[tuple[int, Any]]]
 
 @pytest.fixture(scope="session")
 def module() -> ModuleType:
+    with pytest.MonkeyPatch.context() as paths:
+        paths.syspath_prepend(str(ROLLOUT))
+        return load_handler()
+
+
+def load_handler() -> ModuleType:
     spec = importlib.util.spec_from_file_location("forecast_handler", HANDLER)
     assert spec is not None
     assert spec.loader is not None
@@ -52,7 +60,7 @@ def folder(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("model")
     export_program(model, folder / "model.pt2")
-    card = {"version": "v1.10", "context_length": CONTEXT_LENGTH, "levels": list(LEVELS)}
+    card = {"version": "v1.10", "context_length": CONTEXT_LENGTH, "levels": list(LEVELS), "usual_band_scale": USUAL}
     (folder / "model.json").write_text(json.dumps({**card, "model": {"prediction_horizon": HORIZON}}))
     return folder
 
@@ -113,13 +121,14 @@ def test_handler_imports_torch_orjson_and_the_standard_library_alone() -> None:
     import ast
     import sys
 
-    found = set()
-    for node in ast.walk(ast.parse(HANDLER.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(str(node.module).partition(".")[0])
-    assert found - sys.stdlib_module_names == {"torch", "orjson"}
+    modules = set()
+    for file in (HANDLER, ROLLOUT / "rollout.py"):  # both are in the archive
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules.add(str(node.module).partition(".")[0])
+    assert modules - sys.stdlib_module_names == {"torch", "orjson", "rollout"}
 
 
 def test_answer_is_the_forecasters_own(handle: Handle, model: Any) -> None:
@@ -136,6 +145,22 @@ def test_each_kind_has_its_number(handle: Handle, model: Any) -> None:
     expected = [forward(model, history, first_day=19723, kind=number) for number in (0, 1, 2)]
     assert not np.allclose(expected[0], expected[2])
     np.testing.assert_allclose([answer["quantiles"][0] for _, answer in answers], expected, rtol=1e-6)
+
+
+def test_days_ahead_are_the_predictors(handle: Handle, model: Any) -> None:
+    """Requests of one batch may want differently many days; where there is no band_scale, the card's is taken."""
+    from forecasting.artifact import forecaster_predictor
+    from forecasting.domain import Kind
+    from forecasting.predictor import Window, stack_windows
+
+    wide = [2.0 + day / 10 for day in range(30)]
+    answers = handle(request() | {"days_ahead": 30}, request(), request(band_scale=wide[:9]) | {"days_ahead": 9})
+    assert [np.shape(answer["quantiles"]) for _, answer in answers] == [(1, 30, 7), (1, 7, 7), (1, 9, 7)]
+    predictor, history = forecaster_predictor("v1.10", model), np.array(HISTORY, np.float32)
+    for (_, answer), days, scale in zip(answers, (30, 7, 9), (USUAL, USUAL, wide), strict=True):
+        window = Window(history, 19723, Kind.count, np.array(scale, np.float32))
+        expected = predictor.predict(stack_windows([window], days))
+        np.testing.assert_allclose(answer["quantiles"], expected, rtol=1e-5)
 
 
 def test_kind_and_band_scale_may_be_left_out(handle: Handle) -> None:
@@ -190,9 +215,9 @@ BROKEN = [
         b'{"instances": [NaN]}',
         "The body is no JSON: unexpected character, expected a JSON value: line 1 column 16 (char 15).",
     ),
-    ([1], 'The body is [1]; it must be {"instances": [...]} and nothing else.'),
-    ({}, 'The body is {}; it must be {"instances": [...]} and nothing else.'),
-    ({"series": []}, 'The body is {"series":[]}; it must be {"instances": [...]} and nothing else.'),
+    ([1], 'The body is [1]; it must be {"instances": [...], "days_ahead": 7}.'),
+    ({}, 'The body is {}; it must be {"instances": [...], "days_ahead": 7}.'),
+    ({"series": []}, 'The body is {"series":[]}; it must be {"instances": [...], "days_ahead": 7}.'),
     ({"instances": 5}, "instances is 5; it must be a list."),
     ({"instances": [0] * 4097}, "instances has 4097 entries; one request may have 4096."),
     ({"instances": [[1]]}, "instances[0] is [1]; it must be an object."),
@@ -203,7 +228,7 @@ BROKEN = [
         'instances[0] has the unknown key "band_scales"; the keys are history, first_day, kind, band_scale.',
     ),
     (request(history="a"), 'instances[0].history is "a"; it must be a list of 56 numbers.'),
-    (request(history=HISTORY[:55]), "instances[0].history has 55 values; this model reads 56."),
+    (request(history=HISTORY[:55]), "instances[0].history has 55 values; it must have 56."),
     (request(history=[None] * 29 + HISTORY[:27]), "instances[0].history has 27 known days; at least 28 are needed."),
     (request(history=changed_history(3, "7")), 'instances[0].history[3] is "7"; it must be a number.'),
     (request(history=changed_history(3, True)), "instances[0].history[3] is true; it must be a number."),
@@ -211,10 +236,15 @@ BROKEN = [
     (request(first_day="2024-02-30"), 'instances[0].first_day is "2024-02-30"; it must be a date such as 2024-01-31.'),
     (request(first_day="20240101"), 'instances[0].first_day is "20240101"; it must be a date such as 2024-01-31.'),
     (request(first_day=19723), "instances[0].first_day is 19723; it must be a date such as 2024-01-31."),
+    (request() | {"days_ahead": 0}, "days_ahead is 0; it must be a whole number from 1 to 30."),
+    (request() | {"days_ahead": 31}, "days_ahead is 31; it must be a whole number from 1 to 30."),
+    (request() | {"days_ahead": True}, "days_ahead is true; it must be a whole number from 1 to 30."),
+    (request() | {"days_ahead": 7.0}, "days_ahead is 7.0; it must be a whole number from 1 to 30."),
+    (request(band_scale=[1] * 7) | {"days_ahead": 8}, "instances[0].band_scale has 7 values; it must have 8."),
     (request(kind="visits"), 'instances[0].kind is "visits"; the kinds are count, rate, other.'),
     (request(kind=["count"]), 'instances[0].kind is ["count"]; the kinds are count, rate, other.'),
     (request(band_scale=2), "instances[0].band_scale is 2; it must be a list of 7 numbers."),
-    (request(band_scale=[1] * 6), "instances[0].band_scale has 6 values; this model reads 7."),
+    (request(band_scale=[1] * 6), "instances[0].band_scale has 6 values; it must have 7."),
     (request(band_scale=[1] * 6 + [None]), "instances[0].band_scale[6] is null; it must be a number."),
     (request(band_scale=[1] * 6 + [1e39]), "instances[0].band_scale[6] is 1e+39; float32 holds at most 3.4e+38."),
     (request(band_scale=[1] * 6 + [-2]), "instances[0].band_scale has -2; a band's factor is 0 or more."),
@@ -254,23 +284,22 @@ def test_answer_that_is_not_finite_is_withheld_alone(handle: Handle) -> None:
 
 def test_more_windows_than_the_program_takes_are_split(module: ModuleType, folder: Path, handle: Handle) -> None:
     """32 requests of 4096 instances can meet in a batch: twice what the exported program takes at once."""
-    from forecasting.artifact import MAX_BATCH
+    from forecasting.domain import MAX_BATCH
 
     assert module.MAX_WINDOWS == MAX_BATCH
     handler = module.ForecastHandler()
     handler.initialize(make_context(folder))
     sizes = []
     handler.model = lambda history, *_: (sizes.append(len(history)), history[:, :HORIZON, None].repeat(1, 1, 7))[1]
-    assert len(handler._run(handler._example(MAX_BATCH + 5))) == MAX_BATCH + 5
+    assert len(handler._run(handler._example(MAX_BATCH + 5), HORIZON)) == MAX_BATCH + 5
     assert sizes == [MAX_BATCH, 5]
 
 
 def test_constants_are_those_of_the_package(module: ModuleType) -> None:
-    from forecasting.domain import MIN_KNOWN_DAYS
-    from forecasting.model.forecaster import KINDS
+    from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_KNOWN_DAYS
 
-    assert {kind.value: number for kind, number in KINDS.items()} == module.KINDS
-    assert module.MIN_KNOWN_DAYS == MIN_KNOWN_DAYS
+    assert {kind.value: number for kind, number in KIND_CODES.items()} == module.KINDS
+    assert (module.MIN_KNOWN_DAYS, module.MAX_DAYS_AHEAD) == (MIN_KNOWN_DAYS, MAX_DAYS_AHEAD)
 
 
 def test_broken_model_is_a_value_error(module: ModuleType, tmp_path: Path, folder: Path) -> None:

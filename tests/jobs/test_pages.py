@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 
 from forecasting import PredictionService
-from forecasting.artifact import Artifact, SeriesCard
+from forecasting.artifact import Artifact
+from forecasting.card import SeriesCard
 from forecasting.domain import Kind, Unit
 from forecasting.errors import AmbiguousUnit, TooFewDays, UnknownSite, WarehouseError
 from forecasting.jobs.forecast_all import forecast_everything
-from forecasting.jobs.pages import BatchModel, Catalog, forecast_page, load_model
+from forecasting.jobs.pages import LoadedVersion, SeriesLookup, forecast_page, load_version
 from forecasting.model.forecaster import LEVELS, Forecaster
+from forecasting.predictor import usual_bands
 from forecasting.settings.schema import Config, DatabaseConfig, ForecastConfig, MetricConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.pages import Page
@@ -36,13 +39,13 @@ insert into forecasting.daily (site, metric, day, value)
     from generate_series(10, 29) as n, generate_series(0, n * 3 - 10) as d;
 """
 Log = pytest.LogCaptureFixture
-WIDENING = (1.0, 1.5, 2.0, 2.25, 2.5)
+SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, *(2.0 + day / 20 for day in range(1, 24)))
 
 
 def make_series(metric: str, **changed: object) -> SeriesCard:
     values = {
         "site": "siteanalytics", "metric": metric, "kind": Kind.count, "additive": True, "unit_scale": 1.0,
-        "band_scale": (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), "widening": WIDENING, "day_correlation": 0.5,
+        "band_scale": SCALE, "day_correlation": 0.5,
     }  # fmt: skip
     return SeriesCard(**{**values, **changed})  # type: ignore[arg-type]
 
@@ -53,7 +56,7 @@ def store(untrained: Forecaster, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("batch")
     series = (
         make_series("page_visits"),
-        make_series("unique_visitors", answers="seasonal_naive"),
+        make_series("unique_visitors", answered_by="seasonal_naive"),
         make_series("bounces", kind=Kind.rate, unit_scale=100.0, additive=False),
         make_series("seconds", kind=Kind.other, additive=False),
     )
@@ -154,7 +157,7 @@ def test_series_with_too_few_days_are_left_out_and_said(
     assert {row["site"] for row in written(many)} == {f"site {n}" for n in range(13, 30)}
     assert log.messages[-1] == (
         "left out: 3 series (page_visits of site 10, page_visits of site 11, page_visits of site 12) with fewer than "
-        "30 days, or 28 known ones among the last 56"
+        "30 days, or fewer than 28 known ones among the last 56"
     )
     assert log.messages[0] == f"{VERSION} forecasts 7 days of every series"
     assert "there is no daily_metrics: forecasting.daily is taken as it is" in log.messages
@@ -215,30 +218,31 @@ def test_without_a_version_the_base_forecasts(
     assert len(written(many)) == 17 * 7
 
 
-def make_catalog(sample_artifact: Artifact, *cards: SeriesCard, **metrics: MetricConfig) -> tuple[BatchModel, Catalog]:
-    loaded = load_model(Config(model_dir=sample_artifact.folder.parent))
-    model = BatchModel(loaded.version, loaded.forward, loaded.context_length, loaded.horizon, loaded.config, cards)
-    return model, Catalog(model, metrics, database="mine")
+def make_lookup(
+    sample_artifact: Artifact, *cards: SeriesCard, **metrics: MetricConfig
+) -> tuple[LoadedVersion, SeriesLookup]:
+    version = replace(load_version(Config(model_dir=sample_artifact.folder.parent)), cards=cards)
+    return version, SeriesLookup(version, metrics, database="mine")
 
 
-def describe(catalog: Catalog, site: str, metric: str) -> tuple[Kind, float, tuple[float, ...]]:
-    card = catalog.series[catalog.find([(site, metric)])[0]]
-    return card.kind, card.unit_scale, card.widening
+def describe(lookup: SeriesLookup, site: str, metric: str) -> tuple[Kind, float, tuple[float, ...]]:
+    card = lookup.cards[lookup.find([(site, metric)])[0]]
+    return card.kind, card.unit_scale, card.band_scale
 
 
 def test_what_is_known_of_a_series(sample_artifact: Artifact) -> None:
     rate = make_series("rate", kind=Kind.rate, unit_scale=100.0)
-    usual = (1.0, 1.85, 2.7, 3.55, 4.4)
-    said = {"rate": MetricConfig(kind=Kind.rate), "seconds": MetricConfig(kind=Kind.other)}
-    said |= {"share": MetricConfig(unit=Unit.percent), "page_visits": MetricConfig(kind=Kind.other)}
-    _, catalog = make_catalog(sample_artifact, make_series("page_visits"), rate, **said)
-    assert describe(catalog, "siteanalytics", "page_visits") == (Kind.count, 1.0, WIDENING)  # as it was trained
-    assert describe(catalog, "mine", "page_visits") == (Kind.count, 1.0, WIDENING)  # the database's name is its site
-    assert describe(catalog, "shop", "page_visits") == (Kind.other, 1.0, pytest.approx(usual))
-    assert describe(catalog, "shop", "rate") == (Kind.rate, 100.0, pytest.approx(usual))  # the unit of the one known
-    assert describe(catalog, "shop", "share") == (Kind.rate, 100.0, pytest.approx(usual))
-    assert describe(catalog, "shop", "clicks") == (Kind.count, 1.0, pytest.approx(usual))
-    assert catalog.without_unit == set()
+    usual = usual_bands(7).scale
+    metrics = {"rate": MetricConfig(kind=Kind.rate), "seconds": MetricConfig(kind=Kind.other)}
+    metrics |= {"share": MetricConfig(unit=Unit.percent), "page_visits": MetricConfig(kind=Kind.other)}
+    _, lookup = make_lookup(sample_artifact, make_series("page_visits"), rate, **metrics)
+    assert describe(lookup, "siteanalytics", "page_visits") == (Kind.count, 1.0, SCALE)  # as it was trained
+    assert describe(lookup, "mine", "page_visits") == (Kind.count, 1.0, SCALE)  # the database's name is its site
+    assert describe(lookup, "shop", "page_visits") == (Kind.other, 1.0, usual)
+    assert describe(lookup, "shop", "rate") == (Kind.rate, 100.0, usual)  # the unit of the known site's
+    assert describe(lookup, "shop", "share") == (Kind.rate, 100.0, usual)
+    assert describe(lookup, "shop", "clicks") == (Kind.count, 1.0, usual)
+    assert lookup.without_unit == set()
 
 
 def make_page(*series: tuple[str, np.ndarray]) -> Page:
@@ -252,17 +256,21 @@ def make_page(*series: tuple[str, np.ndarray]) -> Page:
 
 
 def test_rate_of_unknown_unit_is_left_out(sample_artifact: Artifact) -> None:
-    model, catalog = make_catalog(sample_artifact, bounces=MetricConfig(kind=Kind.rate))
+    version, lookup = make_lookup(sample_artifact, bounces=MetricConfig(kind=Kind.rate))
     page = make_page(("bounces", np.full(60, 30.0)), ("clicks", np.full(60, 30.0)))
-    made = forecast_page(model, catalog, page, days_ahead=3)
-    assert (made.keys, made.without_unit, made.too_few) == ((("blog", "clicks"),), (("blog", "bounces"),), ())
-    assert made.quantiles.shape == (1, 3, 7)
+    forecasts = forecast_page(version, lookup, page, days_ahead=3)
+    assert (forecasts.keys, forecasts.without_unit, forecasts.too_few) == (
+        (("blog", "clicks"),),
+        (("blog", "bounces"),),
+        (),
+    )
+    assert forecasts.quantiles.shape == (1, 3, 7)
 
 
 def test_percent_that_is_called_a_fraction_is_refused(sample_artifact: Artifact) -> None:
-    model, catalog = make_catalog(sample_artifact, bounces=MetricConfig(unit=Unit.fraction))
+    version, lookup = make_lookup(sample_artifact, bounces=MetricConfig(unit=Unit.fraction))
     with pytest.raises(AmbiguousUnit) as caught:
-        forecast_page(model, catalog, make_page(("bounces", np.full(60, 30.0))), days_ahead=3)
+        forecast_page(version, lookup, make_page(("bounces", np.full(60, 30.0))), days_ahead=3)
     assert str(caught.value) == (
         "bounces of blog is said to be a fraction, 0..1, but its values are 30..30. "
         "Say metrics.bounces.unit=percent if it is 0..100."

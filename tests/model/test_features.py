@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from forecasting.model.features import ROLLING_DAYS, num_features, step_features
-from forecasting.model.scaling import COUNT, OTHER, RobustScaling
+from forecasting.model.rollout import COUNT, OTHER
+from forecasting.model.scaling import RobustScaling
 from forecasting.panel import to_day
 
 FIRST = dt.date(2024, 1, 3)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.preprocessing import MinMaxScaler
 
-from forecasting.model.scaling import COUNT, OTHER, RATE, MinMaxScaling, RobustScaling, WindowScaling
+from forecasting.model.rollout import COUNT, OTHER, RATE
+from forecasting.model.scaling import MinMaxScaling, RobustScaling, WindowScaling
 
 
 def kinds(kind: int, batch: int) -> torch.Tensor:

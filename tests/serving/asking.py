@@ -14,9 +14,9 @@ import psutil
 from forecasting.artifact import load_artifact
 from forecasting.domain import Kind
 from forecasting.errors import UnknownPromotion, UnknownVersion
+from forecasting.predictor import Window
 from forecasting.serving.forecast_cache import ForecastCache
-from forecasting.serving.forecasts import Instance
-from forecasting.serving.prediction_service import InProcessModel
+from forecasting.serving.prediction_service import LocalModel
 from forecasting.serving.promotions import Promotion
 from forecasting.serving.served_model import Troubles
 from forecasting.serving.torchserve.archive import HANDLER
@@ -25,7 +25,7 @@ from forecasting.serving.torchserve.process import TorchServe
 
 VERSION = "v1.10"
 SITES = {"a": "Europe/Paris", "new": "UTC", "siteanalytics": "UTC"}
-ONES = np.ones(7, dtype=np.float32)
+ONES = np.ones(30, dtype=np.float32)
 
 
 class CacheBackend:
@@ -48,12 +48,12 @@ class CacheBackend:
 
 
 @cache
-def model_in(folder: Path) -> InProcessModel:
+def model_in(folder: Path) -> LocalModel:
     """Of a version that stays as it is: to load it takes longer than most of what is asked of it."""
-    return InProcessModel(load_artifact(folder.parent, folder.name))
+    return LocalModel(load_artifact(folder.parent, folder.name).load_predictor())
 
 
-def make_instances(num: int = 6) -> list[Instance]:
+def make_instances(num: int = 6) -> list[Window]:
     """Of every kind, with unknown days and widened bands."""
     random = np.random.default_rng(3)
     kinds = [Kind.count, Kind.rate, Kind.other] * num
@@ -62,30 +62,32 @@ def make_instances(num: int = 6) -> list[Instance]:
         history = random.uniform(0, 1, 56) * (1 if kinds[index] is Kind.rate else 10 ** (index % 4 + 1))
         history[: index % 20] = np.nan
         history[40] = np.nan
-        band_scale = random.uniform(0.5, 2, 7).astype(np.float32)
-        instances.append(Instance(history.astype(np.float32), 19000 + index, kinds[index], band_scale))
+        band_scale = random.uniform(0.5, 2, 30).astype(np.float32)
+        instances.append(Window(history.astype(np.float32), 19000 + index, kinds[index], band_scale))
     return instances
 
 
-def on_day(day: str, context_length: int = 56) -> Instance:
+def on_day(day: str, context_length: int = 56) -> Window:
     first_day = (np.datetime64(day) - np.datetime64("1970-01-01")).astype(int)
-    return Instance(np.arange(context_length, dtype=np.float32), int(first_day), Kind.count, ONES)
+    return Window(np.arange(context_length, dtype=np.float32), int(first_day), Kind.count, ONES)
 
 
-def as_request(instances: list[Instance]) -> dict[str, Any]:
-    def plain(one: Instance) -> dict[str, Any]:
+def as_request(instances: list[Window]) -> dict[str, Any]:
+    def plain(one: Window) -> dict[str, Any]:
         history = [None if np.isnan(value) else float(value) for value in one.history]
         first_day = str(np.datetime64("1970-01-01") + one.first_day)
-        band_scale = one.band_scale.tolist()
+        band_scale = one.band_scale[:7].tolist()
         return {"history": history, "first_day": first_day, "kind": one.kind.value, "band_scale": band_scale}
 
     return {"instances": [plain(one) for one in instances]}
 
 
-def ask(server: TorchServe, instances: list[Instance], *, seconds: float = 10.0, version: str = VERSION) -> np.ndarray:
+def ask(
+    server: TorchServe, instances: list[Window], *, days: int = 7, seconds: float = 10.0, version: str = VERSION
+) -> np.ndarray:
     async def run() -> np.ndarray:
         async with TorchServeClient(server.inference_url, version, server.key_file, seconds) as client:
-            return await client.predict(instances)
+            return await client.predict(instances, days)
 
     return asyncio.run(run())
 

@@ -10,12 +10,13 @@ import httpx
 import numpy as np
 import pytest
 
-from forecasting.artifact import Artifact, SeriesCard
+from forecasting.artifact import Artifact
+from forecasting.card import SeriesCard
 from forecasting.errors import CannotConnect, DataError, ForecastingError, TooFewDays
+from forecasting.predictor import Window
 from forecasting.serving.forecast_cache import CachedForecast, ForecastCache
-from forecasting.serving.forecasts import Instance
+from forecasting.serving.forecast_service import ForecastService
 from forecasting.serving.http.routes import create_app
-from forecasting.serving.prediction_service import Forecasts
 from forecasting.settings.schema import Config, GuardConfig, ServingConfig
 from forecasting.warehouse.pages import Revision
 from tests.serving.asking import CacheBackend, model_in
@@ -34,14 +35,14 @@ class Days:
     is_down: bool = False
     reads: list[list[str]] = field(default_factory=list)
 
-    async def read(self, series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+    async def read(self, series: Sequence[SeriesCard]) -> list[Window | DataError]:
         self.reads.append([one.metric for one in series])
         await asyncio.sleep(0.01)
         if self.is_down:
             raise CannotConnect("PostgreSQL is gone.")
-        ones = np.ones(7, np.float32)
+        ones = np.ones(30, np.float32)
         history = np.full(56, self.level, np.float32)
-        return [Instance(history, 19000, one.kind, ones) for one in series]
+        return [Window(history, 19000, one.kind, ones) for one in series]
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def days() -> Days:
 
 @pytest.fixture
 def answers(sample_artifact: Artifact, days: Days) -> ForecastCache:
-    forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), days.read)
+    forecasts = ForecastService(sample_artifact.card, model_in(sample_artifact.folder), days.read)
     return ForecastCache(forecasts, days, megabytes=1.0, stale_seconds=60.0)
 
 
@@ -135,7 +136,7 @@ def test_answer_that_nobody_can_vouch_for_is_stale(answers: ForecastCache, days:
 
 
 def test_answer_does_not_stand_in_for_ever(sample_artifact: Artifact, days: Days) -> None:
-    forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), days.read)
+    forecasts = ForecastService(sample_artifact.card, model_in(sample_artifact.folder), days.read)
     answers = ForecastCache(forecasts, days, megabytes=1.0, stale_seconds=0.0)
     find(answers)
     days.revision, days.is_down = Revision(2, TODAY), True
@@ -157,7 +158,7 @@ def test_who_asked_first_may_leave(answers: ForecastCache, days: Days) -> None:
 
 
 def test_memory_is_bounded(sample_artifact: Artifact, days: Days) -> None:
-    forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), days.read)
+    forecasts = ForecastService(sample_artifact.card, model_in(sample_artifact.folder), days.read)
     answers = ForecastCache(forecasts, days, megabytes=5000 / 2**20, stale_seconds=60.0)
     for days_ahead in range(1, 9):
         find(answers, days_ahead=days_ahead)
@@ -276,10 +277,10 @@ def test_more_series_than_one_request_may_ask_for_are_refused(answers: ForecastC
 
 
 def test_series_that_cannot_be_forecast_says_why(sample_artifact: Artifact, days: Days) -> None:
-    async def read(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+    async def read(series: Sequence[SeriesCard]) -> list[Window | DataError]:
         return [TooFewDays(f"{one.metric} is too young.") for one in series]
 
-    forecasts = Forecasts(sample_artifact.card, model_in(sample_artifact.folder), read)
+    forecasts = ForecastService(sample_artifact.card, model_in(sample_artifact.folder), read)
     answers = ForecastCache(forecasts, days, megabytes=1.0, stale_seconds=60.0)
     [refused] = send(answers, ("GET", "/predict/page-visits", b"", ""))
     assert (refused.status_code, refused.json()) == (503, {"detail": "page_visits is too young."})

@@ -13,7 +13,7 @@ import pytest
 from forecasting import PredictionService
 from forecasting.artifact import PROGRAM, Artifact, staged_version, write_card
 from forecasting.errors import BrokenArtifact, DataError, UnknownSite
-from forecasting.serving.forecasts import Instance
+from forecasting.predictor import Window
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.schema import Config, DatabaseConfig
 from tests.waiting import becomes
@@ -83,13 +83,13 @@ def test_model_that_cannot_be_loaded_leaves_no_thread(sample_artifact: Artifact,
     assert set(threading.enumerate()) == threads
 
 
-def read(config: Config, artifact: Artifact, times: int = 1) -> Instance:
-    async def run() -> Instance:
+def read(config: Config, artifact: Artifact, times: int = 1) -> Window:
+    async def run() -> Window:
         history = RecentWindows(config, artifact.card)
         try:
             for _ in range(times):
                 [found] = await history.read(artifact.card.series[:1])
-            if not isinstance(found, Instance):
+            if not isinstance(found, Window):
                 raise found
             return found
         finally:
@@ -129,7 +129,7 @@ def test_history_follows_its_days_to_where_they_may_be_kept(
     execute(config.database, "grant select on daily_metrics to onlooker")
     reader = replace(config, database=replace(config.database, user="onlooker", pgdata=embedded.pgdata))
 
-    async def run() -> Instance | DataError:
+    async def run() -> Window | DataError:
         history = RecentWindows(reader, sample_artifact.card)
         try:
             await history.look()
@@ -141,7 +141,7 @@ def test_history_follows_its_days_to_where_they_may_be_kept(
 
     try:
         found = asyncio.run(run())
-        assert isinstance(found, Instance)
+        assert isinstance(found, Window)
         np.testing.assert_array_equal(found.history, read(config, sample_artifact).history)
     finally:
         execute(config.database, "drop owned by onlooker")

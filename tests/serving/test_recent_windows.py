@@ -13,7 +13,7 @@ import pytest
 
 from forecasting.artifact import Artifact
 from forecasting.errors import DataError
-from forecasting.serving.forecasts import Instance
+from forecasting.predictor import Window
 from forecasting.serving.recent_windows import LOOK_SECONDS, RELEASE_SECONDS, RecentWindows
 from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
 
@@ -45,7 +45,7 @@ def use(config: Config, artifact: Artifact, step: Step) -> None:
 
 async def read(history: RecentWindows, artifact: Artifact) -> np.ndarray:
     [found] = await history.read(artifact.card.series[:1])
-    assert isinstance(found, Instance)
+    assert isinstance(found, Window)
     return found.history
 
 
@@ -193,8 +193,8 @@ def test_one_that_cannot_be_read_does_not_keep_the_others_from_it(config: Config
 
     async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
         first, unknown, second = await history.read(asked)
-        assert isinstance(first, Instance)
-        assert isinstance(second, Instance)
+        assert isinstance(first, Window)
+        assert isinstance(second, Window)
         assert isinstance(unknown, DataError)
         assert str(unknown).startswith("There is no metric 'nope'. There are: ")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from forecasting.model.scaling import COUNT, RATE
+from forecasting.model.rollout import COUNT, RATE
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config
 from forecasting.training import augmentation

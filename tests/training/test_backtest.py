@@ -11,21 +11,23 @@ import pandas as pd
 import pytest
 import torch
 
-from forecasting.artifact import FORECASTER, SEASONAL_NAIVE, Card, usual_bands
+from forecasting import predictor
+from forecasting.artifact import forecaster_predictor
 from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
+from forecasting.card import Card
 from forecasting.domain import Init, Kind
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
-from forecasting.evaluation.rolling_origins import Forecasts, Rolling, roll
+from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts, roll
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_date
-from forecasting.serving import forecasts as serving
+from forecasting.predictor import FORECASTER, SEASONAL_NAIVE, usual_bands
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import BacktestConfig, Config
 from forecasting.training import forecasters as contestants
 from forecasting.training.forecasters import Model, forecast_all, forecast_by, forecast_fine_tuned, forecast_naive
+from forecasting.training.held_out import HeldOutForecasts, choose_answerers
 from forecasting.training.model_card import describe_version
 from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
-from forecasting.training.scoring import Backtest, choose_answerers
 from tests.panels import make_panel
 
 QUANTILES = ["q05", "q10", "q25", "q50", "q75", "q90", "q95"]
@@ -39,7 +41,7 @@ def model(quick: Config) -> Model:
     torch.manual_seed(0)
     forecaster = Forecaster(quick.model)
     torch.nn.init.normal_(forecaster.network.head.weight, std=0.05)  # an untrained one is a weighted mean
-    return Model("made", forecaster.eval(), quick.model.context_length, quick.model.prediction_horizon)
+    return Model(forecaster_predictor("made", forecaster))
 
 
 def made_uneven(*, step: float = 1.0) -> Panel:
@@ -163,35 +165,11 @@ def test_history_hides_older_days(model: Model) -> None:
     assert np.isnan(roll(panel, settings).histories(slice(None), 56)[:, :21]).all()
 
 
-def test_thirty_days_ahead_are_servings(model: Model, quick: Config) -> None:
-    """The model's own window, medians fed back and bands widened by serving's code."""
-    panel = make_panel(150, noise=0.2)
-    rolling = roll(panel, BacktestConfig(origins=1, horizon=30))
-    found = forecast_by(rolling, model).quantiles
-    known = rolling.known_until(int(rolling.cutoffs[0]))
-    forecaster = model.forward
-    assert isinstance(forecaster, Forecaster)
-    card = card_of(known, forecaster, quick)
-    for row, series in enumerate(card.series):
-        assert series.widening == usual_bands(7).widening
-        history, first_day = known.window(row, card.context_length)
-        instance = serving.Instance(history, first_day, series.kind, np.asarray(series.band_scale, np.float32))
-        parts = []
-        for step in range(1, 6):
-            with torch.no_grad():
-                parts.append(forecaster(
-                    torch.from_numpy(instance.history)[None], torch.tensor([instance.first_day]), torch.tensor([0]),
-                    torch.from_numpy(instance.band_scale)[None],
-                )[0].numpy())  # fmt: skip
-            if step < 5:
-                instance = serving.next_instance(instance, parts[-1], step, series, card)
-        np.testing.assert_allclose(found[row], np.concatenate(parts)[:30], rtol=1e-4)
-
-
 def test_batches_do_not_matter(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     rolling = roll(made_uneven(), BacktestConfig(origins=5))
     whole = forecast_by(rolling, model).quantiles, forecast_naive(rolling).quantiles
-    monkeypatch.setattr(contestants, "BATCH", 3)
+    monkeypatch.setattr(contestants, "ORIGINS_AT_ONCE", 3)
+    monkeypatch.setattr(predictor, "WINDOWS_AT_ONCE", 2)
     np.testing.assert_allclose(forecast_by(rolling, model).quantiles, whole[0], rtol=1e-4)
     np.testing.assert_array_equal(forecast_naive(rolling).quantiles, whole[1])
 
@@ -259,7 +237,7 @@ def test_printed_measures_are_those_of_the_file(model: Model, tmp_path: Path, ho
     text = describe_backtest(rolling, found)
     write_forecasts(tmp_path / "out.csv", rolling, found[0])
     frame = read_back(tmp_path / "out.csv")
-    naive = pd.Series(seasonal_naive(rolling.histories(slice(None), 90), horizon=horizon).ravel())
+    naive = pd.Series(seasonal_naive(rolling.histories(slice(None), 90), days_ahead=horizon).ravel())
     judged = ~frame["metric"].str.endswith("_rate") & (frame["series"] != "news")  # below 5 a day
     assert "2 series with a mean of 5 a day or more on the days forecast, and not repeating themselves:" in text
     assert "2 other series (nearly empty, rates, or repeating themselves):" in text
@@ -285,10 +263,10 @@ def test_units_of_the_source(model: Model, tmp_path: Path, quick: Config) -> Non
     columns = ["value", "forecast", *QUANTILES]
     np.testing.assert_allclose(percent[columns], 100 * plain[columns], rtol=1e-6)
     # The same percents from a file that says nothing: numbers of 0..100, which the version knows as a rate.
-    forecaster = model.forward
+    forecaster = model.predictor.forward
     assert isinstance(forecaster, Forecaster)
     card = card_of(percents, forecaster, quick)
-    version = model.knowing(card.series)
+    version = replace(model, cards={one.key: one for one in card.series})
     unsaid = replace(
         panel,
         series=tuple(replace(one, kind=Kind.count) for one in panel.series),
@@ -304,18 +282,18 @@ def test_units_of_the_source(model: Model, tmp_path: Path, quick: Config) -> Non
 def test_bands_of_a_version_are_scaled_as_its_card_says(model: Model, quick: Config) -> None:
     panel = make_panel(150, noise=0.2, num_series=1)
     rolling = roll(panel, BacktestConfig(origins=2, horizon=14))
-    forecaster = model.forward
+    forecaster = model.predictor.forward
     assert isinstance(forecaster, Forecaster)
     (card,) = card_of(panel, forecaster, quick).series
-    wide = replace(card, band_scale=(2.0,) * 7, widening=(1.0, 1.5, 2.0, 2.0, 2.0))
+    factors = np.linspace(2.0, 4.0, 30)
     plain, widened = (
-        forecast_by(rolling, model.knowing([one])).quantiles for one in (replace(card, widening=(1.0,) * 5), wide)
+        forecast_by(rolling, replace(model, cards={card.key: replace(card, band_scale=tuple(scale))})).quantiles
+        for scale in (np.ones(30), factors)
     )
-    np.testing.assert_allclose(plain[..., 3], widened[..., 3], rtol=1e-6)
-    for days, factor in ((slice(0, 7), 2.0), (slice(7, 14), 3.0)):
-        logs = [np.log1p(one[:, days]) for one in (plain, widened)]  # counts are scaled in logarithms
-        away = [one - one[..., 3:4] for one in logs]
-        np.testing.assert_allclose(away[1], factor * away[0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(plain[..., 3], widened[..., 3])
+    logs = [np.log1p(quantiles) for quantiles in (plain, widened)]  # counts are scaled in logarithms
+    distances = [log - log[..., 3:4] for log in logs]
+    np.testing.assert_allclose(distances[1], factors[:14, None] * distances[0], rtol=1e-3, atol=1e-5)
 
 
 def test_plot_is_drawn_for_more_series_than_it_shows(model: Model, tmp_path: Path) -> None:
@@ -338,7 +316,7 @@ def test_perfect_forecasts_and_exact_repetition() -> None:
     """A series that repeats itself counts apart, and what cannot be divided by zero is undefined, not infinite."""
     panel = make_panel(116, num_series=1, noise=0.0)
     rolling = roll(panel, BacktestConfig(origins=2))
-    exact = Forecasts("exact", np.repeat(rolling.actual()[..., None], len(LEVELS), 2), 0.0)
+    exact = RollingForecasts("exact", np.repeat(rolling.actual()[..., None], len(LEVELS), 2), 0.0)
     text = describe_backtest(rolling, [exact, forecast_naive(rolling)])
     assert "1 other series" in text
     assert re.search(r"^exact +undefined +0\.0% +undefined +0 +undefined +100\.0% +100\.0% +0\.00$", text, re.MULTILINE)
@@ -374,7 +352,7 @@ def made_rolling() -> Rolling:
     return roll(make_panel(100), BacktestConfig())
 
 
-def weeks_tested(panel: Panel, *, weeks: int, ours: float, naive: float, spread: float) -> Backtest:
+def weeks_tested(panel: Panel, *, weeks: int, ours: float, naive: float, spread: float) -> HeldOutForecasts:
     """Test parts of two series: errors of `ours` and `naive` a day on the first, the other way round on the second."""
     random = np.random.default_rng(0)
     num = 7 * weeks
@@ -384,7 +362,7 @@ def weeks_tested(panel: Panel, *, weeks: int, ours: float, naive: float, spread:
     errors = np.abs(np.array([ours, naive, naive, ours])[:, None, None] + spread * random.normal(size=(4, num, 7)))
     quantiles = np.repeat(np.concatenate([100 + errors[0], 100 + errors[2]])[..., None], 7, 2).astype(np.float32)
     naive_forecast = np.concatenate([100 + errors[1], 100 + errors[3]]).astype(np.float32)
-    return Backtest(series, first_days, actual, quantiles, naive_forecast)
+    return HeldOutForecasts(series, first_days, actual, quantiles, naive_forecast)
 
 
 def test_seasonal_naive_answers_where_it_is_better_beyond_chance_over_enough_weeks() -> None:
@@ -405,13 +383,17 @@ def test_what_repeats_itself_stays_with_the_forecaster() -> None:
 def test_series_that_a_version_leaves_to_the_seasonal_naive_forecast(model: Model, quick: Config) -> None:
     panel = made_uneven()
     rolling = roll(panel, BacktestConfig(origins=2, horizon=30))
-    assert isinstance(model.forward, Forecaster)
-    cards = card_of(panel, model.forward, quick).series
-    mixed = [replace(one, answers=SEASONAL_NAIVE) if row in (1, 2) else one for row, one in enumerate(cards)]
-    plain, found = (forecast_by(rolling, model.knowing(some)).quantiles for some in (cards, mixed))
+    forecaster = model.predictor.forward
+    assert isinstance(forecaster, Forecaster)
+    cards = card_of(panel, forecaster, quick).series
+    mixed = [replace(one, answered_by=SEASONAL_NAIVE) if row in (1, 2) else one for row, one in enumerate(cards)]
+    plain, found = (
+        forecast_by(rolling, replace(model, cards={card.key: card for card in some})).quantiles
+        for some in (cards, mixed)
+    )
     left = np.isin(rolling.rows, (1, 2))
     np.testing.assert_array_equal(found[~left], plain[~left])
-    expected = seasonal_naive_quantiles(rolling.histories(slice(None), 56), horizon=30, levels=LEVELS)
+    expected = seasonal_naive_quantiles(rolling.histories(slice(None), 56), days_ahead=30, levels=LEVELS)
     highest = np.where(rolling.rows == 2, 1, np.inf)[:, None, None]
     np.testing.assert_allclose(found[left], np.clip(expected, 0, highest)[left], rtol=1e-6)
 

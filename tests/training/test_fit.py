@@ -26,8 +26,8 @@ from forecasting.training import fit as fitting
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.fine_tuning import fine_tuning_epochs, validation_loss
 from forecasting.training.fit import Fitted, refit, training_data
+from forecasting.training.held_out import forecast_test_part, measure_test_part, relative_error
 from forecasting.training.lightning_module import ForecastModule, pinball_loss
-from forecasting.training.scoring import backtest, judge, relative_error
 from tests.panels import make_panel
 
 
@@ -249,7 +249,7 @@ def test_beats_the_seasonal_naive_forecast_on_noisy_weeks() -> None:
     config = load_config(["data.days_back=240", "training.epochs=30"], environ={})
     data = TrafficDataModule(panel, config)
     fitted = fit(panel, config)
-    relative = relative_error(judge(backtest(fitted.forecaster, data), panel, data))
+    relative = relative_error(measure_test_part(forecast_test_part(fitted.forecaster, data), panel, data))
     assert relative is not None
     assert 1 / np.sqrt(2) * 0.9 < relative < 0.85
 
@@ -258,7 +258,7 @@ def test_thirty_days_train() -> None:
     panel = make_panel(30)
     config = load_config(["data.days_back=30", "training.epochs=2", "model.hidden_size=8"], environ={})
     data = TrafficDataModule(panel, config)
-    measured = judge(backtest(fit(panel, config).forecaster, data), panel, data)
+    measured = measure_test_part(forecast_test_part(fit(panel, config).forecaster, data), panel, data)
     assert [measures["num_cutoffs"] for measures in measured] == [1, 1]
 
 

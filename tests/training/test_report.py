@@ -9,15 +9,16 @@ from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config
 from forecasting.training.data_module import TrafficDataModule
+from forecasting.training.held_out import HeldOutForecasts, forecast_test_part, measure_test_part, relative_error
+from forecasting.training.model_card import NextForecasts
 from forecasting.training.report import format_table, plot_training
-from forecasting.training.scoring import Backtest, backtest, judge, relative_error
 from tests.panels import make_panel
 
 
-def make_backtest(panel: Panel) -> Backtest:
+def make_backtest(panel: Panel) -> HeldOutForecasts:
     """Two windows of one series: the forecast is 1 too high, repeating last week 2 too low."""
     actual = np.full((2, 7), 10, np.float32)
-    return Backtest(
+    return HeldOutForecasts(
         series=np.array([0, 0]),
         first_days=np.array([panel.cutoff - 13, panel.cutoff - 6]),
         actual=actual,
@@ -29,7 +30,7 @@ def make_backtest(panel: Panel) -> Backtest:
 def test_measures_and_table_by_hand(quick: Config) -> None:
     panel = make_panel(116, num_series=1)
     data = TrafficDataModule(panel, quick)
-    measured = judge(make_backtest(panel), panel, data)
+    measured = measure_test_part(make_backtest(panel), panel, data)
     assert (measured[0]["mae"], measured[0]["seasonal_naive"]["mae"], measured[0]["wape"]) == (1.0, 2.0, 0.1)
     assert measured[0]["coverage_80"] == 1.0
     assert relative_error(measured) == 0.5
@@ -59,14 +60,16 @@ def test_days_without_a_seasonal_naive_forecast_are_not_measured(quick: Config) 
     tested = make_backtest(panel)
     naive = tested.naive.copy()
     naive[:, 5] = np.nan
-    [measured] = judge(replace(tested, naive=naive), panel, TrafficDataModule(panel, quick))
+    [measured] = measure_test_part(replace(tested, naive=naive), panel, TrafficDataModule(panel, quick))
     assert (measured["mae"], measured["seasonal_naive"]["mae"]) == (1.0, 2.0)
-    assert judge(replace(tested, naive=naive * np.nan), panel, TrafficDataModule(panel, quick)) == [{"num_cutoffs": 0}]
+    assert measure_test_part(replace(tested, naive=naive * np.nan), panel, TrafficDataModule(panel, quick)) == [
+        {"num_cutoffs": 0}
+    ]
 
 
 def test_series_without_a_known_test_day_says_so(quick: Config) -> None:
     panel = make_panel(116)
-    measured = judge(make_backtest(panel), panel, TrafficDataModule(panel, quick))
+    measured = measure_test_part(make_backtest(panel), panel, TrafficDataModule(panel, quick))
     assert measured[1] == {"num_cutoffs": 0}
     assert "no known test day" in format_table(panel.series, measured)
 
@@ -78,7 +81,7 @@ def test_backtest_equals_the_forecaster(quick: Config) -> None:
     panel = make_panel(116)
     forecaster = Forecaster(quick.model).eval()
     data = TrafficDataModule(panel, quick)
-    tested = backtest(forecaster, data)
+    tested = forecast_test_part(forecaster, data)
     for row, (series, day) in enumerate(data.test_index.tolist()):
         history = torch.from_numpy(panel.values[series, day - 56 : day])[None]
         first_day = torch.tensor([panel.first_day + day - 56])
@@ -92,7 +95,7 @@ def test_backtest_equals_the_forecaster(quick: Config) -> None:
 def test_plot_is_drawn_for_more_series_than_it_shows(tmp_path: Path, quick: Config) -> None:
     panel = make_panel(116, num_series=8)
     forecaster = Forecaster(quick.model)
-    tested = backtest(forecaster, TrafficDataModule(panel, quick))
-    upcoming = np.full((8, 7, len(LEVELS)), 100, np.float32)
+    tested = forecast_test_part(forecaster, TrafficDataModule(panel, quick))
+    upcoming = NextForecasts(np.full(8, panel.cutoff + 1), np.full((8, 7, len(LEVELS)), 100, np.float32))
     plot_training(tmp_path / "report.png", panel, tested, upcoming, title="v1")
     assert (tmp_path / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

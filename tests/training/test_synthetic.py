@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from forecasting.model.scaling import COUNT, OTHER, RATE
+from forecasting.model.rollout import COUNT, OTHER, RATE
 from forecasting.training.synthetic import (
     DAY_PARTS,
     LEVEL_PARTS,

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.routing import Route
 
 from forecasting import __version__
-from forecasting.artifact import Card, SeriesCard
+from forecasting.card import Card, SeriesCard
 from forecasting.errors import (
     DataError,
     ForecastingError,
@@ -17,7 +17,7 @@ from forecasting.errors import (
 )
 from forecasting.invocation import show_command
 from forecasting.serving.forecast_cache import CachedForecast, CacheStatus, CacheTag, ForecastCache
-from forecasting.serving.forecasts import find_each, find_series
+from forecasting.serving.forecast_service import DEFAULT_METRIC, find_each
 from forecasting.serving.http import openapi as description
 from forecasting.serving.http import schema
 from forecasting.serving.http.access_log import CONTENT_TYPE, AccessLog, ServingMetrics
@@ -45,7 +45,6 @@ from forecasting.serving.http.schema import (
     Site,
     Wait,
 )
-from forecasting.serving.prediction_service import DEFAULT_METRIC
 from forecasting.serving.promotions import Promotion
 from forecasting.serving.served_model import Troubles
 from forecasting.settings.schema import Config
@@ -282,7 +281,7 @@ def _add_forecast_routes(app: FastAPI, backend: Backend) -> None:
 
 async def _answer(http: Request, answers: ForecastCache, metric: str, site: str | None, days_ahead: int) -> Response:
     _note(http, answers.card, metric, site, days_ahead)
-    series = find_series(answers.card, metric=metric, site=site)
+    series = answers.card.find_series(metric=metric, site=site)
     http.state.site = series.site
     [told] = await answers.find([series], days_ahead)
     if not isinstance(told, CachedForecast):
@@ -367,7 +366,12 @@ def describe_sites(card: Card, timezones: Mapping[str, str]) -> dict[str, Any]: 
     """/sites: what the version forecasts, and the sites that came after it was trained."""
     series: dict[str, list[dict[str, Any]]] = {}
     for one in card.series:
-        described = {"metric": one.metric, "kind": one.kind.value, "additive": one.additive, "answered_by": one.answers}
+        described = {
+            "metric": one.metric,
+            "kind": one.kind.value,
+            "additive": one.additive,
+            "answered_by": one.answered_by,
+        }
         series.setdefault(one.site, []).append(described)
     sites = [{"site": site, "timezone": timezones.get(site), "metrics": metrics} for site, metrics in series.items()]
     return {"model_version": card.version, "sites": sites, "untrained": sorted(set(timezones) - set(series))}

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on
 
 from forecasting.domain import MAX_DAYS_AHEAD
-from forecasting.serving.prediction_service import DEFAULT_METRIC
+from forecasting.serving.forecast_service import DEFAULT_METRIC
 
 Json = dict[str, Any]  # Any: json's own types
 

@@ -1,15 +1,18 @@
-"""The .mar beside a version's folder: the exported model, its card and the handler, packed by torch-model-archiver.
+"""The .mar beside a version's folder: the exported model, its card, the handler and the roll-out that it imports,
+packed by torch-model-archiver.
 
 Everything in it is also in the folder or the package, so a missing, broken or outdated archive is simply packed again.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 import zlib
 from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from forecasting.errors import CannotStart
 from forecasting.resources import find_resource
 
 HANDLER = find_resource("handlers/forecast_handler.py")
+ROLLOUT = Path(str(files("forecasting.model") / "rollout.py"))
 MANIFEST = "MAR-INF/MANIFEST.json"
 # All that a broken zip file, or broken JSON inside it, can raise: zipfile and json have no common class.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
@@ -49,6 +53,7 @@ def is_current(artifact: Artifact) -> bool:
         PROGRAM: hash_file(artifact.folder / PROGRAM),
         CARD: hash_file(artifact.folder / CARD),
         HANDLER.name: hash_file(HANDLER),
+        ROLLOUT.name: hash_file(ROLLOUT),
     }
     try:
         with zipfile.ZipFile(artifact.archive) as archive:
@@ -82,14 +87,21 @@ def read_card(archive: Path, version: str) -> dict[str, Any]:  # Any: json's own
 
 def _pack(artifact: Artifact, staging: Path) -> None:
     """Runs the archiver as a command: in process it uses a temporary folder that all processes share."""
-    work = staging / "tmp"
+    work, packed = staging / "tmp", staging / "packed"
     work.mkdir()
+    packed.mkdir()
+    for file in (artifact.folder / PROGRAM, artifact.folder / CARD, HANDLER, ROLLOUT):
+        try:
+            shutil.copy(file, packed)  # so that the names below are bare: the archiver splits paths at commas
+        except OSError as error:
+            raise CannotStart(f"{file} cannot be packed into the archive ({error.strerror}).") from error
     command = [sys.executable, "-P", "-m", "model_archiver.model_packaging", "--model-name", MODEL_NAME]
-    command += ["--version", artifact.card.version, "--serialized-file", PROGRAM, "--extra-files", CARD]
-    command += ["--handler", str(HANDLER), "--export-path", str(staging.absolute())]
+    command += ["--version", artifact.card.version, "--serialized-file", PROGRAM]
+    command += ["--extra-files", f"{CARD},{ROLLOUT.name}", "--handler", HANDLER.name]
+    command += ["--export-path", str(staging.absolute())]
     result = subprocess.run(
         command,
-        cwd=artifact.folder,  # the archiver splits paths at commas, so it gets bare names
+        cwd=packed,
         env={**os.environ, "TMPDIR": str(work.absolute())},
         capture_output=True,
         text=True,

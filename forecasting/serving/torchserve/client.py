@@ -16,11 +16,13 @@ from jaxtyping import Float
 from forecasting.artifact import MODEL_NAME
 from forecasting.errors import BadAnswer, TimedOut, Unavailable
 from forecasting.panel import EPOCH
+from forecasting.predictor import Window
 from forecasting.serving.circuit_breaker import CircuitBreaker
-from forecasting.serving.forecasts import Instance
 from forecasting.serving.request_batcher import RequestBatcher
 
-Quantiles = Float[np.ndarray, "horizon levels"]
+Quantiles = Float[np.ndarray, "days levels"]
+Wanted = tuple[Window, int]  # and how many days ahead
+BLOCK_DAYS = 7  # requests for equally many weeks go out together: a worker takes as long for each
 SERIES_AT_ONCE = 256  # of a request: some 200 kB, and 4 ms of a worker
 HEALTH_SECONDS = 2.0  # that a worker has to say it is there
 
@@ -38,7 +40,7 @@ class TorchServeClient:
         self._version = version
         self._deadline_seconds = deadline_seconds
         self._session: aiohttp.ClientSession | None = None
-        self._batcher: RequestBatcher[Instance, Quantiles] = RequestBatcher(
+        self._batcher: RequestBatcher[Wanted, Quantiles] = RequestBatcher(
             self._predict_batch, max_items=SERIES_AT_ONCE, num_at_once=requests_at_once, alone=(BadAnswer,)
         )
         self.breaker = CircuitBreaker(self._batcher.fail)
@@ -50,7 +52,7 @@ class TorchServeClient:
         self._key_file = key_file
         self._key: str | None = None
 
-    async def predict(self, instances: Sequence[Instance]) -> Float[np.ndarray, "instances horizon levels"]:
+    async def predict(self, windows: Sequence[Window], days_ahead: int) -> Float[np.ndarray, "windows days levels"]:
         """Quantiles in the histories' units, float32.
 
         Raises Unavailable, TimedOut after the deadline (a second try included), or BadAnswer.
@@ -58,7 +60,7 @@ class TorchServeClient:
         self.breaker.check()
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                return np.stack(await self._batcher.ask(instances))
+                return np.stack(await self._batcher.ask([(window, days_ahead) for window in windows]))
         except TimeoutError as error:
             raise TimedOut(
                 f"TorchServe gave no answer within {self._deadline_seconds:g} s (serving.deadline_seconds)."
@@ -67,7 +69,7 @@ class TorchServeClient:
     async def find_trouble(self) -> str | None:
         """What keeps it from answering, in a sentence; None if nothing does. A worker answers this, not Java alone."""
         try:
-            await self._predict([], min(HEALTH_SECONDS, self._deadline_seconds))
+            await self._predict([], 1, min(HEALTH_SECONDS, self._deadline_seconds))
         except (Unavailable, TimedOut, BadAnswer) as error:
             return str(error)
         return None
@@ -85,13 +87,27 @@ class TorchServeClient:
     ) -> None:
         await self.close()
 
-    async def _predict_batch(self, instances: Sequence[Instance]) -> Sequence[Quantiles]:
-        return list(await self._predict(instances, self._deadline_seconds))
+    async def _predict_batch(self, wanted: Sequence[Wanted]) -> Sequence[Quantiles]:
+        blocks = [-(-days // BLOCK_DAYS) for _, days in wanted]
+        groups = [[place for place, other in enumerate(blocks) if other == block] for block in sorted(set(blocks))]
+        forecasts = await asyncio.gather(*(self._predict_group([wanted[place] for place in group]) for group in groups))
+        by_place = {
+            place: quantiles
+            for group, part in zip(groups, forecasts, strict=True)
+            for place, quantiles in zip(group, part, strict=True)
+        }
+        return [by_place[place] for place in range(len(wanted))]
+
+    async def _predict_group(self, wanted: Sequence[Wanted]) -> list[Quantiles]:
+        """In one request, for as many days as the longest forecast has."""
+        longest = max(days for _, days in wanted)
+        quantiles = await self._predict([window for window, _ in wanted], longest, self._deadline_seconds)
+        return [forecast[:days] for forecast, (_, days) in zip(quantiles, wanted, strict=True)]
 
     async def _predict(
-        self, instances: Sequence[Instance], seconds: float
-    ) -> Float[np.ndarray, "instances horizon levels"]:
-        body = _write_request(instances)
+        self, windows: Sequence[Window], days_ahead: int, seconds: float
+    ) -> Float[np.ndarray, "windows days levels"]:
+        body = _write_request(windows, days_ahead)
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._post(body)
@@ -103,7 +119,7 @@ class TorchServeClient:
             self.breaker.failed(error)
             raise
         self.breaker.succeeded()
-        return _read_quantiles(answer, len(instances), self._version)
+        return _read_quantiles(answer, len(windows), days_ahead, self._version)
 
     async def _post(self, body: bytes) -> bytes:
         """The answer of the first try, or of the second where the failure may be gone by then."""
@@ -175,35 +191,41 @@ def _failure_of(status: int, answer: bytes) -> Exception:
     return BadAnswer(said)
 
 
-def _write_request(instances: Sequence[Instance]) -> bytes:
-    return orjson.dumps({"instances": [_plain(one) for one in instances]}, option=orjson.OPT_SERIALIZE_NUMPY)
+def _write_request(windows: Sequence[Window], days_ahead: int) -> bytes:
+    instances = [_write_instance(window, days_ahead) for window in windows]
+    return orjson.dumps({"instances": instances, "days_ahead": days_ahead}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _plain(instance: Instance) -> dict[str, Any]:  # Any: json's own types, and arrays
-    """NaN becomes null in orjson's hands."""
+def _write_instance(window: Window, days_ahead: int) -> dict[str, Any]:  # Any: json's own types, and arrays
+    """orjson writes NaN as null."""
     return {
-        "history": np.ascontiguousarray(instance.history),
-        "first_day": EPOCH + dt.timedelta(days=instance.first_day),
-        "kind": instance.kind.value,
-        "band_scale": np.ascontiguousarray(instance.band_scale),
+        "history": np.ascontiguousarray(window.history),
+        "first_day": EPOCH + dt.timedelta(days=window.first_day),
+        "kind": window.kind.value,
+        "band_scale": np.ascontiguousarray(window.band_scale[:days_ahead]),
     }
 
 
-def _read_quantiles(answer: bytes, num_instances: int, version: str) -> Float[np.ndarray, "instances horizon levels"]:
+def _read_quantiles(
+    answer: bytes, num_windows: int, days_ahead: int, version: str
+) -> Float[np.ndarray, "windows days levels"]:
     """Raises BadAnswer for anything but numbers of the right shape, of the version that was asked."""
     try:
         content = orjson.loads(answer)
         quantiles = np.asarray(content["quantiles"], dtype=np.float32)
-        found = content["model_version"]
+        answering = content["model_version"]
     except (ValueError, TypeError, KeyError) as error:
         raise BadAnswer(f"TorchServe's answer is no forecast ({error!r}): {shorten(answer)}") from error
-    if found != version:
-        raise BadAnswer(f"TorchServe answered with version {found}, not {version}.")
-    if num_instances == 0 and quantiles.size == 0:
+    if answering != version:
+        raise BadAnswer(f"TorchServe answered with version {answering}, not {version}.")
+    if num_windows == 0 and quantiles.size == 0:
         return np.empty((0, 0, 0), dtype=np.float32)
-    if quantiles.ndim != 3 or len(quantiles) != num_instances or not np.isfinite(quantiles).all():
+    if quantiles.ndim != 3 or quantiles.shape[:2] != (num_windows, days_ahead) or not np.isfinite(quantiles).all():
         shape = " x ".join(map(str, quantiles.shape))
-        raise BadAnswer(f"TorchServe answered {shape} numbers to {num_instances} series; finite quantiles are needed.")
+        raise BadAnswer(
+            f"TorchServe answered {shape} numbers to {num_windows} series and {days_ahead} days; finite quantiles are "
+            "needed."
+        )
     return quantiles
 
 

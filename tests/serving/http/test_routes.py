@@ -8,13 +8,14 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from forecasting.artifact import Artifact, SeriesCard
+from forecasting.artifact import Artifact
+from forecasting.card import SeriesCard
 from forecasting.errors import DataError
+from forecasting.predictor import Window
 from forecasting.serving.forecast_cache import ForecastCache
-from forecasting.serving.forecasts import Instance
+from forecasting.serving.forecast_service import ForecastService, ReadWindows
 from forecasting.serving.http.error_responses import SECURITY_HEADERS
 from forecasting.serving.http.routes import create_app
-from forecasting.serving.prediction_service import Forecasts, Read
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.served_model import Troubles
 from forecasting.settings.loading import load_config
@@ -24,22 +25,22 @@ from tests.serving.asking import CacheBackend, model_in
 TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
 
 
-def in_process(artifact: Artifact, read: Read) -> CacheBackend:
+def in_process(artifact: Artifact, read: ReadWindows) -> CacheBackend:
     """A backend whose model runs here."""
-    forecasts = Forecasts(artifact.card, model_in(artifact.folder), read)
+    forecasts = ForecastService(artifact.card, model_in(artifact.folder), read)
     return CacheBackend(
         ForecastCache(forecasts, RecentWindows(Config(), artifact.card), megabytes=1.0, stale_seconds=60.0)
     )
 
 
-async def send(artifact: Artifact, read: Read, path: str, body: bytes | None = None) -> httpx.Response:
+async def send(artifact: Artifact, read: ReadWindows, path: str, body: bytes | None = None) -> httpx.Response:
     transport = httpx.ASGITransport(create_app(in_process(artifact, read)), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         headers = {"Content-Type": "application/json"}
         return await client.request("GET" if body is None else "POST", path, content=body, headers=headers)
 
 
-async def never(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+async def never(series: Sequence[SeriesCard]) -> list[Window | DataError]:
     raise AssertionError("refused before anything is read")
 
 
@@ -131,7 +132,7 @@ def test_site_asked_for_twice_is_read_once(sample_artifact: Artifact, embedded: 
     async def run() -> httpx.Response:
         history = RecentWindows(Config(database=embedded), sample_artifact.card)
 
-        async def read(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+        async def read(series: Sequence[SeriesCard]) -> list[Window | DataError]:
             nonlocal reads
             reads += 1
             return await history.read(series)
@@ -163,7 +164,7 @@ def test_database_that_is_down_is_said_for_several_sites_too(two_sites: Artifact
 def test_a_mistake_of_ours_is_said_as_one_and_no_more(
     sample_artifact: Artifact, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(series: Sequence[SeriesCard]) -> list[Instance | DataError]:
+    async def fail(series: Sequence[SeriesCard]) -> list[Window | DataError]:
         raise ZeroDivisionError("secret")
 
     answer = asyncio.run(send(sample_artifact, fail, "/predict/page-visits"))

@@ -20,8 +20,8 @@ from forecasting.artifact import Artifact
 from forecasting.domain import Kind
 from forecasting.errors import BadAnswer, TimedOut, Unavailable
 from forecasting.model.forecaster import Forecaster
-from forecasting.serving.forecasts import Instance
-from forecasting.serving.torchserve.archive import HANDLER, ensure_archive
+from forecasting.predictor import Window, stack_windows
+from forecasting.serving.torchserve.archive import HANDLER, ROLLOUT, ensure_archive
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.startup import start_torchserve
@@ -46,13 +46,13 @@ with warnings.catch_warnings():
     from ts.context import Context, RequestProcessor
 
 
-def as_tensors(instances: list[Instance]) -> tuple[torch.Tensor, ...]:
+def as_tensors(instances: list[Window]) -> tuple[torch.Tensor, ...]:
     numbers = {Kind.count: 0, Kind.rate: 1, Kind.other: 2}
     return (
         torch.from_numpy(np.stack([one.history for one in instances])),
         torch.tensor([one.first_day for one in instances]),
         torch.tensor([numbers[one.kind] for one in instances]),
-        torch.from_numpy(np.stack([one.band_scale for one in instances])),
+        torch.from_numpy(np.stack([one.band_scale[:7] for one in instances])),
     )
 
 
@@ -71,12 +71,14 @@ def test_forecaster_program_handler_and_http_agree(
     np.testing.assert_allclose(served, expected, rtol=1e-6)
 
 
-def ask_handler(artifact: Artifact, instances: list[Instance]) -> np.ndarray:
+def ask_handler(artifact: Artifact, instances: list[Window]) -> np.ndarray:
     spec = importlib.util.spec_from_file_location("forecast_handler", HANDLER)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as paths:
+        paths.syspath_prepend(str(ROLLOUT.parent))
+        spec.loader.exec_module(module)
     context = Context("forecaster", str(artifact.folder), {}, 32, None, "0.12.0")
     handler = module.ForecastHandler()
     handler.initialize(context)
@@ -91,7 +93,7 @@ def test_many_clients_get_each_their_own_answer(torchserve: TorchServe) -> None:
 
     async def run() -> list[np.ndarray]:
         async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, 10.0) as client:
-            return await asyncio.gather(*(client.predict([one]) for one in instances))
+            return await asyncio.gather(*(client.predict([one], 7) for one in instances))
 
     np.testing.assert_allclose(np.concatenate(asyncio.run(run())), together, rtol=1e-5)
 
@@ -100,12 +102,34 @@ def test_bad_request_among_good_ones_is_refused_alone(torchserve: TorchServe) ->
     async def run() -> list[Any]:
         async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, 10.0) as client:
             requests = [on_day("2024-01-01", 55 if index == 9 else 56) for index in range(20)]
-            return await asyncio.gather(*(client.predict([one]) for one in requests), return_exceptions=True)
+            return await asyncio.gather(*(client.predict([one], 7) for one in requests), return_exceptions=True)
 
     answers = asyncio.run(run())
     assert isinstance(answers[9], BadAnswer)
-    assert str(answers[9]) == ("The handler refused (400): instances[0].history has 55 values; this model reads 56.")
+    assert str(answers[9]) == ("The handler refused (400): instances[0].history has 55 values; it must have 56.")
     assert all(answer.shape == (1, 7, 7) for index, answer in enumerate(answers) if index != 9)
+
+
+@pytest.mark.parametrize("days", [1, 8, 30])
+def test_thirty_days_are_one_request_and_those_of_the_program(
+    torchserve: TorchServe, untrained_artifact: Artifact, days: int
+) -> None:
+    windows = make_instances()
+    expected = untrained_artifact.load_predictor().predict(stack_windows(windows, days))
+    np.testing.assert_allclose(ask(torchserve, windows, days=days), expected, rtol=1e-5)
+
+
+def test_clients_that_want_differently_many_days_get_theirs(torchserve: TorchServe) -> None:
+    windows = make_instances(12)
+    days = [1, 30, 7, 8, 14, 3, 21, 30, 29, 7, 22, 2]
+
+    async def run() -> list[np.ndarray]:
+        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, 10.0) as client:
+            return await asyncio.gather(*(client.predict([one], d) for one, d in zip(windows, days, strict=True)))
+
+    month = ask(torchserve, windows, days=30)
+    for answer, one, wanted in zip(asyncio.run(run()), month, days, strict=True):
+        np.testing.assert_allclose(answer[0], one[:wanted], rtol=1e-5)
 
 
 def test_ready_one_has_no_trouble(torchserve: TorchServe) -> None:
@@ -115,7 +139,7 @@ def test_ready_one_has_no_trouble(torchserve: TorchServe) -> None:
 def test_thousands_of_series_go_out_in_parts(torchserve: TorchServe) -> None:
     """All in one would be more than the 4 MiB that TorchServe takes; each gets its own answer."""
     histories = np.random.default_rng(0).uniform(0, 1, (8000, 56)).astype(np.float32)
-    instances = [Instance(history, 19000, Kind.count, ONES) for history in histories]
+    instances = [Window(history, 19000, Kind.count, ONES) for history in histories]
     together = ask(torchserve, instances)
     assert together.shape == (8000, 7, 7)
     for index in (0, 255, 256, 7999):
@@ -136,7 +160,7 @@ def test_key_that_changed_is_read_again(torchserve: TorchServe, tmp_path: Path) 
         async with TorchServeClient(torchserve.inference_url, VERSION, key_file, 10.0) as client:
             trouble = await client.find_trouble()
             shutil.copy(torchserve.key_file, key_file)
-            return trouble, await client.predict(make_instances(1))
+            return trouble, await client.predict(make_instances(1), 7)
 
     trouble, answer = asyncio.run(run())
     assert trouble == (
@@ -173,7 +197,7 @@ def test_killed_worker_costs_no_answer(torchserve: TorchServe) -> None:
             for index in range(100):
                 if index == 20:
                     os.kill(killed, signal.SIGKILL)
-                answers.append(await client.predict(instances))
+                answers.append(await client.predict(instances, 7))
             return answers
 
     killed = workers_of(torchserve)[0]
@@ -217,9 +241,9 @@ def faulty(
             "(JSONDecodeError('unexpected end of data: line 1 column 43 (char 42)')): "
             '{"model_version": "v1.10", "quantiles": [[',
         ),
-        ("1999-01-04", "TorchServe answered 1 x 2 numbers to 1 series; finite quantiles are needed."),
+        ("1999-01-04", "TorchServe answered 1 x 2 numbers to 1 series and 7 days; finite quantiles are needed."),
         ("1999-01-05", "TorchServe answered with version v0, not v1.10."),
-        ("1999-01-06", "TorchServe answered 1 x 1 x 1 numbers to 1 series; finite quantiles are needed."),
+        ("1999-01-06", "TorchServe answered 1 x 1 x 1 numbers to 1 series and 7 days; finite quantiles are needed."),
     ],
 )
 def test_what_no_forecast_can_be_is_a_bad_answer(faulty: TorchServe, day: str, text: str) -> None:
@@ -248,10 +272,10 @@ def test_killed_java_is_noticed_at_once(untrained_artifact: Artifact, free_ports
 
         async def run() -> Unavailable:
             async with TorchServeClient(server.inference_url, VERSION, server.key_file, 10.0) as client:
-                await client.predict(make_instances(1))
+                await client.predict(make_instances(1), 7)
                 os.kill(server.process.pid, signal.SIGKILL)
                 with pytest.raises(Unavailable) as error:
-                    await client.predict(make_instances(1))
+                    await client.predict(make_instances(1), 7)
                 return error.value
 
         began = time.monotonic()

@@ -1,0 +1,86 @@
+"""The documented answers of one version, from windows and a model: for the routes and for Python alike."""
+
+import datetime as dt
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from forecasting.card import Card, SeriesCard
+from forecasting.domain import check_days_ahead
+from forecasting.errors import DataError
+from forecasting.predictor import Window, let_naive_answer, stack_windows
+from forecasting.serving.responses import Response, write_responses
+
+DEFAULT_METRIC = "page_visits"
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Whatever turns windows into quantiles: the program in this process, or TorchServe."""
+
+    async def predict(self, windows: Sequence[Window], days_ahead: int) -> Float[np.ndarray, "windows days levels"]: ...
+
+
+ReadWindows = Callable[[Sequence[SeriesCard]], Awaitable[list[Window | DataError]]]
+
+
+class ForecastService:
+    """Reads the windows of series, forecasts them in one request to the model, and writes the answers."""
+
+    def __init__(self, card: Card, model: Model, read_windows: ReadWindows) -> None:
+        self.card = card
+        self._model = model
+        self._read_windows = read_windows
+
+    async def predict(self, *, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Response:
+        [answer] = await self.answer([self.card.find_series(metric=metric, site=site)], days_ahead)
+        if isinstance(answer, DataError):
+            raise answer
+        return answer
+
+    async def predict_multiple(
+        self, *, metrics: Sequence[str], days_ahead: int = 7, site: str | None = None
+    ) -> dict[str, Response]:
+        """By metric; a metric that cannot be forecast has the reason in place of its answer."""
+        matches = find_each(self.card, metrics=metrics, site=site)
+        cards = [match for match in matches.values() if isinstance(match, SeriesCard)]
+        answers = iter(await self.answer(cards, days_ahead))
+        results = {name: next(answers) if isinstance(match, SeriesCard) else match for name, match in matches.items()}
+        return {
+            name: {"error": str(result)} if isinstance(result, DataError) else result
+            for name, result in results.items()
+        }
+
+    async def answer(self, cards: Sequence[SeriesCard], days_ahead: int) -> list[Response | DataError]:
+        """Of each series, its answer or why there is none.
+
+        Raises what reading windows and asking the model raise when a part is down.
+        """
+        check_days_ahead(days_ahead)
+        windows = await self._read_windows(cards)
+        pairs = [(card, window) for card, window in zip(cards, windows, strict=True) if isinstance(window, Window)]
+        answers = iter(await self._forecast([card for card, _ in pairs], [window for _, window in pairs], days_ahead))
+        return [next(answers) if isinstance(window, Window) else window for window in windows]
+
+    async def _forecast(
+        self, cards: Sequence[SeriesCard], windows: Sequence[Window], days_ahead: int
+    ) -> list[Response]:
+        if not cards:
+            return []
+        quantiles = await self._model.predict(windows, days_ahead)
+        quantiles = let_naive_answer(quantiles, stack_windows(windows, days_ahead), levels=self.card.levels)
+        cutoffs = [window.first_day + self.card.context_length - 1 for window in windows]
+        return write_responses(quantiles, cards, cutoffs, self.card, made_at=dt.datetime.now(dt.UTC))
+
+
+def find_each(card: Card, *, metrics: Iterable[str], site: str | None) -> dict[str, SeriesCard | DataError]:
+    """By metric, in the order of the request without repetitions: the series, or why there is none."""
+    matches: dict[str, SeriesCard | DataError] = {}
+    for metric in dict.fromkeys(metrics):
+        try:
+            matches[metric] = card.find_series(metric=metric, site=site)
+        except DataError as error:
+            matches[metric] = error
+    return matches

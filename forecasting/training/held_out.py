@@ -1,0 +1,95 @@
+"""Forecasts of the test part, which training has not seen, beside the seasonal naive forecast of the same days."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from forecasting.baselines import seasonal_naive
+from forecasting.evaluation import measures
+from forecasting.evaluation.comparison import is_worse
+from forecasting.evaluation.scoring import LOWER, MIN_NAIVE_SHARE, UPPER
+from forecasting.model.forecaster import MEDIAN, Forecaster
+from forecasting.panel import Panel
+from forecasting.predictor import FORECASTER, SEASONAL_NAIVE
+from forecasting.training.data_module import TrafficDataModule
+
+
+@dataclass(frozen=True)
+class HeldOutForecasts:
+    """Windows of the test part, series by series. `first_days` are those of the targets, in days since 1970-01-01."""
+
+    series: Int[np.ndarray, " windows"]
+    first_days: Int[np.ndarray, " windows"]
+    actual: Float[np.ndarray, "windows horizon"]
+    quantiles: Float[np.ndarray, "windows horizon levels"]
+    naive: Float[np.ndarray, "windows horizon"]
+
+    def of(self, series: int) -> "HeldOutForecasts":
+        rows = slice(*np.searchsorted(self.series, [series, series + 1]))
+        return HeldOutForecasts(
+            self.series[rows], self.first_days[rows], self.actual[rows], self.quantiles[rows], self.naive[rows]
+        )
+
+
+def forecast_test_part(forecaster: Forecaster, data: TrafficDataModule) -> HeldOutForecasts:
+    """A forecast from every cutoff whose horizon lies in the test part; each sees only the days up to its cutoff."""
+    forecaster, parts = forecaster.eval(), []
+    for windows, _, _ in data.in_order(data.test_index):
+        with torch.no_grad():
+            quantiles = forecaster(windows.history, windows.first_day, windows.kind, torch.ones_like(windows.target))
+        naive = seasonal_naive(windows.history.numpy(), days_ahead=windows.target.shape[1])
+        parts.append((windows.first_day.numpy(), windows.target.numpy(), quantiles.numpy(), naive))
+    first_days, actual, quantiles, naive = (np.concatenate(column) for column in zip(*parts, strict=True))
+    first_days = first_days + data.windows.context_length
+    return HeldOutForecasts(data.test_index[:, 0].numpy(), first_days, actual, quantiles, naive)
+
+
+def measure_test_part(
+    held_out: HeldOutForecasts, panel: Panel, data: TrafficDataModule
+) -> list[dict[str, Any]]:  # Any: numbers, and reasons for missing ones
+    """The measures of each series of the panel, in the source's units, beside the seasonal naive forecast's."""
+    return [_measure_series(held_out.of(row), panel, row, data) for row in range(len(panel.series))]
+
+
+def choose_answerers(held_out: HeldOutForecasts, panel: Panel) -> list[str]:
+    """Who answers for each series: the forecaster, unless repeating last week was better by more than chance."""
+    rows = range(len(panel.series))
+    return [SEASONAL_NAIVE if _is_beaten(held_out.of(row)) else FORECASTER for row in rows]
+
+
+def _is_beaten(held_out: HeldOutForecasts) -> bool:
+    naive_error = np.abs(held_out.naive - held_out.actual)
+    error = np.abs(held_out.quantiles[..., MEDIAN] - held_out.actual)
+    if not np.isfinite(error - naive_error).any():
+        return False
+    if np.nanmean(naive_error) <= MIN_NAIVE_SHARE * np.nanmean(np.abs(held_out.actual)):
+        return False  # the forecaster repeats a series that repeats itself, and is ready for the day on which it stops
+    return is_worse(error, naive_error, held_out.first_days)
+
+
+def relative_error(measured: list[dict[str, Any]]) -> float | None:  # Any: as measure_test_part returns them
+    """Mean absolute error over the seasonal naive forecast's, geometric mean over the series where both are above 0."""
+    pairs = [(series["mae"], series["seasonal_naive"]["mae"]) for series in measured if series["num_cutoffs"]]
+    ratios = [mae / naive for mae, naive in pairs if mae and naive]
+    return float(np.exp(np.mean(np.log(ratios)))) if ratios else None
+
+
+def _measure_series(held_out: HeldOutForecasts, panel: Panel, row: int, data: TrafficDataModule) -> dict[str, Any]:
+    # Both forecasts are measured on the same days: those on which the seasonal naive forecast exists too.
+    known = np.isfinite(held_out.actual) & np.isfinite(held_out.naive)
+    if not known.any():
+        return {"num_cutoffs": 0}
+    scale = panel.series[row].unit_scale
+    past = panel.values[row, : data.split.test] * scale
+    actual, quantiles = np.where(known, held_out.actual, np.float32(np.nan)) * scale, held_out.quantiles * scale
+    measured: Mapping[str, Any] = measures.measure(actual, quantiles[..., MEDIAN], past)
+    return {
+        "num_cutoffs": len(actual),
+        **measured,
+        "coverage_80": measures.coverage(actual, quantiles[..., LOWER], quantiles[..., UPPER]),
+        "seasonal_naive": measures.measure(actual, held_out.naive * scale, past),
+    }

@@ -1,0 +1,86 @@
+"""The windows that forecasts are made from, cut from rows of `forecasting.daily`. Pure: no connection, no query."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from forecasting.card import SeriesCard
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Kind, Missing
+from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
+from forecasting.panel import LatestWindows, Observations, describe_series, latest_windows
+from forecasting.predictor import SEASONAL_NAIVE, Window
+from forecasting.warehouse.pages import Page
+from forecasting.warehouse.units import tell_unit
+
+# Days to read beyond the context: they show whether the window begins with a gap or before the series began.
+SPARE_DAYS = 35
+
+
+def cut_latest_windows(
+    page: Page, cards: Sequence[SeriesCard], *, context_length: int, missing: Missing
+) -> LatestWindows:
+    """Of each series of the page, the window up to its own last known day, in the model's units."""
+    scale = np.array([card.unit_scale for card in cards])
+    return latest_windows(
+        page.counts,
+        page.days,
+        page.values / np.repeat(scale, page.counts),
+        [card.kind for card in cards],
+        context_length=context_length,
+        missing=missing,
+    )
+
+
+def cut_windows(
+    page: Page, cards: Sequence[SeriesCard], *, context_length: int, missing: Missing
+) -> list[Window | DataError]:
+    """Of each series of the page, its latest window; TooFewDays or AmbiguousUnit where it cannot be forecast."""
+    latest = cut_latest_windows(page, cards, context_length=context_length, missing=missing)
+    first_days, ends = latest.first_days, page.counts.cumsum()
+    windows: list[Window | DataError] = []
+    for row, card in enumerate(cards):
+        rows = slice(ends[row] - page.counts[row], ends[row])
+        window = Window(
+            history=latest.history[row].copy(),  # a view would keep the whole batch in memory
+            first_day=int(first_days[row]),
+            kind=card.kind,
+            band_scale=np.asarray(card.band_scale, np.float32),
+            naive=card.answered_by == SEASONAL_NAIVE,
+        )
+        windows.append(_find_fault(card, page.days[rows], page.values[rows], latest, row) or window)
+    return windows
+
+
+def check_fraction(card: SeriesCard, days: Int[np.ndarray, " days"], values: Float[np.ndarray, " days"]) -> None:
+    """Raises AmbiguousUnit for a rate above 1 that the version took for a fraction, 0..1."""
+    if card.kind is Kind.rate and card.unit_scale == 1:
+        settings = card.metric_config
+        series = describe_series(card.site, card.metric, settings, otherwise=card.kind)
+        tell_unit(Observations(series, days, values), {card.metric: settings}, named=(), notes=[])
+
+
+def _find_fault(
+    card: SeriesCard,
+    days: Int[np.ndarray, " days"],
+    values: Float[np.ndarray, " days"],
+    latest: LatestWindows,
+    row: int,
+) -> DataError | None:
+    """Why a series cannot be forecast. The days are in order, or reversed."""
+    try:
+        check_fraction(card, days, values)
+    except AmbiguousUnit as error:
+        return error
+    if latest.enough[row]:
+        return None
+    num_known = int(np.isfinite(latest.history[row]).sum())
+    if num_known >= MIN_KNOWN_DAYS:
+        return TooFewDays(
+            f"{card.name} has fewer than {MIN_DAYS} days of data; at least {MIN_DAYS} are needed. "
+            "Wait for more, or load older days."
+        )
+    return TooFewDays(
+        f"{card.name} has {num_known} known days among the last {latest.history.shape[1]}; a forecast needs "
+        f"{MIN_KNOWN_DAYS}. Load the missing days, or train with data.missing=zero if they had no traffic."
+    )

@@ -1,0 +1,174 @@
+"""Forecasts of 1 to 30 days: the fed-back medians and the bands by a loop over days, and who answers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from forecasting import predictor as predictors
+from forecasting.artifact import forecaster_predictor, load_base
+from forecasting.baselines import seasonal_naive
+from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, Kind, Scaling
+from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
+from forecasting.model.scaling import MinMaxScaling
+from forecasting.predictor import Predictor, Window, Windows, extend_scale, stack_windows, usual_bands
+from forecasting.settings.schema import ModelConfig
+
+SITE_OF_WORKING_DAYS = np.array([100.0, 110.0, 105.0, 100.0, 90.0, 50.0, 45.0])
+
+
+@pytest.fixture(scope="module")
+def base() -> Predictor:
+    return forecaster_predictor("base", load_base())
+
+
+def make_windows(num: int, days: int, *, scale: np.ndarray | None = None) -> Windows:
+    """Windows of every kind, with unknown days; wide bands unless `scale` says otherwise."""
+    random = np.random.default_rng(5)
+    kinds = [list(Kind)[row % 3] for row in range(num)]
+    history = np.stack([
+        {Kind.count: 200.0, Kind.rate: 0.005, Kind.other: 3.0}[kind] * np.tile(SITE_OF_WORKING_DAYS, 8)
+        * np.exp(0.2 * random.normal(size=56))
+        for kind in kinds
+    ]).astype(np.float32)  # fmt: skip
+    history[:, 10] = np.nan
+    factors = np.array(usual_bands(7).scale if scale is None else scale, np.float32)[:days]
+    return Windows(
+        history=history,
+        first_day=19_000 + np.arange(num),
+        kind=np.array([KIND_CODES[kind] for kind in kinds], np.int64),
+        band_scale=np.tile(factors, (num, 1)),
+        naive=np.zeros(num, bool),
+    )
+
+
+def even(value: float, kind: int) -> float:
+    """In the units in which noise is even: written with math alone."""
+    if kind == KIND_CODES[Kind.count]:
+        return math.log(1 + max(value, 0.0))
+    return math.asin(math.sqrt(min(max(value, 0.0), 1.0))) if kind == KIND_CODES[Kind.rate] else value
+
+
+def medians_by_feeding_back(predictor: Predictor, windows: Windows, days: int) -> np.ndarray:
+    """A window at a time, a horizon at a time."""
+    medians = []
+    for row in range(len(windows)):
+        known, first = list(windows.history[row]), int(windows.first_day[row])
+        forecast: list[float] = []
+        while len(forecast) < days:
+            past = torch.tensor([(known + forecast)[-56:]], dtype=torch.float32)
+            day = torch.tensor([first + len(forecast)])
+            with torch.no_grad():
+                block = predictor.forward(past, day, torch.tensor([windows.kind[row]]), torch.ones(1, 7))
+            forecast += block[0, :, MEDIAN].tolist()
+        medians.append(forecast[:days])
+    return np.array(medians)
+
+
+@pytest.mark.parametrize("days", [1, 6, 7, 8, 14, 15, 30])
+def test_medians_are_fed_back(base: Predictor, days: int) -> None:
+    windows = make_windows(6, days)
+    quantiles = base.predict(windows)
+    assert quantiles.shape == (6, days, len(LEVELS))
+    np.testing.assert_allclose(quantiles[..., MEDIAN], medians_by_feeding_back(base, windows, days), rtol=1e-4)
+    assert (np.diff(quantiles, axis=2) >= 0).all()
+
+
+def test_first_horizon_is_the_models_own(base: Predictor) -> None:
+    windows = make_windows(6, 30, scale=np.linspace(0.5, 3, 30))
+    with torch.no_grad():
+        own = base.forward(
+            torch.from_numpy(windows.history), torch.from_numpy(windows.first_day), torch.from_numpy(windows.kind),
+            torch.from_numpy(windows.band_scale[:, :7].copy()),
+        ).numpy()  # fmt: skip
+    np.testing.assert_allclose(base.predict(windows)[:, :7], own, rtol=1e-5)
+
+
+def test_later_bands_are_the_last_days_times_their_factor(base: Predictor) -> None:
+    windows = make_windows(6, 30)
+    quantiles, factors = base.predict(windows).astype(float), usual_bands(7).scale
+    for row, kind in enumerate(windows.kind):
+        last = [even(value, kind) for value in quantiles[row, 6]]
+        for day in range(7, 30):
+            later = [even(value, kind) for value in quantiles[row, day]]
+            for level in range(len(LEVELS)):
+                expected = factors[day] * (last[level] - last[MEDIAN])
+                at_end = quantiles[row, day, level] == 1.0  # of a rate's range
+                if not at_end:
+                    assert later[level] - later[MEDIAN] == pytest.approx(expected, rel=2e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("scale", [usual_bands(7).scale, (1.5,) * 7 + tuple(np.linspace(1.5, 2.0, 23))])
+def test_bands_neither_narrow_nor_jump_where_horizons_join(base: Predictor, scale: tuple[float, ...]) -> None:
+    """Relative to the level, from day 7 on: each day at least as wide as the one before, and by a tenth at most."""
+    windows = make_windows(24, 30, scale=np.array(scale))
+    counts = windows.kind == KIND_CODES[Kind.count]
+    logs = np.log1p(base.predict(windows)[counts].astype(float))
+    widths = logs[..., LEVELS.index(0.9)] - logs[..., LEVELS.index(0.1)]
+    ratios = widths[:, 7:] / widths[:, 6:-1]
+    assert ratios.min() > 0.999
+    assert ratios.max() < 1.1
+
+
+def test_bands_of_minmax_scaling_are_in_raw_units() -> None:
+    torch.manual_seed(0)
+    settings = ModelConfig(hidden_size=8, scaling=Scaling.minmax)
+    forecaster = Forecaster(settings, MinMaxScaling(0.0, 200.0)).eval()
+    predictor = forecaster_predictor("minmax", forecaster)
+    assert not predictor.logarithmic
+    windows = make_windows(1, 30)
+    history = windows.history / 200
+    quantiles = predictor.predict(
+        Windows(history, windows.first_day, windows.kind, windows.band_scale, windows.naive)
+    ).astype(float)
+    widths = quantiles[0, :, 5] - quantiles[0, :, MEDIAN]
+    np.testing.assert_allclose(widths[7:], widths[6] * np.array(usual_bands(7).scale[7:]), rtol=1e-4)
+    assert quantiles.min() >= 0
+
+
+def test_usual_bands_grow_with_the_days_ahead() -> None:
+    scale = usual_bands(7).scale
+    assert len(scale) == MAX_DAYS_AHEAD
+    assert scale[:7] == (1.0,) * 7
+    assert scale[13] == pytest.approx(1.2)  # a week after the horizon
+    assert scale[20] == pytest.approx(1 + 0.2 * 2**0.8)
+    assert all(np.diff(scale[6:]) > 0)
+    assert usual_bands(30).scale == (1.0,) * 30
+    assert usual_bands(1).scale[7] == pytest.approx(1.2)
+    assert extend_scale((0.5, 2.0))[:2] == (0.5, 2.0)
+    assert extend_scale((0.5, 2.0))[8] == pytest.approx(2.4)
+
+
+def test_seasonal_naive_answers_where_a_window_says_so(base: Predictor) -> None:
+    windows = make_windows(4, 10)
+    model = base.roll_out(windows)
+    mixed = Windows(windows.history, windows.first_day, windows.kind, windows.band_scale, np.arange(4) % 2 == 1)
+    answered = base.predict(mixed)
+    np.testing.assert_array_equal(answered[::2], model[::2])
+    repeated = seasonal_naive(windows.history, days_ahead=10)
+    np.testing.assert_allclose(answered[1::2, :, MEDIAN], repeated[1::2], rtol=1e-6)
+    np.testing.assert_array_equal(base.roll_out(mixed), model)
+    assert answered[windows.kind == KIND_CODES[Kind.rate]].max() <= 1
+
+
+def test_windows_forecast_together_are_those_forecast_alone(base: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = make_windows(7, 30)
+    together = base.predict(windows)
+    alone = np.concatenate([base.predict(windows.select(slice(row, row + 1))) for row in range(7)])
+    np.testing.assert_allclose(alone, together, rtol=1e-4)
+    monkeypatch.setattr(predictors, "WINDOWS_AT_ONCE", 3)
+    np.testing.assert_allclose(base.predict(windows), together, rtol=1e-4)
+    assert base.predict(windows.select(slice(0, 0))).shape == (0, 30, len(LEVELS))
+
+
+def test_stacked_windows_are_cut_to_the_days_ahead() -> None:
+    history = np.arange(56, dtype=np.float32)
+    scale = np.arange(30, dtype=np.float32)
+    stacked = stack_windows([Window(history, 5, Kind.rate, scale), Window(history, 6, Kind.other, scale, True)], 3)
+    np.testing.assert_array_equal(stacked.band_scale, [[0, 1, 2]] * 2)
+    assert (stacked.first_day.tolist(), stacked.kind.tolist(), stacked.naive.tolist()) == (
+        [5, 6],
+        [1, 2],
+        [False, True],
+    )
