@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from forecasting.model.forecaster import LEVELS, MEDIAN
+from forecasting.evaluation.scoring import LOWER, UPPER
+from forecasting.model.forecaster import MEDIAN
 from forecasting.panel import to_date
 
 MAX_PANELS = 6  # series in one plot
-LOWER, UPPER = LEVELS.index(0.1), LEVELS.index(0.9)  # the 80% band
 
 
 @contextmanager

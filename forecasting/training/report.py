@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from rich.table import Table
 
-from forecasting.artifact import SEASONAL_NAIVE, Bands
 from forecasting.errors import SettingError
-from forecasting.evaluation.plotting import MAX_PANELS, draw_band, draw_name, draw_observed, figure
 from forecasting.evaluation.comparison import MIN_WEEKS
+from forecasting.evaluation.plotting import MAX_PANELS, draw_band, draw_name, draw_observed, figure
 from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts
 from forecasting.evaluation.scoring import MIN_MEAN, Score, judged_rows, score_series, summarize
 from forecasting.model.forecaster import LEVELS, MEDIAN
 from forecasting.panel import MASKED, Panel, Series, Verdict, to_date
+from forecasting.predictor import SEASONAL_NAIVE, Bands
 from forecasting.runtime import render
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.distributed import gather_from_ranks, num_ranks
@@ -216,9 +215,7 @@ def _told(value: float | None, how: str) -> str:
     return "undefined" if value is None else format(value, how)
 
 
-def plot_training(
-    file: Path, panel: Panel, tested: HeldOutForecasts, upcoming: NextForecasts, *, title: str
-) -> None:
+def plot_training(file: Path, panel: Panel, tested: HeldOutForecasts, upcoming: NextForecasts, *, title: str) -> None:
     """Recent history, the test days' forecasts with their 80% band, and the forecast of the days after the cutoff."""
     recent = panel.tail(DAYS_IN_PLOT)
     with figure(file, len(panel.series), title=title, sharex=True) as axes:
