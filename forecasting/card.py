@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.domain import KIND_CODES, Kind, Missing, SeriesKey, SourceName, Unit
+from forecasting.domain import KIND_CODES, Kind, Missing, Series, SeriesKey, SourceName, Unit
 from forecasting.errors import BrokenArtifact, UnknownMetric, UnknownSite, name_some
-from forecasting.panel import Series
 from forecasting.predictor import FORECASTER, SEASONAL_NAIVE, Bands, Windows, extend_scale
 from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
 

@@ -1,15 +1,19 @@
-"""The words that all else uses: kinds, units, limits and names of versions. Imports nothing of ours but the errors."""
+"""The words that everything else uses: kinds, units, verdicts, series, days, limits. Imports only our errors."""
 
+import datetime as dt
 import re
-from enum import Enum, StrEnum
+from dataclasses import dataclass
+from enum import Enum, IntEnum, StrEnum
+from typing import SupportsInt
 
 from forecasting.errors import InvalidVersion, SettingError
 
-MIN_DAYS = 30  # the documented least amount of data of a series
-MIN_KNOWN_DAYS = 28  # of the history that a forecast is made from
+MIN_DAYS = 30  # of data that a series must have; documented
+MIN_KNOWN_DAYS = 28  # in the history of a forecast
 MAX_DAYS_AHEAD = 30  # documented
-MAX_BATCH = 65536  # windows that an exported model takes at once
-MASKABLE = ("outage", "partial", "bot", "definition_break")  # verdicts on days that have a value, but a doubtful one
+MAX_BATCH = 65536  # windows in one call of an exported model
+MASKABLE = ("outage", "partial", "bot", "definition_break")  # verdicts on days whose value is doubtful
+EPOCH = dt.date(1970, 1, 1)
 
 SeriesKey = tuple[str, str]  # site and metric
 
@@ -29,13 +33,27 @@ class Missing(StrEnum):
     mask = "mask"
 
 
-class Kind(Enum):  # no StrEnum: `count` is a method of text
+class Kind(Enum):  # no StrEnum, since `count` is a method of str
     count = "count"  # never negative, rounded in answers
     rate = "rate"  # 0..1
     other = "other"
 
 
-KIND_CODES = {Kind.count: 0, Kind.rate: 1, Kind.other: 2}  # as arrays and tensors carry kinds
+KIND_CODES = {Kind.count: 0, Kind.rate: 1, Kind.other: 2}  # for arrays and tensors
+
+
+class Verdict(IntEnum):
+    """What is known about a day of a series."""
+
+    before = 0  # outside the series' life: before its first value or after its last
+    observed = 1
+    gap = 2  # the source has no row, but has rows before and after
+    unmeasured = 3  # the source has a row, but its value is NULL or NaN
+    invalid = 4  # an impossible value: infinite, or negative traffic
+    outage = 5  # nothing was counted on a day that always has traffic
+    partial = 6  # some of the day's hours are missing
+    bot = 7  # a short spike that nobody announced
+    definition_break = 8  # counted in another way than today
 
 
 class SourceName(StrEnum):
@@ -56,12 +74,40 @@ class Unit(StrEnum):
 
 
 class Right(StrEnum):
-    read = "read"  # forecasts
-    admin = "admin"  # and what changes something
+    read = "read"  # may ask for forecasts
+    admin = "admin"  # may also change things
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one site. Values times `unit_scale` are in the source's unit."""
+
+    site: str
+    metric: str
+    kind: Kind = Kind.count
+    additive: bool = True
+    unit_scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.metric} of {self.site}"
+
+    @property
+    def key(self) -> SeriesKey:
+        return self.site, self.metric
+
+
+def to_day(date: dt.date) -> int:
+    """Days since 1970-01-01."""
+    return (date - EPOCH).days
+
+
+def to_date(day: SupportsInt) -> dt.date:
+    return EPOCH + dt.timedelta(days=int(day))
 
 
 def check_version(version: str) -> str:
-    """The version as it came, if it can be a folder's name and is not taken by the product itself."""
+    """Returns the version. Raises InvalidVersion if it is reserved or cannot be the name of a folder."""
     if version == "base" or version.endswith(".previous"):
         raise InvalidVersion(f"Version {version!r} is reserved. Choose another, such as v1.0.0.")
     if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}", version) or version.endswith("."):
@@ -73,6 +119,7 @@ def check_version(version: str) -> str:
 
 
 def check_days_ahead(days_ahead: int) -> int:
+    """Returns the number of days. Raises SettingError outside 1 to 30."""
     if not 1 <= days_ahead <= MAX_DAYS_AHEAD:
         raise SettingError(f"days_ahead is {days_ahead}; it must be 1 to {MAX_DAYS_AHEAD}.")
     return days_ahead

@@ -4,7 +4,9 @@ import datetime as dt
 
 import numpy as np
 
-from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_day
+from forecasting.domain import Series, Verdict, to_day
+from forecasting.panel import Observations, Panel
+from forecasting.panel_building import build_panel
 
 WEEK = np.array([1.0, 1.1, 1.05, 1.0, 0.9, 0.5, 0.45])  # a site of working days
 

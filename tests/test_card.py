@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from forecasting.card import Card, SeriesCard, describe_series_card, format_card, read_card
-from forecasting.domain import Kind, Unit
+from forecasting.domain import Kind, Series, Unit
 from forecasting.errors import UnknownMetric, UnknownSite
-from forecasting.panel import Series
 from forecasting.predictor import usual_bands
 from forecasting.settings.schema import MetricConfig
 

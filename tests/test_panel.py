@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.domain import Kind, Missing
+from forecasting.domain import Kind, Missing, Series, Verdict, to_date, to_day
 from forecasting.errors import DuplicateDays, TooFewDays, UnknownMetric, UnknownSite
-from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, latest_windows, to_date, to_day
+from forecasting.latest_windows import cut_latest_windows
+from forecasting.panel import Observations, Panel
+from forecasting.panel_building import build_panel
 from tests.panels import last_days
 
 FIRST = to_day(dt.date(2024, 1, 1))
@@ -66,7 +68,7 @@ def test_impossible_values_are_masked_and_named_whatever_gaps_become() -> None:
     panel = build_panel([observe(values)], today=TODAY)
     assert np.isnan(panel.values[0, [3, 7]]).all()
     assert list(panel.verdicts[0, [3, 7]]) == [Verdict.invalid, Verdict.invalid]
-    assert panel.notes == ("page_visits of blog: 2 days with a value that cannot be, masked (2024-01-04..2024-01-08)",)
+    assert panel.notes == ("page_visits of blog: 2 days with an impossible value, masked (2024-01-04..2024-01-08)",)
 
 
 def test_day_in_its_row_without_a_value_is_masked_even_where_gaps_are_zero() -> None:
@@ -210,7 +212,7 @@ def test_windows_of_many_series_are_those_of_their_panels(missing: Missing) -> N
         days.append(FIRST + random.permutation(chosen))
         values.append(value)
         kinds.append(list(Kind)[number % 3])
-    windows = latest_windows(
+    windows = cut_latest_windows(
         np.array([len(one) for one in days]), np.concatenate(days), np.concatenate(values), kinds,
         context_length=56, missing=missing,
     )  # fmt: skip

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from forecasting.domain import Kind
-from forecasting.panel import Verdict, out_of_range, to_day
+from forecasting.domain import Kind, Verdict, to_day
+from forecasting.latest_windows import out_of_range
 from forecasting.settings.schema import VerdictConfig
 
 CONTEXT = 56  # days before a day that its verdict rests on: eight of each weekday

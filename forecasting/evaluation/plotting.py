@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from forecasting.domain import to_date
 from forecasting.evaluation.scoring import LOWER, UPPER
 from forecasting.model.forecaster import MEDIAN
-from forecasting.panel import to_date
 
 MAX_PANELS = 6  # series in one plot
 

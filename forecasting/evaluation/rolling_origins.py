@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Verdict
 from forecasting.errors import TooFewDays
-from forecasting.panel import Panel, Verdict
+from forecasting.panel import Panel
 from forecasting.settings.schema import BacktestConfig
 
 RECENT = 56  # days before a cutoff, of which serving too asks that enough are known

@@ -14,7 +14,7 @@ from forecasting.predictor import Predictor, usual_bands
 from forecasting.runtime import LOGGER
 from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.pages import Page
-from forecasting.warehouse.windows import check_fraction, cut_latest_windows
+from forecasting.warehouse.windows import check_fraction, cut_page_windows
 
 BASE = "base"
 
@@ -103,9 +103,7 @@ def forecast_page(version: LoadedVersion, lookup: SeriesLookup, page: Page, *, d
     """
     predictor, places = version.predictor, lookup.find(page.keys)
     cards = [lookup.cards[place] for place in places]
-    latest = cut_latest_windows(
-        page, cards, context_length=predictor.context_length, missing=version.config.data.missing
-    )
+    latest = cut_page_windows(page, cards, context_length=predictor.context_length, missing=version.config.data.missing)
     has_unit = ~np.isin(places, list(lookup.without_unit))
     _check_fractions(page, cards, has_unit)
     rows = np.flatnonzero(latest.enough & has_unit)

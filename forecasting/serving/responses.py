@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from forecasting.card import Card, SeriesCard
-from forecasting.domain import Kind
-from forecasting.panel import to_date
+from forecasting.domain import Kind, to_date
 
 BAND = (0.1, 0.9)  # `lower` and `upper` of an answer: the 80% band
 Response = dict[str, Any]  # json's own types

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from forecasting.domain import KIND_CODES
+from forecasting.domain import KIND_CODES, to_date
 from forecasting.errors import TooFewDays
-from forecasting.panel import Panel, to_date
+from forecasting.panel import Panel
 from forecasting.settings.schema import Config, ModelConfig
 from forecasting.training.distributed import gather_from_ranks
 

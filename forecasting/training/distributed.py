@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from forecasting.domain import Verdict
 from forecasting.errors import SettingError
-from forecasting.panel import Panel, Verdict
+from forecasting.panel import Panel
 from forecasting.settings.schema import Accelerator, ProcessConfig
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from forecasting.artifact import forecaster_predictor, load_artifact, load_base
 from forecasting.baselines import seasonal_naive_quantiles, within_range
 from forecasting.card import SeriesCard, describe_series_card, make_windows
-from forecasting.domain import KIND_CODES, MIN_DAYS, SeriesKey
+from forecasting.domain import KIND_CODES, MIN_DAYS, Series, SeriesKey, to_date
 from forecasting.errors import TooFewDays
 from forecasting.evaluation.rolling_origins import RECENT, Rolling, RollingForecasts
 from forecasting.evaluation.statsforecast_baselines import (
@@ -21,7 +21,7 @@ from forecasting.evaluation.statsforecast_baselines import (
     peer_processes,
 )
 from forecasting.model.forecaster import LEVELS
-from forecasting.panel import Panel, Series, to_date
+from forecasting.panel import Panel
 from forecasting.predictor import Predictor, usual_bands
 from forecasting.runtime import LOGGER, progress
 from forecasting.settings.schema import Config

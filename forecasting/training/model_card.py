@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 
 from forecasting.artifact import forecaster_predictor
 from forecasting.card import Card, describe_libraries, describe_series_card, make_windows, now_text
+from forecasting.domain import Series, to_date
 from forecasting.model.forecaster import LEVELS, Forecaster
-from forecasting.panel import Panel, Series, to_date
+from forecasting.panel import Panel
 from forecasting.predictor import Bands, usual_bands
 from forecasting.settings.schema import Config
 

@@ -8,8 +8,9 @@ import torch
 
 from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, staged_version, write_card
 from forecasting.card import Card
+from forecasting.domain import Series
 from forecasting.model.forecaster import Forecaster
-from forecasting.panel import Panel, Series
+from forecasting.panel import Panel
 from forecasting.predictor import Bands
 from forecasting.runtime import LOGGER, Stopwatch
 from forecasting.settings.schema import Config

@@ -10,8 +10,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from forecasting.artifact import hash_file
+from forecasting.domain import to_date
 from forecasting.model.forecaster import Forecaster
-from forecasting.panel import Panel, to_date
+from forecasting.panel import Panel
 from forecasting.settings.schema import Config
 from forecasting.training.augmentation import MixedBlocks
 from forecasting.training.data_module import Batch, Block, DeviceData, Windows, steps_per_block

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from forecasting.domain import Series, Verdict, to_date
 from forecasting.errors import SettingError
 from forecasting.evaluation.comparison import MIN_WEEKS
 from forecasting.evaluation.plotting import MAX_PANELS, draw_band, draw_name, draw_observed, figure
 from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts
 from forecasting.evaluation.scoring import MIN_MEAN, Score, judged_rows, score_series, summarize
 from forecasting.model.forecaster import LEVELS, MEDIAN
-from forecasting.panel import MASKED, Panel, Series, Verdict, to_date
+from forecasting.panel import Panel
+from forecasting.panel_building import MASKED
 from forecasting.predictor import SEASONAL_NAIVE, Bands
 from forecasting.runtime import render
 from forecasting.training.data_module import TrafficDataModule

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.domain import MIN_DAYS, Kind, SeriesKey, Unit
+from forecasting.domain import MIN_DAYS, Kind, Series, SeriesKey, Unit, Verdict, to_day
 from forecasting.errors import DataError, TooFewDays, UnknownMetric, UnknownSite, name_some
-from forecasting.panel import Observations, Series, Verdict, describe_series, to_day
+from forecasting.panel import Observations, describe_series
 from forecasting.settings.schema import DataConfig, MetricConfig
 from forecasting.warehouse.connection import translate_errors
 from forecasting.warehouse.pages import DailyHistory, DailyQuery, Page, Revision, decode_page

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import asyncpg
 
-from forecasting.domain import SourceName
+from forecasting.domain import SourceName, to_day
 from forecasting.errors import MissingTable, SchemaNotWritable, SettingError, SourceTooSlow
-from forecasting.panel import duplicate_days, to_day
+from forecasting.panel_building import duplicate_days
 from forecasting.runtime import progress
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.catalog import Listing, list_source, local_day, timezone_of, write_listing

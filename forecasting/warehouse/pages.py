@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.domain import SeriesKey
-from forecasting.panel import Observations, to_day
+from forecasting.domain import SeriesKey, to_day
+from forecasting.panel import Observations
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
 
 

@@ -11,7 +11,8 @@ import asyncpg
 from forecasting.domain import MASKABLE, MIN_DAYS
 from forecasting.errors import MissingTable, TooFewDays
 from forecasting.invocation import show_command
-from forecasting.panel import Panel, build_panel
+from forecasting.panel import Panel
+from forecasting.panel_building import build_panel
 from forecasting.settings.schema import Config, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connected, translate_errors
 from forecasting.warehouse.daily import read_observations

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Int
 from rich.table import Table
 
-from forecasting.domain import MASKABLE, MIN_DAYS, SourceName
-from forecasting.panel import Panel, Verdict, to_date
+from forecasting.domain import MASKABLE, MIN_DAYS, SourceName, Verdict, to_date
+from forecasting.panel import Panel
 from forecasting.runtime import render
 from forecasting.settings.schema import Config
 from forecasting.warehouse.catalog import Listing, list_source, local_day, timezone_of

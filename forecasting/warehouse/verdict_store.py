@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from forecasting.data_quality.rules import CONTEXT, find_breaks, judge
-from forecasting.domain import Kind, SeriesKey
-from forecasting.panel import Series, Verdict, describe_series, to_date, to_day
+from forecasting.domain import Kind, Series, SeriesKey, Verdict, to_date, to_day
+from forecasting.panel import describe_series
 from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
 from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
 from forecasting.warehouse.daily import read_settings

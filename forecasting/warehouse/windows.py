@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from forecasting.card import SeriesCard
 from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Kind, Missing
 from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
-from forecasting.panel import LatestWindows, Observations, describe_series, latest_windows
+from forecasting.latest_windows import LatestWindows, cut_latest_windows
+from forecasting.panel import Observations, describe_series
 from forecasting.predictor import SEASONAL_NAIVE, Window
 from forecasting.warehouse.pages import Page
 from forecasting.warehouse.units import tell_unit
@@ -17,12 +18,12 @@ from forecasting.warehouse.units import tell_unit
 SPARE_DAYS = 35
 
 
-def cut_latest_windows(
+def cut_page_windows(
     page: Page, cards: Sequence[SeriesCard], *, context_length: int, missing: Missing
 ) -> LatestWindows:
     """Of each series of the page, the window up to its own last known day, in the model's units."""
     scale = np.array([card.unit_scale for card in cards])
-    return latest_windows(
+    return cut_latest_windows(
         page.counts,
         page.days,
         page.values / np.repeat(scale, page.counts),
@@ -36,7 +37,7 @@ def cut_windows(
     page: Page, cards: Sequence[SeriesCard], *, context_length: int, missing: Missing
 ) -> list[Window | DataError]:
     """Of each series of the page, its latest window; TooFewDays or AmbiguousUnit where it cannot be forecast."""
-    latest = cut_latest_windows(page, cards, context_length=context_length, missing=missing)
+    latest = cut_page_windows(page, cards, context_length=context_length, missing=missing)
     first_days, ends = latest.first_days, page.counts.cumsum()
     windows: list[Window | DataError] = []
     for row, card in enumerate(cards):

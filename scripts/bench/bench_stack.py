@@ -35,10 +35,9 @@ from forecasting.artifact import (
     write_card,
 )
 from forecasting.card import Card, describe_libraries, describe_series_card, now_text
-from forecasting.domain import Kind
+from forecasting.domain import EPOCH, Kind, Series
 from forecasting.errors import CannotStart
 from forecasting.model.forecaster import LEVELS
-from forecasting.panel import EPOCH, Series
 from forecasting.predictor import Window, usual_bands
 from forecasting.serving.prediction_service import PredictionService
 from forecasting.serving.recent_windows import RecentWindows

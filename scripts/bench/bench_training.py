@@ -24,8 +24,9 @@ try:
     from rich.table import Table
     from torch import Tensor, nn
 
+    from forecasting.domain import Series
     from forecasting.model.forecaster import Forecaster
-    from forecasting.panel import Panel, Series
+    from forecasting.panel import Panel
     from forecasting.runtime import describe_processor, keep_freed_memory
     from forecasting.settings.loading import load_config
     from forecasting.settings.schema import Config

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.data_quality.rules import CHUNK, CONTEXT, find_breaks, judge, mark_breaks
-from forecasting.domain import Kind
-from forecasting.panel import Verdict, to_day
+from forecasting.domain import Kind, Verdict, to_day
 from forecasting.settings.schema import VerdictConfig
 
 RULES = VerdictConfig()

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import torch
 
+from forecasting.domain import to_day
 from forecasting.model.features import ROLLING_DAYS, num_features, step_features
 from forecasting.model.rollout import COUNT, OTHER
 from forecasting.model.scaling import RobustScaling
-from forecasting.panel import to_day
 
 FIRST = dt.date(2024, 1, 3)
 CONTEXT, LAGS, STEPS = 56, 7, 7

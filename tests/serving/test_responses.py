@@ -6,8 +6,7 @@ import math
 import numpy as np
 
 from forecasting.card import Card, SeriesCard
-from forecasting.domain import Kind
-from forecasting.panel import to_day
+from forecasting.domain import Kind, to_day
 from forecasting.predictor import usual_bands
 from forecasting.serving.responses import write_responses
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.domain import MASKABLE, Kind, Missing, Right, Scaling, Unit, check_version
+from forecasting.domain import MASKABLE, Kind, Missing, Right, Scaling, Unit, Verdict, check_version
 from forecasting.errors import InvalidVersion, SettingError
-from forecasting.panel import Verdict
 from forecasting.settings.command_line import describe_settings, parse_arguments
 from forecasting.settings.environment import DATABASE_VARIABLES
 from forecasting.settings.loading import VARIABLES, list_settings, load_config

@@ -64,7 +64,7 @@ def test_version_forecasts_what_the_service_does(place: Place, tmp_path: Path) -
     frame = pd.read_csv(out)
     import torch
 
-    from forecasting.panel import to_day
+    from forecasting.domain import to_day
 
     artifact = load_artifact(place.store, "v1.10")
     (series,) = [one for one in artifact.card.series if one.metric == "page_visits"]

@@ -15,11 +15,12 @@ from forecasting import predictor
 from forecasting.artifact import forecaster_predictor
 from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
 from forecasting.card import Card
-from forecasting.domain import Init, Kind
+from forecasting.domain import Init, Kind, Series, Verdict, to_date
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
 from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts, roll
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
-from forecasting.panel import Observations, Panel, Series, Verdict, build_panel, to_date
+from forecasting.panel import Observations, Panel
+from forecasting.panel_building import build_panel
 from forecasting.predictor import FORECASTER, SEASONAL_NAIVE, usual_bands
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import BacktestConfig, Config

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from forecasting.panel import to_day
+from forecasting.domain import to_day
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.copy_format import (

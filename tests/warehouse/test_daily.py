@@ -8,7 +8,7 @@ import asyncpg
 import numpy as np
 import pytest
 
-from forecasting.domain import Kind, Unit
+from forecasting.domain import Kind, Unit, to_date
 from forecasting.errors import (
     AmbiguousUnit,
     DuplicateDays,
@@ -19,7 +19,7 @@ from forecasting.errors import (
     UnknownMetric,
     UnknownSite,
 )
-from forecasting.panel import Panel, to_date
+from forecasting.panel import Panel
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.daily import count_series, read_pages

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from forecasting.domain import Kind, SourceName
+from forecasting.domain import Kind, SourceName, Verdict, to_date
 from forecasting.errors import CannotConnect, DuplicateDays, MissingTable, SourceTooSlow, WouldForget
-from forecasting.panel import Panel, Verdict, to_date
+from forecasting.panel import Panel
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig, VerdictConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.ingest import Updated, update

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from forecasting import warehouse
-from forecasting.domain import Kind
-from forecasting.panel import Verdict, to_day
+from forecasting.domain import Kind, Verdict, to_day
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecasting.domain import Kind, Missing, Unit
+from forecasting.domain import Kind, Missing, Unit, Verdict, to_date, to_day
 from forecasting.errors import (
     AmbiguousUnit,
     DuplicateDays,
@@ -18,7 +18,7 @@ from forecasting.errors import (
     UnknownSite,
     WarehouseError,
 )
-from forecasting.panel import Panel, Verdict, to_date, to_day
+from forecasting.panel import Panel
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.ingest import update
@@ -226,7 +226,7 @@ def test_a_column_that_was_added_later_begins_with_its_first_value(database: Dat
 
 @pytest.mark.parametrize("value", ["Infinity", "-Infinity", "1e300"])
 def test_values_that_cannot_be_are_masked(database: DatabaseConfig, value: str) -> None:
-    assert_masked(database, f"'{value}'", verdict=Verdict.invalid, told="with a value that cannot be")
+    assert_masked(database, f"'{value}'", verdict=Verdict.invalid, told="with an impossible value")
 
 
 def test_negative_counts_are_masked(database: DatabaseConfig) -> None:

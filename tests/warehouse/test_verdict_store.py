@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from forecasting.panel import Verdict, to_day
+from forecasting.domain import Verdict, to_day
 from forecasting.settings.schema import DatabaseConfig, VerdictConfig
 from tests.warehouse.ingesting import ask_own, bring, contents, days, events_of, judged, stored, views
 from tests.warehouse.sources.asking import prepare

@@ -5,9 +5,10 @@ import datetime as dt
 import numpy as np
 
 from forecasting.card import SeriesCard, describe_series_card
-from forecasting.domain import Kind, Missing
+from forecasting.domain import Kind, Missing, Series, to_day
 from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
-from forecasting.panel import Observations, Series, build_panel, to_day
+from forecasting.panel import Observations
+from forecasting.panel_building import build_panel
 from forecasting.predictor import Window, usual_bands
 from forecasting.warehouse.pages import Page
 from forecasting.warehouse.windows import cut_windows

@@ -14,8 +14,8 @@ import orjson
 from jaxtyping import Float
 
 from forecasting.artifact import MODEL_NAME
+from forecasting.domain import EPOCH
 from forecasting.errors import BadAnswer, TimedOut, Unavailable
-from forecasting.panel import EPOCH
 from forecasting.predictor import Window
 from forecasting.serving.circuit_breaker import CircuitBreaker
 from forecasting.serving.request_batcher import RequestBatcher

@@ -4,7 +4,7 @@ import datetime as dt
 import re
 from functools import lru_cache
 
-from forecasting.panel import to_day
+from forecasting.domain import to_day
 
 THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d)")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from forecasting.domain import MIN_DAYS, Kind, Unit
+from forecasting.domain import MIN_DAYS, Kind, Series, Unit
 from forecasting.errors import AmbiguousUnit, DataError, UnknownMetric, UnknownSite
-from forecasting.panel import Observations, Panel, Series, build_panel, describe_series
+from forecasting.panel import Observations, Panel, describe_series
+from forecasting.panel_building import build_panel
 from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.csv.formats import LONG, Meaning
 from forecasting.warehouse.csv.rows import Rows, Traffic, read_traffic

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forecasting.domain import SeriesKey
+from forecasting.domain import SeriesKey, to_date
 from forecasting.errors import DataError, DuplicateDays
-from forecasting.panel import to_date
 from forecasting.warehouse.csv.cells import parse_day
 from forecasting.warehouse.csv.formats import (
     DAY_COLUMNS,

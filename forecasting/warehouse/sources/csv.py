@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from forecasting.domain import Kind, Unit
+from forecasting.domain import Kind, Unit, to_date, to_day
 from forecasting.errors import SettingError
-from forecasting.panel import Observations, to_date, to_day
+from forecasting.panel import Observations
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.copy_format import (
     HEADER,

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecasting.domain import Kind
+from forecasting.domain import Kind, to_date
 from forecasting.errors import AmbiguousUnit, DataError, DuplicateDays
-from forecasting.panel import Observations, to_date
+from forecasting.panel import Observations
 from forecasting.settings.loading import load_config
 from forecasting.warehouse.csv import observations as csv_file
 from forecasting.warehouse.csv.observations import read_csv, read_csv_panel

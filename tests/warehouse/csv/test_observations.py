@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecasting.domain import Kind
+from forecasting.domain import Kind, to_date
 from forecasting.errors import DataError, DuplicateDays, UnknownMetric, UnknownSite
-from forecasting.panel import to_date
 from forecasting.settings.loading import load_config
 from forecasting.warehouse.csv.observations import read_csv, read_csv_panel
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from forecasting.panel import to_date
+from forecasting.domain import to_date
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connect
 from forecasting.warehouse.copy_format import DATES_SINCE, decode_texts, split_rows
