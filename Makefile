@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 EXTRAS ?= dev
 
-.PHONY: demo test lint audit train serve clean
+.PHONY: demo test lint audit mutants train serve clean
 .DELETE_ON_ERROR:
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -27,6 +27,10 @@ lint: $(INSTALLED)
 
 audit: $(INSTALLED) ## known advisories of what is installed
 	$(BIN)/python scripts/audit.py
+
+mutants: $(INSTALLED) ## small mistakes made on purpose in the pure modules: do their tests notice? (an hour)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,mutants]' --constraint constraints.txt
+	$(BIN)/python scripts/mutants.py $(ARGS)
 
 train: $(INSTALLED)
 	$(BIN)/python scripts/train.py $(ARGS)

@@ -62,6 +62,41 @@ def test_coverage_includes_the_ends_of_the_band() -> None:
     assert metrics.coverage(actual, np.float32([1, 0, 4, 0]), np.float32([1, 2, 5, 3])) == 0.5
 
 
+def test_pinball_is_the_mean_of_scikit_learn_s_over_levels() -> None:
+    levels = (0.05, 0.3, 0.5, 0.9)
+    quantiles = FORECAST[..., None] + np.float32([-30, -10, 5, 40])
+    expected = [
+        sklearn_metrics.mean_pinball_loss(ACTUAL.ravel(), quantiles[..., place].ravel(), alpha=level)
+        for place, level in enumerate(levels)
+    ]
+    assert metrics.pinball(ACTUAL, quantiles, levels=levels) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_pinball_by_hand_on_known_days_alone() -> None:
+    actual = np.float32([10, np.nan, 10])
+    quantiles = np.float32([[6, 14], [0, 0], [12, 9]])
+    # 4 above the 10% quantile costs 0.1 each, 4 below the 90% quantile too; then 2 below the one, 1 above the other
+    expected = (0.1 * 4 + 0.1 * 4 + 0.9 * 2 + 0.9 * 1) / 4
+    assert metrics.pinball(actual, quantiles, levels=(0.1, 0.9)) == pytest.approx(expected)
+
+
+def test_pinball_and_coverage_without_a_known_day_are_undefined() -> None:
+    unknown, quantiles = np.float32([np.nan, np.nan]), np.zeros((2, 1), np.float32)
+    with pytest.raises(UndefinedMetric, match="^no actual value is known$"):
+        metrics.pinball(unknown, quantiles, levels=(0.5,))
+    with pytest.raises(UndefinedMetric, match="^no actual value is known$"):
+        metrics.coverage(unknown, quantiles[:, 0], quantiles[:, 0])
+
+
+def test_seasonal_error_needs_a_change_from_season_to_season() -> None:
+    assert metrics.seasonal_error(np.float32([1, 2, 3, 4, 5, 6, 7, 9])) == 8.0
+    assert metrics.seasonal_error(np.float32([1, 2, 4, 8]), season=2) == (3 + 6) / 2
+    assert metrics.seasonal_error(np.float32([1, np.nan, 4, 8]), season=2) == 3.0
+    for past in (np.float32([1, 2, 3, 4, 5, 6, 7]), np.float32([]), np.float32([1, 2, 3, 4, 5, 6, 7, np.nan])):
+        with pytest.raises(UndefinedMetric):
+            metrics.seasonal_error(past)
+
+
 def test_undefined_measures_are_none_with_a_reason() -> None:
     constant = np.zeros((2, 7), np.float32)
     measures = metrics.measure(constant, constant + 1, np.zeros(30, np.float32))
