@@ -117,6 +117,6 @@ async def _run(promotion: Promotion, work: Callable[[], Awaitable[None]]) -> Non
         promotion.finish(PromotionStatus.failed, str(error))
     except Exception:
         logger.exception("promoting version %s failed because of a bug", promotion.version)
-        promotion.finish(PromotionStatus.failed, "The server made a mistake. Its log has the details.")
+        promotion.finish(PromotionStatus.failed, "Internal error. The server's log has the details.")
     else:
         promotion.finish(PromotionStatus.promoted)

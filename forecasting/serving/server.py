@@ -15,9 +15,9 @@ from prometheus_client.core import CounterMetricFamily
 
 from forecasting.artifact import load_artifact
 from forecasting.errors import CannotStart, ForecastingError
-from forecasting.serving.http.access_log import ServingMetrics
 from forecasting.serving.http.connection import guard_connections
 from forecasting.serving.http.guards import check_host
+from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.torchserve.archive import check_handler
 from forecasting.serving.torchserve.installation import find_java, find_torchserve

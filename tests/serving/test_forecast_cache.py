@@ -272,7 +272,7 @@ def test_more_series_than_one_request_may_ask_for_are_refused(answers: ForecastC
     [refused] = send(answers, ("POST", "/predict/multiple", json.dumps(asked).encode(), "application/json"))
     assert refused.status_code == 422
     assert refused.json()["detail"].startswith(
-        "body: 101 metrics of 100 sites are 10100 forecasts; one request may ask for 10000"
+        "body: 101 metrics of 100 sites are 10100 forecasts; a request may have 10000"
     )
 
 

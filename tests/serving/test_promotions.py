@@ -85,7 +85,7 @@ def test_bug_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.ERROR, "forecasting.serving"):
         promotion = asyncio.run(run())
-    assert (promotion.status, promotion.reason) == ("failed", "The server made a mistake. Its log has the details.")
+    assert (promotion.status, promotion.reason) == ("failed", "Internal error. The server's log has the details.")
     [record] = caplog.records
     assert record.getMessage() == "promoting version v2 failed because of a bug"
     assert record.exc_info is not None

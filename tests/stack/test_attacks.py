@@ -30,7 +30,7 @@ LIMITS = [
     "guard.header_seconds=1", "guard.request_seconds=4", "guard.max_connections=40", "guard.requests_per_second=0",
 ]  # fmt: skip
 INJECTION = "x'; drop table daily_metrics; --"
-NO_KEY = "An API key is needed. Send it as Authorization: Bearer KEY, or as X-API-Key: KEY."
+NO_KEY = "An API key is required. Send it as Authorization: Bearer KEY or as X-API-Key: KEY."
 TORCHSERVE_REQUEST = {"instances": [{"history": [100.0] * 56, "first_day": "2024-01-01", "kind": "count"}]}
 
 
@@ -138,8 +138,8 @@ def test_ten_megabytes(http: httpx.Client) -> None:
         assert (answer.status_code, answer.json()) == (
             413,
             {
-                "detail": "A body may have 1,048,576 bytes (guard.max_body_bytes), and this one has more. "
-                "Ask for fewer series at once.",
+                "detail": "The request body is larger than 1,048,576 bytes (guard.max_body_bytes). "
+                "Request fewer series at once.",
             },
         )
 
@@ -179,7 +179,7 @@ def test_headers_that_dribble(attacked: Process, http: httpx.Client) -> None:
         answer, seconds = dribble(connection, b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n")
     status, headers, body = parse(answer)
     assert (status, headers["connection"]) == (408, "close")
-    assert body == {"detail": "No request's headers came within 1 s (guard.header_seconds)."}
+    assert body == {"detail": "No request headers arrived within 1 s (guard.header_seconds)."}
     assert seconds < 3
 
 
@@ -207,7 +207,7 @@ def test_a_body_that_dribbles(attacked: Process, http: httpx.Client) -> None:
         answer, seconds = dribble(connection, start.encode(), b" ")
     status, headers, body = parse(answer)
     assert (status, headers["connection"]) == (408, "close")
-    assert body == {"detail": "The request's body did not come within 4 s (guard.request_seconds)."}
+    assert body == {"detail": "The request body did not arrive within 4 s (guard.request_seconds)."}
     assert seconds < 6
 
 
@@ -240,7 +240,7 @@ def test_more_connections_than_may_be(attacked: Process, http: httpx.Client) -> 
         for connection in connections:
             connection.close()
     assert (status, headers["retry-after"]) == (503, "3")
-    assert body == {"detail": "As many connections are open as may be (guard.max_connections). Try again."}
+    assert body == {"detail": "Too many open connections (guard.max_connections). Try again later."}
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_headers_that_are_too_large(attacked: Process, http: httpx.Client, head:
     with closing(connect(attacked)) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
         status, _, body = parse(read_all(connection))
-    assert (status, body) == (431, {"detail": "A request's line and headers may have 32,768 bytes."})
+    assert (status, body) == (431, {"detail": "The request line and headers are larger than 32,768 bytes."})
 
 
 def test_a_header_without_end(attacked: Process, http: httpx.Client) -> None:
@@ -281,7 +281,7 @@ def test_what_is_no_http(attacked: Process, http: httpx.Client, request_line: by
     with closing(connect(attacked)) as connection:
         connection.sendall(request_line + b"\r\nHost: x\r\n\r\n")
         status, _, body = parse(read_all(connection))
-    assert (status, body) == (400, {"detail": "This is no HTTP request."})
+    assert (status, body) == (400, {"detail": "This is not an HTTP request."})
 
 
 def test_line_breaks_forge_neither_headers_nor_the_log(attacked: Process, http: httpx.Client) -> None:
@@ -322,7 +322,7 @@ def test_a_read_key_cannot_retrain(attacked: Process, http: httpx.Client, path: 
     answer = httpx.post(f"{attacked.url}{path}", headers={"X-API-Key": READ}, timeout=20)
     assert (answer.status_code, answer.json()) == (
         403,
-        {"detail": "The key 'dash' has the right to read; this route needs a key with the right admin."},
+        {"detail": "The API key 'dash' may only read. This route needs a key with the right admin."},
     )
 
 
@@ -406,4 +406,4 @@ def read_proc(pid: int, name: str) -> str:
 def test_others_are_not_served_without_keys(place: Place) -> None:
     result = place.run("serve.py", "--host", "0.0.0.0", *FREE_PORTS)  # noqa: S104
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("error: serving.host (--host) is '0.0.0.0', where others can reach the routes")
+    assert result.stderr.startswith("error: serving.host (--host) is '0.0.0.0', which other machines can reach")

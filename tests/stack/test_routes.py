@@ -149,7 +149,7 @@ def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
         ("POST", "/predict", {"days": 7}, 422, "days: Extra inputs are not permitted (found 7)"),
         (
             "POST", "/predict", b'{"days_ahead": 7,', 422,
-            "The body is no JSON: Expecting property name enclosed in double quotes",
+            "The body is not valid JSON: Expecting property name enclosed in double quotes",
         ),
         ("POST", "/predict", None, 422, "body: Field required (found None)"),
         (
@@ -166,11 +166,11 @@ def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
         ),
         (
             "POST", "/predict", b'{"metric": "\xff"}', 422,
-            "The body is no text in UTF-8: byte 12 cannot be there (invalid start byte).",
+            "The body is not valid UTF-8: invalid start byte at position 12.",
         ),
         (
             "POST", "/predict", b"[" * 100_000, 422,
-            "The body cannot be read: its lists or objects are nested too deeply.",
+            "The body cannot be parsed: its lists or objects are nested too deeply.",
         ),
         (
             "POST", "/predict", {"metric": "\ud800"}, 422,
@@ -179,7 +179,7 @@ def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
         ),
         (
             "POST", "/predict/multiple", {"metrics": ["a"], "site": "b", "sites": ["c"]}, 422,
-            "body: Say `site` for one or `sites` for several, not both "
+            "body: Give either `site` or `sites`, not both "
             "(found {'metrics': ['a'], 'site': 'b', 'sites': ['c']})",
         ),
         (
@@ -187,8 +187,8 @@ def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
             "Retraining by request is not there yet. Run: python scripts/train.py --model-version v1.10, "
             "then POST /model/promote.",
         ),
-        ("GET", "/nope", None, 404, "There is no route '/nope'. GET / lists them."),
-        ("GET", "/predict", None, 405, "/predict does not answer GET. GET / lists the routes."),
+        ("GET", "/nope", None, 404, "There is no route '/nope'. GET / lists all routes."),
+        ("GET", "/predict", None, 405, "/predict does not support GET. GET / lists all routes."),
     ],
 )  # fmt: skip
 def test_refusals_say_what_was_found(

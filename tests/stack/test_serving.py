@@ -19,7 +19,7 @@ from tests.waiting import becomes
 from .conftest import FREE_PORTS, Place, Process, command_of
 
 PREDICT = "/predict/page-visits?days_ahead=7"
-STOPPING = {"detail": "Serving is being stopped. Ask again when it is back."}
+STOPPING = {"detail": "The server is shutting down. Try again when it is back."}
 
 
 def answer_within(

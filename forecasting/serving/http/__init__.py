@@ -1,1 +1,1 @@
-"""What a request passes before the routes, in this order: connection, journal, guards, limits, replay."""
+"""What a request passes on its way to the routes: connection, access log, guards, limits, response cache."""

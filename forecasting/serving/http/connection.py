@@ -1,6 +1,6 @@
-"""The shim's side of a TCP connection: uvicorn's, which by itself waits for headers for ever and takes any number.
+"""TCP connections: uvicorn's, which alone would wait for headers for ever and accept any number of connections.
 
-Its limits hold before there is a request, so that the middlewares (guards.py) never see what is refused here.
+These limits apply before there is a request: the layers in guards.py never see what is refused here.
 """
 
 import asyncio
@@ -12,29 +12,30 @@ import orjson
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from forecasting.serving.http.error_responses import CLOSE, SECURITY_HEADERS, refuse_for_now
+from forecasting.serving.http.error_responses import send_unavailable
+from forecasting.serving.http.headers import CLOSE, SECURITY_HEADERS
 from forecasting.settings.schema import GuardConfig
 
-# Of a request's line and headers together, each header counted 32 more than it has (as RFC 9113, 6.5.2). The parser
-# itself has no limit, and takes quadratic time for a header that comes in many pieces.
+# For a request's line and headers together; each header counts 32 bytes more than it has, as in RFC 9113, 6.5.2. The
+# parser itself has no limit, and takes quadratic time for a header that arrives in many pieces.
 MAX_HEAD_BYTES = 32 * 1024
-TOO_LARGE = f"A request's line and headers may have {MAX_HEAD_BYTES:,} bytes."
-OTHER_FILES = 256  # that the process has open besides the connections: PostgreSQL's, TorchServe's, the log, libraries
+TOO_LARGE = f"The request line and headers are larger than {MAX_HEAD_BYTES:,} bytes."
+OTHER_FILES = 256  # open besides the connections: PostgreSQL's, TorchServe's, the log, libraries
 REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
 def guard_connections(guard: GuardConfig) -> type[asyncio.Protocol]:
-    """The class that uvicorn makes one of for each connection; and files for them, as far as this process may."""
-    allow_files(2 * guard.max_connections + OTHER_FILES)
+    """The class of connections for uvicorn. Also raises the limit of open files as far as possible."""
+    raise_file_limit(2 * guard.max_connections + OTHER_FILES)
     return type("GuardedConnection", (Connection,), {"guard": guard})
 
 
-def allow_files(num_files: int) -> None:
-    """As many open ones, as far as the system lets this process: many start with 1,024, or 256."""
+def raise_file_limit(num_files: int) -> None:
+    """Allows this process so many open files, or as many as the system permits. Many start with 1,024, or 256."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = num_files if hard == resource.RLIM_INFINITY else min(num_files, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = num_files if hard == resource.RLIM_INFINITY else min(num_files, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 class Connection(HttpToolsProtocol):
@@ -42,10 +43,10 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: uvicorn's own
         super().__init__(*args, **kwargs)
-        self._parser_catches_up = False  # with what it has been told before
-        self._in_head = True  # what comes next, or is coming, is a request's line and headers
+        self._is_replaying = False  # the new parser reads headers that the old one has already handled
+        self._in_head = True  # a request's line and headers are arriving, or come next
         self._head_bytes = 0
-        self._idle_bytes = 0  # that have come since a request began or went on with its body
+        self._idle_bytes = 0  # received since a request began or its body went on
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -54,17 +55,17 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > 2 * self.guard.max_connections:
             transport.abort()
         elif len(self.connections) > self.guard.max_connections:
-            self.app = _refuse_one_more
+            self.app = _refuse_connection
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)  # which resumes writing
+        super().connection_lost(exc)  # resumes writing
         for timer in (self._head_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        self._idle_bytes += len(data)  # until the parser finds a request, or a part of a body, in it
+        self._idle_bytes += len(data)  # the parser resets it when it finds a request or a part of a body
         self._unset_keepalive_if_required()
         self._parse(data)
         if self._idle_bytes > MAX_HEAD_BYTES:
@@ -84,35 +85,35 @@ class Connection(HttpToolsProtocol):
                 self._parse(rest)
 
     def _ignore_upgrade(self) -> None:
-        """Goes on with the request's body: nobody has to do as an Upgrade asks (RFC 9110, 7.8), and Java's HttpClient
-        asks each time. The parser takes what follows for another protocol, where uvicorn would take it for a request.
+        """Reads on with the request's body. A server may ignore an Upgrade (RFC 9110, 7.8), and Java's HttpClient sends
+        one each time. The old parser takes what follows for another protocol; uvicorn would take it for a new request.
         """
         framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
         head = b"".join(b"%s: %s\r\n" % header for header in framing)
-        self._parser_catches_up = self.cycle.more_body = True
+        self._is_replaying = self.cycle.more_body = True
         self.parser = httptools.HttpRequestParser(self)
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % head)
-        self._parser_catches_up = False
+        self._is_replaying = False
 
     def on_message_begin(self) -> None:
-        if self._parser_catches_up:
+        if self._is_replaying:
             return
         super().on_message_begin()
         self._in_head, self._head_bytes, self._idle_bytes = True, 0, 0
 
     def on_url(self, url: bytes) -> None:
-        if self._parser_catches_up:
+        if self._is_replaying:
             return
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head and not self._parser_catches_up:  # after a body they are trailers, which nobody reads
+        if self._in_head and not self._is_replaying:  # after a body these are trailers, which nobody reads
             self._count(len(name) + len(value) + 32)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self._parser_catches_up:
+        if self._is_replaying:
             return
         self._in_head = False
         self._head_arrived()
@@ -142,7 +143,7 @@ class Connection(HttpToolsProtocol):
             self._write_timer = None
 
     def _await_reader(self) -> None:
-        """Of an answer that nobody reads on, or an end that waits for it: closing alone would wait for ever."""
+        """Aborts the connection if the client reads no further: closing it would wait for ever."""
         if self._write_timer is None:
             self._write_timer = self.loop.call_later(self.guard.request_seconds, self.transport.abort)
 
@@ -150,12 +151,12 @@ class Connection(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, TOO_LARGE)
         else:
-            self._refuse(400, "This is no HTTP request.")
+            self._refuse(400, "This is not an HTTP request.")
 
     def _count(self, num_bytes: int) -> None:
         self._head_bytes += num_bytes
         if self._head_bytes > MAX_HEAD_BYTES:
-            raise ValueError("too large a head")  # the parser ends, and send_400_response is asked
+            raise ValueError("head too large")  # stops the parser, which calls send_400_response
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -168,10 +169,10 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_late(self) -> None:
         self._head_timer = None
-        self._refuse(408, f"No request's headers came within {self.guard.header_seconds:g} s (guard.header_seconds).")
+        self._refuse(408, f"No request headers arrived within {self.guard.header_seconds:g} s (guard.header_seconds).")
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Closes the connection, with an answer unless another is on its way."""
+        """Closes the connection; sends the error first unless a response is already on its way."""
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete:
@@ -184,6 +185,6 @@ class Connection(HttpToolsProtocol):
         self._await_reader()
 
 
-async def _refuse_one_more(scope: Scope, receive: Receive, send: Send) -> None:
-    detail = "As many connections are open as may be (guard.max_connections). Try again."
-    await refuse_for_now(send, detail, CLOSE, *SECURITY_HEADERS)
+async def _refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+    detail = "Too many open connections (guard.max_connections). Try again later."
+    await send_unavailable(send, detail, CLOSE, *SECURITY_HEADERS)

@@ -1,26 +1,43 @@
-"""What is answered to a request that comes no further, and the headers that every answer has."""
+"""Every failure as `{"detail": "..."}`: what was wrong, what was found, what to do."""
 
+import logging
 import math
+from typing import Any
 
 import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.types import Send
 
-Header = tuple[bytes, bytes]
-
-# For answers that are data and never a page. HSTS is for the proxy to say, which alone knows TLS.
-SECURITY_HEADERS: tuple[Header, ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
+from forecasting.errors import (
+    BadAnswer,
+    BrokenArtifact,
+    CannotPromote,
+    ForecastingError,
+    InvalidVersion,
+    TimedOut,
+    UnknownMetric,
+    UnknownPromotion,
+    UnknownSite,
+    UnknownVersion,
 )
-CLOSE: Header = (b"connection", b"close")
-RETRY_AFTER = {"retry-after": "3"}  # seconds, with a 503: TorchServe brings a killed worker back in 2 to 3
+from forecasting.serving.http.headers import RETRY_AFTER, SECURITY_HEADERS, Header
+
+logger = logging.getLogger("forecasting.requests")
+
+STATUS = {  # any other ForecastingError: 503
+    UnknownMetric: 400, UnknownSite: 400, UnknownVersion: 400, InvalidVersion: 400, UnknownPromotion: 404,
+    BrokenArtifact: 409, CannotPromote: 409, BadAnswer: 502, TimedOut: 504,
+}  # fmt: skip
+INTERNAL_ERROR = "Internal error. The server's log has the details."
+
+# ---- in front of the routes, where there is no FastAPI yet
 
 
-async def refuse(send: Send, status: int, detail: str, *headers: Header, more: bool = False) -> None:
-    """An error as all are; with `more` its end is left to send."""
+async def send_error(send: Send, status: int, detail: str, *headers: Header, more: bool = False) -> None:
+    """With `more`, the caller still has to send the last, empty part of the body."""
     body = orjson.dumps({"detail": detail})
     length = (b"content-length", b"%d" % len(body))
     start = {"type": "http.response.start", "status": status}
@@ -28,19 +45,76 @@ async def refuse(send: Send, status: int, detail: str, *headers: Header, more: b
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def refuse_for_now(send: Send, detail: str, *headers: Header) -> None:
-    """503, for some seconds."""
+async def send_unavailable(send: Send, detail: str, *headers: Header) -> None:
+    """503 with Retry-After."""
     retry = [(name.encode(), value.encode()) for name, value in RETRY_AFTER.items()]
-    await refuse(send, 503, detail, *retry, *headers)
+    await send_error(send, 503, detail, *retry, *headers)
 
 
-async def refuse_for(send: Send, seconds: float, detail: str) -> None:
-    """429, until these seconds are over."""
+async def send_too_many_requests(send: Send, seconds: float, detail: str) -> None:
+    """429, to be tried again after `seconds`."""
     whole = math.ceil(seconds)
-    await refuse(send, 429, f"{detail} Ask again in {whole} s.", (b"retry-after", b"%d" % whole))
+    await send_error(send, 429, f"{detail} Try again in {whole} s.", (b"retry-after", b"%d" % whole))
 
 
-def show(sent: bytes) -> str:
-    """What a client has sent, for a message: quoted, and no longer than a name."""
-    text = sent.decode("latin-1")
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+def quote_input(text: bytes) -> str:
+    """What a client sent, for a message: in quotes and at most 80 characters long."""
+    decoded = text.decode("latin-1")
+    return repr(decoded if len(decoded) <= 80 else f"{decoded[:77]}...")
+
+
+# ---- in the routes
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    app.exception_handler(RequestValidationError)(_answer_invalid_request)
+    app.exception_handler(ForecastingError)(_answer_forecasting_error)
+    app.exception_handler(HTTPException)(_answer_http_exception)
+    app.exception_handler(Exception)(_answer_internal_error)
+
+
+async def _answer_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    """One sentence for each mistake: where it is, what is wrong, and what was found."""
+    return JSONResponse({"detail": "; ".join(dict.fromkeys(map(_describe_mistake, error.errors())))}, 422)
+
+
+async def _answer_forecasting_error(request: Request, error: ForecastingError) -> JSONResponse:
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 503)
+    if status >= 500:
+        logger.warning("%s: %s", type(error).__name__, error, exc_info=logger.isEnabledFor(logging.DEBUG))
+    return JSONResponse({"detail": str(error)}, status, RETRY_AFTER if status == 503 else None)
+
+
+async def _answer_internal_error(request: Request, error: Exception) -> JSONResponse:
+    """Starlette sends this outside all our layers, and raises the error again, which puts it into the log."""
+    headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
+    return JSONResponse({"detail": INTERNAL_ERROR}, 500, headers)
+
+
+async def _answer_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == 400 and isinstance(error.__cause__, (ValueError, RecursionError)):
+        return JSONResponse({"detail": _describe_unreadable_body(error.__cause__)}, 422)
+    details = {
+        404: f"There is no route {request.url.path!r}. GET / lists all routes.",
+        405: f"{request.url.path} does not support {request.method}. GET / lists all routes.",
+    }
+    detail = details.get(error.status_code, error.detail)
+    return JSONResponse({"detail": detail}, error.status_code, error.headers)
+
+
+def _describe_unreadable_body(error: BaseException) -> str:
+    """For what json raises besides JSONDecodeError. FastAPI only says "There was an error parsing the body"."""
+    if isinstance(error, RecursionError):
+        return "The body cannot be parsed: its lists or objects are nested too deeply."
+    if isinstance(error, UnicodeDecodeError):
+        return f"The body is not valid {error.encoding.upper()}: {error.reason} at position {error.start}."
+    return f"The body cannot be parsed: {str(error).partition(';')[0]}."  # the rest is advice for Python programmers
+
+
+def _describe_mistake(mistake: dict[str, Any]) -> str:
+    skipped = ("body", "query", "path", "object", "list")
+    place = ".".join(str(part) for part in mistake["loc"] if part not in skipped) or "body"
+    if mistake["type"] == "json_invalid":
+        return f"The body is not valid JSON: {mistake['ctx']['error']}"
+    value = repr(mistake.get("input"))
+    return f"{place}: {mistake['msg']}" + (f" (found {value})" if len(value) <= 80 else "")

@@ -1,39 +1,39 @@
-"""How much a request may bring and how long it may take, and what it hears when serving ends meanwhile."""
+"""How large a request may be, how long it may take, and how it ends when the server shuts down."""
 
 import asyncio
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forecasting.serving.http.error_responses import CLOSE, refuse, refuse_for_now
+from forecasting.serving.http.error_responses import send_error, send_unavailable
+from forecasting.serving.http.headers import CLOSE
+from forecasting.serving.http.middleware import HttpMiddleware
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-LINGER_SECONDS = 5.0  # that a body which is too large is still read for, so that its sender sees why it was refused
+LINGER_SECONDS = 5.0  # how long the rest of a too large body is still read, so that its sender can read the error
+CLIENT_CLOSED_REQUEST = 499  # nginx's status, for the log only
 
 
-class Limits:
-    """Reads the body, no more of it than may be, and ends what takes too long.
+class RequestLimits(HttpMiddleware):
+    """Limits the size of a body and the time of a whole request.
 
-    The body is there, whole, before the routes are asked: so a body that is late (408) is told from an answer that is
-    (504). An answer that has begun and does not end is cut, and its connection closed.
+    The complete body is read before the routes are called, so that a late body (408) can be told from a late response
+    (504). A response that has begun and does not end is cut off, and its connection closed.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, request_seconds: float) -> None:
-        self.app = app
+        super().__init__(app)
         self._max_bytes = max_body_bytes
         self._seconds = request_seconds
         self._too_large = (
-            f"A body may have {max_body_bytes:,} bytes (guard.max_body_bytes), and this one has more. "
-            "Ask for fewer series at once."
+            f"The request body is larger than {max_body_bytes:,} bytes (guard.max_body_bytes). "
+            "Request fewer series at once."
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        has_come = has_begun = False
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_body = has_begun = False
 
-        async def send_and_note(message: Message) -> None:
+        async def note_begin(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
             await send(message)
@@ -41,20 +41,20 @@ class Limits:
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 if _may_have_body(scope):
-                    receive = give_again(await self._read(scope, receive), receive)
-                has_come = True
-                await self.app(scope, receive, send_and_note)
+                    receive = replay_body(await self._read_body(scope, receive), receive)
+                has_body = True
+                await self.app(scope, receive, note_begin)
         except TimeoutError:
             if not deadline.expired():
                 raise
             if not has_begun:
-                await self._refuse_late(send, has_come=has_come)
+                await self._refuse_late(send, has_body=has_body)
         except _TooLargeError as error:
             await self._refuse_large(receive, send, more=error.more)
-        except _GoneError:
-            scope.setdefault("state", {})["status"] = 499  # as nginx calls it: nobody is there to be answered
+        except _ClientGoneError:
+            scope.setdefault("state", {})["status"] = CLIENT_CLOSED_REQUEST
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         for name, value in scope["headers"]:
             if name == b"content-length" and not (value.isdigit() and int(value[:20]) <= self._max_bytes):
                 raise _TooLargeError(more=True)
@@ -62,7 +62,7 @@ class Limits:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _GoneError
+                raise _ClientGoneError
             part = message.get("body", b"")
             size += len(part)
             more = message.get("more_body", False)
@@ -72,54 +72,50 @@ class Limits:
         return b"".join(parts)
 
     async def _refuse_large(self, receive: Receive, send: Send, *, more: bool) -> None:
-        """The answer first, then what still comes of the body: who is cut off while he sends may never read it."""
-        await refuse(send, 413, self._too_large, CLOSE, more=True)
+        """Answers first and then reads on: a client that is cut off while it sends may never read the answer."""
+        await send_error(send, 413, self._too_large, CLOSE, more=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 while more:
                     message = await receive()
-                    more = message.get("more_body", False)  # there is none when the client has gone
+                    more = message.get("more_body", False)  # missing once the client has gone
         await send({"type": "http.response.body"})
 
-    async def _refuse_late(self, send: Send, *, has_come: bool) -> None:
-        within = f"within {self._seconds:g} s (guard.request_seconds)"
-        if has_come:
-            await refuse(send, 504, f"No answer was ready {within}. Ask for less at once, or later.", CLOSE)
+    async def _refuse_late(self, send: Send, *, has_body: bool) -> None:
+        limit = f"{self._seconds:g} s (guard.request_seconds)"
+        if has_body:
+            detail = f"The request took longer than {limit}. Request less at once, or try again later."
+            await send_error(send, 504, detail, CLOSE)
         else:
-            await refuse(send, 408, f"The request's body did not come {within}.", CLOSE)
+            await send_error(send, 408, f"The request body did not arrive within {limit}.", CLOSE)
 
 
-class LastWord:
-    """Answers 503 to a request that the end of serving cuts off, where uvicorn would say 500 and print a traceback."""
+class ShutdownResponse(HttpMiddleware):
+    """Answers 503 to requests that the server's end cuts off. uvicorn alone would answer 500 and print a traceback."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answered = False
-
-        async def note_answer(message: Message) -> None:
-            nonlocal answered
-            answered = True
+        async def note_begin(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
             await send(message)
 
         try:
-            await self.app(scope, receive, note_answer)
+            await self.app(scope, receive, note_begin)
         except asyncio.CancelledError:
-            if scope["type"] != "http":
-                raise
-            if not answered:  # else the connection tells, which uvicorn closes in the middle of the answer
-                await refuse_for_now(send, "Serving is being stopped. Ask again when it is back.")
+            if not has_begun:  # otherwise uvicorn closes the connection amid the response, which the client notices
+                await send_unavailable(send, "The server is shutting down. Try again when it is back.")
 
 
-class _GoneError(Exception):
-    """The client has, before its body had come."""
+class _ClientGoneError(Exception):
+    """The client closed the connection before its body was complete."""
 
 
 class _TooLargeError(Exception):
     def __init__(self, *, more: bool) -> None:
         super().__init__()
-        self.more = more  # is still to come
+        self.more = more  # whether some of the body is still to come
 
 
 def _may_have_body(scope: Scope) -> bool:
@@ -128,15 +124,15 @@ def _may_have_body(scope: Scope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
-def give_again(body: bytes, receive: Receive) -> Receive:
-    """The body as one message, then what else comes: that the client has gone."""
-    read = False
+def replay_body(body: bytes, receive: Receive) -> Receive:
+    """Gives the body as one message, and then what else arrives, such as the client's disconnect."""
+    is_read = False
 
-    async def give() -> Message:
-        nonlocal read
-        if read:
+    async def receive_again() -> Message:
+        nonlocal is_read
+        if is_read:
             return await receive()
-        read = True
+        is_read = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return give
+    return receive_again

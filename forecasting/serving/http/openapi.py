@@ -148,15 +148,15 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     401: (
         "No API key, or one that is not known; where API_KEYS is set.",
         {
-            "none": "An API key is needed. Send it as Authorization: Bearer KEY, or as X-API-Key: KEY.",
-            "unknown": "No such API key. API_KEYS has those that there are.",
+            "none": "An API key is required. Send it as Authorization: Bearer KEY or as X-API-Key: KEY.",
+            "unknown": "This API key is unknown. API_KEYS lists the valid ones.",
         },
     ),
     403: (
         "The key has not the right; or, without keys, a web page or a name that is not known.",
         {
-            "right": "The key 'ci' has the right to read; this route needs a key with the right admin.",
-            "host": "The routes are not known as 'example.com'. Add the name to guard.hosts, or set API_KEYS.",
+            "right": "The API key 'ci' may only read. This route needs a key with the right admin.",
+            "host": "The host name 'example.com' is not allowed. Add it to guard.hosts, or set API_KEYS.",
         },
     ),
     404: (
@@ -168,7 +168,7 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     ),
     408: (
         "The body did not come in time.",
-        {"body": "The request's body did not come within 30 s (guard.request_seconds)."},
+        {"body": "The request body did not arrive within 30 s (guard.request_seconds)."},
     ),
     409: (
         "Another version cannot be promoted as things are.",
@@ -183,20 +183,20 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     413: (
         "The body is too large.",
         {
-            "body": "A body may have 1,048,576 bytes (guard.max_body_bytes), and this one has more. "
-            "Ask for fewer series at once."
+            "body": "The request body is larger than 1,048,576 bytes (guard.max_body_bytes). "
+            "Request fewer series at once."
         },
     ),
     422: (
         "The request is malformed: where, what is wrong, and what was found.",
         {
             "range": "days_ahead: Input should be less than or equal to 30 (found 31)",
-            "json": "The body is no JSON: Expecting property name enclosed in double quotes",
+            "json": "The body is not valid JSON: Expecting property name enclosed in double quotes",
         },
     ),
     429: (
         "Too many requests.",
-        {"rate": "The key 'ci' may ask 200 times a second (guard.requests_per_second). Ask again in 1 s."},
+        {"rate": "The API key 'ci' may send 200 requests per second (guard.requests_per_second). Try again in 1 s."},
     ),
     501: (
         "Retraining by request is not there yet; the command to run instead.",
@@ -210,7 +210,7 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
         "A part is down, or the data is insufficient: what it is, and what to do.",
         {
             "TorchServe": NO_TORCHSERVE,
-            "connections": "As many connections are open as may be (guard.max_connections). Try again.",
+            "connections": "Too many open connections (guard.max_connections). Try again later.",
             "data": "page_visits of siteanalytics has 20 known days among the last 56; a forecast needs 28. Load the "
             "missing days, or train with data.missing=zero if they had no traffic.",
         },
@@ -219,7 +219,8 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
         "A part did not answer in time.",
         {
             "part": "TorchServe gave no answer within 10 s (serving.deadline_seconds).",
-            "request": "No answer was ready within 30 s (guard.request_seconds). Ask for less at once, or later.",
+            "request": "The request took longer than 30 s (guard.request_seconds). Request less at once, or try again "
+            "later.",
         },
     ),
 }

@@ -20,10 +20,11 @@ from forecasting.serving.forecast_cache import CachedForecast, CacheStatus, Cach
 from forecasting.serving.forecast_service import DEFAULT_METRIC, find_each
 from forecasting.serving.http import openapi as description
 from forecasting.serving.http import schema
-from forecasting.serving.http.access_log import CONTENT_TYPE, AccessLog, ServingMetrics
-from forecasting.serving.http.error_handlers import add_failures
-from forecasting.serving.http.error_responses import RETRY_AFTER
+from forecasting.serving.http.access_log import AccessLog
+from forecasting.serving.http.error_responses import add_error_handlers
 from forecasting.serving.http.guards import add_guards
+from forecasting.serving.http.headers import RETRY_AFTER
+from forecasting.serving.http.metrics import CONTENT_TYPE, ServingMetrics
 from forecasting.serving.http.openapi import (
     BODY,
     PARTS,
@@ -76,8 +77,10 @@ class Backend(Protocol):
         ...
 
 
-def create_app(backend: Backend, config: Config | None = None, counters: ServingMetrics | None = None) -> FastAPI:
-    config, counters = config or Config(), counters or ServingMetrics()
+def create_app(
+    backend: Backend, config: Config | None = None, serving_metrics: ServingMetrics | None = None
+) -> FastAPI:
+    config, serving_metrics = config or Config(), serving_metrics or ServingMetrics()
     app = FastAPI(
         title="Website traffic forecasts",
         version=__version__,
@@ -89,22 +92,24 @@ def create_app(backend: Backend, config: Config | None = None, counters: Serving
         redirect_slashes=False,  # to whatever host the client says that we are
     )
     _add_status_routes(app, backend, with_keys=bool(config.api_keys))
-    _add_metrics_route(app, counters)
+    _add_metrics_route(app, serving_metrics)
     _add_model_routes(app, backend)
     _add_promotion_routes(app, backend, max_wait_seconds=WAIT_SHARE * config.guard.request_seconds)
     _add_forecast_routes(app, backend)
-    add_failures(app)
+    add_error_handlers(app)
     description.complete(app)
-    _add_layers(app, backend, config, counters)
+    _add_layers(app, backend, config, serving_metrics)
     return app
 
 
-def _add_layers(app: FastAPI, backend: Backend, config: Config, counters: ServingMetrics) -> None:
+def _add_layers(app: FastAPI, backend: Backend, config: Config, serving_metrics: ServingMetrics) -> None:
     """In front of the routes, from the outside in: AccessLog, guards, ResponseCache. The last one added is outside."""
     if config.serving.cache_mb:
-        app.add_middleware(ResponseCache, find_answers=lambda: backend.answers, megabytes=config.serving.cache_mb / 2)
+        app.add_middleware(
+            ResponseCache, find_forecast_cache=lambda: backend.answers, megabytes=config.serving.cache_mb / 2
+        )
     add_guards(app, config)
-    app.add_middleware(AccessLog, counters, {route.path for route in app.routes if isinstance(route, Route)})
+    app.add_middleware(AccessLog, serving_metrics, {route.path for route in app.routes if isinstance(route, Route)})
 
 
 def _add_status_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> None:
@@ -156,7 +161,7 @@ def _add_status_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> No
         return {"service": SERVICE_NAME, "routes": routes, "documentation": app.openapi_url}
 
 
-def _add_metrics_route(app: FastAPI, counters: ServingMetrics) -> None:
+def _add_metrics_route(app: FastAPI, serving_metrics: ServingMetrics) -> None:
     @app.get(
         "/metrics",
         summary="Numbers for Prometheus",
@@ -165,7 +170,7 @@ def _add_metrics_route(app: FastAPI, counters: ServingMetrics) -> None:
     )
     async def metrics() -> Response:
         """The shim's counts and TorchServe's, as Prometheus reads them."""
-        return Response(await counters.write(), media_type=CONTENT_TYPE)
+        return Response(await serving_metrics.write(), media_type=CONTENT_TYPE)
 
 
 def _add_model_routes(app: FastAPI, backend: Backend) -> None:

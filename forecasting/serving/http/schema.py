@@ -85,17 +85,17 @@ class MultipleRequest(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "MultipleRequest":
         if self.site is not None and self.sites is not None:
-            raise PydanticCustomError("site_and_sites", "Say `site` for one or `sites` for several, not both")
+            raise PydanticCustomError("site_and_sites", "Give either `site` or `sites`, not both")
         num_series = len(self.metrics) * len(self.sites or [self.site])
         if num_series > MAX_SERIES:
             raise PydanticCustomError(
                 "too_many_series",
-                "{num_metrics} metrics of {num_sites} sites are {num_series} forecasts; one request may ask for {most}",
+                "{num_metrics} metrics of {num_sites} sites are {num_series} forecasts; a request may have {limit}",
                 {
                     "num_metrics": len(self.metrics),
                     "num_sites": len(self.sites or [self.site]),
                     "num_series": num_series,
-                    "most": MAX_SERIES,
+                    "limit": MAX_SERIES,
                 },
             )
         return self

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from forecasting.artifact import Artifact
-from forecasting.serving.http.access_log import MAX_PATH, AccessLog, ServingMetrics, quote
+from forecasting.serving.http.access_log import MAX_PATH, AccessLog, quote
+from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.torchserve.process import TorchServe
 from tests.serving.http.test_routes import in_process, never
@@ -159,7 +160,7 @@ def test_answers_are_counted_by_where_they_came_from() -> None:
 
 def test_routes_of_the_app_are_named_whoever_answers(sample_artifact: Artifact, lines: list[str]) -> None:
     counters = ServingMetrics()
-    app = create_app(in_process(sample_artifact, never), counters=counters)
+    app = create_app(in_process(sample_artifact, never), serving_metrics=counters)
     for path in ("/health", "/predict", "/predict/page-visits?days_ahead=31", "/openapi.json", "/nowhere", "/metrics"):
         ask(app, path)
     assert counted(counters, "forecaster_requests") == {

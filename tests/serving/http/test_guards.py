@@ -17,8 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting.domain import Right
 from forecasting.errors import SettingError
-from forecasting.serving.http import guards
-from forecasting.serving.http.guards import Keys, RateLimit, add_guards, check_host
+from forecasting.serving.http import rate_limit
+from forecasting.serving.http.api_keys import ApiKeyGuard
+from forecasting.serving.http.guards import add_guards, check_host
+from forecasting.serving.http.headers import SECURITY_HEADERS
+from forecasting.serving.http.limits import RequestLimits
+from forecasting.serving.http.rate_limit import RateLimit
 from forecasting.settings.schema import ApiKey, Config, GuardConfig, ServingConfig
 
 READ, ADMIN = "read-read-read-read", "admin-admin-admin-admin"
@@ -96,7 +100,7 @@ def test_nothing_but_health_is_open(path: str) -> None:
     response = ask(WITH_KEYS, "GET", path)
     assert (response.status_code, response.json()) == (
         401,
-        {"detail": "An API key is needed. Send it as Authorization: Bearer KEY, or as X-API-Key: KEY."},
+        {"detail": "An API key is required. Send it as Authorization: Bearer KEY or as X-API-Key: KEY."},
     )
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
@@ -111,7 +115,7 @@ def test_health_is_open_to_be_read(path: str) -> None:
 def test_a_wrong_key_is_refused_without_being_shown(key: str) -> None:
     response = ask(WITH_KEYS, "GET", "/predict", Authorization=f"Bearer {key}".encode("latin-1"))  # type: ignore[arg-type]
     assert response.status_code == 401
-    assert response.json() == {"detail": "No such API key. API_KEYS has those that there are."}
+    assert response.json() == {"detail": "This API key is unknown. API_KEYS lists the valid ones."}
     assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
@@ -131,7 +135,7 @@ def test_what_changes_something_needs_the_right_to(method: str, path: str, statu
     response = ask(WITH_KEYS, method, path, X_API_Key=READ)
     assert response.status_code == status
     if status == 403:
-        detail = "The key 'dash' has the right to read; this route needs a key with the right admin."
+        detail = "The API key 'dash' may only read. This route needs a key with the right admin."
         assert response.json() == {"detail": detail}
 
 
@@ -156,7 +160,7 @@ def test_a_name_that_leads_here_by_rebinding_is_refused(method: str, url: str, s
     response = ask(Config(), method, "/predict", url=url)
     assert (response.status_code, response.json()) == (
         403,
-        {"detail": f"The routes are not known as {shown}. Add the name to guard.hosts, or set API_KEYS."},
+        {"detail": f"The host name {shown} is not allowed. Add it to guard.hosts, or set API_KEYS."},
     )
 
 
@@ -183,8 +187,8 @@ def test_a_form_of_a_page_from_elsewhere_is_refused(headers: dict[str, str], who
     assert (response.status_code, response.json()) == (
         403,
         {
-            "detail": f"A web page of {whose} may not send this. "
-            "Add its origin to guard.cors_origins, or set API_KEYS.",
+            "detail": f"Web pages from {whose} may not send this request. "
+            "Add their origin to guard.cors_origins, or set API_KEYS.",
         },
     )
 
@@ -206,7 +210,8 @@ def test_other_pages_are_told_nothing_unless_their_origin_is_named() -> None:
     assert (refused.status_code, refused.json()) == (
         400,
         {
-            "detail": "Disallowed CORS origin. guard.cors_origins names whose pages may ask; they may GET and POST.",
+            "detail": "Disallowed CORS origin. guard.cors_origins lists the allowed origins; "
+            "their pages may GET and POST.",
         },
     )
     for config, origin in ((named, "https://evil.example"), (WITH_KEYS, "https://dash.example")):
@@ -219,7 +224,7 @@ def test_other_pages_are_told_nothing_unless_their_origin_is_named() -> None:
 @pytest.mark.parametrize(("config", "method"), [(Config(), "GET"), (WITH_KEYS, "GET"), (Config(), "PUT")])
 def test_every_answer_has_the_security_headers(config: Config, method: str) -> None:
     headers = ask(config, method, "/predict").headers
-    for name, value in guards.SECURITY_HEADERS:
+    for name, value in SECURITY_HEADERS:
         assert headers.get_list(name.decode()) == [value.decode()]
 
 
@@ -230,7 +235,7 @@ def test_a_page_may_say_what_it_loads() -> None:
 
 
 TOO_LARGE = {
-    "detail": "A body may have 1,000 bytes (guard.max_body_bytes), and this one has more. Ask for fewer series at once."
+    "detail": "The request body is larger than 1,000 bytes (guard.max_body_bytes). Request fewer series at once."
 }
 SMALL = Config(guard=GuardConfig(max_body_bytes=1000, request_seconds=0.2))
 
@@ -265,12 +270,15 @@ def test_a_body_that_does_not_come_and_an_answer_that_does_not_are_told_apart() 
     late = ask(SMALL, "POST", "/predict", body=slowly())
     assert (late.status_code, late.json()) == (
         408,
-        {"detail": "The request's body did not come within 0.2 s (guard.request_seconds)."},
+        {"detail": "The request body did not arrive within 0.2 s (guard.request_seconds)."},
     )
     slow = ask(SMALL, "GET", "/sleep")
     assert (slow.status_code, slow.json()) == (
         504,
-        {"detail": "No answer was ready within 0.2 s (guard.request_seconds). Ask for less at once, or later."},
+        {
+            "detail": "The request took longer than 0.2 s (guard.request_seconds). "
+            "Request less at once, or try again later."
+        },
     )
     assert late.headers["Connection"] == slow.headers["Connection"] == "close"
 
@@ -315,7 +323,7 @@ def test_a_timeout_of_the_routes_own_stays_what_it_is() -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         raise TimeoutError("the routes' own")
 
-    limits = guards.Limits(fail, max_body_bytes=1, request_seconds=5.0)
+    limits = RequestLimits(fail, max_body_bytes=1, request_seconds=5.0)
     with pytest.raises(TimeoutError, match="the routes' own"):
         run_raw(limits, scope_of("/predict"), nothing)
 
@@ -348,9 +356,9 @@ def test_a_rate_below_one_a_second_lets_one_through() -> None:
 
 def test_names_are_limited_apart_and_the_oldest_are_forgotten() -> None:
     limit = RateLimit(1.0, lambda: 0.0)
-    waits = [limit.wait(str(name)) for name in range(guards.MAX_NAMES + 1)]
+    waits = [limit.wait(str(name)) for name in range(rate_limit.MAX_NAMES + 1)]
     assert not any(waits)
-    assert len(limit._due) == guards.MAX_NAMES
+    assert len(limit._due) == rate_limit.MAX_NAMES
     assert limit.wait("1") > 0
     assert limit.wait("0") == 0
 
@@ -359,7 +367,7 @@ async def fine(scope: Scope, receive: Receive, send: Send) -> None:
     await JSONResponse({})(scope, receive, send)
 
 
-def asked_of(keys: Keys) -> Callable[..., tuple[int, dict[str, str], str]]:
+def asked_of(keys: ApiKeyGuard) -> Callable[..., tuple[int, dict[str, str], str]]:
     def ask_it(secret: str, client: str = "192.0.2.1") -> tuple[int, dict[str, str], str]:
         start, body = run_raw(
             keys, scope_of("/predict", "GET", (b"x-api-key", secret.encode()), client=client), nothing
@@ -371,21 +379,21 @@ def asked_of(keys: Keys) -> Callable[..., tuple[int, dict[str, str], str]]:
 
 
 def test_each_key_may_ask_so_often() -> None:
-    ask_it = asked_of(Keys(fine, keys=KEYS, per_second=3.0, clock=lambda: 0.0))
+    ask_it = asked_of(ApiKeyGuard(fine, keys=KEYS, per_second=3.0, clock=lambda: 0.0))
     assert [ask_it(READ)[0] for _ in range(4)] == [200, 200, 200, 429]
     status, headers, detail = ask_it(READ)
     assert (status, headers["retry-after"]) == (429, "1")
-    assert detail == "The key 'dash' may ask 3 times a second (guard.requests_per_second). Ask again in 1 s."
+    assert detail == "The API key 'dash' may send 3 requests per second (guard.requests_per_second). Try again in 1 s."
     assert ask_it(ADMIN)[0] == 200
-    free = asked_of(Keys(fine, keys=KEYS, per_second=0.0, clock=lambda: 0.0))
+    free = asked_of(ApiKeyGuard(fine, keys=KEYS, per_second=0.0, clock=lambda: 0.0))
     assert {free(READ)[0] for _ in range(1000)} == {200}
 
 
 def test_wrong_keys_from_one_address_are_limited_and_shut_nobody_out() -> None:
-    ask_it = asked_of(Keys(fine, keys=KEYS, per_second=0.0, clock=lambda: 0.0))
+    ask_it = asked_of(ApiKeyGuard(fine, keys=KEYS, per_second=0.0, clock=lambda: 0.0))
     answers = [ask_it(f"wrong-{number}") for number in range(12)]
     assert [status for status, _, _ in answers] == [401] * 10 + [429] * 2
-    assert answers[-1][2] == "Too many wrong API keys have come from this address. Ask again in 1 s."
+    assert answers[-1][2] == "Too many wrong API keys came from this address. Try again in 1 s."
     assert ask_it("wrong", client="192.0.2.2")[0] == 401
     assert ask_it(READ)[0] == 200
 
@@ -401,7 +409,7 @@ def test_other_addresses_do(host: str) -> None:
     with pytest.raises(SettingError) as refusal:
         check_host(Config(serving=ServingConfig(host=host)))
     assert str(refusal.value) == (
-        f"serving.host (--host) is {host!r}, where others can reach the routes, and API_KEYS is not set, so anyone "
-        "could ask. Set API_KEYS=name:read:KEY (a key: python -c 'import secrets; print(secrets.token_urlsafe(32))'), "
-        "or leave serving.host at 127.0.0.1."
+        f"serving.host (--host) is {host!r}, which other machines can reach, but API_KEYS is not set: anyone could "
+        "send requests. Set API_KEYS=name:read:KEY (make a key with: python -c 'import secrets; "
+        "print(secrets.token_urlsafe(32))'), or leave serving.host at 127.0.0.1."
     )

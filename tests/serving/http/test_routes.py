@@ -14,7 +14,7 @@ from forecasting.errors import DataError
 from forecasting.predictor import Window
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecast_service import ForecastService, ReadWindows
-from forecasting.serving.http.error_responses import SECURITY_HEADERS
+from forecasting.serving.http.headers import SECURITY_HEADERS
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.served_model import Troubles
@@ -47,11 +47,11 @@ async def never(series: Sequence[SeriesCard]) -> list[Window | DataError]:
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        (b'{"metric": "\xff"}', "The body is no text in UTF-8: byte 12 cannot be there (invalid start byte)."),
-        (b"[" * 100_000, "The body cannot be read: its lists or objects are nested too deeply."),
+        (b'{"metric": "\xff"}', "The body is not valid UTF-8: invalid start byte at position 12."),
+        (b"[" * 100_000, "The body cannot be parsed: its lists or objects are nested too deeply."),
         (
             b'{"days_ahead": ' + b"9" * 5000 + b"}",
-            "The body cannot be read: Exceeds the limit (4300 digits) for integer string conversion: "
+            "The body cannot be parsed: Exceeds the limit (4300 digits) for integer string conversion: "
             "value has 5000 digits.",
         ),
         (b'{"metric": "\\ud800"}', f"metric: {TEXT} (found '\\ud800')"),
@@ -85,8 +85,7 @@ def test_lists_in_lists_are_refused_however_deep(sample_artifact: Artifact, dept
         ({"metrics": ["a"], "sites": ["\ud800"]}, f"sites.0: {TEXT} (found '\\ud800')"),
         (
             {"metrics": ["a"], "site": "b", "sites": ["c"]},
-            "body: Say `site` for one or `sites` for several, not both "
-            "(found {'metrics': ['a'], 'site': 'b', 'sites': ['c']})",
+            "body: Give either `site` or `sites`, not both (found {'metrics': ['a'], 'site': 'b', 'sites': ['c']})",
         ),
     ],
 )
@@ -169,7 +168,7 @@ def test_a_mistake_of_ours_is_said_as_one_and_no_more(
 
     answer = asyncio.run(send(sample_artifact, fail, "/predict/page-visits"))
     assert (answer.status_code, answer.json()) == (
-        500, {"detail": "The server has made a mistake; its log says which."},
+        500, {"detail": "Internal error. The server's log has the details."},
     )  # fmt: skip
     for name, value in SECURITY_HEADERS:
         assert answer.headers[name.decode()] == value.decode()
