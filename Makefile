@@ -1,5 +1,5 @@
 # Everything a newcomer needs. `make demo` and `make test` set up what is missing by themselves.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 EXTRAS ?= dev
@@ -8,7 +8,7 @@ EXTRAS ?= dev
 .DELETE_ON_ERROR:
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else f"Python 3.11 or 3.12 is needed, found {sys.version.split()[0]} ($(PYTHON)). Say which to use: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, found {sys.version.split()[0]} ($(PYTHON)). Say which to use: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
 	touch $@

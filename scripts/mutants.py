@@ -95,12 +95,16 @@ def copy_project(folder: Path) -> None:
 
 
 def is_mistake(item: "WorkItem", source: str) -> bool:
-    """False where Cosmic Ray takes the star of `f(*, a)`, `f(*a)` or `[*a]` for a multiplication."""
+    """False for what only guards against mistakes of ours, and where Cosmic Ray takes the star of `f(*, a)`, `f(*a)` or
+    `[*a]` for a multiplication.
+    """
     (mutation,) = item.mutations
     if not PLAUSIBLE.fullmatch(mutation.operator_name):
         return False
     line, column = mutation.start_pos
     lines = source.splitlines(keepends=True)
+    if re.search(r"(frozen|strict|slots)=$", lines[line - 1][:column]):
+        return False
     before = ("".join(lines[: line - 1]) + lines[line - 1][:column]).rstrip()
     return "BinaryOperator" not in mutation.operator_name or before[-1] not in "([{,=:"
 
