@@ -1,7 +1,7 @@
 """What training leaves on disk: `model_store/<version>/` with the exported model and a readable model.json.
 
-A version is written aside and renamed, so that there is a whole one or none. The .mar beside the folder is made from
-the folder and can be made again.
+A version is written to a staging folder and renamed, so it is either complete or absent. The .mar beside the folder is
+made from the folder and can be made again.
 """
 
 import hashlib
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "forecaster"
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
-PROMOTED = ".promoted"  # names the version to load, in the store
+PROMOTED = ".promoted"  # a file in the store that names the version to load
 BASE = find_resource("model_store/base")  # the package's pretrained weights; MODEL_DIR never changes them
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A version on disk, found whole."""
+    """A complete version on disk."""
 
     folder: Path
     card: Card
@@ -61,10 +61,9 @@ class Artifact:
         )
 
     def load_program(self) -> "torch.nn.Module":
-        """The exported model, called as Forecaster.forward is.
+        """The exported model, called like Forecaster.forward. Raises BrokenArtifact.
 
-        torch.export.load is not safe against a file made to harm: load versions only of those you trust. Raises
-        BrokenArtifact.
+        Loading runs code: torch.export.load is not safe for files from people you do not trust.
         """
         import torch
 
@@ -77,7 +76,7 @@ class Artifact:
 
 
 def export_program(forecaster: "Forecaster", path: Path) -> None:
-    """Writes the Forecaster as a torch.export program whose batch is free, 1 to MAX_BATCH."""
+    """Writes the Forecaster as a torch.export program for batches of 1 to MAX_BATCH windows."""
     import torch
 
     torch.export.save(trace(forecaster), path)
@@ -89,16 +88,16 @@ def trace(forecaster: "Forecaster") -> "torch.export.ExportedProgram":
     forecaster = forecaster.cpu().eval()
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with warnings.catch_warnings():
-        # torch 2.13 warns that nn.LSTM refreshes its own list of weights while it is traced: they are its parameters.
+        # torch 2.13 warns that nn.LSTM updates its list of weights while it is traced; the weights are its parameters.
         warnings.filterwarnings("ignore", message="The tensor attributes self.network.lstm._flat_weights")
         return torch.export.export(forecaster, forecaster.example_inputs(), dynamic_shapes=[{0: batch}] * 4)
 
 
 @contextmanager
 def staged_version(store: Path, version: str) -> Iterator[Path]:
-    """A folder to fill; on leaving without an error it becomes `store/version` in one rename.
+    """A folder to fill. On leaving without an error it becomes `store/version` in one rename.
 
-    A version of that name is kept as `<version>.previous`. Raises StoreNotWritable, InvalidVersion.
+    An existing version of that name is kept as `<version>.previous`. Raises StoreNotWritable, InvalidVersion.
     """
     with staging_folder(store, check_version(version)) as staging:
         yield staging
@@ -107,7 +106,7 @@ def staged_version(store: Path, version: str) -> Iterator[Path]:
 
 @contextmanager
 def staging_folder(store: Path, version: str) -> Iterator[Path]:
-    """A hidden folder in the store, gone on leaving. One that a kill has left goes with the version's next.
+    """A hidden folder in the store, removed on leaving. Folders that killed processes left behind are removed first.
 
     Raises StoreNotWritable.
     """
@@ -119,7 +118,7 @@ def staging_folder(store: Path, version: str) -> Iterator[Path]:
 
 
 def replace_folder(staging: Path, target: Path) -> None:
-    """Makes a filled staging folder the target, in one rename; the one before is kept as `<target>.previous`."""
+    """Renames a filled staging folder to the target; an existing target is kept as `<target>.previous`."""
     if target.exists():
         previous = target.with_name(f"{target.name}.previous")
         shutil.rmtree(previous, ignore_errors=True)
@@ -128,7 +127,7 @@ def replace_folder(staging: Path, target: Path) -> None:
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Writes model.json with the hashes of the files that are already there, and every file through to the disk."""
+    """Writes model.json with the hashes of the files beside it, and flushes every file to the disk."""
     hashes = {file.name: hash_file(file) for file in sorted(folder.iterdir()) if file.is_file()}
     (folder / CARD).write_text(format_card(replace(card, hashes=hashes)), encoding="utf-8")
     for file in folder.iterdir():
@@ -138,9 +137,9 @@ def write_card(folder: Path, card: Card) -> None:
 
 
 def load_artifact(store: Path, version: str | None = None) -> Artifact:
-    """The version asked for, else the promoted one, else the newest.
+    """The named version, else the promoted one, else the newest.
 
-    Raises UnknownVersion or BrokenArtifact, naming what there is.
+    Raises BrokenArtifact, and UnknownVersion listing the versions that exist.
     """
     promoted = find_promoted(store) if version is None else None
     version = version or promoted or _newest(store)
@@ -159,11 +158,11 @@ def load_artifact(store: Path, version: str | None = None) -> Artifact:
 
 
 def mark_promoted(store: Path, version: str) -> None:
-    """From now on it is what is loaded where nobody names a version. Raises StoreNotWritable."""
-    aside = store / f"{PROMOTED}.{os.getpid()}"
+    """Makes this the version that is loaded when none is named. Raises StoreNotWritable."""
+    new_file = store / f"{PROMOTED}.{os.getpid()}"
     try:
-        aside.write_text(f"{version}\n", encoding="utf-8")
-        aside.replace(store / PROMOTED)
+        new_file.write_text(f"{version}\n", encoding="utf-8")
+        new_file.replace(store / PROMOTED)
     except OSError as error:
         raise StoreNotWritable(
             f"{store / PROMOTED} cannot be written ({error.strerror}). Give this user the right."
@@ -171,7 +170,7 @@ def mark_promoted(store: Path, version: str) -> None:
 
 
 def find_promoted(store: Path) -> str | None:
-    """The version that was marked last."""
+    """The version that was promoted last, if any."""
     try:
         return (store / PROMOTED).read_text(encoding="utf-8").strip() or None
     except FileNotFoundError:
@@ -179,7 +178,7 @@ def find_promoted(store: Path) -> str | None:
 
 
 def load_base(folder: Path = BASE) -> "Forecaster":
-    """The pretrained Forecaster. Raises UnknownVersion where there is none, BrokenArtifact for one that was changed."""
+    """The pretrained Forecaster. Raises UnknownVersion if it is missing, BrokenArtifact if its file was changed."""
     import torch
 
     from forecasting.model.forecaster import Forecaster
@@ -189,14 +188,14 @@ def load_base(folder: Path = BASE) -> "Forecaster":
     except FileNotFoundError as error:
         raise UnknownVersion(f"There is no base model in {folder}. Make it: {show_command('pretrain')}") from error
     if hash_file(folder / WEIGHTS) != card["hashes"][WEIGHTS]:
-        raise BrokenArtifact(f"{folder / WEIGHTS} is not the file that {CARD} beside it describes. Pretrain again.")
+        raise BrokenArtifact(f"{folder / WEIGHTS} is not the file that {CARD} describes. Pretrain again.")
     forecaster = Forecaster(_read_settings(card["model"]))
     forecaster.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
     return forecaster.eval()
 
 
 def forecaster_predictor(name: str, forecaster: "Forecaster") -> Predictor:
-    """Of a Forecaster in memory, on the CPU from now on."""
+    """A predictor from a Forecaster, which moves to the CPU."""
     from forecasting.model.forecaster import LEVELS
 
     settings = forecaster.settings
@@ -211,7 +210,7 @@ def forecaster_predictor(name: str, forecaster: "Forecaster") -> Predictor:
 
 
 def list_versions(store: Path) -> list[str]:
-    """Whole versions, oldest first."""
+    """Complete versions, oldest first."""
     names = {file.parent.name.removesuffix(".previous") for file in store.glob(f"[!.]*/{CARD}")} - {"base"}
     return sorted(names, key=lambda name: _age(_folder_of(store, name) / CARD))
 
@@ -220,19 +219,19 @@ def hash_file(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _read_settings(said: Mapping[str, Any]) -> ModelConfig:  # Any: json's own types
-    return ModelConfig(**{**said, "scaling": Scaling(said["scaling"]), "init": None})
+def _read_settings(content: Mapping[str, Any]) -> ModelConfig:  # Any: json's own types
+    return ModelConfig(**{**content, "scaling": Scaling(content["scaling"]), "init": None})
 
 
 def _check_hash(file: Path, expected: str) -> None:
     if not file.is_file():
         raise BrokenArtifact(f"{file} is missing. Train the version again.")
     if hash_file(file) != expected:
-        raise BrokenArtifact(f"{file} is not the file that {CARD} beside it describes. Train the version again.")
+        raise BrokenArtifact(f"{file} is not the file that {CARD} describes. Train the version again.")
 
 
 def _age(card: Path) -> tuple[str, int]:
-    """When it was made; by the file's time where two were made in one second, or the card does not say."""
+    """When the version was made. The file's time decides within one second, or if the card has no time."""
     try:
         created_at = str(json.loads(card.read_text(encoding="utf-8")).get("created_at"))
     except (OSError, ValueError, AttributeError):
@@ -248,7 +247,7 @@ def _newest(store: Path) -> str:
 
 
 def _folder_of(store: Path, version: str) -> Path:
-    """A kill between the renames of replace_folder leaves the previous name alone: the version still counts."""
+    """The version's folder, or `.previous` if a kill hit between the two renames of replace_folder."""
     folder = store / version
     return folder if folder.exists() else store / f"{version}.previous"
 
@@ -256,11 +255,11 @@ def _folder_of(store: Path, version: str) -> Path:
 def _make_staging(store: Path, version: str) -> Path:
     try:
         store.mkdir(parents=True, exist_ok=True)
-        for left in store.glob(f".{version}.*"):
-            if re.fullmatch(rf"\.{re.escape(version)}\.(\d+)\.\w+", left.name) and not _is_running(left):
-                shutil.rmtree(left)
+        for leftover in store.glob(f".{version}.*"):
+            if re.fullmatch(rf"\.{re.escape(version)}\.(\d+)\.\w+", leftover.name) and not _is_running(leftover):
+                shutil.rmtree(leftover)
         staging = Path(tempfile.mkdtemp(prefix=f".{version}.{os.getpid()}.", dir=store))
-        staging.chmod(0o755)  # mkdtemp's 0700 would keep another user's TorchServe out
+        staging.chmod(0o755)  # mkdtemp's 0700 would lock out a TorchServe of another user
     except OSError as error:
         raise StoreNotWritable(
             f"{store.absolute()} cannot be written ({error.strerror}). Give this user the right, or set MODEL_DIR."
@@ -269,7 +268,7 @@ def _make_staging(store: Path, version: str) -> Path:
 
 
 def _is_running(staging: Path) -> bool:
-    """Whether the process that made a staging folder still works on it."""
+    """Whether the process that made a staging folder is still running."""
     import psutil
 
     return bool(psutil.pid_exists(int(staging.name.rsplit(".", 2)[1])))

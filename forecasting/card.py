@@ -1,4 +1,4 @@
-"""model.json: what a version knows of itself and of each of its series."""
+"""model.json: what a version says about itself and about each of its series."""
 
 import dataclasses
 import datetime as dt
@@ -20,22 +20,30 @@ from forecasting.predictor import FORECASTER, SEASONAL_NAIVE, Bands, Windows, ex
 from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
 
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
-DAYS_BY = ("source", "query", "csv", "missing", "timezone", "timezones", "writer_timezone")  # settings of days
+DAY_SETTINGS = (
+    "source",
+    "query",
+    "csv",
+    "missing",
+    "timezone",
+    "timezones",
+    "writer_timezone",
+)  # they decide which days are read
 
 
 @dataclass(frozen=True)
 class SeriesCard:
-    """What serving must know of one series. `metrics` are of the test part, before the refit on all days."""
+    """What forecasts of one series need to know. `metrics` were measured on the test part, before the refit."""
 
     site: str
     metric: str
     kind: Kind
     additive: bool
-    unit_scale: float  # answers are in the source's unit: the model's times this
+    unit_scale: float  # the model's values times this are in the source's unit
     band_scale: tuple[float, ...]  # Bands.scale: a factor for each of the next MAX_DAYS_AHEAD days
     day_correlation: float  # Bands.day_correlation
-    calibration_weeks: int = 0  # of the series' own past that the two before rest on
-    answered_by: str = FORECASTER  # or SEASONAL_NAIVE, where that measured better
+    calibration_weeks: int = 0  # of the series' own past behind the two fields above
+    answered_by: str = FORECASTER  # or SEASONAL_NAIVE, if that measured better
     metrics: Mapping[str, Any] = field(default_factory=dict)  # Any: numbers, null, or the reason for a null
 
     @property
@@ -52,7 +60,7 @@ class SeriesCard:
 
     @property
     def metric_config(self) -> MetricConfig:
-        """The metric as the version was trained, whatever the configuration says by now."""
+        """The metric's settings at training time, whatever the configuration says today."""
         unit = None
         if self.kind is Kind.rate:
             unit = Unit.percent if self.unit_scale == 100 else Unit.fraction
@@ -83,7 +91,7 @@ def make_windows(
     *,
     days_ahead: int,
 ) -> Windows:
-    """What a Predictor takes, with the bands of each series and who answers for it."""
+    """Input of a Predictor: with the bands of each series, and who answers for it."""
     scales = [card.band_scale[:days_ahead] for card in cards]
     return Windows(
         history=history,
@@ -105,19 +113,19 @@ class Card:
     levels: tuple[float, ...]
     total_parameters: int
     features: tuple[str, ...]
-    data: Mapping[str, Any]  # first and last day, number of days, what was odd in them
+    data: Mapping[str, Any]  # first and last day, number of days, notes on them
     series: tuple[SeriesCard, ...]
     training: Mapping[str, Any]  # settings, epochs run, seconds by part
     libraries: Mapping[str, str]
     hashes: Mapping[str, str]  # SHA-256 of the files beside it
-    usual_band_scale: tuple[float, ...] = ()  # Bands.scale of a series that the version does not know
+    usual_band_scale: tuple[float, ...] = ()  # Bands.scale of series that the version does not know
 
     @cached_property
     def by_site(self) -> Mapping[str, Mapping[str, SeriesCard]]:
         """The series by site and metric."""
         sites: dict[str, dict[str, SeriesCard]] = {}
-        for one in self.series:
-            sites.setdefault(one.site, {})[one.metric] = one
+        for series in self.series:
+            sites.setdefault(series.site, {})[series.metric] = series
         return sites
 
     def find_series(self, *, metric: str, site: str | None) -> SeriesCard:
@@ -131,12 +139,12 @@ class Card:
             raise UnknownSite(
                 f"There is no site {site!r} in version {self.version}. It was trained on: {name_some(sites)}."
             )
-        known = sites[site]
-        if metric not in known:
+        metrics = sites[site]
+        if metric not in metrics:
             raise UnknownMetric(
-                f"There is no metric {metric!r} in version {self.version}. It was trained on: {name_some(known)}."
+                f"There is no metric {metric!r} in version {self.version}. It was trained on: {name_some(metrics)}."
             )
-        return known[metric]
+        return metrics[metric]
 
     @property
     def sequence_length(self) -> int:
@@ -148,24 +156,26 @@ class Card:
 
 
 def restore_settings(card: Card, config: Config) -> Config:
-    """The configuration, but what says which days are read and what they are worth is as the version was trained."""
-    typed: dict[str, Callable[[Any], Any]] = {"source": SourceName, "missing": Missing, "query": Path, "csv": Path}
-    known = {name: card.data[name] for name in DAYS_BY if card.data.get(name) is not None}
-    said = {name: typed[name](value) if name in typed else value for name, value in known.items()}
-    verdicts = VerdictConfig(**card.data["verdicts"]) if "verdicts" in card.data else config.verdicts
-    return replace(config, data=replace(config.data, **said), verdicts=verdicts)
+    """The configuration, with the settings that decide about days as they were when the version was trained."""
+    types: dict[str, Callable[[Any], Any]] = {"source": SourceName, "missing": Missing, "query": Path, "csv": Path}
+    stored = {name: card.data[name] for name in DAY_SETTINGS if card.data.get(name) is not None}
+    settings = {name: types[name](value) if name in types else value for name, value in stored.items()}
+    verdict_settings = {setting.name for setting in dataclasses.fields(VerdictConfig)}
+    verdicts = {name: value for name, value in card.data.get("verdicts", {}).items() if name in verdict_settings}
+    return replace(config, data=replace(config.data, **settings), verdicts=replace(config.verdicts, **verdicts))
 
 
 def read_card(file: Path) -> Card:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        series = tuple(_read_series(one) for one in content.pop("series"))
-        for name in ("levels", "features", "usual_band_scale"):
-            content[name] = tuple(content.get(name, ()))
+        series = tuple(_read_series(card) for card in content.pop("series"))
+        for name in ("levels", "features"):
+            content[name] = tuple(content[name])
+        content["usual_band_scale"] = tuple(content.get("usual_band_scale", ()))  # which older versions lack
         return Card(series=series, **content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BrokenArtifact(
-            f"{file} is no model.json of this program ({error!r}). Train the version again."
+            f"{file} is not a model.json of this program ({error!r}). Train the version again."
         ) from error
 
 
@@ -179,7 +189,7 @@ def now_text() -> str:
 
 def _read_series(content: dict[str, Any]) -> SeriesCard:  # Any: json's own types
     kind, band_scale = Kind(content.pop("kind")), tuple(content.pop("band_scale"))
-    if "widening" in content:  # versions made before bands had a factor for each day ahead
+    if "widening" in content:  # older versions: a factor for each day of the horizon
         del content["widening"]
         band_scale, content["answered_by"] = extend_scale(band_scale), content.pop("answers")
     return SeriesCard(kind=kind, band_scale=band_scale, **content)

@@ -1,44 +1,44 @@
 """Every error that the package raises on purpose. Each message says what was wrong, what was found, and what to do.
 
 ForecastingError
-├── SettingError (ValueError)      a flag, a key=value, a yaml file or a variable that cannot be used
-│   └── InvalidVersion             a version name that could not be a folder
+├── SettingError (ValueError)      an unusable flag, key=value, yaml file or variable
+│   └── InvalidVersion             a version name that cannot be a folder
 ├── DataError (ValueError)         the traffic itself
 │   ├── TooFewDays                 fewer than 30 days of a series
 │   ├── DuplicateDays              two values for one day of one series
-│   ├── UnknownMetric              asked for a metric that is not there   (HTTP 400)
-│   ├── UnknownSite                asked for a site that is not there     (HTTP 400)
-│   ├── AmbiguousUnit              a rate whose unit nobody said
+│   ├── UnknownMetric              no such metric   (HTTP 400)
+│   ├── UnknownSite                no such site     (HTTP 400)
+│   ├── AmbiguousUnit              a rate of unknown unit
 │   └── UndefinedMetric            an error measure that would divide by zero
 ├── WarehouseError                 PostgreSQL
-│   ├── CannotConnect              no answer, or the door stayed shut
-│   ├── MissingTable               a table of the source is not there, or may not be read
-│   ├── SourceTooSlow              the source's server ended a statement that took too long
-│   ├── InvalidQuery               the user's own query is none, or does not return what it must
-│   ├── WouldForget                days that are kept would be lost, and nobody said that they may be
-│   └── SchemaNotWritable          our own schema `forecasting` is not there and may not be made, or may not be written
+│   ├── CannotConnect              no answer, or the server refused the connection
+│   ├── MissingTable               the source lacks a table, or this user may not read it
+│   ├── SourceTooSlow              the source's server cancelled a statement that took too long
+│   ├── InvalidQuery               the user's own query fails, or does not return the required columns
+│   ├── WouldForget                stored days would be lost, and nobody allowed that
+│   └── SchemaNotWritable          our own schema `forecasting` cannot be created or written
 ├── ArtifactError                  a version in model_store/
-│   ├── UnknownVersion             there is no such version   (HTTP 400)
-│   ├── BrokenArtifact             files are missing or are not what model.json says   (HTTP 409)
+│   ├── UnknownVersion             no such version   (HTTP 400)
+│   ├── BrokenArtifact             files are missing or do not match model.json   (HTTP 409)
 │   └── StoreNotWritable           MODEL_DIR cannot be written
 └── ServingError                   TorchServe and the shim
     ├── CannotStart                Java, a port or an archive is missing
-    ├── CannotPromote              another version may not be served just now   (HTTP 409)
+    ├── CannotPromote              this version cannot be promoted now   (HTTP 409)
     ├── UnknownPromotion           no promotion has this id   (HTTP 404)
-    ├── Unavailable                a part is down now; asking again later may work   (HTTP 503)
+    ├── Unavailable                a part is down; retry later   (HTTP 503)
     ├── TimedOut                   no answer within the deadline   (HTTP 504)
-    └── BadAnswer                  TorchServe answered what a forecast cannot be   (HTTP 502)
+    └── BadAnswer                  TorchServe's answer is not a forecast   (HTTP 502)
 """
 
 from collections.abc import Collection
 
 
 class ForecastingError(Exception):
-    """The root: scripts print its text and exit with 1."""
+    """The root. Commands print its text and exit with 1."""
 
 
 class SettingError(ForecastingError, ValueError):
-    """Scripts exit with 2, as for any misuse of the command line."""
+    """Commands exit with 2, as for any misuse of the command line."""
 
 
 class InvalidVersion(SettingError): ...
@@ -120,7 +120,7 @@ class BadAnswer(ServingError): ...
 
 
 def name_some(names: Collection[str], *, at_most: int = 20) -> str:
-    """In their order by name, and how many more there are: thousands of sites are no message."""
-    named = sorted(names)[:at_most]
-    more = len(names) - len(named)
-    return ", ".join(named) + (f" and {more:,} more" if more > 0 else "")
+    """The first names in order, and how many more there are, so that messages stay short."""
+    first = sorted(names)[:at_most]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more:,} more" if more > 0 else "")

@@ -35,10 +35,10 @@ logger = logging.getLogger(__name__)
 
 
 class ForecastHandler:
-    """Answers each request of a TorchServe batch by itself: a refused one does not hurt its neighbours."""
+    """Answers each request of a TorchServe batch on its own: a bad request does not hurt its neighbours."""
 
     def initialize(self, context: Any) -> None:  # Any: TorchServe's Context, which this module does not import
-        """Loads the model and warms it up. ValueError on failure: a RuntimeError would leave a dead version behind."""
+        """Loads the model and warms it up. Fails with ValueError: a RuntimeError would leave a dead version behind."""
         began = time.monotonic()
         folder = Path(context.system_properties["model_dir"])
         try:
@@ -47,7 +47,7 @@ class ForecastHandler:
                 self._run(self._example(batch), self.horizon)
         except Exception as error:
             raise ValueError(f"The model in this archive cannot be loaded: {error!r}") from error
-        # What lives now lives on: without this, full collections are most of the slowest requests' time.
+        # Everything here lives as long as the worker. Without this, full collections dominate the slowest requests.
         gc.collect()
         gc.freeze()
         logger.info("version %s loaded in %.1f s", self.version, time.monotonic() - began)
@@ -125,7 +125,7 @@ class ForecastHandler:
             raise ValueError(f"instances is {_show(instances)}; it must be a list.")
         if len(instances) > MAX_INSTANCES:
             raise ValueError(f"instances has {len(instances)} entries; one request may have {MAX_INSTANCES}.")
-        windows = [self._read_instance(one, days, f"instances[{index}]") for index, one in enumerate(instances)]
+        windows = [self._read_instance(item, days, f"instances[{index}]") for index, item in enumerate(instances)]
         return windows, days
 
     def _read_instance(self, instance: Any, days: int, place: str) -> Window:  # Any: json's own types
@@ -155,10 +155,10 @@ class ForecastHandler:
         return list(values)
 
     def _answer(self, quantiles: torch.Tensor) -> tuple[HTTPStatus, bytes]:
-        """Numbers as short as float32 needs to come back the same."""
+        """Numbers are written with as many digits as a float32 needs to be read back unchanged."""
         if not bool(torch.isfinite(quantiles).all()):
             bad = int((~torch.isfinite(quantiles)).flatten(1).any(1).nonzero()[0])
-            detail = f"The model's answer to instances[{bad}] is not finite; nothing is answered rather than that."
+            detail = f"The model's answer to instances[{bad}] is not finite, so this request gets no forecast."
             return HTTPStatus.INTERNAL_SERVER_ERROR, orjson.dumps({"detail": detail})
         answer = {"model_version": self.version, "quantiles": quantiles.numpy()}
         return HTTPStatus.OK, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -184,7 +184,7 @@ def _read_days_ahead(days: Any) -> int:  # Any: json's own types
 
 
 def _read_history(values: Any, length: int, place: str) -> list[float]:
-    """With NaN for null."""
+    """The values, with NaN for null."""
     _check_numbers(values, length, place)
     known = length - values.count(None)
     if known < MIN_KNOWN_DAYS:
@@ -197,7 +197,7 @@ def _check_numbers(values: Any, length: int, place: str) -> None:
         raise ValueError(f"{place} is {_show(values)}; it must be a list of {length} numbers.")
     if len(values) != length:
         raise ValueError(f"{place} has {len(values)} values; it must have {length}.")
-    if not set(map(type, values)) <= {int, float, type(None)}:  # true and false are int's children: not these
+    if not set(map(type, values)) <= {int, float, type(None)}:  # excludes true and false, which are ints in Python
         index = next(i for i, value in enumerate(values) if type(value) not in (int, float, type(None)))
         raise ValueError(f"{place}[{index}] is {_show(values[index])}; it must be a number.")
     known = [value for value in values if value is not None]
@@ -212,13 +212,13 @@ def _read_day(text: Any, place: str) -> int:
         day = dt.date.fromisoformat(text)
     except (TypeError, ValueError):
         day = None
-    if day is None or day.isoformat() != text:  # fromisoformat takes 20240131 and 2024-W05-3 too
+    if day is None or day.isoformat() != text:  # fromisoformat also accepts 20240131 and 2024-W05-3
         raise ValueError(f"{place} is {_show(text)}; it must be a date such as 2024-01-31.")
     return day.toordinal() - EPOCH
 
 
 def _as_tensor(values: Any, dtype: torch.dtype) -> torch.Tensor:
-    """Through an array: three times as fast as torch.tensor on a list."""
+    """Three times as fast as torch.tensor on a list."""
     return torch.frombuffer(array.array("d" if dtype.is_floating_point else "q", values), dtype=dtype)
 
 

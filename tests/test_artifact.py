@@ -164,14 +164,12 @@ def test_changed_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     program.write_bytes(b"other")
     with pytest.raises(BrokenArtifact) as refusal:
         load_artifact(tmp_path, "v1")
-    assert str(refusal.value) == (
-        f"{program} is not the file that model.json beside it describes. Train the version again."
-    )
+    assert str(refusal.value) == (f"{program} is not the file that model.json describes. Train the version again.")
     program.unlink()
     with pytest.raises(BrokenArtifact, match=f"{program} is missing. Train the version again."):
         load_artifact(tmp_path, "v1")
     (tmp_path / "v1" / artifact.CARD).write_text(json.dumps({"version": "v1"}))
-    with pytest.raises(BrokenArtifact, match="is no model.json of this program"):
+    with pytest.raises(BrokenArtifact, match="is not a model.json of this program"):
         load_artifact(tmp_path, "v1")
 
 

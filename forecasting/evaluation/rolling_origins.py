@@ -10,7 +10,7 @@ from forecasting.errors import TooFewDays
 from forecasting.panel import Panel
 from forecasting.settings.schema import BacktestConfig
 
-RECENT = 56  # days before a cutoff, of which serving too asks that enough are known
+RECENT = 56  # days before a cutoff that must hold MIN_KNOWN_DAYS known ones, as in serving
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Rolling:
     left_out: int = 0  # origins with too few known days before them
 
     def visible(self, origin: int) -> Float[np.ndarray, " days"]:
-        """What may be seen of one series, from its first known day on."""
+        """The days of one series that may be seen, from its first known day on."""
         stop = int(self.cutoffs[origin]) + 1
         start = 0 if self.history_days is None else max(0, stop - self.history_days)
         values = self.panel.values[self.rows[origin], start:stop]
         return values[np.flatnonzero(np.isfinite(values))[0] :]
 
     def histories(self, origins: slice, num_days: int) -> Float[np.ndarray, "part days"]:
-        """The last `num_days` days before each cutoff, NaN where unknown or not to be seen."""
+        """The last `num_days` days up to each cutoff, NaN where unknown or hidden."""
         offsets = np.arange(1 - num_days, 1)
         days = self.cutoffs[origins, None] + offsets
         values = self.panel.values[self.rows[origins, None], np.maximum(days, 0)]
@@ -45,14 +45,14 @@ class Rolling:
         return np.where(hidden, np.float32(np.nan), values)
 
     def actual(self) -> Float[np.ndarray, "origins days"]:
-        """What came: a missing day counts as zero; one that was not measured, or cannot be, is NaN."""
+        """The values that followed. A missing day counts as zero; unmeasured and impossible values are NaN."""
         days = self.cutoffs[:, None] + np.arange(1, self.days_ahead + 1)
         values = self.panel.values[self.rows[:, None], days]
         missing = self.panel.verdicts[self.rows[:, None], days] == Verdict.gap
         return np.where(missing, np.float32(0), values)
 
     def known_until(self, cutoff: int) -> Panel:
-        """The panel of the days that a model may be fitted on at a cutoff."""
+        """The panel that a model may be fitted on at a cutoff."""
         panel, stop = self.panel, cutoff + 1
         known = replace(panel, values=panel.values[:, :stop], verdicts=panel.verdicts[:, :stop])
         return known if self.history_days is None else known.tail(self.history_days)
@@ -62,27 +62,27 @@ class Rolling:
 
 
 def roll(panel: Panel, settings: BacktestConfig) -> Rolling:
-    """The origins of every series: the last one's horizon ends with its own data, each other a step earlier.
+    """The origins of every series: the last forecast ends with the series' own data, each other a step earlier.
 
-    Raises TooFewDays where no series reaches that far back.
+    Raises TooFewDays if no series is long enough.
     """
-    found = [(row, cutoff) for row in range(len(panel.series)) for cutoff in _cutoffs(panel, row, settings)]
-    if not found:
+    origins = [(row, cutoff) for row in range(len(panel.series)) for cutoff in _find_cutoffs(panel, row, settings)]
+    if not origins:
         raise TooFewDays(
             f"No series is long enough: {MIN_DAYS} days before a cutoff and {settings.horizon} after it are needed, "
             f"and {MIN_KNOWN_DAYS} known days among the last {RECENT}. Load more days, or lower --horizon."
         )
-    rows, cutoffs = np.array(found, np.int64).T
-    left_out = settings.origins * len(panel.series) - len(found)
+    rows, cutoffs = np.array(origins, np.int64).T
+    left_out = settings.origins * len(panel.series) - len(origins)
     return Rolling(panel, rows, cutoffs, settings.horizon, settings.history_days, left_out)
 
 
-def _cutoffs(panel: Panel, row: int, settings: BacktestConfig) -> Int[np.ndarray, " origins"]:
+def _find_cutoffs(panel: Panel, row: int, settings: BacktestConfig) -> Int[np.ndarray, " origins"]:
     """Oldest first."""
-    lived = np.flatnonzero(panel.verdicts[row] != Verdict.before)
-    last = lived[-1] - settings.horizon
+    columns = np.flatnonzero(panel.verdicts[row] != Verdict.before)  # of the series' life
+    last = columns[-1] - settings.horizon
     cutoffs = last - settings.step * np.arange(settings.origins - 1, -1, -1)
-    cutoffs = cutoffs[cutoffs + 1 - lived[0] >= MIN_DAYS]
+    cutoffs = cutoffs[cutoffs + 1 - columns[0] >= MIN_DAYS]
     num_seen = min(RECENT, settings.history_days or RECENT)
     return np.asarray(cutoffs[panel.count_known(row, cutoffs, num_seen) >= MIN_KNOWN_DAYS])
 

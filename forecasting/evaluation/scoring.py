@@ -19,9 +19,9 @@ MIN_NAIVE_SHARE = 0.01  # of the mean: below it, last week repeats almost exactl
 
 @dataclass(frozen=True)
 class SeriesScore:
-    """One contestant on one series, in the source's unit; sums over days where series are to be pooled.
+    """One forecaster on one series, in the source's unit. Sums over days, so that series can be pooled.
 
-    MASE divides by the seasonal naive forecast's error on all days up to the first cutoff, NaN where those repeat.
+    MASE divides by the seasonal naive forecast's error on all days up to the first cutoff; it is NaN if that is 0.
     """
 
     num_days: int
@@ -29,46 +29,50 @@ class SeriesScore:
     absolute_error: float
     mase: float
     pinball: float  # in the units of mase
-    relative_error: float  # mean absolute error over the seasonal naive forecast's; NaN where that has none
-    inside_80: float  # days within the band
+    relative_error: float  # mean absolute error over the seasonal naive forecast's; NaN if that is 0
+    inside_80: float  # days inside the band
     inside_90: float
     row: int = 0  # of the panel
 
 
 @dataclass(frozen=True)
 class Score:
-    """One contestant on several series. None where no series defines it."""
+    """One forecaster on several series. None if no series defines the measure."""
 
     name: str
     num_series: int
     num_worse: int  # series on which the seasonal naive forecast is better
     mase: float | None  # mean over series
-    wape: float | None  # of all days together
+    wape: float | None  # over all days
     relative_error: float | None  # geometric mean over series
     pinball: float | None  # mean over levels, days and series, in units of MASE
-    coverage_80: float | None  # of all days together
+    coverage_80: float | None  # over all days
     coverage_90: float | None
     ms_a_forecast: float
 
 
 def judged_rows(rolling: Rolling, naive: RollingForecasts) -> list[int]:
-    """The series that relative errors are told of: MIN_MEAN a day at least, and no exact repetition of last week."""
+    """Rows whose relative error means something: MIN_MEAN a day or more, and no near repetition of last week."""
     scores = score_series(rolling, naive, naive)
-    means = ((one.row, one.total / one.num_days, one.absolute_error / one.num_days) for one in scores)
-    return [row for row, mean, error in means if mean >= MIN_MEAN and error >= MIN_NAIVE_SHARE * mean]
+    return [score.row for score in scores if _is_judged(score)]
+
+
+def _is_judged(naive: SeriesScore) -> bool:
+    mean, error = naive.total / naive.num_days, naive.absolute_error / naive.num_days
+    return mean >= MIN_MEAN and error >= MIN_NAIVE_SHARE * mean
 
 
 def score_series(rolling: Rolling, forecasts: RollingForecasts, naive: RollingForecasts) -> list[SeriesScore]:
-    """One score a series that has a known day among its forecasts."""
+    """A score for each series with a known day among those forecast."""
     actual, scores = rolling.actual(), []
     for row in np.unique(rolling.rows):
-        of = rolling.rows == row
-        if not np.isfinite(actual[of]).any():
+        origins = rolling.rows == row
+        if not np.isfinite(actual[origins]).any():
             continue
-        scale = _scale(rolling.panel.values[row, : rolling.cutoffs[of].min() + 1])
+        scale = _scale(rolling.panel.values[row, : rolling.cutoffs[origins].min() + 1])
         unit = rolling.panel.series[row].unit_scale
-        one = _score_one(actual[of], forecasts.quantiles[of], naive.quantiles[of], scale=scale, unit=unit)
-        scores.append(replace(one, row=int(row)))
+        score = _score(actual[origins], forecasts.quantiles[origins], naive.quantiles[origins], scale=scale, unit=unit)
+        scores.append(replace(score, row=int(row)))
     return scores
 
 
@@ -79,7 +83,7 @@ def _scale(past: Float[np.ndarray, " days"]) -> float:
         return np.nan
 
 
-def _score_one(
+def _score(
     actual: Float[np.ndarray, "origins days"],
     quantiles: Float[np.ndarray, "origins days levels"],
     naive: Float[np.ndarray, "origins days levels"],
@@ -102,20 +106,20 @@ def _score_one(
 
 
 def summarize(scores: Sequence[SeriesScore], *, name: str, ms_a_forecast: float) -> Score:
-    num_days, total = sum(one.num_days for one in scores), sum(one.total for one in scores)
-    relative = _defined([one.relative_error for one in scores])
-    with np.errstate(divide="ignore"):  # a contestant without any error makes the geometric mean 0
+    num_days, total = sum(score.num_days for score in scores), sum(score.total for score in scores)
+    relative = _defined([score.relative_error for score in scores])
+    with np.errstate(divide="ignore"):  # a forecaster without any error makes the geometric mean 0
         geometric = float(np.exp(np.mean(np.log(relative)))) if relative.size else None
     return Score(
         name=name,
         num_series=len(scores),
         num_worse=int(np.sum(relative > 1)),
-        mase=_mean([one.mase for one in scores]),
-        wape=sum(one.absolute_error for one in scores) / total if total else None,
+        mase=_mean([score.mase for score in scores]),
+        wape=sum(score.absolute_error for score in scores) / total if total else None,
         relative_error=geometric,
-        pinball=_mean([one.pinball for one in scores]),
-        coverage_80=sum(one.inside_80 for one in scores) / num_days if num_days else None,
-        coverage_90=sum(one.inside_90 for one in scores) / num_days if num_days else None,
+        pinball=_mean([score.pinball for score in scores]),
+        coverage_80=sum(score.inside_80 for score in scores) / num_days if num_days else None,
+        coverage_90=sum(score.inside_90 for score in scores) / num_days if num_days else None,
         ms_a_forecast=ms_a_forecast,
     )
 

@@ -186,9 +186,9 @@ def forecast_peers(rolling: Rolling) -> list[RollingForecasts]:
 def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndarray, "part days levels"]:
     """In the panel's units; a version may have been trained on a series in another unit."""
     predictor = model.predictor
-    series = [rolling.panel.series[row] for row in rolling.rows[part]]
-    cards = [model.find_card(one) for one in series]
-    units = [one.unit_scale / card.unit_scale for one, card in zip(series, cards, strict=True)]
+    all_series = [rolling.panel.series[row] for row in rolling.rows[part]]
+    cards = [model.find_card(series) for series in all_series]
+    units = [series.unit_scale / card.unit_scale for series, card in zip(all_series, cards, strict=True)]
     scale = np.array(units, np.float32)[:, None]
     history = rolling.histories(part, predictor.context_length) * scale
     first_day = rolling.cutoffs[part] + rolling.panel.first_day + 1 - predictor.context_length

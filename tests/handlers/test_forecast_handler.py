@@ -278,7 +278,7 @@ def test_answer_that_is_not_finite_is_withheld_alone(handle: Handle) -> None:
     answers = handle(request(), request(history=huge, kind="other", band_scale=[3e38] * HORIZON), request())
     assert [status for status, _ in answers] == [200, 500, 200]
     assert answers[1][1] == {
-        "detail": "The model's answer to instances[0] is not finite; nothing is answered rather than that."
+        "detail": "The model's answer to instances[0] is not finite, so this request gets no forecast."
     }
 
 

@@ -181,7 +181,7 @@ def test_version_that_was_trained_again_is_promoted_again_and_holds_after_a_rest
     [
         ("v9", 400, "There is no version v9 in {store} (there: "),
         ("../v2", 400, "Version '../v2' cannot be a folder's name."),
-        ("torn", 409, "{store}/torn/model.pt2 is not the file that model.json beside it describes. "),
+        ("torn", 409, "{store}/torn/model.pt2 is not the file that model.json describes. "),
     ],
 )
 def test_version_that_cannot_be_served_is_refused_at_once(

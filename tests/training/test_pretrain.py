@@ -100,7 +100,7 @@ def test_missing_and_changed_base_are_refused(tiny: Config, tmp_path: Path) -> N
     assert str(refusal.value) == (f"There is no base model in {tmp_path}/base. Make it: traffic-forecast pretrain")
     save_base(tmp_path / "base", Forecaster(tiny.model), tiny, {})
     (tmp_path / "base" / WEIGHTS).write_bytes(b"other")
-    with pytest.raises(BrokenArtifact, match="is not the file that model.json beside it describes. Pretrain again."):
+    with pytest.raises(BrokenArtifact, match="is not the file that model.json describes. Pretrain again."):
         load_base(tmp_path / "base")
 
 
