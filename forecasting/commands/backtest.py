@@ -17,20 +17,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, flags=BACKTEST_FLAGS, switches=SWITCHES)
     start_log(None, debug=config.debug)
     with without_collection():
+        from forecasting.evaluation.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
         from forecasting.evaluation.rolling_origins import roll
         from forecasting.training.forecasters import forecast_all
-        from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
 
     panel = read(config)
     LOGGER.info("%s", describe_panel(panel))
     rolling = roll(panel, config.backtest)
-    found = forecast_all(rolling, config, peers=arguments.peers)
-    LOGGER.info("%s", describe_backtest(rolling, found))
+    forecasts = forecast_all(rolling, config, peers=arguments.peers)
+    LOGGER.info("%s", describe_backtest(rolling, forecasts))
     if config.backtest.out is not None:
-        write_forecasts(config.backtest.out, rolling, found[0])
+        write_forecasts(config.backtest.out, rolling, forecasts[0])
         LOGGER.info("wrote %s", config.backtest.out)
     plot = config.backtest.plot or config.model_dir / "backtest.png"
-    plot_backtest(plot, rolling, found[0], title=f"{found[0].name}: forecasts of {rolling.days_ahead} days")
+    plot_backtest(plot, rolling, forecasts[0], title=f"{forecasts[0].name}: forecasts of {rolling.days_ahead} days")
     LOGGER.info("wrote %s", plot)
 
 

@@ -12,18 +12,18 @@ def is_worse(
     other: Float[np.ndarray, "windows days"],
     first_days: Int[np.ndarray, " windows"],
 ) -> bool:
-    """Whether `error`, absolute errors of one forecaster, exceeds the `other`'s by more than STANDARD_ERRORS.
+    """Whether the absolute errors `error` exceed `other` by more than STANDARD_ERRORS standard errors.
 
-    The errors of a week's windows are averaged, since neighbouring windows share days; with fewer than MIN_WEEKS weeks
-    the answer is no. `first_days` are days since 1970-01-01; days that are NaN in either are left out.
+    Errors are averaged over the windows of a week, because neighbouring windows share days. The answer is no for fewer
+    than MIN_WEEKS weeks. `first_days` are in days since 1970-01-01. Days that are NaN in either are skipped.
     """
     difference = error - other
     known = np.isfinite(difference).any(1)
     if not known.any():
         return False
-    each = np.asarray(np.nanmean(difference[known], 1, dtype=np.float64))
+    window_means = np.asarray(np.nanmean(difference[known], 1, dtype=np.float64))
     week = (first_days[known] - first_days[known].min()) // 7
-    weeks = np.array([each[week == number].mean() for number in np.unique(week)])
+    weeks = np.array([window_means[week == number].mean() for number in np.unique(week)])
     if len(weeks) < MIN_WEEKS:
         return False
     return bool(weeks.mean() > STANDARD_ERRORS * weeks.std(ddof=1) / np.sqrt(len(weeks)))

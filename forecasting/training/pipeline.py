@@ -45,7 +45,7 @@ class SeriesResults:
     """What training found out about each series, as lists in the same order."""
 
     series: list[Series]
-    measures: list[dict[str, Any]]  # Any: as scoring.judge gives them
+    measures: list[dict[str, Any]]  # Any: as measure_test_part returns them
     bands: list[Bands]
     answers: list[str]
 

@@ -17,6 +17,7 @@ from forecasting.baselines import seasonal_naive, seasonal_naive_quantiles
 from forecasting.card import Card
 from forecasting.domain import Init, Kind, Series, Verdict, to_date
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
+from forecasting.evaluation.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
 from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts, roll
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Observations, Panel
@@ -28,7 +29,6 @@ from forecasting.training import forecasters as contestants
 from forecasting.training.forecasters import Model, forecast_all, forecast_by, forecast_fine_tuned, forecast_naive
 from forecasting.training.held_out import HeldOutForecasts, choose_answerers
 from forecasting.training.model_card import describe_version
-from forecasting.training.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
 from tests.panels import make_panel
 
 QUANTILES = ["q05", "q10", "q25", "q50", "q75", "q90", "q95"]
@@ -197,7 +197,7 @@ def test_file_holds_what_was_forecast(model: Model, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as error:
         write_forecasts(tmp_path / "no" / "out.csv", rolling, found)
     assert str(error.value) == (
-        f"--out {tmp_path}/no/out.csv cannot be written (No such file or directory). Say another place."
+        f"--out {tmp_path}/no/out.csv cannot be written (No such file or directory). Choose another place."
     )
 
 
