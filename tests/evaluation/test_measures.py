@@ -116,12 +116,12 @@ def test_squares_of_a_billion_visits_do_not_overflow() -> None:
 
 def test_seasonal_naive_repeats_the_last_week() -> None:
     history = np.arange(28, dtype=np.float32)[None]
-    np.testing.assert_array_equal(seasonal_naive(history, horizon=10)[0], [21, 22, 23, 24, 25, 26, 27, 21, 22, 23])
+    np.testing.assert_array_equal(seasonal_naive(history, days_ahead=10)[0], [21, 22, 23, 24, 25, 26, 27, 21, 22, 23])
 
 
 def test_seasonal_naive_looks_one_week_further_back_for_an_unknown_day() -> None:
     history = np.arange(30, dtype=np.float32)[None]  # the oldest two of 30 days are not part of a whole week
     history[0, [24, 17]] = np.nan
-    np.testing.assert_array_equal(seasonal_naive(history, horizon=7)[0], [23, 10, 25, 26, 27, 28, 29])
+    np.testing.assert_array_equal(seasonal_naive(history, days_ahead=7)[0], [23, 10, 25, 26, 27, 28, 29])
     history[0, :] = np.nan
-    assert np.isnan(seasonal_naive(history, horizon=7)).all()
+    assert np.isnan(seasonal_naive(history, days_ahead=7)).all()

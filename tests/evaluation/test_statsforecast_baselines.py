@@ -28,8 +28,8 @@ def test_seasonal_naive_equals_statsforecast(horizon: int) -> None:
 
     history = make_history()
     theirs = SeasonalNaive(season_length=7).forecast(y=history.astype(float), h=horizon, level=[50, 80, 90])
-    ours = seasonal_naive_quantiles(history[None], horizon=horizon, levels=LEVELS)[0]
-    np.testing.assert_array_equal(seasonal_naive(history[None], horizon=horizon)[0], theirs["mean"])
+    ours = seasonal_naive_quantiles(history[None], days_ahead=horizon, levels=LEVELS)[0]
+    np.testing.assert_array_equal(seasonal_naive(history[None], days_ahead=horizon)[0], theirs["mean"])
     for column, key in enumerate(("lo-90", "lo-80", "lo-50", "mean", "hi-50", "hi-80", "hi-90")):
         np.testing.assert_allclose(ours[:, column], theirs[key], rtol=1e-5)
 
@@ -87,7 +87,7 @@ def test_unknown_days_take_the_value_a_week_before() -> None:
 
 def test_weekday_that_was_never_known_takes_the_mean() -> None:
     history = np.tile(np.float32([10, 20, 30, 40, 50, np.nan, np.nan]), 8)[None]
-    median = seasonal_naive_quantiles(history, horizon=7, levels=LEVELS)[0, :, 3]
+    median = seasonal_naive_quantiles(history, days_ahead=7, levels=LEVELS)[0, :, 3]
     np.testing.assert_array_equal(median, [10, 20, 30, 40, 50, 30, 30])
 
 
