@@ -15,7 +15,7 @@ ForecastingError
 │   ├── MissingTable               the source lacks a table, or this user may not read it
 │   ├── SourceTooSlow              the source's server cancelled a statement that took too long
 │   ├── InvalidQuery               the user's own query fails, or does not return the required columns
-│   ├── WouldForget                stored days would be lost, and nobody allowed that
+│   ├── WouldLoseDays              stored days would be lost, and nobody allowed that
 │   └── SchemaNotWritable          our own schema `forecasting` cannot be created or written
 ├── ArtifactError                  a version in model_store/
 │   ├── UnknownVersion             no such version   (HTTP 400)
@@ -74,7 +74,7 @@ class CannotConnect(WarehouseError): ...
 class MissingTable(WarehouseError): ...
 
 
-class WouldForget(WarehouseError): ...
+class WouldLoseDays(WarehouseError): ...
 
 
 class SourceTooSlow(WarehouseError): ...
@@ -124,3 +124,11 @@ def name_some(names: Collection[str], *, at_most: int = 20) -> str:
     first = sorted(names)[:at_most]
     more = len(names) - len(first)
     return ", ".join(first) + (f" and {more:,} more" if more > 0 else "")
+
+
+def unknown_site(site: str, known: Collection[str]) -> UnknownSite:
+    return UnknownSite(f"There is no site {site!r}. Sites: {name_some(known)}.")
+
+
+def unknown_metric(metric: str, known: Collection[str]) -> UnknownMetric:
+    return UnknownMetric(f"There is no metric {metric!r}. Metrics: {name_some(known)}.")

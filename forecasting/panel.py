@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from forecasting.domain import Kind, Missing, Series, Unit, Verdict
-from forecasting.errors import UnknownMetric, UnknownSite
+from forecasting.errors import UnknownSite, unknown_metric, unknown_site
 from forecasting.latest_windows import LatestWindows, cut_latest_windows
 from forecasting.settings.schema import MetricConfig
 
@@ -69,10 +69,10 @@ class Panel:
             raise UnknownSite(f"There are {len(sites)} sites: say which, one of {', '.join(sites)}.")
         site = site or sites[0]
         if site not in sites:
-            raise UnknownSite(f"There is no site {site!r}. There are: {', '.join(sites)}.")
+            raise unknown_site(site, sites)
         rows = {series.metric: row for row, series in enumerate(self.series) if series.site == site}
         if metric not in rows:
-            raise UnknownMetric(f"There is no metric {metric!r}. There are: {', '.join(sorted(rows))}.")
+            raise unknown_metric(metric, rows)
         return rows[metric]
 
     def count_known(self, row: int, cutoffs: Int[np.ndarray, " cutoffs"], num_days: int) -> Int[np.ndarray, " cutoffs"]:

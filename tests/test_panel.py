@@ -183,9 +183,9 @@ def test_a_series_is_found_by_metric_and_site() -> None:
     assert two_sites().find(metric="page_visits", site="shop") == 1
     with pytest.raises(UnknownSite, match="There are 2 sites: say which, one of blog, shop."):
         two_sites().find(metric="page_visits")
-    with pytest.raises(UnknownSite, match="There is no site 'x'. There are: blog, shop."):
+    with pytest.raises(UnknownSite, match="There is no site 'x'. Sites: blog, shop."):
         two_sites().find(metric="page_visits", site="x")
-    with pytest.raises(UnknownMetric, match="There is no metric 'x'. There are: page_visits."):
+    with pytest.raises(UnknownMetric, match="There is no metric 'x'. Metrics: page_visits."):
         two_sites().find(metric="x", site="shop")
 
 

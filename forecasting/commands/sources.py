@@ -18,14 +18,15 @@ SWITCHES = {
 def main(argv: Sequence[str] | None = None) -> None:
     config, arguments = parse_arguments(argv, about=__doc__, flags=SOURCE_FLAGS, switches=SWITCHES)
     start_log(None, debug=config.debug)
-    from forecasting.warehouse.ingest import update_shown
-    from forecasting.warehouse.source_report import check_source, describe_sources, describe_update, list_days
+    from forecasting.warehouse.day_report import list_days
+    from forecasting.warehouse.ingest import update_with_progress
+    from forecasting.warehouse.source_report import check_source, describe_sources, describe_update
 
     if not (arguments.check or arguments.days or arguments.update or arguments.whole):
         LOGGER.info("%s", describe_sources())
     if arguments.check:
         LOGGER.info("%s", asyncio.run(check_source(config)))
     if arguments.update or arguments.whole:
-        LOGGER.info("%s", describe_update(asyncio.run(update_shown(config, whole=arguments.whole)), config))
+        LOGGER.info("%s", describe_update(asyncio.run(update_with_progress(config, whole=arguments.whole)), config))
     if arguments.days:
         LOGGER.info("%s", asyncio.run(list_days(config)))

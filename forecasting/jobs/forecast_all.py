@@ -16,16 +16,13 @@ from forecasting.jobs.pages import LoadedVersion, PageForecasts, SeriesLookup, f
 from forecasting.runtime import LOGGER, progress, run_async
 from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
-from forecasting.warehouse.daily import (
-    count_series,
-    find_origin,
-    read_pages,
-    read_settings,
-    refuse_unknown,
-)
-from forecasting.warehouse.forecast_writer import encode_forecasts, open_writing, write_forecasts
-from forecasting.warehouse.ingest import OWN_TIMEOUT_SECONDS, update_shown
+from forecasting.warehouse.daily import count_series, read_pages
+from forecasting.warehouse.forecast_writer import encode_forecasts, prepare_writing, write_forecasts
+from forecasting.warehouse.ingest import update_with_progress
+from forecasting.warehouse.inventory import refuse_unknown
+from forecasting.warehouse.origin import find_origin, read_metric_settings
 from forecasting.warehouse.pages import DailyQuery, Page
+from forecasting.warehouse.schema import OWN_TIMEOUT_SECONDS
 from forecasting.warehouse.source_report import describe_update
 from forecasting.warehouse.windows import SPARE_DAYS
 
@@ -90,7 +87,7 @@ def forecast_everything(config: Config) -> str:
 
 async def _forecast(version: LoadedVersion, tally: Tally) -> None:
     config = version.config
-    updated = await update_shown(config)
+    updated = await update_with_progress(config)
     if updated.refusal is not None:
         raise updated.refusal  # forecasts are for others to read, so they belong in the database where others look
     own = updated.database
@@ -99,7 +96,7 @@ async def _forecast(version: LoadedVersion, tally: Tally) -> None:
         connected(own, timeout_seconds=OWN_TIMEOUT_SECONDS) as reading,
     ):
         LOGGER.info("%s", describe_update(updated, config))
-        await open_writing(writing)
+        await prepare_writing(writing)
         with translate_errors("looking for series in forecasting.daily"):
             query, settings = await _make_query(reading, version)
             await refuse_unknown(reading, query)
@@ -121,7 +118,7 @@ async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[D
         masked=version.config.verdicts.masked,
         share=(process.rank, process.world_size),
     )
-    return query, await read_settings(reading, version.config.metrics, source=origin.source)
+    return query, await read_metric_settings(reading, version.config.metrics, source=origin.source)
 
 
 class _Pipeline:

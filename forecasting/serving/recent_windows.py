@@ -28,17 +28,13 @@ from forecasting.predictor import Window
 from forecasting.serving.circuit_breaker import CircuitBreaker
 from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.settings.schema import Config, DatabaseConfig
-from forecasting.warehouse.connection import LOST, Connection, Pool, open_pool, translate_errors
-from forecasting.warehouse.daily import (
-    explain_missing,
-    fetch_sites,
-    find_origin,
-    read_recent,
-    read_revision,
-)
+from forecasting.warehouse.connection import CONNECTION_ERRORS, Connection, Pool, open_pool, translate_errors
+from forecasting.warehouse.daily import read_last_days
 from forecasting.warehouse.ingest import update
+from forecasting.warehouse.inventory import explain_missing
+from forecasting.warehouse.origin import find_origin, read_revision, read_site_timezones
 from forecasting.warehouse.pages import Revision
-from forecasting.warehouse.panel_loader import explaining_absence
+from forecasting.warehouse.schema import translate_missing_schema
 from forecasting.warehouse.windows import SPARE_DAYS, cut_windows
 
 logger = logging.getLogger("forecasting.warehouse")
@@ -137,7 +133,7 @@ class RecentWindows:
         """The sites that the source has by now, and their time zones; empty where nothing was read, or can be."""
         await self.bring_up_to_date()
         try:
-            rows = await self._ask(partial(fetch_sites, source=self._config.data.source.value))
+            rows = await self._ask(partial(read_site_timezones, source=self._config.data.source.value))
         except (WarehouseError, TimedOut) as error:
             logger.warning("the sites cannot be listed: %s", error)
             return {}
@@ -250,10 +246,10 @@ class RecentWindows:
     ) -> list[Window | DataError]:
         data = self._config.data
         keys = [(called or one.site, one.metric) for one in series]
-        with translate_errors("reading forecasting.daily"), explaining_absence(data):
+        with translate_errors("reading forecasting.daily"), translate_missing_schema(data):
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 origin = await find_origin(connection, data)
-                page = await read_recent(
+                page = await read_last_days(
                     connection,
                     keys,
                     today=origin.today(data),
@@ -290,7 +286,7 @@ async def _close(pool: Pool | None) -> None:
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await pool.close()
-    except (TimeoutError, *LOST):
+    except (TimeoutError, *CONNECTION_ERRORS):
         pool.terminate()
 
 
@@ -307,5 +303,5 @@ async def _lend(pool: Pool) -> AsyncIterator[Connection]:
 
 
 async def _read_revision(connection: Connection, *, config: Config) -> Revision:
-    with translate_errors("seeing whether days have changed"), explaining_absence(config.data):
+    with translate_errors("seeing whether days have changed"), translate_missing_schema(config.data):
         return await read_revision(connection, config.data)

@@ -1,1 +1,4 @@
-"""PostgreSQL, and nothing else in the package knows it: the embedded server, connections, and the sources read from."""
+"""PostgreSQL: connections, the embedded server, the sources, our own copy of their days, and files read as a source.
+
+No other part of the package knows PostgreSQL.
+"""

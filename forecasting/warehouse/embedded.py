@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL: started by whoever needs it first, stopped by whoever leaves last.
+"""The embedded PostgreSQL. The first process that needs it starts it; the last one that leaves stops it.
 
-Two locked files beside the data say who is there. `users` is locked shared by every process while it uses the server;
-`lock` is locked by one at a time to start or stop it. The kernel drops both when a process dies, however it dies, so
-that a killed one is never counted: the next to leave stops the server.
+Two lock files beside the data coordinate this. Each process holds a shared lock on `users` while it uses the server,
+and an exclusive lock on `lock` while it starts or stops it. The kernel releases both however a process ends. A killed
+process is therefore never counted, and the next one that leaves stops the server.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from forecasting.warehouse.sample_database import create_database
 
 logger = logging.getLogger("forecasting.warehouse")
 
-LOCK_TIMEOUT_SECONDS = 120.0  # somebody else's initdb, or recovery after a crash
+LOCK_TIMEOUT_SECONDS = 120.0  # another process may run initdb, or recover after a crash
 
 
 class EmbeddedServer:
-    """One process's use of the server in a folder, made on first use. Its methods block: keep them off a loop."""
+    """This process's use of the server in a folder. Its methods block: do not call them in an event loop."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,22 +36,22 @@ class EmbeddedServer:
 
     @property
     def in_use(self) -> bool:
-        """Whether this process has started it, or joined: nobody else stops it then, but it may have crashed."""
+        """Whether this process has joined. Then no other process stops the server, but it may have crashed."""
         return self._users is not None
 
     @property
     def socket_folder(self) -> Path:
-        """What to give as host. Only the server's account and root may enter it; no password is asked."""
+        """To connect to as host. Only the server's account and root may enter it, so there is no password."""
         return self._cluster.socket_folder
 
     def join(self, database: str) -> None:
-        """Returns when the server runs and the database is there, with the sample site where it is made now.
+        """Returns when the server runs and the database exists. A new database holds the sample site.
 
-        Raises CannotConnect where it does not start.
+        Raises CannotConnect if the server does not start.
         """
         with self._mutex, self._locked():
             users = _open(self.folder / "users")
-            fcntl.flock(users, fcntl.LOCK_SH)  # at once: it is locked exclusively only under `lock`
+            fcntl.flock(users, fcntl.LOCK_SH)  # does not wait: an exclusive lock is taken only while holding `lock`
             try:
                 self._cluster.start()
                 asyncio.run(create_database(self.socket_folder, database))
@@ -62,7 +62,7 @@ class EmbeddedServer:
             self._users = users
 
     def leave(self) -> None:
-        """Stops the server where no other process uses it."""
+        """Stops the server if no other process uses it."""
         if self._users is None or not self.folder.exists():
             return
         with self._mutex, self._locked():
@@ -86,7 +86,7 @@ class EmbeddedServer:
         except OSError as error:
             raise CannotConnect(
                 f"The embedded PostgreSQL cannot be kept in {self.folder}: {error.strerror}. Set TRAFFIC_PGDATA to a "
-                "folder that can be written, or DB_HOST to use your own server."
+                "writable folder, or DB_HOST to use your own server."
             ) from error
         try:
             _wait_for(lock, self.folder)
@@ -101,7 +101,7 @@ _descriptors: set[int] = set()  # of locked files
 
 
 def find_server(folder: Path) -> EmbeddedServer:
-    """This process's one object for a folder."""
+    """The only object of this process for a folder."""
     folder = folder.expanduser().resolve()
     with _servers_mutex:
         return _servers.setdefault(folder, EmbeddedServer(folder))
@@ -109,25 +109,25 @@ def find_server(folder: Path) -> EmbeddedServer:
 
 @atexit.register
 def leave_servers() -> None:
-    """Done at exit by itself: stops every embedded server that this process used and no other process uses."""
+    """Stops every embedded server that this process used and no other process uses. Runs by itself at exit."""
     for server in tuple(_servers.values()):
         server.leave()
 
 
 def _forget_parents_servers() -> None:
-    global _servers_mutex  # noqa: PLW0603 - the parent's may have been locked by a thread that is not here
+    global _servers_mutex  # noqa: PLW0603 - a thread of the parent, absent here, may hold the old one
     for descriptor in tuple(_descriptors):
         _close(descriptor)
     _servers.clear()
     _servers_mutex = threading.Lock()
 
 
-# A forked child shares its parent's locks: without this, it would keep the server up after its parent left.
+# A forked child shares its parent's locks. Without this, it would keep the server up after the parent has left.
 os.register_at_fork(after_in_child=_forget_parents_servers)
 
 
 def _open(file: Path) -> int:
-    """A descriptor to lock, which started programs do not inherit."""
+    """A descriptor to lock. Child programs do not inherit it."""
     descriptor = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     _descriptors.add(descriptor)
     return descriptor

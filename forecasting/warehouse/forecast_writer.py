@@ -15,10 +15,10 @@ from forecasting.warehouse.queries import Connection, load_query
 COLUMNS = ("site", "metric", "cutoff", "quantiles")
 
 
-async def open_writing(connection: Connection) -> None:
-    """Once for a connection, before `write_forecasts`."""
+async def prepare_writing(connection: Connection) -> None:
+    """Must be called once per connection, before `write_forecasts`."""
     with translate_errors("preparing to write forecasts"):
-        await connection.execute(load_query("create_made"))
+        await connection.execute(load_query("create_incoming_forecasts"))
 
 
 def encode_forecasts(
@@ -26,7 +26,7 @@ def encode_forecasts(
     cutoffs: Int[np.ndarray, " series"],
     quantiles: Float[np.ndarray, "series days levels"],
 ) -> bytes:
-    """What `write_forecasts` sends, a row a series: little to send, and the server takes it apart."""
+    """What `write_forecasts` sends: one row per series, which the server splits into days. That is less to send."""
     sites, metrics = [site for site, _ in keys], [metric for _, metric in keys]
     flat = quantiles.reshape(len(keys), quantiles.shape[1] * quantiles.shape[2])
     return join_rows(encode_texts(sites), encode_texts(metrics), encode_dates(cutoffs), encode_real_arrays(flat))
@@ -35,11 +35,15 @@ def encode_forecasts(
 async def write_forecasts(
     connection: Connection, encoded: bytes, *, version: str, made_at: dt.datetime, num_levels: int
 ) -> int:
-    """Writes them in one transaction, and returns how many rows are new or other than before."""
+    """Writes the forecasts in one transaction. Returns how many rows are new or changed."""
     with translate_errors("writing forecasts"):
         async with connection.transaction():
             await connection.copy_to_table(
-                "made", schema_name="pg_temp", source=io.BytesIO(encoded), columns=COLUMNS, format="binary"
+                "incoming_forecasts",
+                schema_name="pg_temp",
+                source=io.BytesIO(encoded),
+                columns=COLUMNS,
+                format="binary",
             )
-            done = await connection.execute(load_query("write_forecasts"), version, made_at, num_levels)
-    return int(done.rsplit(" ", 1)[1])
+            status = await connection.execute(load_query("write_forecasts"), version, made_at, num_levels)
+    return int(status.rsplit(" ", 1)[1])

@@ -1,7 +1,7 @@
 """What is read from `forecasting.daily`, as values, and how it is decoded. Pure: no connection, no query."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from forecasting.domain import SeriesKey, to_day
 from forecasting.panel import Observations
-from forecasting.warehouse.copy_format import decode_arrays, decode_texts, split_rows
+from forecasting.warehouse.copy_format import Field, decode_arrays, decode_texts, split_rows
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,17 @@ class Revision:
 
 
 def decode_page(data: bytes) -> Page:
-    """Of a COPY whose rows are (site, metric, days integer[], values double precision[])."""
+    """Of a COPY of read_days.sql: (site, metric, days integer[], values double precision[])."""
     sites, metrics, days, values = split_rows(data, num_fields=4)
+    return _decode(days, values, zip(decode_texts(sites), decode_texts(metrics), strict=True))
+
+
+def decode_days(data: bytes, keys: Sequence[SeriesKey]) -> Page:
+    """Of a COPY of read_last_days.sql, a row for each of the keys: (days integer[], values double precision[])."""
+    days, values = split_rows(data, num_fields=2)
+    return _decode(days, values, keys)
+
+
+def _decode(days: Sequence[Field], values: Sequence[Field], keys: Iterable[SeriesKey]) -> Page:
     numbers, counts = decode_arrays(days, "i4")
-    keys = zip(decode_texts(sites), decode_texts(metrics), strict=True)
     return Page(tuple(keys), counts, numbers.astype(np.int64), decode_arrays(values, "f8")[0])

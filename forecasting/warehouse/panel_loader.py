@@ -1,23 +1,48 @@
-"""The panel that training and serving read: of forecasting.daily alone."""
+"""The panel that training and backtests read: from `forecasting.daily` alone."""
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import asyncpg
+import numpy as np
+from jaxtyping import Float, Int
 
-from forecasting.domain import MASKABLE, MIN_DAYS
-from forecasting.errors import MissingTable, TooFewDays
-from forecasting.invocation import show_command
-from forecasting.panel import Panel
+from forecasting.domain import MASKABLE, MIN_DAYS, Kind, Series, Verdict
+from forecasting.errors import TooFewDays
+from forecasting.panel import Observations, Panel, describe_series
 from forecasting.panel_building import build_panel
 from forecasting.settings.schema import Config, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connected, translate_errors
-from forecasting.warehouse.daily import read_observations
-from forecasting.warehouse.ingest import update_shown
-from forecasting.warehouse.queries import Connection
+from forecasting.warehouse.daily import read_pages, read_verdicts
+from forecasting.warehouse.ingest import update_with_progress
+from forecasting.warehouse.inventory import refuse_missing
+from forecasting.warehouse.origin import find_origin, read_metric_settings
+from forecasting.warehouse.pages import DailyHistory, DailyQuery
+from forecasting.warehouse.queries import Connection, fetch
+from forecasting.warehouse.schema import translate_missing_schema
+from forecasting.warehouse.units import rates_as_fractions
+
+PAGE_SIZE = 4096  # series read at a time
+
+
+def load_panel(config: Config, *, num_days: int | None = None, share: tuple[int, int] = (0, 1)) -> Panel:
+    """`read_panel` from the configured source, after updating our copy of it. Blocks: not for a running event loop."""
+
+    async def load() -> Panel:
+        result = await update_with_progress(config)
+        async with connected(result.database) as connection:
+            panel = await read_panel(
+                connection,
+                data=config.data,
+                metrics=config.metrics,
+                masked=config.verdicts.masked,
+                num_days=num_days,
+                share=share,
+            )
+        return replace(panel, notes=(*result.notes, *panel.notes))
+
+    return asyncio.run(load())
 
 
 async def read_panel(
@@ -30,70 +55,113 @@ async def read_panel(
     today: dt.date | None = None,
     share: tuple[int, int] = (0, 1),
 ) -> Panel:
-    """The last `num_days` days (None: all) up to the last complete day in forecasting.daily, of all metrics and sites,
-    or of those that `data` names. `today`, by default the day it is for the sites, is not complete. Values of days with
-    a verdict that is `masked` are NaN. `share` is which share of the series, of how many: together they are the whole,
-    each with the whole's cutoff.
+    """The last `num_days` days (None: all) up to the last complete day, of the metrics and sites that `data` names, or
+    of all. Values on days with a `masked` verdict become NaN.
 
-    Raises DataError for what the data lacks, WarehouseError for what PostgreSQL does.
+    `today`, by default the current date at the sites, counts as incomplete. `share` is the share of the series to
+    read, and of how many: together the shares make up the whole, and each has the cutoff of the whole.
+
+    Raises DataError for problems with the data, WarehouseError for problems with PostgreSQL.
     """
     if num_days is not None and num_days < MIN_DAYS:
         raise TooFewDays(f"{num_days} days were asked for; at least {MIN_DAYS} are needed.")
-    with translate_errors("reading forecasting.daily"), explaining_absence(data):
+    with translate_errors("reading forecasting.daily"), translate_missing_schema(data):
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            reading = await read_observations(
-                connection,
-                data=data,
-                metrics=metrics,
-                masked=masked,
-                num_days=num_days,
-                today=today,
-                share=share,
+            history = await read_history(
+                connection, data=data, metrics=metrics, masked=masked, num_days=num_days, today=today, share=share
             )
     try:
         panel = build_panel(
-            reading.observations,
-            today=reading.today,
+            history.observations,
+            today=history.today,
             missing=data.missing,
             named=data.metrics,
-            cutoff=reading.cutoff if share[1] > 1 else None,
+            cutoff=history.cutoff if share[1] > 1 else None,
         )
     except TooFewDays as error:
-        if num_days is None or reading.last_date is None:
+        if num_days is None or history.last_date is None:
             raise
-        read = f"{reading.first_date}..{reading.last_date}"
-        raise TooFewDays(f"{error} Read were the last {num_days} days, {read}.") from error
-    return replace(panel, notes=(*reading.notes, *panel.notes))
+        span = f"{history.first_date}..{history.last_date}"
+        raise TooFewDays(f"{error} Only the last {num_days} days were read, {span}.") from error
+    return replace(panel, notes=(*history.notes, *panel.notes))
 
 
-@contextmanager
-def explaining_absence(data: DataConfig) -> Iterator[None]:
-    """A schema that is not there as MissingTable, with what to run."""
-    try:
-        yield
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
-        raise MissingTable(
-            f"There is no schema forecasting with its tables in this database yet: nothing of {data.source} was read. "
-            f"Run: {show_command('sources', '--update')}"
-        ) from error
+async def read_history(
+    connection: Connection,
+    *,
+    data: DataConfig,
+    metrics: Mapping[str, MetricConfig],
+    masked: Sequence[str],
+    num_days: int | None,
+    today: dt.date | None,
+    share: tuple[int, int] = (0, 1),
+) -> DailyHistory:
+    """What `read_panel` makes a panel from, including rows of today and later. A metric is a count unless its settings
+    or its source say otherwise.
 
-
-def load_panel(config: Config, *, num_days: int | None = None, share: tuple[int, int] = (0, 1)) -> Panel:
-    """read_panel of the configured source, after forecasting.daily is up to date with it. Blocks; not for a running
-    event loop.
+    Raises UnknownMetric, UnknownSite or TooFewDays if a requested series has no value on the days read, or the share
+    is empty; AmbiguousUnit if a requested rate has no unit.
     """
+    await fetch(connection, "plan_each_time")
+    origin = await find_origin(connection, data)
+    source, today = origin.source, today or origin.today(data)
+    settings = await read_metric_settings(connection, metrics, source=source)
+    (extent,) = await fetch(connection, "read_daily_extent", today, data.sites, source)
+    last_date = extent["last_day"]
+    query = DailyQuery(
+        today=dt.date.max,
+        first_date=_first_date(last_date, num_days=num_days),
+        sites=data.sites,
+        metrics=data.metrics,
+        source=source,
+        masked=masked,
+        share=share,
+    )
+    series = await _read_series(connection, query, settings)
+    if last_date is not None or data.sites:
+        await refuse_missing(connection, query, {(row.series.site, row.series.metric) for row in series})
+    if last_date is not None and not series:
+        raise TooFewDays(f"No series is in share {share[0]} of {share[1]}. Use fewer processes, or load more series.")
+    notes: list[str] = []
+    observations = rates_as_fractions(series, settings, named=data.metrics, notes=notes)
+    return DailyHistory(observations, today, query.first_date, last_date, tuple(notes))
 
-    async def load() -> Panel:
-        updated = await update_shown(config)
-        async with connected(updated.database) as connection:
-            panel = await read_panel(
-                connection,
-                data=config.data,
-                metrics=config.metrics,
-                masked=config.verdicts.masked,
-                num_days=num_days,
-                share=share,
-            )
-        return replace(panel, notes=(*updated.notes, *panel.notes))
 
-    return asyncio.run(load())
+async def _read_series(
+    connection: Connection, query: DailyQuery, settings: Mapping[str, MetricConfig]
+) -> list[Observations]:
+    """Sorted by site, then by metric in the order of the settings."""
+    verdicts = await read_verdicts(connection, query)
+    observations = []
+    async for page in read_pages(connection, query, page_size=PAGE_SIZE):
+        ends = page.counts.cumsum()
+        for key, start, end in zip(page.keys, ends - page.counts, ends, strict=True):
+            days, values = page.days[start:end], page.values[start:end]
+            if not np.isnan(values).all():
+                series = describe_series(*key, settings.get(key[1], MetricConfig()), otherwise=Kind.count)
+                observations.append(_observe(series, days, values, verdicts.get(key, {})))
+    order = {metric: place for place, metric in enumerate(settings)}
+
+    def place(row: Observations) -> tuple[str, int, str]:
+        return row.series.site, order.get(row.series.metric, len(order)), row.series.metric
+
+    return sorted(observations, key=place)
+
+
+def _observe(
+    series: Series,
+    days: Int[np.ndarray, " days"],
+    values: Float[np.ndarray, " days"],
+    verdicts: Mapping[int, Verdict],
+) -> Observations:
+    """Without leading and trailing NaN: there the series has not begun, or has ended. Days sorted in either order."""
+    known = np.flatnonzero(~np.isnan(values))
+    inside = slice(known[0], known[-1] + 1) if known.size else slice(None)
+    return Observations(series, days[inside], values[inside], verdicts)
+
+
+def _first_date(last_date: dt.date | None, *, num_days: int | None) -> dt.date:
+    """Of the last `num_days` days; the earliest possible date for all days, or if there are none."""
+    if last_date is None or num_days is None:
+        return dt.date.min
+    return last_date - dt.timedelta(days=min(num_days, last_date.toordinal()) - 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-if TYPE_CHECKING:  # generic in the stubs alone; at run time a pool's connection passes as a Connection too
+if TYPE_CHECKING:  # only the stubs are generic; at run time a pool's connection passes as a Connection too
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
@@ -27,7 +27,7 @@ def load_query(name: str) -> str:
 
 
 async def fetch(connection: Connection, name: str, *values: Any) -> list[Any]:  # Any: PostgreSQL's types both ways
-    """The rows of sql/<name>.sql; how long it took goes to the log where that is at DEBUG."""
+    """The rows of sql/<name>.sql. At DEBUG the time taken is logged."""
     began = time.perf_counter()
     rows = await connection.fetch(load_query(name), *values)
     logger.debug("%s.sql: %d rows in %.1f ms", name, len(rows), 1000 * (time.perf_counter() - began))
@@ -40,14 +40,14 @@ async def copy_out(
     *values: Any,  # Any: PostgreSQL's types
     write: Write,
 ) -> None:
-    """Writes the rows of sql/<name>.sql in PostgreSQL's binary COPY format, however the network cuts them."""
+    """Writes the rows of sql/<name>.sql in PostgreSQL's binary COPY format, in chunks as they arrive."""
     began = time.perf_counter()
-    await connection.copy_from_query(_bare(load_query(name)), *values, output=write, format="binary")
+    await connection.copy_from_query(as_subquery(load_query(name)), *values, output=write, format="binary")
     logger.debug("%s.sql: copied in %.1f ms", name, 1000 * (time.perf_counter() - began))
 
 
 async def read_out(connection: Connection, name: str, *values: Any) -> bytes:  # Any: PostgreSQL's types
-    """All that copy_out writes."""
+    """All rows of sql/<name>.sql in PostgreSQL's binary COPY format."""
     chunks: list[bytes] = []
 
     async def keep(chunk: bytes) -> None:
@@ -57,9 +57,10 @@ async def read_out(connection: Connection, name: str, *values: Any) -> bytes:  #
     return b"".join(chunks)
 
 
-def _bare(query: str) -> str:
-    """For COPY, which takes a query in brackets, and no values: asyncpg writes them into the text, where a line break
-    in one would end a comment.
+def as_subquery(query: str) -> str:
+    """The query without comments and semicolon, to stand in brackets.
+
+    asyncpg writes the values of a COPY into its text, where a line break in a value would end a comment.
     """
     lines = (line for line in query.splitlines() if not line.lstrip().startswith("--"))
     return "\n".join(lines).rstrip().removesuffix(";")

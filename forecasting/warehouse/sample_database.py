@@ -1,4 +1,4 @@
-"""The database that the embedded PostgreSQL starts with: the documented backend's tables and the sample site."""
+"""The first database of the embedded PostgreSQL: the documented backend's tables, filled with the sample site."""
 
 import csv
 import gzip
@@ -14,9 +14,9 @@ from forecasting.warehouse.queries import Connection, load_query
 
 
 async def create_database(socket_folder: Path, name: str) -> None:
-    """Makes the database, unless there is one of that name, which is left as it is.
+    """Creates the database, unless one with that name exists, which is left as it is.
 
-    It is filled under another name, in one transaction: a database of the right name is complete.
+    It is filled under another name and then renamed, so that a database with the final name is always complete.
     """
     server = await _connect(socket_folder, "postgres")
     try:
@@ -25,7 +25,7 @@ async def create_database(socket_folder: Path, name: str) -> None:
         unfinished = f"{name}_unfinished"
         await server.execute(f"drop database if exists {_quote(unfinished)}")
         await server.execute(f"create database {_quote(unfinished)}")
-        if not name.startswith(CACHE_DATABASE):  # which is for what is known of others
+        if not name.startswith(CACHE_DATABASE):  # such a database holds the days of other databases
             await _fill(socket_folder, unfinished)
         await server.execute(f"alter database {_quote(unfinished)} rename to {_quote(name)}")
     finally:

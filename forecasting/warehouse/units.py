@@ -1,4 +1,4 @@
-"""What a rate is stored as, 0..1 or 0..100: said, never guessed."""
+"""Rates as fractions, 0..1. Whether a source stores them as 0..1 or as 0..100 is a setting, never a guess. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,46 +11,54 @@ from forecasting.panel import Observations
 from forecasting.settings.schema import MetricConfig
 
 
-def tell_units(
-    found: Sequence[Observations], metrics: Mapping[str, MetricConfig], *, named: Sequence[str], notes: list[str]
+def rates_as_fractions(
+    observations: Sequence[Observations],
+    metrics: Mapping[str, MetricConfig],
+    *,
+    named: Sequence[str],
+    notes: list[str],
 ) -> tuple[Observations, ...]:
-    """Those whose unit is told, by `tell_unit`. Raises AmbiguousUnit where there are series, and of none it is."""
-    told = [tell_unit(one, metrics, named=named, notes=notes) for one in found]
-    observations = tuple(one for one in told if one is not None)
-    if found and not observations:
-        raise AmbiguousUnit(_ask_unit(found[0]))
-    return observations
+    """`rate_as_fraction` of each; rates without a unit are left out. Raises AmbiguousUnit if that leaves nothing."""
+    rows = [rate_as_fraction(row, metrics, named=named, notes=notes) for row in observations]
+    usable = tuple(row for row in rows if row is not None)
+    if observations and not usable:
+        raise AmbiguousUnit(_ask_for_unit(observations[0]))
+    return usable
 
 
-def tell_unit(
-    one: Observations, metrics: Mapping[str, MetricConfig], *, named: Sequence[str], notes: list[str]
+def rate_as_fraction(
+    observations: Observations, metrics: Mapping[str, MetricConfig], *, named: Sequence[str], notes: list[str]
 ) -> Observations | None:
-    """A rate in 0..1; anything else as it is; None for a rate whose unit nobody said, with a note."""
-    if one.series.kind is not Kind.rate:
-        return one
-    unit = metrics[one.series.metric].unit
+    """A rate as 0..1; any other series unchanged. None, and a note, for a rate without a unit.
+
+    Raises AmbiguousUnit if that rate is among the `named` metrics, or if the values contradict the unit.
+    """
+    series = observations.series
+    if series.kind is not Kind.rate:
+        return observations
+    unit = metrics[series.metric].unit
     if unit is None:
-        if one.series.metric in named:
-            raise AmbiguousUnit(_ask_unit(one))
-        notes.append(f"{one.series.name} is left out. {_ask_unit(one)}")
+        if series.metric in named:
+            raise AmbiguousUnit(_ask_for_unit(observations))
+        notes.append(f"{series.name} is left out. {_ask_for_unit(observations)}")
         return None
-    known = one.values[np.isfinite(one.values)]
+    known = observations.values[np.isfinite(observations.values)]
     if unit is Unit.fraction and known.size and np.median(known) > 1:
         raise AmbiguousUnit(
-            f"{one.series.name} is said to be a fraction, 0..1, but {_range(one)}. "
-            f"Say metrics.{one.series.metric}.unit=percent if it is 0..100."
+            f"{series.name} has the unit fraction, 0..1, but {_describe_range(observations)}. "
+            f"Set metrics.{series.metric}.unit=percent if they are 0..100."
         )
-    return replace(one, values=one.values / one.series.unit_scale)
+    return replace(observations, values=observations.values / series.unit_scale)
 
 
-def _ask_unit(one: Observations) -> str:
-    key = f"metrics.{one.series.metric}.unit"
+def _ask_for_unit(observations: Observations) -> str:
+    metric = observations.series.metric
     return (
-        f"{one.series.metric} is a rate, stored as 0..1 or as 0..100: {_range(one)}, and the two are never told apart "
-        f"by guessing. Say {key}=fraction or {key}=percent."
+        f"{metric} is a rate, and rates are stored as 0..1 or as 0..100; {_describe_range(observations)}. The unit is "
+        f"never guessed: set metrics.{metric}.unit=fraction or metrics.{metric}.unit=percent."
     )
 
 
-def _range(one: Observations) -> str:
-    known = one.values[np.isfinite(one.values)]
+def _describe_range(observations: Observations) -> str:
+    known = observations.values[np.isfinite(observations.values)]
     return f"its values are {known.min():g}..{known.max():g}" if known.size else "it has no value yet"

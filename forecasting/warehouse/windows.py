@@ -12,7 +12,7 @@ from forecasting.latest_windows import LatestWindows, cut_latest_windows
 from forecasting.panel import Observations, describe_series
 from forecasting.predictor import SEASONAL_NAIVE, Window
 from forecasting.warehouse.pages import Page
-from forecasting.warehouse.units import tell_unit
+from forecasting.warehouse.units import rate_as_fraction
 
 # Days to read beyond the context: they show whether the window begins with a gap or before the series began.
 SPARE_DAYS = 35
@@ -58,7 +58,7 @@ def check_fraction(card: SeriesCard, days: Int[np.ndarray, " days"], values: Flo
     if card.kind is Kind.rate and card.unit_scale == 1:
         settings = card.metric_config
         series = describe_series(card.site, card.metric, settings, otherwise=card.kind)
-        tell_unit(Observations(series, days, values), {card.metric: settings}, named=(), notes=[])
+        rate_as_fraction(Observations(series, days, values), {card.metric: settings}, named=(), notes=[])
 
 
 def _find_fault(

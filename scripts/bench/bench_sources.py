@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from forecasting.warehouse.connection import OwnConnection
-    from forecasting.warehouse.ingest import Advance, Updated
+    from forecasting.warehouse.ingest import Advance, UpdateResult
 
 ZONE = "Europe/Paris"
 SETTINGS = ("data.source=umami", f"data.timezone={ZONE}")
@@ -304,7 +304,9 @@ async def read_first(config: Config, num_events: int) -> float:
     return speed
 
 
-async def time_update(config: Config, today: dt.date, *, advance: "Advance | None" = None) -> "tuple[float, Updated]":
+async def time_update(
+    config: Config, today: dt.date, *, advance: "Advance | None" = None
+) -> "tuple[float, UpdateResult]":
     from forecasting.warehouse.ingest import update
 
     now = dt.datetime.combine(today, dt.time(12), ZoneInfo(ZONE))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting.data_quality.rules import CHUNK, CONTEXT, find_breaks, judge, mark_breaks
+from forecasting.data_quality.rules import CHUNK, find_breaks, judge, mark_breaks
+from forecasting.data_quality.trailing_days import CONTEXT
 from forecasting.domain import Kind, Verdict, to_day
 from forecasting.settings.schema import VerdictConfig
 
@@ -22,14 +23,14 @@ def judge_site(
     *series: Sequence[float],
     kinds: Sequence[Kind] | None = None,
     hours: Sequence[int] | None = None,
-    rules: VerdictConfig = RULES,
-    events: np.ndarray | None = None,
+    thresholds: VerdictConfig = RULES,
+    announced: np.ndarray | None = None,
 ) -> np.ndarray:
     """All days of the series of one site."""
     values = np.array(series, np.float64)
     said = np.full(values.shape, -1) if hours is None else np.tile(np.array(hours), (len(series), 1))
     kinds = kinds or [Kind.count] * len(series)
-    return judge(values, said, kinds, np.zeros(len(series), np.int64), rules=rules, events=events)
+    return judge(values, said, kinds, np.zeros(len(series), np.int64), thresholds=thresholds, announced=announced)
 
 
 def days_of(verdict: Verdict, verdicts: np.ndarray, row: int = 0) -> list[int]:
@@ -58,7 +59,7 @@ def test_value_that_cannot_be_is_invalid_and_no_spike() -> None:
 def test_zero_is_an_outage_from_the_level_on_that_chance_does_not_reach() -> None:
     assert days_of(Verdict.outage, judge_site([20.0] * 40 + [0.0])) == [40]
     assert days_of(Verdict.outage, judge_site([19.0] * 40 + [0.0])) == []
-    assert days_of(Verdict.outage, judge_site([19.0] * 40 + [0.0], rules=VerdictConfig(outage_level=19.0))) == [40]
+    assert days_of(Verdict.outage, judge_site([19.0] * 40 + [0.0], thresholds=VerdictConfig(outage_level=19.0))) == [40]
     assert 1 / math.exp(-20) / 365.25 == pytest.approx(1.3e6, rel=0.03)  # years, as the docstring says
 
 
@@ -125,10 +126,10 @@ def test_usual_hours_in_a_row_without_traffic_are_a_partial_day(active: list[int
 
 def test_number_of_hours_and_share_of_days_are_settings() -> None:
     five = [bits(OFFICE)] * 30 + [bits([*range(8, 15), 20])]
-    assert judge_site([9.0] * 31, hours=five, rules=VerdictConfig(partial_hours=5))[0, 30] == Verdict.partial
+    assert judge_site([9.0] * 31, hours=five, thresholds=VerdictConfig(partial_hours=5))[0, 30] == Verdict.partial
     often = ([bits(OFFICE)] * 4 + [bits(range(8, 14))]) * 6  # every fifth day ends at 14
     assert days_of(Verdict.partial, judge_site([9.0] * 30, hours=often)) == []
-    found = judge_site([9.0] * 30, hours=often, rules=VerdictConfig(usual_share=0.75))
+    found = judge_site([9.0] * 30, hours=often, thresholds=VerdictConfig(usual_share=0.75))
     assert days_of(Verdict.partial, found) == [14, 19, 24, 29]
 
 
@@ -146,7 +147,7 @@ def test_clock_change_is_no_partial_day(hours: Sequence[int]) -> None:
     autumn = bits([hour if hour < 2 else hour + 1 for hour in hours] + [2] * (2 in hours))
     said = [bits(hours)] * 30 + [spring] + [bits(hours)] * 30 + [autumn] + [bits(hours)]
     rules = VerdictConfig(partial_hours=2)
-    assert (judge_site([100.0] * 63, hours=said, rules=rules) == Verdict.observed).all()
+    assert (judge_site([100.0] * 63, hours=said, thresholds=rules) == Verdict.observed).all()
 
 
 def test_silent_day_is_an_outage_for_a_site_whose_counts_are_low() -> None:
@@ -202,7 +203,7 @@ def test_visits_that_all_bounce_are_bots(usual: float, today: float, bot: bool) 
 def test_third_day_in_a_row_is_a_new_level() -> None:
     views, visitors = [100.0] * 40 + [500.0] * 20, [100.0] * 60
     assert days_of(Verdict.bot, judge_site(views, visitors)) == [40, 41]
-    assert days_of(Verdict.bot, judge_site(views, visitors, rules=VerdictConfig(bot_days=4))) == [40, 41, 42, 43]
+    assert days_of(Verdict.bot, judge_site(views, visitors, thresholds=VerdictConfig(bot_days=4))) == [40, 41, 42, 43]
     assert days_of(Verdict.bot, judge_site([*views[:40], 500.0, 5000.0, 5000.0], visitors[:43])) == [40, 41]
 
 
@@ -214,9 +215,9 @@ def test_what_the_series_has_done_before_is_no_bot() -> None:
 
 def test_announced_day_is_no_bot() -> None:
     views, visitors = [100.0] * 40 + [500.0, 500.0], [100.0] * 42
-    events = np.zeros((2, 42), bool)
-    events[1, 40] = True
-    verdicts = judge_site(views, visitors, events=events)
+    announced = np.zeros((2, 42), bool)
+    announced[1, 40] = True
+    verdicts = judge_site(views, visitors, announced=announced)
     assert days_of(Verdict.bot, verdicts, 0) == days_of(Verdict.bot, verdicts, 1) == [41]
 
 
@@ -225,17 +226,17 @@ def test_sites_do_not_speak_for_each_other() -> None:
     values[0, 40] = 500  # site 7, whose other series is the third
     values[3, 40] = 0
     sites = np.array([7, -2, 7, -2])
-    verdicts = judge(values, np.full(values.shape, -1), [Kind.count] * 4, sites, rules=RULES)
+    verdicts = judge(values, np.full(values.shape, -1), [Kind.count] * 4, sites, thresholds=RULES)
     assert verdicts[:, 40].tolist() == [Verdict.bot, Verdict.observed, Verdict.bot, Verdict.outage]
 
 
 def test_latest_break_in_the_past_counts() -> None:
     rules = VerdictConfig(breaks=["visits=2024-05-01", "2024-04-11", "visits=2024-03-01", "views=2024-09-01"])
     first_day = to_day(dt.date(2024, 4, 1))
-    found = find_breaks(["visits", "views", "visits"], rules=rules, first_day=first_day, num_days=60)
+    found = find_breaks(["visits", "views", "visits"], thresholds=rules, first_day=first_day, num_days=60)
     assert found.tolist() == [30, 10, 30]
-    assert find_breaks(["visits"], rules=rules, first_day=first_day, num_days=30).tolist() == [10]
-    assert find_breaks(["visits"], rules=rules, first_day=to_day(dt.date(2024, 5, 1)), num_days=30).tolist() == [0]
+    assert find_breaks(["visits"], thresholds=rules, first_day=first_day, num_days=30).tolist() == [10]
+    assert find_breaks(["visits"], thresholds=rules, first_day=to_day(dt.date(2024, 5, 1)), num_days=30).tolist() == [0]
 
 
 def test_days_before_a_break_that_have_a_value_are_of_another_definition() -> None:
@@ -251,7 +252,7 @@ def test_days_after_a_break_are_not_compared_with_days_before() -> None:
     values[0, 20] = np.nan
     breaks = np.array([40, 0])
     verdicts = judge(
-        values, np.full(values.shape, -1), [Kind.count] * 2, np.zeros(2, int), rules=RULES, start=10, breaks=breaks
+        values, np.full(values.shape, -1), [Kind.count] * 2, np.zeros(2, int), thresholds=RULES, start=10, breaks=breaks
     )
     assert days_of(Verdict.unmeasured, verdicts) == [10]
     assert days_of(Verdict.definition_break, verdicts) == [day for day in range(30) if day != 10]
@@ -281,16 +282,22 @@ def test_days_judged_a_few_at_a_time_get_the_verdicts_of_all_at_once(seed: int, 
     """With the context before them, and nothing after them: so a verdict does not rest on later days either."""
     sites = np.array([0, 1, 0, 0])
     kinds = [Kind.count] * 3 + [Kind.rate]
-    values, hours, events = made_site(seed, sum(blocks))
-    said, announced = (np.tile(one, (4, 1)) for one in (hours, events))
-    whole = judge(values, said, kinds, sites, rules=RULES, events=announced)
+    values, site_hours, site_announced = made_site(seed, sum(blocks))
+    hours, announced = (np.tile(row, (4, 1)) for row in (site_hours, site_announced))
+    whole = judge(values, hours, kinds, sites, thresholds=RULES, announced=announced)
     stop = 0
     for length in blocks:
         start, stop = stop, stop + length
         first = max(0, start - CONTEXT)
         seen = slice(first, stop)
         part = judge(
-            values[:, seen], said[:, seen], kinds, sites, rules=RULES, start=start - first, events=announced[:, seen]
+            values[:, seen],
+            hours[:, seen],
+            kinds,
+            sites,
+            thresholds=RULES,
+            start=start - first,
+            announced=announced[:, seen],
         )
         np.testing.assert_array_equal(part, whole[:, start:stop])
 
@@ -345,7 +352,7 @@ def test_many_series_are_judged_as_each_alone() -> None:
     values = np.concatenate([one for one, _, _ in sites])
     hours = np.repeat([one for _, one, _ in sites], 4, axis=0)
     kinds = [*[Kind.count] * 3, Kind.rate]
-    verdicts = judge(values, hours, kinds * len(sites), np.arange(len(values)) // 4, rules=RULES)
+    verdicts = judge(values, hours, kinds * len(sites), np.arange(len(values)) // 4, thresholds=RULES)
     for number in range(0, len(sites), 20):
         alone = judge_site(*sites[number][0], kinds=kinds, hours=sites[number][1].tolist())
         np.testing.assert_array_equal(verdicts[4 * number : 4 * number + 4], alone)
@@ -353,7 +360,8 @@ def test_many_series_are_judged_as_each_alone() -> None:
 
 def test_no_series_and_no_days_have_no_verdicts() -> None:
     nothing = np.zeros((0, 60))
-    assert judge(nothing, nothing.astype(int), [], np.zeros(0, int), rules=RULES, start=56).shape == (0, 4)
+    assert judge(nothing, nothing.astype(int), [], np.zeros(0, int), thresholds=RULES, start=56).shape == (0, 4)
     assert (
-        judge(np.ones((1, 60)), np.full((1, 60), -1), [Kind.count], np.zeros(1, int), rules=RULES, start=60).size == 0
+        judge(np.ones((1, 60)), np.full((1, 60), -1), [Kind.count], np.zeros(1, int), thresholds=RULES, start=60).size
+        == 0
     )

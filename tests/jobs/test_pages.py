@@ -160,7 +160,7 @@ def test_series_with_too_few_days_are_left_out_and_said(
         "30 days, or fewer than 28 known ones among the last 56"
     )
     assert log.messages[0] == f"{VERSION} forecasts 7 days of every series"
-    assert "there is no daily_metrics: forecasting.daily is taken as it is" in log.messages
+    assert "there is no table daily_metrics: forecasting.daily is used as it is" in log.messages
     assert any(line.startswith("read 20 series, forecast 17, wrote 119 rows to forecasting.") for line in log.messages)
 
 
@@ -177,7 +177,7 @@ def test_unknown_site_is_named(many: DatabaseConfig, store: Path) -> None:
     config.data.sites.append("shop")
     with pytest.raises(UnknownSite) as caught:
         forecast_everything(config)
-    assert str(caught.value) == "There is no site 'shop'. There are: site 10, site 11, site 12."
+    assert str(caught.value) == "There is no site 'shop'. Sites: site 10, site 11, site 12."
 
 
 def test_failure_leaves_whole_batches_and_another_run_completes_them(many: DatabaseConfig, store: Path) -> None:
@@ -272,6 +272,6 @@ def test_percent_that_is_called_a_fraction_is_refused(sample_artifact: Artifact)
     with pytest.raises(AmbiguousUnit) as caught:
         forecast_page(version, lookup, make_page(("bounces", np.full(60, 30.0))), days_ahead=3)
     assert str(caught.value) == (
-        "bounces of blog is said to be a fraction, 0..1, but its values are 30..30. "
-        "Say metrics.bounces.unit=percent if it is 0..100."
+        "bounces of blog has the unit fraction, 0..1, but its values are 30..30. "
+        "Set metrics.bounces.unit=percent if they are 0..100."
     )

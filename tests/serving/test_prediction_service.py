@@ -113,7 +113,7 @@ def test_another_site_is_not_taken_for_the_versions(config: Config, sample_artif
     execute(config.database, "alter table daily_metrics add column site text not null default 'shop'")
     with pytest.raises(UnknownSite) as error:
         read(config, sample_artifact)
-    assert str(error.value) == "There is no site 'siteanalytics'. There are: shop."
+    assert str(error.value) == "There is no site 'siteanalytics'. Sites: shop."
 
 
 def test_site_column_with_the_versions_site_is_honoured(config: Config, sample_artifact: Artifact) -> None:

@@ -196,6 +196,6 @@ def test_one_that_cannot_be_read_does_not_keep_the_others_from_it(config: Config
         assert isinstance(first, Window)
         assert isinstance(second, Window)
         assert isinstance(unknown, DataError)
-        assert str(unknown).startswith("There is no metric 'nope'. There are: ")
+        assert str(unknown).startswith("There is no metric 'nope'. Metrics: ")
 
     use(config, sample_artifact, step)

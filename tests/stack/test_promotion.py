@@ -203,7 +203,7 @@ def test_version_that_cannot_be_served_is_refused_at_once(
             "spoilt", "failed",
             "TorchServe could not start with version spoilt. The server's log says why.",
         ),
-        ("elsewhere", "refused", "There is no metric 'clicks'. There are: "),
+        ("elsewhere", "refused", "There is no metric 'clicks'. Metrics: "),
     ],
 )  # fmt: skip
 def test_version_that_turns_out_not_to_work_changes_nothing(

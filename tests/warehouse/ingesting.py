@@ -10,7 +10,7 @@ import asyncpg
 from forecasting.domain import SourceName
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, VerdictConfig
 from forecasting.warehouse.connection import connect
-from forecasting.warehouse.ingest import Updated, update
+from forecasting.warehouse.ingest import UpdateResult, update
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import BLOG
 
@@ -23,7 +23,7 @@ def events_of(database: DatabaseConfig, *, verdicts: VerdictConfig | None = None
     return Config(database=database, data=data, verdicts=verdicts or VerdictConfig())
 
 
-def bring(config: Config, now: str, *scripts: str, **options: Any) -> Updated:  # Any: of update
+def bring(config: Config, now: str, *scripts: str, **options: Any) -> UpdateResult:  # Any: of update
     """What an update says after the scripts have changed the source."""
     prepare(config.source_database or config.database, *scripts)
     moment = dt.datetime.fromisoformat(now)

@@ -1,4 +1,4 @@
-"""What is said when there is no connection, against real servers; and that no text carries the password."""
+"""The errors of failed connections, against real servers. None of them contains the password."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ SECRET = "hunter2-Geheim"  # distinct from every word of a message
 
 @pytest.fixture(scope="module")
 def guarded(short_folder: Path) -> Iterator[DatabaseConfig]:
-    """A server on a TCP port that asks for a password, as a user's own would be."""
+    """A server on a TCP port that asks for a password, like a user's own."""
     folder = short_folder / "guarded"
     folder.mkdir()
     cluster = Cluster(folder)
@@ -61,7 +61,7 @@ def free_port() -> int:
 
 
 def refusal(config: DatabaseConfig) -> str:
-    """The text of the error, after checking that neither it nor what it came from tells the password."""
+    """The text of the error, after checking that neither it nor its cause contains the password."""
     with pytest.raises(CannotConnect) as caught:
         asyncio.run(connect(config))
     assert SECRET not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r} {config!r}"
@@ -98,20 +98,20 @@ def test_only_a_writable_connection_writes(guarded: DatabaseConfig) -> None:
 def test_wrong_password(guarded: DatabaseConfig) -> None:
     assert refusal(replace(guarded, password=f"not {SECRET}")) == (
         f"Cannot connect to PostgreSQL at host 127.0.0.1, port {guarded.port}, database postgres, as user postgres: "
-        "the password is not accepted. Check DB_USER and DB_PASSWORD."
+        "the password is wrong. Check DB_USER and DB_PASSWORD."
     )
 
 
-def test_wrong_password_in_a_url_is_told_of_the_url(guarded: DatabaseConfig) -> None:
+def test_wrong_password_in_a_url_names_the_url(guarded: DatabaseConfig) -> None:
     assert refusal(replace(guarded, password=f"not {SECRET}", variable="SOURCE_URL")).endswith(
-        "the password is not accepted. Check SOURCE_URL."
+        "the password is wrong. Check SOURCE_URL."
     )
 
 
-def test_user_that_is_not_let_in(guarded: DatabaseConfig) -> None:
+def test_refused_user(guarded: DatabaseConfig) -> None:
     assert refusal(replace(guarded, user="nobody")) == (
         f"Cannot connect to PostgreSQL at host 127.0.0.1, port {guarded.port}, database postgres, as user nobody: "
-        'the server does not let this user in (no pg_hba.conf entry for host "127.0.0.1", user "nobody", database '
+        'the server refuses this user (no pg_hba.conf entry for host "127.0.0.1", user "nobody", database '
         '"postgres", no encryption). Check DB_USER, and pg_hba.conf on the server.'
     )
 
@@ -140,26 +140,26 @@ def test_all_connections_taken(guarded: DatabaseConfig) -> None:
         except CannotConnect as error:
             return str(error)
         finally:
-            await asyncio.gather(*(one.close() for one in taken))
+            await asyncio.gather(*(connection.close() for connection in taken))
 
     assert asyncio.run(take_all()).endswith(
-        "as user reader: all of the server's connections are taken. Close some, or raise its max_connections."
+        "as user reader: the server has too many open connections. Close some, or raise its max_connections."
     )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "/tmp/no-such-folder"])
-def test_nothing_listens(host: str) -> None:
+def test_no_server_listens(host: str) -> None:
     config = DatabaseConfig(embedded=False, host=host, port=free_port(), password=SECRET)
     assert refusal(config) == (
         f"Cannot connect to PostgreSQL at host {host}, port {config.port}, database siteanalytics, as user postgres: "
-        "nothing answers there. Check DB_HOST and DB_PORT, and that the server runs and listens there."
+        "no server answers. Check DB_HOST and DB_PORT, and that the server runs and listens there."
     )
 
 
 def test_unknown_host() -> None:
     assert refusal(DatabaseConfig(embedded=False, host="database.invalid", password=SECRET)) == (
         "Cannot connect to PostgreSQL at host database.invalid, port 5432, database siteanalytics, as user postgres: "
-        "the host's name is not known. Check DB_HOST."
+        "the host name is unknown. Check DB_HOST."
     )
 
 
@@ -168,7 +168,7 @@ def test_silent_server_times_out() -> None:
         port = silent.getsockname()[1]
         assert refusal(DatabaseConfig(embedded=False, host="127.0.0.1", port=port, password=SECRET)) == (
             f"Cannot connect to PostgreSQL at host 127.0.0.1, port {port}, database siteanalytics, as user postgres: "
-            "no answer within 5 s. Check DB_HOST and DB_PORT, and that no firewall stops it."
+            "no answer within 5 s. Check DB_HOST and DB_PORT, and look for a firewall."
         )
 
 
@@ -186,7 +186,7 @@ def test_port_of_another_program() -> None:
         port = other.getsockname()[1]
         text = refusal(DatabaseConfig(embedded=False, host="127.0.0.1", port=port, password=SECRET))
         answering.join()
-    assert text.endswith("as user postgres: what answers there does not speak as PostgreSQL does. Check DB_PORT.")
+    assert text.endswith("as user postgres: the server that answers is not PostgreSQL. Check DB_PORT.")
 
 
 def test_pool_opens_without_a_server_and_says_why_when_asked() -> None:
@@ -196,7 +196,7 @@ def test_pool_opens_without_a_server_and_says_why_when_asked() -> None:
         async with await open_pool(config, max_size=2) as pool:
             await pool.fetchval("select 1")
 
-    with pytest.raises(CannotConnect, match="nothing answers there"):
+    with pytest.raises(CannotConnect, match="no server answers"):
         asyncio.run(use())
 
 

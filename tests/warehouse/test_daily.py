@@ -153,8 +153,9 @@ def test_without_daily_metrics_what_is_there_is_taken(database: DatabaseConfig) 
     with pytest.raises(MissingTable) as caught:
         bring_up_to_date(database, "drop table daily_metrics")
     assert str(caught.value) == (
-        f"There is no table daily_metrics in the database {database.name}. Check DB_NAME, say whose tables these are "
-        "with data.source, or create it: one row a day, a `date` column, a numeric column for each metric."
+        f"The database {database.name} has no table daily_metrics. Check DB_NAME, set data.source to the analytics "
+        "tool whose tables to read, or create the table: one row per day, a `date` column, and a numeric column "
+        "for each metric."
     )
     row = "insert into forecasting.daily values ('s', 'm', '2024-01-01', 1)"
     assert bring_up_to_date(database, load_query("create_forecasting"), row) is None
@@ -167,7 +168,7 @@ def test_events_whose_clock_nobody_knows_do_not_stand_before_it(database: Databa
     assert bring_up_to_date(database, load_query("create_forecasting"), event, row) is None
     refill = "truncate page_visits; insert into daily_metrics (date, page_visits) values ('2024-01-01', 5)"
     assert bring_up_to_date(database, refill) == 1
-    with pytest.raises(SettingError, match=r"^daily_metrics has no row, and page_visits is read instead"):
+    with pytest.raises(SettingError, match=r"^daily_metrics has no row, so page_visits is read\."):
         bring_up_to_date(database, event)
 
 
@@ -191,19 +192,19 @@ def test_the_advised_grants_help(database: DatabaseConfig) -> None:
         with pytest.raises(SchemaNotWritable) as caught:
             make_schema(writer)
         assert str(caught.value) == (
-            f"There is no schema forecasting with its tables in the database {database.name}, and the user writer may "
-            f'not make it. Let its owner run: GRANT CREATE ON DATABASE "{database.name}" TO "writer";'
+            f"The database {database.name} has no schema forecasting with its tables, and the user writer may not "
+            f'create it. Ask its owner to run: GRANT CREATE ON DATABASE "{database.name}" TO "writer";'
         )
-        asyncio.run(prepare(database, str(caught.value).split("owner run: ")[1]))
+        asyncio.run(prepare(database, str(caught.value).split("owner to run: ")[1]))
         assert bring_up_to_date(writer) == 40
         asyncio.run(prepare(database, "drop schema forecasting cascade"))
         assert bring_up_to_date(database) == 40
         with pytest.raises(SchemaNotWritable) as caught:
             make_schema(writer)
         assert str(caught.value).startswith(
-            f"The user writer may not write to the schema forecasting of the database {database.name}. Let its owner "
+            f"The user writer may not write to the schema forecasting of the database {database.name}. Ask its owner "
         )
-        asyncio.run(prepare(database, str(caught.value).split("owner run: ")[1]))
+        asyncio.run(prepare(database, str(caught.value).split("owner to run: ")[1]))
         assert bring_up_to_date(writer) == 0
     finally:
         asyncio.run(prepare(database, "drop owned by writer; drop role writer"))
@@ -239,15 +240,15 @@ def test_shares_of_the_panel_are_disjoint_and_together_the_whole(database: Datab
     shares = [read(database, share=(number, 3)) for number in range(3)]
     assert sorted(one.name for share in shares for one in share.series) == sorted(one.name for one in whole.series)
     assert {share.cutoff for share in shares} == {whole.cutoff}
-    with pytest.raises(TooFewDays, match=r"^No series is in share \d of 2\. Use fewer processes, or load more\.$"):
+    with pytest.raises(TooFewDays, match=r"^No series is in share \d of 2\. Use fewer processes"):
         [read(database, data=DataConfig(sites=["site 1"], metrics=["clicks"]), share=(n, 2)) for n in range(2)]
 
 
 @pytest.mark.parametrize(
     ("asked", "error", "text"),
     [
-        ({"sites": ["x"]}, UnknownSite, "There is no site 'x'. There are: blog, shop."),
-        ({"metrics": ["x"]}, UnknownMetric, "There is no metric 'x'. There are: clicks, visits."),
+        ({"sites": ["x"]}, UnknownSite, "There is no site 'x'. Sites: blog, shop."),
+        ({"metrics": ["x"]}, UnknownMetric, "There is no metric 'x'. Metrics: clicks, visits."),
         ({"sites": ["shop"]}, TooFewDays,
          "The site 'shop' has no value of any metric since 2024-01-21. Load newer days, or leave it out."),
         ({"metrics": ["clicks"]}, TooFewDays,
@@ -283,7 +284,7 @@ def test_units_are_asked_for(database: DatabaseConfig) -> None:
         )
     )  # fmt: skip
     rate = MetricConfig(kind=Kind.rate)
-    with pytest.raises(AmbiguousUnit, match=r"Say metrics\.bounce_rate\.unit=fraction or metrics\.bounce_rate\.unit="):
+    with pytest.raises(AmbiguousUnit, match=r"set metrics\.bounce_rate\.unit=fraction or metrics\.bounce_rate\.unit="):
         read(database, metrics={"bounce_rate": rate})
     panel = read(database, metrics={"bounce_rate": replace(rate, unit=Unit.percent)})
     np.testing.assert_allclose(panel.values[0, ::-1], (10 + np.arange(40) / 64) / 100, rtol=1e-6)

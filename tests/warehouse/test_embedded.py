@@ -316,8 +316,8 @@ def test_folder_that_cannot_be_made_is_named(folder: Path) -> None:
     with pytest.raises(CannotConnect) as caught:
         asyncio.run(connect(DatabaseConfig(pgdata=folder / "file" / "pg")))
     assert str(caught.value) == (
-        f"The embedded PostgreSQL cannot be kept in {folder}/file/pg: Not a directory. Set TRAFFIC_PGDATA to a folder "
-        "that can be written, or DB_HOST to use your own server."
+        f"The embedded PostgreSQL cannot be kept in {folder}/file/pg: Not a directory. Set TRAFFIC_PGDATA to a "
+        "writable folder, or DB_HOST to use your own server."
     )
 
 

@@ -15,7 +15,7 @@ def imported(name: str) -> str:
     return subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout.strip()
 
 
-@pytest.mark.parametrize("name", ["copy_format", "csv.observations", "pages", "units"])
+@pytest.mark.parametrize("name", ["copy_format", "csv.observations", "pages", "units", "windows"])
 def test_pure_modules_load_no_driver(name: str) -> None:
     assert imported(name) == ""
 

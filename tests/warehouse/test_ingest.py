@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from forecasting.domain import Kind, SourceName, Verdict, to_date
-from forecasting.errors import CannotConnect, DuplicateDays, MissingTable, SourceTooSlow, WouldForget
+from forecasting.errors import CannotConnect, DuplicateDays, MissingTable, SourceTooSlow, WouldLoseDays
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig, VerdictConfig
 from forecasting.warehouse.connection import connect
-from forecasting.warehouse.ingest import Updated, update
+from forecasting.warehouse.ingest import UpdateResult, update
 from forecasting.warehouse.panel_loader import read_panel
 from tests import PROJECT
 from tests.warehouse.csv.test_formats import GA4_REPORT
@@ -201,7 +201,7 @@ def test_a_site_that_was_reset_is_forgotten(database: DatabaseConfig) -> None:
     bring(config, LATE, UMAMI, days("2024-06-01", "2024-06-10"), days("2024-06-01", "2024-06-10", site=SHOP))
     reset = f"update website set reset_at = '2024-06-08 10:00+00' where website_id = '{BLOG}'"  # noqa: S608 - ours
     updated = bring(config, LATE, reset)
-    assert updated.notes == ("the site Blog was reset in umami: its days are read anew",)
+    assert updated.notes == ("the site Blog was reset in umami: its days are read again",)
     # Of the 8th, what came from 10:00 on: 10 hours of 5.
     assert stored(database) == {"2024-06-08": 50.0, "2024-06-09": 60.0, "2024-06-10": 60.0}
     assert len(stored(database, site="Shop")) == 10
@@ -244,26 +244,27 @@ def test_days_that_cannot_be_read_again_are_not_forgotten(database: DatabaseConf
     bring(config, LATE, UMAMI, days("2024-06-01", "2024-06-10"))
     prepare(database, "delete from website_event where created_at < '2024-06-05'")
     before = contents(database)
-    with pytest.raises(WouldForget) as caught:
+    with pytest.raises(WouldLoseDays) as caught:
         bring(events_of(database, timezone="Europe/Paris"), LATE)
     assert str(caught.value) == (
-        "The days of Blog are kept as days of UTC, since 2024-06-01; umami has them since 2024-06-05 alone, so that as "
-        "days of Europe/Paris the older ones would be lost. Say data.timezone=UTC, or, if they may go: "
-        "traffic-forecast sources --update --whole"
+        "forecasting.daily has days of Blog in the time zone UTC since 2024-06-01, but umami only has data since "
+        "2024-06-05: in the time zone Europe/Paris the older days would be lost. Set data.timezone=UTC, or, if they "
+        "may be lost, run: traffic-forecast sources --update --whole"
     )
     file = tmp_path / "traffic.csv"
     file.write_text("site,metric,date,value\nBlog,page_visits,2024-06-01,7\n")
     of_file = Config(database=database, data=DataConfig(source=SourceName.csv, csv=file))
-    with pytest.raises(WouldForget) as caught:
+    with pytest.raises(WouldLoseDays) as caught:
         bring(of_file, LATE)
     assert str(caught.value) == (
-        "Days of a site Blog are kept of umami, since 2024-06-01, and csv has a site of that name: they would be "
-        "forgotten. Name one of the two otherwise, keep them apart with CACHE_URL, or, if they may go: "
+        "csv has a site Blog, but forecasting.daily already has days of a site with that name from umami, since "
+        "2024-06-01. They would be deleted. Rename one of the two sites, keep the sources apart with CACHE_URL, or, if "
+        "those days may be deleted, run: "
         "traffic-forecast sources --update --whole --source csv"
     )
     assert contents(database) == before
     updated = bring(of_file, LATE, whole=True)
-    assert updated.notes == ("the days of Blog that were kept of umami are forgotten: csv has a site of that name",)
+    assert updated.notes == ("the days of Blog copied from umami are deleted: csv has a site with the same name",)
     assert stored(database) == {"2024-06-01": 7.0}
     bring(config, LATE, whole=True)
     assert list(stored(database)) == [f"2024-06-{day:02d}" for day in range(5, 11)]
@@ -440,7 +441,7 @@ def test_updates_at_once_leave_what_one_leaves(database: DatabaseConfig) -> None
     config = events_of(database)
     prepare(database, UMAMI, *MANY_DAYS)
 
-    async def run(whole: list[bool]) -> list[Updated]:
+    async def run(whole: list[bool]) -> list[UpdateResult]:
         now = dt.datetime(2024, 6, 11, 9, tzinfo=dt.UTC)
         return list(await asyncio.gather(*(update(config, now=now, whole=one) for one in whole)))
 
@@ -572,9 +573,9 @@ def test_a_connection_that_is_lost_loses_what_is_being_read_alone(database: Data
     with pytest.raises(CannotConnect) as caught:
         asyncio.run(update(config, now=now, advance=advance))
     assert str(caught.value) == (
-        "The connection to PostgreSQL was lost while reading the days 2024-03-29..2024-05-23 of umami. What was read "
-        "before is kept: connection was closed in the middle of operation: terminating connection due to administrator "
-        "command. Try again."
+        "The connection to PostgreSQL was lost while reading the days 2024-03-29..2024-05-23 from umami (days read "
+        "earlier are kept): connection was closed in the middle of operation: terminating connection due to "
+        "administrator command. Try again."
     )
     assert len(terminations) == 1
     assert progress(database) == "2024-03-29"
@@ -629,8 +630,8 @@ def test_a_day_that_takes_too_long_is_named(database: DatabaseConfig) -> None:
     with pytest.raises(SourceTooSlow) as caught:
         bring(events_of(database, statement_timeout_seconds=1.0), LATE)
     assert str(caught.value) == (
-        "umami did not give the days 2024-06-08..2024-06-08 within data.statement_timeout_seconds. What was read "
-        "before is kept. Say a longer time, and see that the table's index on the time of events is there."
+        "umami did not return the days 2024-06-08..2024-06-08 within data.statement_timeout_seconds. Days read earlier "
+        "are kept. Raise the timeout, and check that the table has an index on the time of events."
     )
 
 
@@ -643,7 +644,7 @@ def test_updates_that_fail_do_not_ask_for_more_and_more(database: DatabaseConfig
         with pytest.raises(SourceTooSlow) as caught:
             bring(config, "2024-06-12 09:00")
         texts.add(str(caught.value).partition(" within")[0])
-    assert texts == {"umami did not give the days 2024-06-08..2024-06-08"}
+    assert texts == {"umami did not return the days 2024-06-08..2024-06-08"}
     prepare(database, "create or replace view website_event as select * from events")
     assert bring(config, "2024-06-12 09:00").num_days == 4
 
@@ -681,8 +682,8 @@ def test_a_source_is_only_read(
     with caplog.at_level(logging.INFO, "forecasting.warehouse"):
         updated = bring(config, LATE)
     refusal = (
-        f"There is no schema forecasting with its tables in the database {database.name}, and the user cache_reader "
-        f'may not make it. Let its owner run: GRANT CREATE ON DATABASE "{database.name}" TO "cache_reader";'
+        f"The database {database.name} has no schema forecasting with its tables, and the user cache_reader may not "
+        f'create it. Ask its owner to run: GRANT CREATE ON DATABASE "{database.name}" TO "cache_reader";'
     )
     assert str(updated.refusal) == refusal
     lines = [record.getMessage() for record in caplog.records]
@@ -860,7 +861,7 @@ def test_a_query_becomes_a_panel(database: DatabaseConfig, tmp_path: Path) -> No
     assert bring(config, LATE, changed, recent_days=5).num_rows == 1
     assert bring(config, LATE).num_rows == 1
     gone = "delete from orders where shop = 'coffee'"
-    assert bring(config, LATE, gone).notes == ("the site coffee is no longer in query: its days are forgotten",)
+    assert bring(config, LATE, gone).notes == ("the site coffee is no longer in query: its days are deleted",)
     assert [one.site for one in read(config, today="2024-06-11").series] == ["tea"]
 
 
@@ -868,6 +869,6 @@ def test_before_anything_was_read_the_panel_says_how(database: DatabaseConfig) -
     with pytest.raises(MissingTable) as caught:
         read(events_of(database), today="2024-06-11")
     assert str(caught.value) == (
-        "There is no schema forecasting with its tables in this database yet: nothing of umami was read. "
+        "This database has no schema forecasting with its tables yet: nothing was read from umami. "
         "Run: traffic-forecast sources --update"
     )

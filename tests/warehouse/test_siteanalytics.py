@@ -187,7 +187,7 @@ def test_share_without_a_series_is_refused(database: DatabaseConfig) -> None:
         except TooFewDays as error:
             texts.append((number, str(error)))
     [(number, text)] = texts
-    assert text == f"No series is in share {number} of 2. Use fewer processes, or load more."
+    assert text == f"No series is in share {number} of 2. Use fewer processes, or load more series."
 
 
 def test_missing_days_are_zero_or_masked_as_said(database: DatabaseConfig) -> None:
@@ -248,7 +248,7 @@ def test_rows_without_a_date_are_left_out_and_told(database: DatabaseConfig) -> 
     undated = "insert into daily_metrics (date, page_visits) values (null, 7), ('infinity', 8), ('-infinity', 9)"
     panel = read(database, OWN, undated)
     assert panel.num_days == 40
-    assert panel.notes == ("daily_metrics has 3 rows without a date: left out",)
+    assert panel.notes == ("daily_metrics has 3 rows without a date, left out",)
 
 
 def test_two_rows_of_one_day_are_refused(database: DatabaseConfig) -> None:
@@ -289,7 +289,7 @@ def test_thirty_days_are_enough(database: DatabaseConfig) -> None:
          "page_visits of {site} has 29 days of data; at least 30 are needed. Wait for more, or load older days."),
         ("delete from daily_metrics where date < '2024-02-01'", 32,
          "page_visits of {site} has 29 days of data; at least 30 are needed. Wait for more, or load older days. "
-         "Read were the last 32 days, 2024-01-29..2024-02-29."),
+         "Only the last 32 days were read, 2024-01-29..2024-02-29."),
         ("truncate daily_metrics", None, "There is no complete day of data; at least 30 are needed."),
         ("update daily_metrics set date = date + 100", 84, "There is no complete day of data; at least 30 are needed."),
         ("select 1", 29, "29 days were asked for; at least 30 are needed."),
@@ -307,8 +307,8 @@ def test_too_few_days_are_counted_and_refused(
 BOUNCE = "alter table daily_metrics add bounce_rate real; update daily_metrics set bounce_rate = {} + id / 64.0;"
 RATE = MetricConfig(kind=Kind.rate)
 ASK = (
-    "bounce_rate is a rate, stored as 0..1 or as 0..100: its values are 10.0156..10.625, and the two are never told "
-    "apart by guessing. Say metrics.bounce_rate.unit=fraction or metrics.bounce_rate.unit=percent."
+    "bounce_rate is a rate, and rates are stored as 0..1 or as 0..100; its values are 10.0156..10.625. The unit is "
+    "never guessed: set metrics.bounce_rate.unit=fraction or metrics.bounce_rate.unit=percent."
 )
 
 
@@ -349,8 +349,8 @@ def test_percent_that_is_called_a_fraction_is_refused(database: DatabaseConfig) 
     with pytest.raises(AmbiguousUnit) as caught:
         read(database, OWN, BOUNCE.format(10), metrics={"bounce_rate": replace(RATE, unit=Unit.fraction)})
     assert str(caught.value) == (
-        f"bounce_rate of {database.name} is said to be a fraction, 0..1, but its values are 10.0156..10.625. "
-        "Say metrics.bounce_rate.unit=percent if it is 0..100."
+        f"bounce_rate of {database.name} has the unit fraction, 0..1, but its values are 10.0156..10.625. "
+        "Set metrics.bounce_rate.unit=percent if they are 0..100."
     )
 
 
@@ -359,11 +359,11 @@ def test_percent_that_is_called_a_fraction_is_refused(database: DatabaseConfig) 
     [
         ({"metrics": ["visits"]}, UnknownMetric,
          "There is no metric 'visits'. "
-         "There are: first_time_visitors, page_visits, returning_visitors, unique_visitors."),
+         "Metrics: first_time_visitors, page_visits, returning_visitors, unique_visitors."),
         ({"metrics": ["page_views"]}, UnknownMetric,
          "The metric 'page_views' has no value on any day. "
-         "There are: first_time_visitors, page_visits, returning_visitors, unique_visitors."),
-        ({"sites": ["shop"]}, UnknownSite, "There is no site 'shop'. There are: {site}."),
+         "Metrics with values: first_time_visitors, page_visits, returning_visitors, unique_visitors."),
+        ({"sites": ["shop"]}, UnknownSite, "There is no site 'shop'. Sites: {site}."),
     ],
 )  # fmt: skip
 def test_unknown_names_are_answered_with_those_there_are(
@@ -398,15 +398,16 @@ def refuse_table(config: DatabaseConfig, *scripts: str) -> str:
 
 def test_missing_table(database: DatabaseConfig) -> None:
     assert refuse_table(database, "drop table daily_metrics") == (
-        f"There is no table daily_metrics in the database {database.name}. Check DB_NAME, say whose tables these are "
-        "with data.source, or create it: one row a day, a `date` column, a numeric column for each metric."
+        f"The database {database.name} has no table daily_metrics. Check DB_NAME, set data.source to the analytics "
+        "tool whose tables to read, or create the table: one row per day, a `date` column, and a numeric column "
+        "for each metric."
     )
 
 
 def test_table_in_another_schema(database: DatabaseConfig) -> None:
     assert refuse_table(database, "create schema stats; alter table daily_metrics set schema stats") == (
-        f"The table daily_metrics of the database {database.name} is in the schema stats, where the user postgres does "
-        'not look. Let its owner run: GRANT USAGE ON SCHEMA "stats" TO "postgres"; '
+        f"The table daily_metrics of the database {database.name} is in the schema stats, which is not in the search "
+        'path of the user postgres. Ask its owner to run: GRANT USAGE ON SCHEMA "stats" TO "postgres"; '
         f'ALTER ROLE "postgres" IN DATABASE "{database.name}" SET search_path = "stats", public;'
     )
 
@@ -422,9 +423,9 @@ def test_the_advised_statements_help(database: DatabaseConfig, embedded: Databas
         for _ in range(2):
             with pytest.raises(MissingTable) as caught:
                 read(reader)
-            asyncio.run(prepare(database, str(caught.value).split("owner run: ")[1]))
+            asyncio.run(prepare(database, str(caught.value).split("owner to run: ")[1]))
         assert str(caught.value) == (
-            f"The user reader may not read stats.daily_metrics in the database {database.name}. Let its owner run: "
+            f"The user reader may not read stats.daily_metrics in the database {database.name}. Ask its owner to run: "
             'GRANT SELECT ON stats.daily_metrics TO "reader";'
         )
         assert read(reader).num_days == 2167
@@ -436,10 +437,10 @@ def test_the_advised_statements_help(database: DatabaseConfig, embedded: Databas
     ("change", "text"),
     [
         ("alter table daily_metrics rename date to day",
-         "daily_metrics has no column `date`. It has: id, day, page_visits. Rename the one that holds the day, or make "
-         "a view of that name."),
+         "daily_metrics has no column `date`. Its columns: id, day, page_visits. Rename the column that holds the day, "
+         "or create a view with that name."),
         ("alter table daily_metrics alter date type text",
-         "The column `date` of daily_metrics is of type text, which holds no days. Change it: "
+         "The column `date` of daily_metrics has the type text, which does not hold days. Run: "
          "ALTER TABLE daily_metrics ALTER COLUMN date TYPE date USING date::date;"),
     ],
 )  # fmt: skip
@@ -459,7 +460,10 @@ def test_value_that_no_float_holds_is_a_warehouse_error(database: DatabaseConfig
         update daily_metrics set page_visits = 1e400 where date = '2024-02-10';
     """
     text = refuse_table(database, OWN, huge)
-    assert text.startswith("PostgreSQL failed while reading the days 2024-01-21..2024-02-29 of siteanalytics. ")
+    assert text.startswith(
+        "PostgreSQL failed while reading the days 2024-01-21..2024-02-29 from siteanalytics (days read earlier are "
+        "kept): "
+    )
     assert text.endswith("is out of range for type double precision.")
 
 

@@ -1,4 +1,4 @@
-"""What scripts/sources.py tells, on an Umami of which every odd day is known."""
+"""What scripts/sources.py prints about an Umami whose unusual days are all known."""
 
 import asyncio
 import datetime as dt
@@ -10,14 +10,16 @@ import pytest
 from forecasting.domain import SourceName
 from forecasting.errors import MissingTable, SourceTooSlow
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
-from forecasting.warehouse.source_report import check_source, describe_sources, list_days
+from forecasting.warehouse.day_report import list_days
+from forecasting.warehouse.source_report import check_source, describe_sources
 from forecasting.warehouse.sources import shynet, siteanalytics, umami
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import ANNOTATIONS, BLOG, SHOP, UMAMI
 
 NOW = dt.datetime(2024, 3, 15, 12, tzinfo=dt.UTC)
-# The blog has 2 visits of one view in each hour from 1 January to 14 March, in Paris. But nothing on 20 February; on 1
-# March nothing from noon on; on 8 March one visitor loads 200 pages more, and on 10 March another: somebody noted that.
+# The blog has 2 visits with one view in each hour from 1 January to 14 March, Paris time. There is nothing on 20
+# February, and nothing from noon on 1 March. On 8 March one visitor loads 200 more pages. On 10 March another does, and
+# a note announces it.
 TRAFFIC = f"""
 insert into website_event (website_id, session_id, visit_id, created_at)
     select '{BLOG}', md5(moment::text || n)::uuid, md5(moment::text || n)::uuid, moment at time zone 'Europe/Paris'
@@ -45,20 +47,20 @@ def check(config: Config) -> list[str]:
     return asyncio.run(check_source(config, now=NOW)).splitlines()
 
 
-def test_every_definition_is_told() -> None:
-    told = " ".join(describe_sources().split())
-    for one in (*umami.DEFINITIONS, *siteanalytics.EVENT_DEFINITIONS, *shynet.SOURCE.definitions):
-        assert " ".join(one.text.split()[:4]) in told
-    assert all(source.value in told for source in SourceName)
+def test_every_definition_is_shown() -> None:
+    text = " ".join(describe_sources().split())
+    for metric in (*umami.DEFINITIONS, *siteanalytics.EVENT_DEFINITIONS, *shynet.SOURCE.definitions):
+        assert " ".join(metric.text.split()[:4]) in text
+    assert all(source.value in text for source in SourceName)
 
 
-def test_check_tells_sites_days_troubles_and_rights(config: Config) -> None:
+def test_check_shows_sites_days_warnings_and_rights(config: Config) -> None:
     first, *rest = check(config)
     assert first.startswith(f"umami in the database {config.database.name}, PostgreSQL 18")
     assert rest == [
-        "rights: postgres (a superuser) may read website, website_event, and write to website, website_event, "
+        "rights: postgres (a superuser) may read website, website_event, and may write to website, website_event, "
         "which is not needed",
-        f"our own schema: forecasting in the database {config.database.name}, which postgres may make",
+        f"our own schema: forecasting in the database {config.database.name}; postgres may create it",
         "metrics: page_visits, unique_visitors, visits, bounce_rate, visit_duration",
         "",
         "site   first day   last day    days  time zone",
@@ -66,9 +68,9 @@ def test_check_tells_sites_days_troubles_and_rights(config: Config) -> None:
         "Quiet  no day                  0     Europe/Paris",
         "Shop   2024-03-12  2024-03-12  1     Europe/Paris",
         "",
-        "trouble: Quiet has no day yet",
-        "trouble: Shop has 1 day; at least 30 are needed",
-        "trouble: Shop has nothing from the last 3 days: forecasts start after its last day",
+        "warning: Quiet has no day yet",
+        "warning: Shop has 1 day; at least 30 are needed",
+        "warning: Shop has no data from the last 3 days: its forecasts begin after its last day",
     ]
 
 
@@ -76,57 +78,56 @@ def test_check_writes_nothing_and_needs_no_more_than_select(config: Config) -> N
     reader = replace(config, database=replace(config.database, user="onlooker"))
     prepare(config.database, "create role onlooker login; grant select on website, website_event to onlooker")
     try:
-        told = check(reader)
-        assert told[1] == "rights: onlooker may read website, website_event"
-        assert told[2] == (
-            f"our own schema: forecasting in the database {config.database.name} may not be made or written to by "
-            "onlooker, so it is kept in the embedded PostgreSQL, or where CACHE_URL says"
+        lines = check(reader)
+        assert lines[1] == "rights: onlooker may read website, website_event"
+        assert lines[2] == (
+            f"our own schema: forecasting in the database {config.database.name}; onlooker may neither create nor "
+            "write to it: it is kept in the embedded PostgreSQL instead, or where CACHE_URL points"
         )
         assert (
-            "trouble: onlooker may not read annotation, so what it knows of days is not known here. Let its owner run: "
+            "warning: onlooker may not read annotation, so its notes on days are ignored. Ask its owner to run: "
             'GRANT SELECT ON annotation TO "onlooker";'
-        ) in told
+        ) in lines
         prepare(config.database, "revoke select on website_event from onlooker")
         with pytest.raises(MissingTable) as caught:
             check(reader)
         assert str(caught.value) == (
-            f"The user onlooker may not read public.website_event in the database {config.database.name}. Let its "
-            'owner run: GRANT SELECT ON public.website_event TO "onlooker";'
+            f"The user onlooker may not read public.website_event in the database {config.database.name}. Ask its "
+            'owner to run: GRANT SELECT ON public.website_event TO "onlooker";'
         )
     finally:
         prepare(config.database, "drop owned by onlooker; drop role onlooker")
     prepare(config.database, "do $$ begin assert to_regnamespace('forecasting') is null; end $$")
 
 
-def test_the_wrong_source_is_told(config: Config) -> None:
+def test_the_wrong_source_is_named(config: Config) -> None:
     with pytest.raises(MissingTable) as caught:
         check(replace(config, data=DataConfig(source=SourceName.shynet)))
     assert str(caught.value) == (
-        "There is no table core_service, analytics_session, analytics_hit in the database "
-        f"{config.database.name}, which shynet would have. Check DB_NAME, or say whose tables these are with "
-        "data.source."
+        f"The database {config.database.name} has no table core_service, analytics_session, analytics_hit, as shynet "
+        "would. Check DB_NAME, or set data.source to the analytics tool whose tables to read."
     )
 
 
-def test_a_time_zone_for_no_site_is_told(config: Config) -> None:
+def test_a_time_zone_for_an_unknown_site_is_a_warning(config: Config) -> None:
     zones = ["Blgo=Asia/Tokyo", "Shop=Asia/Tokyo"]
-    told = check(replace(config, data=replace(config.data, timezones=zones, csv=Path("of another source"))))
-    assert told[0].startswith("umami in the database")
-    assert "trouble: data.timezones names the site 'Blgo', which is not there" in told
-    assert not any("'Shop'" in line for line in told)
+    lines = check(replace(config, data=replace(config.data, timezones=zones, csv=Path("of another source"))))
+    assert lines[0].startswith("umami in the database")
+    assert "warning: data.timezones names the site 'Blgo', which does not exist" in lines
+    assert not any("'Shop'" in line for line in lines)
 
 
-def test_a_source_without_a_day_is_told(database: DatabaseConfig) -> None:
+def test_a_source_without_a_day_is_a_warning(database: DatabaseConfig) -> None:
     prepare(database, "truncate daily_metrics")
     assert check(Config(database=database))[-1] == (
-        "trouble: siteanalytics has no site yet. Check that the database and data.source are the right ones"
+        "warning: siteanalytics has no site yet. Check the database and data.source"
     )
 
 
 def test_a_value_that_cannot_be_is_listed_without_it(database: DatabaseConfig) -> None:
     prepare(database, "update daily_metrics set page_visits = -7 where date = '2020-02-01'")
-    told = asyncio.run(list_days(Config(database=database)))
-    assert f"{database.name}: 2020-02-01 invalid: page_visits" in told.splitlines()
+    report = asyncio.run(list_days(Config(database=database)))
+    assert f"{database.name}: 2020-02-01 invalid: page_visits" in report.splitlines()
 
 
 def test_a_query_that_takes_too_long_names_the_setting(config: Config, tmp_path: Path) -> None:
@@ -136,12 +137,12 @@ def test_a_query_that_takes_too_long_names_the_setting(config: Config, tmp_path:
     with pytest.raises(SourceTooSlow) as caught:
         check(replace(config, data=slow))
     assert str(caught.value) == (
-        f"{file} did not give all of its rows within data.statement_timeout_seconds (1). Say a longer time, or make "
+        f"{file} did not return all of its rows within data.statement_timeout_seconds (1). Raise the timeout, or make "
         "the query faster."
     )
 
 
-def test_odd_days_are_listed_with_their_reasons(config: Config) -> None:
+def test_unusual_days_are_listed_with_their_reasons(config: Config) -> None:
     lines = asyncio.run(list_days(config)).splitlines()
     names = "page_visits, unique_visitors, visits, bounce_rate, visit_duration"
     assert [" ".join(line.split()) for line in lines] == [

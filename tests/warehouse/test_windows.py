@@ -87,8 +87,8 @@ def test_rate_that_is_no_fraction_is_refused_by_itself() -> None:
     refused, window = cut_windows(page, series, context_length=56, missing=Missing.zero)
     assert isinstance(refused, AmbiguousUnit)
     assert str(refused) == (
-        "bounce_rate of blog is said to be a fraction, 0..1, but its values are 0..59. "
-        "Say metrics.bounce_rate.unit=percent if it is 0..100."
+        "bounce_rate of blog has the unit fraction, 0..1, but its values are 0..59. "
+        "Set metrics.bounce_rate.unit=percent if they are 0..100."
     )
     assert isinstance(window, Window)
 

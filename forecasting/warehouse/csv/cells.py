@@ -1,4 +1,4 @@
-"""A cell of a CSV file as a day or a number, in the spellings that the formats have. All raise ValueError."""
+"""Parses a cell of a CSV file as a day or a number, in the notations of the known formats. All raise ValueError."""
 
 import datetime as dt
 import re
@@ -15,12 +15,12 @@ DATES_IN_WORDS = ("%a, %b %d, %Y", "%A, %B %d, %Y", "%b %d, %Y", "%B %d, %Y")
 
 @lru_cache(maxsize=65536)
 def parse_day(text: str) -> int:
-    """Days since 1970-01-01 of an ISO 8601 date, with or without a time of day."""
+    """An ISO 8601 date, with or without a time of day, as days since 1970-01-01."""
     return to_day(dt.datetime.fromisoformat(text.strip()).date())
 
 
 def parse_day_in_words(text: str) -> int:
-    """ISO 8601, or `Wed, Jan 31, 2024`: with a year, or it could be any."""
+    """ISO 8601, or `Wed, Jan 31, 2024`. The year is required."""
     for form in DATES_IN_WORDS:
         try:
             return to_day(dt.datetime.strptime(text.strip(), form).date())  # a date has no time zone
@@ -42,7 +42,7 @@ def parse_percent(text: str) -> float:
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds, of `83`, `00:01:23` or `1 min 23s`."""
+    """`83`, `00:01:23` or `1 min 23s`, in seconds."""
     if clock := CLOCK.fullmatch(text):
         return float(int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3]))
     if words := WORDS.fullmatch(text):

@@ -1,8 +1,8 @@
-"""What the columns of a CSV file mean: the formats that people have, told by their headers, never by their values.
+"""What the columns of a CSV file mean. The format is detected by the header, never by the values.
 
 Sources: Plausible's `lib/plausible/exports.ex` (imported_visitors.csv: sums) and its dashboard's export; Matomo's
 `DataTable/Renderer/Csv.php`, `Metrics/Formatter` and issue 17441 (names of columns). Google Analytics 4 documents its
-CSV nowhere: what public readers of such files expect.
+CSV nowhere: this is what public programs that read such files expect.
 """
 
 import re
@@ -18,48 +18,48 @@ DAY_COLUMNS = ("date", "day")
 
 
 @dataclass(frozen=True)
-class Meaning:
-    """A column: the metric, what the format says of it, how its cells read, and what they should look like."""
+class Column:
+    """The metric of a column, its properties in this format, and how its cells are parsed."""
 
     metric: str
-    says: MetricConfig
+    properties: MetricConfig
     parse: Callable[[str], float]
-    wanted: str = "a number. Write it as 1234.5"
-    signed: bool = False  # each cell says its unit itself: 45.2%
+    expected: str = "a number. Write it as 1234.5"  # completes: is not ...
+    has_percent_sign: bool = False  # each cell contains its unit: 45.2%
 
 
 @dataclass(frozen=True)
 class Format:
-    """`told_by`: sets of column names, any one of which a header of this format has; the whole of it if `whole`."""
+    """`signatures`: sets of column names. A header of this format contains one of them, or equals one if `exact`."""
 
     name: str
-    shown: str  # its header, for people to read
-    told_by: tuple[frozenset[str], ...] = ()
-    whole: bool = False
+    header: str  # for people to read
+    signatures: tuple[frozenset[str], ...] = ()
+    exact: bool = False
     day_columns: tuple[str, ...] = ("date",)
-    columns: Mapping[str, Meaning] = field(default_factory=dict)
-    dimensions: frozenset[str] = frozenset()  # columns of numbers that measure nothing
-    exported: bool = True  # by a program: a column of words is left unread
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    dimensions: frozenset[str] = frozenset()  # columns of numbers that are not metrics
+    exported: bool = True  # written by a program: a column of words is ignored
     parse_number: Callable[[str], float] = float
     parse_day: Callable[[str], int] = parse_day
     day_hint: str = "Write it as 2024-12-31."
 
-    def tells(self, names: frozenset[str]) -> bool:
-        found = names.difference(SITE_COLUMNS)
-        told = any(found == others if self.whole else found >= others for others in self.told_by)
-        return told and any(day in found for day in self.day_columns)
+    def matches(self, names: frozenset[str]) -> bool:
+        names = names.difference(SITE_COLUMNS)
+        is_signed = any(names == known if self.exact else names >= known for known in self.signatures)
+        return is_signed and any(day in names for day in self.day_columns)
 
 
-def _count(metric: str, *, additive: bool = True) -> Meaning:
-    return Meaning(metric, MetricConfig(kind=Kind.count, additive=additive), parse_english)
+def _count(metric: str, *, additive: bool = True) -> Column:
+    return Column(metric, MetricConfig(kind=Kind.count, additive=additive), parse_english)
 
 
-def _rate(metric: str, unit: Unit) -> Meaning:
-    return Meaning(metric, MetricConfig(kind=Kind.rate, unit=unit), float)
+def _rate(metric: str, unit: Unit) -> Column:
+    return Column(metric, MetricConfig(kind=Kind.rate, unit=unit), float)
 
 
-def _other(metric: str) -> Meaning:
-    return Meaning(metric, MetricConfig(kind=Kind.other), parse_english)
+def _other(metric: str) -> Column:
+    return Column(metric, MetricConfig(kind=Kind.other), parse_english)
 
 
 PAGE_VISITS = _count("page_visits")
@@ -68,17 +68,17 @@ VISITS = _count("visits")
 BOUNCE_FRACTION = _rate("bounce_rate", Unit.fraction)
 BOUNCE_PERCENT = _rate("bounce_rate", Unit.percent)
 VISIT_DURATION = replace(
-    _other("visit_duration"), parse=parse_seconds, wanted="a duration. Write it in seconds, or as 00:01:23"
+    _other("visit_duration"), parse=parse_seconds, expected="a duration. Write it in seconds, or as 00:01:23"
 )
-# Not metrics yet: they become bounce_rate and visit_duration when divided by the visits
+# Not metrics themselves: divided by the visits they become bounce_rate and visit_duration
 BOUNCES = _count("(bounces)")
 TOTAL_DURATION = replace(VISIT_DURATION, metric="(total duration)")
 PER_VISIT = ((BOUNCES, BOUNCE_FRACTION), (TOTAL_DURATION, VISIT_DURATION))
 
 GA4 = Format(
     name="Google Analytics 4",
-    shown="Date or Nth day (below a comment `# Start date: 20240101`), and Views, Active users, Sessions or others",
-    told_by=tuple(
+    header="Date or Nth day (below a comment `# Start date: 20240101`), and Views, Active users, Sessions or others",
+    signatures=tuple(
         frozenset({name})
         for name in ("nth day", "active users", "total users", "engaged sessions", "average session duration")
     ),
@@ -115,12 +115,12 @@ GA4 = Format(
 )
 PLAUSIBLE = Format(
     name="Plausible's visitors.csv",
-    shown="date, visitors, pageviews, visits, views_per_visit, bounce_rate, visit_duration",
-    told_by=(
+    header="date, visitors, pageviews, visits, views_per_visit, bounce_rate, visit_duration",
+    signatures=(
         frozenset({"date", "visitors", "pageviews", "visits", "views_per_visit", "bounce_rate", "visit_duration"}),
         frozenset({"date", "visitors", "pageviews", "bounce_rate", "visit_duration"}),
     ),
-    whole=True,
+    exact=True,
     columns={
         "visitors": UNIQUE_VISITORS,
         "pageviews": PAGE_VISITS,
@@ -132,9 +132,9 @@ PLAUSIBLE = Format(
 )
 PLAUSIBLE_IMPORTED = Format(
     name="Plausible's imported_visitors.csv",
-    shown="date, visitors, pageviews, bounces, visits, visit_duration",
-    told_by=(frozenset({"date", "visitors", "pageviews", "bounces", "visits", "visit_duration"}),),
-    whole=True,
+    header="date, visitors, pageviews, bounces, visits, visit_duration",
+    signatures=(frozenset({"date", "visitors", "pageviews", "bounces", "visits", "visit_duration"}),),
+    exact=True,
     columns={
         "visitors": UNIQUE_VISITORS,
         "pageviews": PAGE_VISITS,
@@ -145,9 +145,9 @@ PLAUSIBLE_IMPORTED = Format(
 )
 MATOMO = Format(
     name="Matomo",
-    shown="date or label, and nb_visits, nb_uniq_visitors, bounce_rate or others; or Date, Unique visitors, Visits, "
+    header="date or label, and nb_visits, nb_uniq_visitors, bounce_rate or others; or Date, Unique visitors, Visits, "
     "Bounce Rate or others",
-    told_by=(
+    signatures=(
         frozenset({"nb_visits"}),
         frozenset({"nb_uniq_visitors"}),
         frozenset({"unique visitors", "visits"}),
@@ -156,8 +156,8 @@ MATOMO = Format(
     ),
     day_columns=("date", "label"),
     columns={
-        name: meaning
-        for names, meaning in (
+        name: column
+        for names, column in (
             (("nb_pageviews", "pageviews"), PAGE_VISITS),
             (("nb_uniq_visitors", "unique visitors"), UNIQUE_VISITORS),
             (("nb_visits", "visits"), VISITS),
@@ -178,73 +178,78 @@ MATOMO = Format(
 )
 LONG = Format(
     name="long",
-    shown="series (or site), metric, date (or day), value",
+    header="series (or site), metric, date (or day), value",
     day_columns=DAY_COLUMNS,
     exported=False,
 )
 WIDE = Format(
     name="wide",
-    shown="date (or day), then a column of numbers for each metric; site (or series) where there are several sites",
+    header="date (or day), then a column of numbers for each metric; site (or series) if there are several sites",
     day_columns=DAY_COLUMNS,
     columns={
-        one.metric: replace(one, parse=float)
-        for one in (PAGE_VISITS, UNIQUE_VISITORS, VISITS, _other("visit_duration"))
+        column.metric: replace(column, parse=float)
+        for column in (PAGE_VISITS, UNIQUE_VISITORS, VISITS, _other("visit_duration"))
     },
     exported=False,
 )
 FORMATS = (LONG, WIDE, GA4, PLAUSIBLE, PLAUSIBLE_IMPORTED, MATOMO)
 
 
-def tell_format(header: Sequence[str], *, reported: bool) -> Format | None:
-    """The format that a header is of, None where it is of none. `reported`: below Google Analytics' comments."""
+def detect_format(header: Sequence[str], *, below_comments: bool) -> Format | None:
+    """The format of a header; None if it is unknown. `below_comments`: of the kind that Google Analytics writes."""
     names = frozenset(name.lower() for name in header)
-    if reported:
+    if below_comments:
         return GA4
     if "metric" in names:
         return LONG
-    told = next((known for known in FORMATS if known.tells(names)), None)
-    return told or (WIDE if names.intersection(DAY_COLUMNS) and len(names) > 1 else None)
+    match = next((candidate for candidate in FORMATS if candidate.matches(names)), None)
+    return match or (WIDE if names.intersection(DAY_COLUMNS) and len(names) > 1 else None)
 
 
 def list_formats() -> str:
-    """A line a format, for errors."""
-    return "\n".join(f"  {known.name}: {known.shown}" for known in FORMATS)
+    """One line per format, for errors."""
+    return "\n".join(f"  {known.name}: {known.header}" for known in FORMATS)
 
 
 def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    """Where the first of the names is, whatever its case."""
+    """The index of the first of the names in the header, ignoring case."""
     lowered = [name.lower() for name in header]
     return next((lowered.index(name) for name in names if name in lowered), None)
 
 
-def tell_meaning(title: str, first: str, known: Format) -> Meaning | None:
-    """What a column is, from its name; its first value tells only `45%` and words from numbers.
+def interpret_column(title: str, first: str, file_format: Format) -> Column | None:
+    """What a column means, by its title. The `first` value only shows whether it holds percentages (`45%`) or words.
 
-    None for a column of words in a program's export: a dimension, which is no metric. Raises ValueError for one in a
-    file of the user's own, and for one that has no name.
+    None for a dimension or a column of words in a program's export. Raises ValueError for a column of words in a file
+    of the user's own, and for a column without a title.
     """
     if not _snake(title):
         raise ValueError("a column has no name. Name it, or leave it out.")
-    if title.lower() in known.dimensions:
+    name = title.lower()
+    if name in file_format.dimensions:
         return None
-    meaning = known.columns.get(title.lower()) or Meaning(_snake(title), MetricConfig(), known.parse_number)
-    if first.endswith("%") and meaning.says.kind in (None, Kind.rate):
-        says = MetricConfig(kind=Kind.rate, unit=Unit.percent)
-        wanted = "a percentage, as the first of its column is. Write it as 45.2%"
-        meaning = replace(meaning, says=says, parse=parse_percent, wanted=wanted, signed=True)
-    if title.lower() in known.columns or _reads(meaning, first):
-        return meaning
-    if known.exported:
+    column = file_format.columns.get(name) or Column(_snake(title), MetricConfig(), file_format.parse_number)
+    if first.endswith("%") and column.properties.kind in (None, Kind.rate):
+        column = replace(
+            column,
+            properties=MetricConfig(kind=Kind.rate, unit=Unit.percent),
+            parse=parse_percent,
+            expected="a percentage, unlike the first value of the column. Write it as 45.2%",
+            has_percent_sign=True,
+        )
+    if name in file_format.columns or _can_parse(column, first):
+        return column
+    if file_format.exported:
         return None
     raise ValueError(
-        f"{first!r} in column {title!r} is no number, but each column beside date and site is a metric. Write numbers "
-        "as 1234.5, or leave the column out."
+        f"{first!r} in column {title!r} is not a number, but every column beside date and site is a metric. Write "
+        "numbers as 1234.5, or leave the column out."
     )
 
 
-def _reads(meaning: Meaning, text: str) -> bool:
+def _can_parse(column: Column, text: str) -> bool:
     try:
-        meaning.parse(text or "nan")
+        column.parse(text or "nan")
     except ValueError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Whose tables, or whose file, is read: one module a source, found by its name."""
+"""The analytics tools, queries and files that can be read: one module per source, found by its name."""
 
 from importlib import import_module
 
@@ -11,11 +11,11 @@ WITH_SETTINGS = (SourceName.query, SourceName.csv)
 
 
 async def open_source(data: DataConfig, connection: Connection) -> Source:
-    """Raises SettingError where the source needs a setting that is missing."""
+    """Raises SettingError if the source needs a setting that is missing."""
     if data.source is SourceName.siteanalytics:
         from forecasting.warehouse.sources import siteanalytics
 
         return await siteanalytics.open_source(data, connection)
     module = import_module(f"forecasting.warehouse.sources.{data.source.value}")
-    opened: Source = module.open_source(data) if data.source in WITH_SETTINGS else module.SOURCE
-    return opened
+    source: Source = module.open_source(data) if data.source in WITH_SETTINGS else module.SOURCE
+    return source

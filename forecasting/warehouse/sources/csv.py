@@ -1,4 +1,4 @@
-"""A file as a source: data.csv, in any format that csv_formats knows. Its sites and metrics are those of the file."""
+"""A CSV file as a source: `data.csv`, in any of the formats in `csv/formats.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,64 +21,60 @@ from forecasting.warehouse.copy_format import (
 )  # fmt: skip
 from forecasting.warehouse.csv.observations import read_csv
 from forecasting.warehouse.queries import Connection, Write
-from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Span, site_of_days
+from forecasting.warehouse.sources.source import MetricDefinition, Site, Source, Span, site_of_days
 
 
 def open_source(data: DataConfig) -> "CsvFile":
-    """Reads the file. Raises SettingError where none is named, and DataError naming lines."""
+    """Reads the file. Raises SettingError if none is set, and DataError naming lines."""
     if data.csv is None:
-        raise SettingError("data.source=csv reads a file: which one? Say data.csv=traffic.csv.")
-    return CsvFile(data, read_csv(data.csv))
+        raise SettingError("data.source=csv reads a file. Set data.csv to its path, such as data.csv=traffic.csv.")
+    return CsvFile(data=data, observations=read_csv(data.csv))
 
 
-@dataclass(frozen=True)
-class CsvFile:
-    data: DataConfig
-    observations: Sequence[Observations]
+@dataclass(frozen=True, kw_only=True)
+class CsvFile(Source):
     name: str = "csv"
     quiet_is_zero: bool = False
-    tables: Sequence[str] = ()
+    data: DataConfig
+    observations: Sequence[Observations]
 
-    async def list_metrics(self, connection: Connection) -> Sequence[Definition]:
-        series = {one.series.metric: one.series for one in reversed(self.observations)}  # the first of each counts
+    async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
+        """As its first series in the file has it."""
+        series = {row.series.metric: row.series for row in reversed(self.observations)}
         return [
-            Definition(
-                one.metric,
-                f"as in {self.data.csv}",
-                kind=one.kind,
-                additive=one.additive,
-                unit=(Unit.percent if one.unit_scale == 100 else Unit.fraction) if one.kind is Kind.rate else None,
+            MetricDefinition(
+                metric.metric,
+                f"the metric in {self.data.csv}",
+                kind=metric.kind,
+                additive=metric.additive,
+                unit=(Unit.percent if metric.unit_scale == 100 else Unit.fraction)
+                if metric.kind is Kind.rate
+                else None,
             )
-            for one in reversed(series.values())
+            for metric in reversed(series.values())
         ]
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
         days: dict[str, list[Int[np.ndarray, " days"]]] = {}
-        for one in self.observations:
-            days.setdefault(one.series.site, []).append(one.days)
+        for row in self.observations:
+            days.setdefault(row.series.site, []).append(row.days)
         return [
-            site_of_days(site, to_date(min(map(np.min, found))), to_date(max(map(np.max, found))), self.data)
-            for site, found in days.items()
+            site_of_days(site, to_date(min(map(np.min, series))), to_date(max(map(np.max, series))), self.data)
+            for site, series in days.items()
         ]
-
-    async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
-        return []
-
-    async def find_oddities(self, connection: Connection) -> Sequence[str]:
-        return []
 
     async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
         first, until = to_day(span.first), to_day(span.until)
         keys = set(span.keys)
         await write(HEADER)
-        for one in self.observations:
-            if one.series.site in keys:
-                within = (one.days >= first) & (one.days < until)
-                await write(_encode(one, within))
+        for row in self.observations:
+            if row.series.site in keys:
+                await write(_encode(row, (row.days >= first) & (row.days < until)))
         await write(TRAILER)
 
 
-def _encode(one: Observations, within: Bool[np.ndarray, " days"]) -> bytes:
-    days, values = one.days[within], one.values[within] * one.series.unit_scale
-    keys, metrics = (encode_texts([name] * days.size) for name in (one.series.site, one.series.metric))
+def _encode(observations: Observations, inside: Bool[np.ndarray, " days"]) -> bytes:
+    series, days = observations.series, observations.days[inside]
+    values = observations.values[inside] * series.unit_scale
+    keys, metrics = (encode_texts([name] * days.size) for name in (series.site, series.metric))
     return encode_rows(keys, metrics, encode_dates(days), encode_doubles(values), encode_nulls(days.size))

@@ -1,31 +1,27 @@
-"""Fathom Lite on PostgreSQL: hours of sites in `site_stats`, which robots do not get into.
+"""Fathom Lite on PostgreSQL: hourly totals of sites in `site_stats`. Fathom keeps robots out.
 
-Its clock is that of the machine Fathom runs on, without a zone: UTC, as in its container, or these days are shifted.
-Days from before it kept hours (2018) stand at their midnight. A session, and its bounce, counts in the hour in which it
-began; at the browser's midnight, with the cookie, another one begins.
+Fathom writes hours in the time zone of its machine without storing that zone. It is UTC in Fathom's container; on a
+machine in another zone, the days read here are shifted. Data from before Fathom kept hours (2018) stand at midnight. A
+session and its bounce count in the hour in which the session began. At the browser's midnight the cookie expires, and a
+new session begins.
 """
 
-from forecasting.domain import Kind, Unit
-from forecasting.warehouse.sources.source import Definition, EventSource
+from forecasting.warehouse.sources.source import EventSource, MetricDefinition
 
 DEFINITIONS = (
-    Definition("page_visits", "pageviews; whole hours of UTC, each on the day in which it begins"),
-    Definition(
+    MetricDefinition("page_visits", "pageviews in whole UTC hours; an hour counts on the local day in which it begins"),
+    MetricDefinition(
         "unique_visitors",
-        "views without Fathom's cookie, which ends at the browser's midnight, summed over hours: an upper bound",
+        "views without Fathom's cookie, which expires at the browser's midnight, summed over hours: an upper bound",
         additive=False,
     ),
-    Definition("visits", "sessions that began: no view in the 30 minutes before"),
-    Definition(
-        "bounce_rate", "sessions of one view / sessions that began", kind=Kind.rate, additive=False, unit=Unit.fraction
-    ),
-    Definition(
+    MetricDefinition("visits", "sessions; one begins with a view after 30 minutes without any"),
+    MetricDefinition.fraction("bounce_rate", "sessions with one view / all sessions"),
+    MetricDefinition.mean(
         "visit_duration",
-        "avg_duration: mean seconds from a view to the next, so of a page and not of a visit; hours are weighted by "
-        "pageviews, as in Fathom",
-        kind=Kind.other,
-        additive=False,
+        "avg_duration: mean seconds from one view to the next, so time on a page, not of a visit; hours are weighted "
+        "by their pageviews, as in Fathom",
     ),
 )
 
-SOURCE = EventSource("fathom", ("sites", "site_stats"), DEFINITIONS)
+SOURCE = EventSource(name="fathom", tables=("sites", "site_stats"), definitions=DEFINITIONS)

@@ -1,18 +1,18 @@
-"""GoatCounter on PostgreSQL, from version 2.4 on: hours of pages in `hit_counts`, which robots do not get into.
+"""GoatCounter 2.4 and later on PostgreSQL: hourly totals of pages in `hit_counts`. GoatCounter keeps robots out.
 
-What it calls a visit is the first view of a page by a visitor within 8 hours, so that a sum over pages says neither how
-many people nor how many visits in other tools' sense there were: it is told as page_visits, and nothing else is.
-Each user chooses a time zone; a site has none. Hours that its retention deleted are gone, not zeros.
+What GoatCounter calls a visit is a visitor's first view of a page within 8 hours. Summed over pages this counts neither
+people nor visits as other tools define them. It is read as page_visits, the only metric.
+Each user of GoatCounter chooses a time zone; a site has none. Hours deleted by retention are unknown, not zero.
 """
 
-from forecasting.warehouse.sources.source import Definition, EventSource
+from forecasting.warehouse.sources.source import EventSource, MetricDefinition
 
 DEFINITIONS = (
-    Definition(
+    MetricDefinition(
         "page_visits",
-        "views without events, of each page once a visitor and 8 hours (GoatCounter's visits, summed over pages); "
-        "whole hours of UTC, each on the day in which it begins",
+        "views without events; a visitor's views of one page within 8 hours count once (GoatCounter's visits, summed "
+        "over pages); whole UTC hours, each on the local day in which it begins",
     ),
 )
 
-SOURCE = EventSource("goatcounter", ("sites", "paths", "hit_counts"), DEFINITIONS)
+SOURCE = EventSource(name="goatcounter", tables=("sites", "paths", "hit_counts"), definitions=DEFINITIONS)

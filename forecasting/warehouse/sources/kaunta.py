@@ -1,27 +1,26 @@
-"""Kaunta: Umami's tables with definitions of its own, in partitions of a day or, where they are old, of a month.
+"""Kaunta: Umami's tables, partitioned by day (or month, for old data), with Kaunta's own definitions.
 
-Robots are turned away before they get into the tables. Retention drops whole partitions where it is set up (before the
-version in Rust, after 90 days): a short history is that, not zeros. Nothing says how long a visit took.
+Kaunta keeps robots out. Retention, where it is set up, drops whole partitions (after 90 days in the versions before the
+one in Rust), so a short history is not a history of zeros. The tables do not tell how long a visit took.
 """
 
-from forecasting.domain import Kind, Unit
-from forecasting.warehouse.sources.source import Definition, EventSource
+from forecasting.warehouse.sources.source import EventSource, MetricDefinition
 
 DEFINITIONS = (
-    Definition("page_visits", "views: events of type 1; custom ones are type 2"),
-    Definition(
+    MetricDefinition("page_visits", "page views: events of type 1 (custom events are type 2)"),
+    MetricDefinition(
         "unique_visitors",
-        "distinct session_id, of address and browser in a month of UTC; of the ingest API: of visitor_id in an hour",
+        "distinct session_id, made from address and browser for each UTC month, or from visitor_id for each hour if "
+        "sent through the ingest API",
         additive=False,
     ),
-    Definition("visits", "distinct visit_id: a visitor's views in one hour of UTC; a longer stay is several"),
-    Definition(
+    MetricDefinition(
+        "visits", "distinct visit_id: a visitor's views in one UTC hour; a longer stay counts several times"
+    ),
+    MetricDefinition.fraction(
         "bounce_rate",
-        "visitors of one view that day, shorter than 10 s and with less than half of the page seen / visitors",
-        kind=Kind.rate,
-        additive=False,
-        unit=Unit.fraction,
+        "visitors with one view that day, who stayed under 10 s and saw less than half of the page / all visitors",
     ),
 )
 
-SOURCE = EventSource("kaunta", ("website", "website_event"), DEFINITIONS)
+SOURCE = EventSource(name="kaunta", tables=("website", "website_event"), definitions=DEFINITIONS)

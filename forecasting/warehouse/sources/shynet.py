@@ -1,24 +1,18 @@
-"""Shynet, from version 0.8 on: sessions in `analytics_session`, hits in `analytics_hit`, sites in `core_service`.
+"""Shynet 0.8 and later: sessions in `analytics_session`, hits in `analytics_hit`, sites in `core_service`.
 
-Definitions: Shynet's own statistics of a service, but without the robots, which it stores and counts unless it was
-told to ignore them. It counts no visitors: a session belongs to nobody.
+The definitions are those of Shynet's own statistics, without robots. Shynet stores and counts robots unless it is set
+to ignore them. There is no metric of visitors: a session belongs to nobody.
 """
 
-from forecasting.domain import Kind, Unit
-from forecasting.warehouse.sources.source import Definition, EventSource
+from forecasting.warehouse.sources.source import EventSource, MetricDefinition
 
 DEFINITIONS = (
-    Definition("page_visits", "hits, but for robots'"),
-    Definition("visits", "sessions that began on the day, but for robots'"),
-    Definition(
-        "bounce_rate", "sessions of one hit (is_bounce) / sessions", kind=Kind.rate, additive=False, unit=Unit.fraction
-    ),
-    Definition(
-        "visit_duration",
-        "mean seconds from a session's start to when it was last seen",
-        kind=Kind.other,
-        additive=False,
-    ),
+    MetricDefinition("page_visits", "hits, without robots"),
+    MetricDefinition("visits", "sessions that began on the day, without robots"),
+    MetricDefinition.fraction("bounce_rate", "sessions with one hit (is_bounce) / all sessions"),
+    MetricDefinition.mean("visit_duration", "mean seconds from a session's start until it was last seen"),
 )
 
-SOURCE = EventSource("shynet", ("core_service", "analytics_session", "analytics_hit"), DEFINITIONS)
+SOURCE = EventSource(
+    name="shynet", tables=("core_service", "analytics_session", "analytics_hit"), definitions=DEFINITIONS
+)

@@ -1,22 +1,22 @@
-"""The documented backend: `daily_metrics`, a row a day, every numeric column a metric; else its events, `page_visits`.
+"""The documented backend: `daily_metrics`, one row per day with a column per metric, or its events, `page_visits`.
 
-Events count where `daily_metrics` has no row: the backend fills it from them, or somebody else does.
+The events are read if `daily_metrics` has no row. Where it has rows, the backend or another program fills it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forecasting.domain import Kind, Unit
+from forecasting.domain import Kind
 from forecasting.errors import MissingTable, SettingError, WarehouseError
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
 from forecasting.warehouse.sources.source import (
-    Definition,
-    KnownEvent,
+    MetricDefinition,
     Site,
     Source,
     Span,
     check_tables,
+    count_rows,
     find_table,
     site_of_days,
 )  # fmt: skip
@@ -26,54 +26,54 @@ COUNTS = ("smallint", "integer", "bigint")
 MEASURES = ("real", "double precision", "numeric")
 DATES = ("date", "timestamp without time zone", "timestamp with time zone")
 EVENT_DEFINITIONS = (
-    Definition("page_visits", "rows without an event_name"),
-    Definition("unique_visitors", "distinct visitor_id among them", additive=False),
-    Definition("visits", "distinct session_id among them; one over midnight counts on both days"),
-    Definition(
-        "bounce_rate", "sessions of one page view / sessions", kind=Kind.rate, additive=False, unit=Unit.fraction
-    ),
-    Definition("avg_time_on_page", "mean of time_on_page, in seconds", kind=Kind.other, additive=False),
+    MetricDefinition("page_visits", "page views: rows without an event_name"),
+    MetricDefinition("unique_visitors", "distinct visitor_id of page views", additive=False),
+    MetricDefinition("visits", "distinct session_id of page views; a session across midnight counts on both days"),
+    MetricDefinition.fraction("bounce_rate", "sessions with one page view / all sessions"),
+    MetricDefinition.mean("avg_time_on_page", "mean time_on_page of page views, in seconds"),
 )
 
 
 async def open_source(data: DataConfig, connection: Connection) -> Source:
-    """Raises SettingError where events are to be read, but nobody said when they were written."""
+    """Raises SettingError if events are to be read but the time zone in which they were written is not set."""
     days = await find_table(connection, "daily_metrics")
-    if days.readable:
-        (found,) = await fetch(connection, "sources/has_daily_metrics")
-        if found["has_rows"]:
-            return DailyMetrics(data)
+    if days.readable and await _has_rows(connection, "has_daily_metrics"):
+        return DailyMetrics(data=data)
     if days.readable or not days.schemas:
         events = await find_table(connection, "page_visits")
-        if events.readable and (await fetch(connection, "sources/has_page_visits"))[0]["has_rows"]:
+        if events.readable and await _has_rows(connection, "has_page_visits"):
             return _open_events(data)
-    return DailyMetrics(data)
+    return DailyMetrics(data=data)
+
+
+async def _has_rows(connection: Connection, query: str) -> bool:
+    (row,) = await fetch(connection, f"sources/{query}")
+    return bool(row["has_rows"])
 
 
 def _open_events(data: DataConfig) -> Source:
     if data.writer_timezone is None:
         raise SettingError(
-            "daily_metrics has no row, and page_visits is read instead: in which time zone was its column `timestamp` "
-            "written? It does not say. Say data.writer_timezone=UTC, or another."
+            "daily_metrics has no row, so page_visits is read. The time zone of its column `timestamp` is not stored: "
+            "set data.writer_timezone to the zone in which it was written, such as data.writer_timezone=UTC."
         )
-    return PageVisits(data.writer_timezone)
+    return PageVisits(writer_timezone=data.writer_timezone)
 
 
-@dataclass(frozen=True)
-class DailyMetrics:
-    """Days as somebody else has counted them; where `date` is a moment, days of data.timezone."""
+@dataclass(frozen=True, kw_only=True)
+class DailyMetrics(Source):
+    """Daily totals written by another program. If `date` is a timestamp, its days are those of data.timezone."""
 
-    data: DataConfig
     name: str = "siteanalytics"
-    quiet_is_zero: bool = False
     tables: Sequence[str] = ("daily_metrics",)
+    quiet_is_zero: bool = False
+    data: DataConfig
 
-    async def list_metrics(self, connection: Connection) -> Sequence[Definition]:
-        types = await self._read_types(connection)
+    async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
         return [
-            Definition(name, f"the column of daily_metrics ({of})", kind=kind, additive=kind is Kind.count)
-            for name, of in types.items()
-            for kind in (Kind.count if of in COUNTS else Kind.other,)
+            MetricDefinition(name, f"the column of daily_metrics ({type_})", kind=kind, additive=kind is Kind.count)
+            for name, type_ in (await self._read_types(connection)).items()
+            for kind in (Kind.count if type_ in COUNTS else Kind.other,)
         ]
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
@@ -81,13 +81,10 @@ class DailyMetrics:
         rows = await fetch(connection, "sources/daily_metrics_sites")
         return [site_of_days(row["key"], row["first_day"], row["last_day"], self.data) for row in rows]
 
-    async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
-        return []
-
-    async def find_oddities(self, connection: Connection) -> Sequence[str]:
-        (found,) = await fetch(connection, "sources/daily_metrics_undated")
-        rows = "1 row" if found["num_rows"] == 1 else f"{found['num_rows']} rows"
-        return [f"daily_metrics has {rows} without a date: left out"] if found["num_rows"] else []
+    async def find_warnings(self, connection: Connection) -> Sequence[str]:
+        (row,) = await fetch(connection, "sources/daily_metrics_undated")
+        num_rows = row["num_rows"]
+        return [f"daily_metrics has {count_rows(num_rows)} without a date, left out"] if num_rows else []
 
     async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
         metrics = list(await self._read_types(connection))
@@ -100,51 +97,49 @@ class DailyMetrics:
         await connection.execute("select set_config('TimeZone', $1, true)", self.data.timezone)
 
     async def _read_types(self, connection: Connection) -> dict[str, str]:
-        """The columns that can be metrics, in their order, with their types."""
-        await check_tables(connection, ["daily_metrics"], lacking=_ask_for_table)
+        """The types of the columns that can be metrics, in the order of the columns."""
+        await check_tables(connection, ["daily_metrics"], missing_error=_missing_tables)
         types = {row["name"]: row["type"] for row in await fetch(connection, "read_columns")}
         if "date" not in types:
             raise WarehouseError(
-                f"daily_metrics has no column `date`. It has: {', '.join(types)}. Rename the one that holds the day, "
-                "or make a view of that name."
+                f"daily_metrics has no column `date`. Its columns: {', '.join(types)}. Rename the column that holds "
+                "the day, or create a view with that name."
             )
         if types["date"] not in DATES:
             raise WarehouseError(
-                f"The column `date` of daily_metrics is of type {types['date']}, which holds no days. Change it: "
+                f"The column `date` of daily_metrics has the type {types['date']}, which does not hold days. Run: "
                 "ALTER TABLE daily_metrics ALTER COLUMN date TYPE date USING date::date;"
             )
-        return {name: of for name, of in types.items() if of in COUNTS + MEASURES and name not in NO_METRICS}
+        return {name: type_ for name, type_ in types.items() if type_ in COUNTS + MEASURES and name not in NO_METRICS}
 
 
-@dataclass(frozen=True)
-class PageVisits:
-    """Events, of one site, which has the database's name."""
+@dataclass(frozen=True, kw_only=True)
+class PageVisits(Source):
+    """Events of one site, which is named after the database."""
 
-    writer_timezone: str
     name: str = "siteanalytics"
-    quiet_is_zero: bool = True
     tables: Sequence[str] = ("page_visits",)
+    quiet_is_zero: bool = True
+    writer_timezone: str
 
-    async def list_metrics(self, connection: Connection) -> Sequence[Definition]:
-        await check_tables(connection, ["page_visits"], lacking=_ask_for_table)
+    async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
+        await check_tables(connection, self.tables, missing_error=_missing_tables)
         return EVENT_DEFINITIONS
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
         return [Site(**row) for row in await fetch(connection, "sources/page_visits_sites", self.writer_timezone)]
 
-    async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
-        return []
-
-    async def find_oddities(self, connection: Connection) -> Sequence[str]:
-        return [f"daily_metrics has no row: page_visits is read, whose moments are taken as {self.writer_timezone}'s"]
+    async def find_warnings(self, connection: Connection) -> Sequence[str]:
+        return [f"daily_metrics has no row, so page_visits is read, its timestamps as times in {self.writer_timezone}"]
 
     async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
         values = (list(span.keys), span.first, span.until, span.timezone, self.writer_timezone)
         await copy_out(connection, "sources/page_visits", *values, write=write)
 
 
-def _ask_for_table(names: Sequence[str], database: str) -> MissingTable:
+def _missing_tables(names: Sequence[str], database: str) -> MissingTable:
     return MissingTable(
-        f"There is no table {', '.join(names)} in the database {database}. Check DB_NAME, say whose tables "
-        "these are with data.source, or create it: one row a day, a `date` column, a numeric column for each metric."
+        f"The database {database} has no table {', '.join(names)}. Check DB_NAME, set data.source to the analytics "
+        "tool whose tables to read, or create the table: one row per day, a `date` column, and a numeric column for "
+        "each metric."
     )

@@ -1,10 +1,10 @@
-"""What a source is: tables, or a file, that somebody's analytics fills, told as days of sites and metrics."""
+"""What a source is: the tables or the file that somebody's analytics fill, read as days of sites and metrics."""
 
 import datetime as dt
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
 from forecasting.domain import Kind, Unit
@@ -14,42 +14,52 @@ from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
 
 
 @dataclass(frozen=True)
-class Definition:
-    """A metric as the source means it."""
+class MetricDefinition:
+    """A metric, and how the source defines it. By default a count whose days add up."""
 
     metric: str
     text: str
     kind: Kind = Kind.count
     additive: bool = True
-    unit: Unit | None = None  # of a rate, where the source leaves no doubt
+    unit: Unit | None = None  # of a rate, if the source leaves no doubt
+
+    @classmethod
+    def fraction(cls, metric: str, text: str) -> "MetricDefinition":
+        """A rate, 0..1."""
+        return cls(metric, text, kind=Kind.rate, additive=False, unit=Unit.fraction)
+
+    @classmethod
+    def mean(cls, metric: str, text: str) -> "MetricDefinition":
+        """Such as a duration: any number, whose days do not add up."""
+        return cls(metric, text, kind=Kind.other, additive=False)
 
 
 @dataclass(frozen=True)
 class Site:
-    """Moments are aware; None: none, or not known."""
+    """Timezone-aware datetimes; None if there is none or it is unknown."""
 
     key: str  # in the source
     name: str  # in panels
-    began: dt.datetime | None = None  # what is older is not this site's any more
-    first: dt.datetime | None = None  # the oldest and
-    last: dt.datetime | None = None  # the newest that the source holds
+    began: dt.datetime | None = None  # older data no longer belong to the site
+    first: dt.datetime | None = None  # the oldest data in the source
+    last: dt.datetime | None = None  # the newest data in the source
     timezone: str | None = None
 
 
 @dataclass(frozen=True)
 class KnownEvent:
-    """What the source knows of a day: a release, a campaign, or that it measures otherwise from then on."""
+    """What the source knows about a day: a release, a campaign, or a change in how a metric is measured."""
 
-    key: str | None  # of the site; None: of all
+    key: str | None  # of the site; None: all sites
     day: dt.date
     note: str
-    metric: str | None = None  # None: of all
-    is_break: bool = False
+    metric: str | None = None  # None: all metrics
+    is_break: bool = False  # the metric is measured differently from this day on
 
 
 @dataclass(frozen=True)
 class Span:
-    """Sites of one time zone and their days from `first` to before `until`."""
+    """Days of sites in one time zone, from `first` to the day before `until`."""
 
     keys: Sequence[str]
     first: dt.date
@@ -57,96 +67,84 @@ class Span:
     timezone: str
 
 
-@runtime_checkable
-class Source(Protocol):
-    """Reads over the connection that it is given, inside a read-only transaction, and writes nothing."""
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """Reads over the connection it is given, in a read-only transaction, and writes nothing.
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def quiet_is_zero(self) -> bool:
-        """Whether a day between two without a row had no traffic (events); else nobody knows (totals of others).
-
-        Days of events are final once they are over, but for what comes late; totals may be changed at any time.
-        """
-        ...
-
-    @property
-    def tables(self) -> Sequence[str]:
-        """That are read."""
-        ...
-
-    async def list_metrics(self, connection: Connection) -> Sequence[Definition]:
-        """Raises MissingTable where what is needed is not there, or may not be read."""
-        ...
-
-    async def list_sites(self, connection: Connection) -> Sequence[Site]: ...
-
-    async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]: ...
-
-    async def find_oddities(self, connection: Connection) -> Sequence[str]:
-        """What is wrong, a sentence each."""
-        ...
-
-    async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
-        """Writes (key text, metric text, day date, value double precision, hours integer) in binary COPY format.
-
-        A row each day that there is something to say of; `hours` has the bit h set where something happened in the
-        local hour h, and is NULL where the source does not know.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class EventSource:
-    """A source whose tables hold what happened, so that the queries in sql/sources say everything about it.
-
-    `<name>_sites.sql` returns key, name, began, first, last, timezone; `<name>.sql` what `copy_days` writes, of the
-    keys $1 text[], days from $2 to before $3, in the time zone $4; `<name>_events.sql`, of days in the time zone $1,
-    key, day, note, metric, is_break.
+    `quiet_is_zero`: whether a day without rows, between two days with some, had no traffic. True for events: their days
+    are final once they are over, apart from late events. False for daily totals that other programs write: such a day
+    is unknown, and any day may change at any time.
     """
 
     name: str
-    tables: Sequence[str]
-    definitions: Sequence[Definition]
+    tables: Sequence[str] = ()  # that are read
+    quiet_is_zero: bool
+
+    @abstractmethod
+    async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
+        """Raises MissingTable if a table that is needed does not exist or may not be read."""
+
+    @abstractmethod
+    async def list_sites(self, connection: Connection) -> Sequence[Site]: ...
+
+    async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
+        return []
+
+    async def find_warnings(self, connection: Connection) -> Sequence[str]:
+        """A sentence about each problem that does not stop the source from being read."""
+        return []
+
+    @abstractmethod
+    async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
+        """Writes rows (key text, metric text, day date, value double precision, hours integer) as binary COPY.
+
+        There is a row for each day with data. `hours` has bit h set if there was traffic in the local hour h, and is
+        NULL if the source has no hours.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventSource(Source):
+    """A source of events, described entirely by its queries in sql/sources.
+
+    `<name>_sites.sql` returns (key, name, began, first, last, timezone). `<name>.sql` returns the rows that `copy_days`
+    writes, for the keys $1 text[], from the day $2 to before the day $3, in the time zone $4. `<name>_events.sql`
+    returns (key, day, note, metric, is_break), with days in the time zone $1.
+    """
+
+    definitions: Sequence[MetricDefinition]
     has_events: bool = False
     quiet_is_zero: bool = True
 
-    async def list_metrics(self, connection: Connection) -> Sequence[Definition]:
-        await check_tables(connection, self.tables, lacking=self._ask_for_tables)
+    async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
+        await check_tables(connection, self.tables, missing_error=self._missing_tables)
         return self.definitions
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
-        return name_apart([Site(**row) for row in await fetch(connection, f"sources/{self.name}_sites")])
+        return distinguish_names([Site(**row) for row in await fetch(connection, f"sources/{self.name}_sites")])
 
     async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
         if not self.has_events:
             return []
         return [KnownEvent(**row) for row in await fetch(connection, f"sources/{self.name}_events", timezone)]
 
-    async def find_oddities(self, connection: Connection) -> Sequence[str]:
-        return []
-
     async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
         values = (list(span.keys), span.first, span.until, span.timezone)
         await copy_out(connection, f"sources/{self.name}", *values, write=write)
 
-    def _ask_for_tables(self, names: Sequence[str], database: str) -> MissingTable:
+    def _missing_tables(self, names: Sequence[str], database: str) -> MissingTable:
         return MissingTable(
-            f"There is no table {', '.join(names)} in the database {database}, which {self.name} would have. Check "
-            "DB_NAME, or say whose tables these are with data.source."
+            f"The database {database} has no table {', '.join(names)}, as {self.name} would. Check DB_NAME, or set "
+            "data.source to the analytics tool whose tables to read."
         )
 
 
 @dataclass(frozen=True)
 class Table:
-    """What is known of a table by its name."""
-
     name: str
-    place: str | None  # with its schema, where who asks would find it
+    place: str | None  # with its schema, if the search path finds it
     readable: bool
-    schemas: Sequence[str]  # that hold one of the name
+    schemas: Sequence[str]  # that have a table of this name
     database: str
     reader: str
 
@@ -157,10 +155,10 @@ async def find_table(connection: Connection, name: str) -> Table:
 
 
 async def check_tables(
-    connection: Connection, names: Sequence[str], *, lacking: Callable[[Sequence[str], str], MissingTable]
+    connection: Connection, names: Sequence[str], *, missing_error: Callable[[Sequence[str], str], MissingTable]
 ) -> None:
-    """Raises MissingTable, saying what the tables' owner must run, or `lacking` of those that are nowhere and the
-    database.
+    """Raises MissingTable with the SQL that the tables' owner must run, or the `missing_error` for tables that exist
+    in no schema of the database.
     """
     tables = [Table(**row) for row in await fetch(connection, "find_tables", list(names))]
     database, reader = tables[0].database, tables[0].reader
@@ -168,33 +166,37 @@ async def check_tables(
         if not table.place and table.schemas:
             schema = table.schemas[0]
             raise MissingTable(
-                f"The table {table.name} of the database {database} is in the schema {schema}, where the user {reader} "
-                f'does not look. Let its owner run: GRANT USAGE ON SCHEMA "{schema}" TO "{reader}"; '
-                f'ALTER ROLE "{reader}" IN DATABASE "{database}" SET search_path = "{schema}", public;'
+                f"The table {table.name} of the database {database} is in the schema {schema}, which is not in the "
+                f'search path of the user {reader}. Ask its owner to run: GRANT USAGE ON SCHEMA "{schema}" TO '
+                f'"{reader}"; ALTER ROLE "{reader}" IN DATABASE "{database}" SET search_path = "{schema}", public;'
             )
     if missing := [table.name for table in tables if not table.place]:
-        raise lacking(missing, database)
-    if closed := [table for table in tables if not table.readable]:
-        grants = " ".join(f'GRANT SELECT ON {table.place} TO "{reader}";' for table in closed)
+        raise missing_error(missing, database)
+    if unreadable := [table for table in tables if not table.readable]:
+        grants = " ".join(f'GRANT SELECT ON {table.place} TO "{reader}";' for table in unreadable)
         raise MissingTable(
-            f"The user {reader} may not read {', '.join(str(table.place) for table in closed)} in the database "
-            f"{database}. Let its owner run: {grants}"
+            f"The user {reader} may not read {', '.join(str(table.place) for table in unreadable)} in the database "
+            f"{database}. Ask its owner to run: {grants}"
         )
 
 
 def site_of_days(name: str, first_day: dt.date, last_day: dt.date, data: DataConfig) -> Site:
-    """A site of which days are known, but no moments: noon stands for each of the two."""
+    """A site whose days are known but not the times of day: noon stands for both."""
     zone = ZoneInfo(data.timezone_of(name))
     first, last = (dt.datetime.combine(day, dt.time(12), zone) for day in (first_day, last_day))
     return Site(name, name, first=first, last=last)
 
 
-def name_apart(sites: Sequence[Site]) -> list[Site]:
-    """Those of one name get the beginning of their keys behind it, or all of these where they begin alike."""
+def distinguish_names(sites: Sequence[Site]) -> list[Site]:
+    """Appends the first characters of the key to names that occur twice, or the whole key if those are equal too."""
     names = Counter(site.name for site in sites)
-    beginnings = Counter((site.name, site.key[:8]) for site in sites)
+    prefixes = Counter((site.name, site.key[:8]) for site in sites)
     return [
-        site if names[site.name] == 1 else replace(site, name=f"{site.name} ({beginning})")
+        site if names[site.name] == 1 else replace(site, name=f"{site.name} ({suffix})")
         for site in sites
-        for beginning in (site.key[:8] if beginnings[site.name, site.key[:8]] == 1 else site.key,)
+        for suffix in (site.key[:8] if prefixes[site.name, site.key[:8]] == 1 else site.key,)
     ]
+
+
+def count_rows(num_rows: int) -> str:
+    return "1 row" if num_rows == 1 else f"{num_rows:,} rows"

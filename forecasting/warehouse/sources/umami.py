@@ -1,54 +1,52 @@
-"""Umami, from version 2 on: events in `website_event`, sites in `website`, notes in `annotation` where there are any.
+"""Umami 2 and later: events in `website_event`, sites in `website`, notes in `annotation` where that table exists.
 
-Definitions: Umami's own statistics of a single day, but that a visit of one view is a bounce whether or not it has a
-custom event: since 3.3 Umami counts those with one no more, and a definition must hold for all of a history.
+The definitions are those of Umami's own statistics for a single day, with one exception: a visit with one view is a
+bounce even if it has a custom event. Umami stopped counting those in 3.3, but a definition must hold for all of a
+history.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from forecasting.domain import Kind, Unit
 from forecasting.warehouse.queries import Connection, fetch
-from forecasting.warehouse.sources.source import Definition, EventSource, KnownEvent
+from forecasting.warehouse.sources.source import EventSource, KnownEvent, MetricDefinition
 
 DEFINITIONS = (
-    Definition("page_visits", "views: events that are neither custom (type 2) nor of performance (5)"),
-    Definition("unique_visitors", "distinct session_id, whose salt changes every month", additive=False),
-    Definition("visits", "distinct visit_id; one over midnight counts on both days"),
-    Definition("bounce_rate", "visits of one view / visits", kind=Kind.rate, additive=False, unit=Unit.fraction),
-    Definition(
-        "visit_duration", "mean whole seconds from a visit's first view to its last", kind=Kind.other, additive=False
-    ),
+    MetricDefinition("page_visits", "page views: events other than custom (type 2) and performance events (type 5)"),
+    MetricDefinition("unique_visitors", "distinct session_id, whose salt changes every month", additive=False),
+    MetricDefinition("visits", "distinct visit_id; a visit across midnight counts on both days"),
+    MetricDefinition.fraction("bounce_rate", "visits with one view / all visits"),
+    MetricDefinition.mean("visit_duration", "mean time from a visit's first view to its last, in whole seconds"),
 )
-OF_VISITS = ("visits", "bounce_rate", "visit_duration")
+VISIT_METRICS = ("visits", "bounce_rate", "visit_duration")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Umami(EventSource):
-    """Before version 2.11 there was no visit_id, so nothing is said of visits where the column is missing."""
+    """Without the metrics of visits if the column visit_id is missing, as before Umami 2.11."""
 
-    async def list_metrics(self, connection: Connection) -> Sequence[Definition]:
+    async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
         definitions = await super().list_metrics(connection)
-        (found,) = await fetch(connection, "sources/umami_version")
-        return [one for one in definitions if found["has_visits"] or one.metric not in OF_VISITS]
+        (version,) = await fetch(connection, "sources/umami_version")
+        return [metric for metric in definitions if version["has_visits"] or metric.metric not in VISIT_METRICS]
 
     async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
-        """Annotations, and the day from which visits are counted."""
-        (found,) = await fetch(connection, "sources/umami_version")
-        events = list(await super().list_events(connection, timezone=timezone)) if found["has_annotations"] else []
-        for row in await fetch(connection, "sources/umami_breaks", timezone) if found["has_migrations"] else ():
-            of_visits = KnownEvent(None, row["day"], "visit_id was introduced (Umami 2.11)", is_break=True)
-            events += [replace(of_visits, metric=metric) for metric in OF_VISITS]
+        """Annotations, and the day on which Umami began to count visits."""
+        (version,) = await fetch(connection, "sources/umami_version")
+        events = list(await super().list_events(connection, timezone=timezone)) if version["has_annotations"] else []
+        for row in await fetch(connection, "sources/umami_breaks", timezone) if version["has_migrations"] else ():
+            visits_began = KnownEvent(None, row["day"], "visit_id was introduced (Umami 2.11)", is_break=True)
+            events += [replace(visits_began, metric=metric) for metric in VISIT_METRICS]
         return events
 
-    async def find_oddities(self, connection: Connection) -> Sequence[str]:
-        """Tables that it can do without, but that would tell more."""
-        (found,) = await fetch(connection, "sources/umami_version")
+    async def find_warnings(self, connection: Connection) -> Sequence[str]:
+        """About optional tables that may not be read."""
+        (version,) = await fetch(connection, "sources/umami_version")
         return [
-            f"{found['reader']} may not read {name}, so what it knows of days is not known here. Let its owner run: "
-            f'GRANT SELECT ON {name} TO "{found["reader"]}";'
-            for name in found["closed"]
+            f"{version['reader']} may not read {name}, so its notes on days are ignored. Ask its owner to run: "
+            f'GRANT SELECT ON {name} TO "{version["reader"]}";'
+            for name in version["unreadable"]
         ]
 
 
-SOURCE = Umami("umami", ("website", "website_event"), DEFINITIONS, has_events=True)
+SOURCE = Umami(name="umami", tables=("website", "website_event"), definitions=DEFINITIONS, has_events=True)

@@ -1,6 +1,6 @@
--- Notes by which rules the days of sites without any are going to be judged.
+-- Records the rules by which the days of sites without days will be judged.
 -- $1 text     source
--- $2 text     rules
+-- $2 text     fingerprint of the rules
 update forecasting.sites
 set rules = $2::text
 where

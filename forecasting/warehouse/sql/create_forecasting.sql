@@ -1,45 +1,46 @@
--- Our own schema, beside the sources, which are only read. Run by whoever needs it first, and again: no row is changed.
+-- Our own schema. The sources' tables are only read. Run by the first program that needs the schema; running it again
+-- changes no row.
 create schema if not exists forecasting;
 
--- Daily values as their source said them, in its units: panels are made from here.
+-- Daily values as the source has them, in its units. Panels are built from this table.
 create table if not exists forecasting.daily (
     site text,
     metric text,
     day date,
     value double precision, -- NULL: the source has the day, but no value
     verdict text not null default 'observed', -- or unmeasured, outage, partial, bot, definition_break
-    read_at timestamp with time zone not null default now(), -- when the source last said something else than before
+    read_at timestamp with time zone not null default now(), -- when this value was first read, or last changed
     primary key (site, metric, day)
 );
 
--- The bit h: something happened in the local hour h. NULL: the source does not say.
+-- Bit h is set if there was traffic in the local hour h. NULL: the source has no hours.
 alter table forecasting.daily add column if not exists hours integer;
 
--- The sites that a source has, and how far it has been read.
+-- The sites of each source, and how far they have been read.
 create table if not exists forecasting.sites (
     site text primary key,
     source text not null,
-    key text not null, -- the site's own in the source
+    key text not null, -- the site's key in the source
     timezone text not null, -- of its days
-    began date, -- the source says nothing of days before it
-    first_day date, -- the oldest that the source held when it was last asked
-    read_until date, -- days before it have been read; NULL: none
-    rules text not null default '', -- by which the days were judged
+    began date, -- the source's data begin on this day, such as after a reset
+    first_day date, -- the oldest day that the source had when last asked
+    read_until date, -- earlier days have been read; NULL: none
+    rules text not null default '', -- fingerprint of the rules by which the days were judged
     unique (source, key)
 );
 
--- What a source's metrics are.
+-- The metrics of each source.
 create table if not exists forecasting.metrics (
     source text,
     metric text,
     kind text not null, -- count, rate or other
-    additive boolean not null, -- whether days add up to a week
+    additive boolean not null, -- whether the values of seven days add up to the value of the week
     unit text, -- of a rate: fraction or percent
-    place integer not null, -- in the source's own order
+    place integer not null, -- in the source's order
     primary key (source, metric)
 );
 
--- What a source knows of days: what people noted, and from when on a metric is measured otherwise.
+-- What a source knows about days: people's notes, and the days on which a metric's definition changed.
 create table if not exists forecasting.events (
     source text not null,
     site text, -- NULL: all
@@ -49,29 +50,29 @@ create table if not exists forecasting.events (
     is_break boolean not null
 );
 
--- Forecasts, a row each day ahead. The same version, series and cutoff are written once: again is the same rows.
+-- Forecasts, one row per day ahead. Forecasting again with the same version and cutoff replaces the same rows.
 create table if not exists forecasting.forecasts (
     site text,
     metric text,
-    cutoff date, -- the last day that the forecast knows
+    cutoff date, -- the last day known to the forecast
     day date,
-    version text, -- of the model; base: the pretrained one
+    version text, -- of the model; base: the pretrained weights
     made_at timestamp with time zone not null,
     quantiles real[] not null, -- at .05 .1 .25 .5 .75 .9 .95, in the source's units
     primary key (site, metric, version, cutoff, day)
 );
 
--- Counts what changed forecasting.daily, so that whoever keeps what he made of it need only ask for one number.
+-- Counts the changes to forecasting.daily, so that a cache needs to check only one number.
 create table if not exists forecasting.revision (
     is_only boolean primary key default true check (is_only),
     number bigint not null default 0
 );
 insert into forecasting.revision default values on conflict do nothing;
 
--- A statement that changed no row does not count.
+-- A statement that changes no row does not count.
 create or replace function forecasting.count_revision() returns trigger language plpgsql as $$
 begin
-    if tg_op <> 'TRUNCATE' then -- which has no rows to look at
+    if tg_op <> 'TRUNCATE' then -- which has no transition table
         if not exists (select from changed) then
             return null;
         end if;
@@ -81,8 +82,8 @@ begin
 end
 $$;
 
--- A view or a foreign table of somebody's own cannot tell, nor can a partitioned table, whose partitions may be written
--- to, attached and detached behind its back: nothing is kept of them.
+-- Only a plain table can count its changes: triggers miss what happens behind a view or a foreign table, and the
+-- partitions of a partitioned table may be changed directly. Nothing read from those is cached.
 do $$
 begin
     if (select relkind from pg_catalog.pg_class where oid = 'forecasting.daily'::regclass) = 'r' then

@@ -1,4 +1,4 @@
--- Where a source's days arrive by COPY. Gone when the transaction ends.
+-- Receives a source's days by COPY. Dropped when the transaction ends.
 create temporary table incoming (
     key text,
     metric text,

@@ -1,13 +1,13 @@
--- The documented backend's tables, in an empty database, for the embedded PostgreSQL.
+-- The tables of the documented backend, for an empty database of the embedded PostgreSQL.
 
--- One row a day: every numeric column is a metric.
+-- One row per day. Every numeric column is a metric.
 create table daily_metrics (
     id serial primary key,
     date date unique,
     page_visits integer,
     page_views integer,
     avg_time_on_page double precision, -- seconds
-    bounce_rate double precision, -- 0..100 or 0..1: say which with metrics.bounce_rate.unit
+    bounce_rate double precision, -- 0..100 or 0..1: metrics.bounce_rate.unit tells which
     unique_visitors integer,
     first_time_visitors integer,
     returning_visitors integer,
@@ -15,7 +15,7 @@ create table daily_metrics (
     updated_at timestamp without time zone default now()
 );
 
--- One row an event. `timestamp` is in the writer's time zone, which the table does not say.
+-- One row per event. `timestamp` is in the writer's time zone, which the table does not tell.
 create table page_visits (
     id serial primary key,
     page_url text,

@@ -1,4 +1,5 @@
--- The oldest day of a source that drops old events may have lost some of them: what was read of it before stays.
+-- The oldest day of a source that deletes old events may be incomplete: if the day is already stored, the stored values
+-- stay.
 -- $1 text     source
 delete from incoming
 using forecasting.sites

@@ -1,4 +1,4 @@
--- Whether our own schema and its tables are there, and what who asks may do with them. Always one row.
+-- Whether our own schema and its tables exist, and what the current user may do with them. Always one row.
 select
     ours.schema is not null as has_schema,
     ours.num_tables = 6 and ours.has_hours as has_tables,
@@ -8,7 +8,7 @@ select
     current_database()::text as database,
     current_user::text as reader
 from (
-    -- By the catalog, since naming a table of a schema that one may not use is an error.
+    -- Read from the catalog: naming a table of a schema without the right to use it would be an error.
     select
         max(namespace.oid::bigint)::oid as schema,
         max(relation.oid::bigint) filter (where relation.relname = 'daily')::oid as daily,

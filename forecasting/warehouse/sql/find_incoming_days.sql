@@ -1,4 +1,4 @@
--- The first and the last day in `incoming`, and its sites. Always one row.
+-- The first and last day in `incoming`, and its sites. Always one row.
 -- $1 text     source
 select
     min(incoming.day) as first_day,

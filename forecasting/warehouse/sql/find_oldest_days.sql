@@ -1,4 +1,4 @@
--- The oldest days that are kept of sites.
+-- The oldest stored day of each site.
 -- $1 text[]   sites
 select d.site, min(d.day) as day
 from forecasting.daily as d

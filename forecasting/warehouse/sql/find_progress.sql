@@ -1,4 +1,4 @@
--- Up to which day all of these sites have been read; -infinity where one never was.
+-- The day before which all of these sites have been read; -infinity if one of them never was.
 -- $1 text     source
 -- $2 text[]   keys
 select min(coalesce(sites.read_until, '-infinity')) as read_until

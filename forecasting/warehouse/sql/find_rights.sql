@@ -1,4 +1,4 @@
--- Who asks, where, and what they may do with the given tables. Always one row.
+-- The current user, the database, and the user's rights on the given tables. Always one row.
 -- $1 text[]   tables
 select
     current_user::text as reader,
@@ -8,14 +8,14 @@ select
     coalesce((select role.rolsuper from pg_catalog.pg_roles as role where role.rolname = current_user), false)
         as is_superuser,
     array(
-        select wanted.name
-        from unnest($1::text[]) as wanted (name)
-        where has_table_privilege(to_regclass(quote_ident(wanted.name)), 'select')
-        order by wanted.name
+        select given.name
+        from unnest($1::text[]) as given (name)
+        where has_table_privilege(to_regclass(quote_ident(given.name)), 'select')
+        order by given.name
     ) as readable,
     array(
-        select wanted.name
-        from unnest($1::text[]) as wanted (name)
-        where has_table_privilege(to_regclass(quote_ident(wanted.name)), 'insert, update, delete, truncate')
-        order by wanted.name
+        select given.name
+        from unnest($1::text[]) as given (name)
+        where has_table_privilege(to_regclass(quote_ident(given.name)), 'insert, update, delete, truncate')
+        order by given.name
     ) as writable;

@@ -1,22 +1,22 @@
--- Whether tables are there and may be read by whom asks: a row each.
+-- Whether tables exist and the current user may read them: one row per table.
 -- $1 text[]   their names
 select
-    wanted.name,
+    given.name,
     (
         select format('%I.%I', namespace.nspname, relation.relname)
         from pg_catalog.pg_class as relation
         inner join pg_catalog.pg_namespace as namespace on namespace.oid = relation.relnamespace
-        where relation.oid = to_regclass(quote_ident(wanted.name))
+        where relation.oid = to_regclass(quote_ident(given.name))
     ) as place,
-    coalesce(has_table_privilege(to_regclass(quote_ident(wanted.name)), 'select'), false) as readable,
+    coalesce(has_table_privilege(to_regclass(quote_ident(given.name)), 'select'), false) as readable,
     current_database()::text as database,
     current_user::text as reader,
-    -- Schemas that hold one, whether or not the search path names them and the reader may use them.
+    -- Schemas that have such a table, whether or not they are in the search path and the user may use them.
     array(
         select namespace.nspname::text
         from pg_catalog.pg_class as relation
         inner join pg_catalog.pg_namespace as namespace on namespace.oid = relation.relnamespace
-        where relation.relname = wanted.name and relation.relkind in ('r', 'v', 'm', 'f', 'p')
+        where relation.relname = given.name and relation.relkind in ('r', 'v', 'm', 'f', 'p')
         order by namespace.nspname
     ) as schemas
-from unnest($1::text[]) as wanted (name);
+from unnest($1::text[]) as given (name);

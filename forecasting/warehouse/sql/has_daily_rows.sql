@@ -1,2 +1,2 @@
--- Whether forecasting.daily has anything in it.
+-- Whether forecasting.daily has any row.
 select exists (select from forecasting.daily) as has_rows;

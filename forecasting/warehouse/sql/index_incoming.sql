@@ -1,4 +1,4 @@
--- So that whatever plan is made for what has arrived, rows are found by their keys: how many of forecasting.daily are to
--- be compared with them is often estimated as one, and is a hundred thousand.
+-- With an index every plan finds the new rows by their keys. Without it PostgreSQL often estimates that one row of
+-- forecasting.daily is to be compared with them where there are a hundred thousand.
 create index on pg_temp.incoming (key, metric, day);
 analyze pg_temp.incoming;

@@ -1,2 +1,2 @@
--- One at a time makes or refreshes our own schema; held until the transaction ends.
+-- Only one transaction at a time may create or update our own schema. The lock is held until the transaction ends.
 select pg_advisory_xact_lock(hashtextextended('website-traffic-forecasting', 0));

@@ -1,5 +1,5 @@
--- Until the transaction ends: the primary key's index rather than the whole table, whatever the statistics say, which a
--- table that was just filled has none of: so the first series come at once, and one after another.
+-- Until the transaction ends, read by the primary key's index and not the whole table, whatever the statistics say: a
+-- newly filled table has none. The first series then arrive at once, and the rest one after another.
 select
     set_config('enable_seqscan', 'off', true),
     set_config('enable_bitmapscan', 'off', true),

@@ -1,4 +1,4 @@
--- The columns of daily_metrics in their order, with their types; a domain counts as what it is made of.
+-- The columns of daily_metrics in order, with their types; a domain is shown as its base type.
 select
     attribute.attname::text as name,
     format_type(coalesce(nullif(type.typbasetype, 0), type.oid), null) as type

@@ -1,7 +1,7 @@
--- The last complete day on which one of the sites has a value. Reads all of their rows.
--- $1 date     today, which is not over
+-- The last complete day on which any of the sites has a value. Reads all of their rows.
+-- $1 date     today, which is not over yet
 -- $2 text[]   sites; empty: all
--- $3 text     whose sites; empty: whoever's
+-- $3 text     the source that the sites belong to; empty: any
 select max(d.day) as last_day
 from forecasting.daily as d
 where

@@ -1,4 +1,4 @@
--- What a source knows of days.
+-- What a source knows about days.
 -- $1 text     source
 select events.site, events.metric, events.day, events.note, events.is_break
 from forecasting.events

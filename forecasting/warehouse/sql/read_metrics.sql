@@ -1,4 +1,4 @@
--- What a source says of its metrics, in its order.
+-- A source's metrics, in its order.
 -- $1 text     source
 select metrics.metric, metrics.kind, metrics.additive, metrics.unit
 from forecasting.metrics

@@ -1,5 +1,5 @@
--- What tells whether anything made of forecasting.daily would be made otherwise now: the number of changes so far, NULL
--- where nobody counts them, and the time zones of a source's sites, whose days end at other times. Always one row.
+-- Tells whether something computed from forecasting.daily is still current: the number of changes so far (NULL if they
+-- are not counted), and the time zones of the source's sites, which decide when their days end. Always one row.
 -- $1 text     source
 select
     (

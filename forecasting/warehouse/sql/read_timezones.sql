@@ -1,4 +1,4 @@
--- The time zones of a source's sites; none where it has no site. Always one row.
+-- The time zones of a source's sites; an empty array if it has no site. Always one row.
 -- $1 text     source
 select coalesce(array_agg(distinct sites.timezone), '{}') as timezones
 from forecasting.sites

@@ -1,8 +1,8 @@
--- Days that are not to be believed.
+-- Days with one of the given verdicts.
 -- $1 date     first day
 -- $2 text[]   sites; empty: all
 -- $3 text[]   metrics; empty: all
--- $4 text     whose sites; empty: whoever's
+-- $4 text     the source that the sites belong to; empty: any
 -- $5 text[]   verdicts
 select d.site, d.metric, d.day, d.verdict
 from forecasting.daily as d

@@ -1,9 +1,9 @@
--- Makes forecasting.daily say what `incoming` says of the days that were read, and counts the rows that were not so.
+-- Makes forecasting.daily equal to `incoming` on the days that were read, and counts the rows that changed.
 -- $1 text     source
 -- $2 text[]   keys of the sites that were read
--- $3 date     from this day
--- $4 date     to before this one
--- $5 boolean  whether days that the source holds no more, having dropped old ones, are kept
+-- $3 date     first day
+-- $4 date     the day after the last day
+-- $5 boolean  whether days older than the source's oldest day are kept: it deletes old data
 with site as materialized (
     select sites.site, sites.key, sites.first_day
     from forecasting.sites

@@ -1,6 +1,6 @@
--- Sites that the source calls otherwise by now keep their days.
+-- Sites that were renamed in the source keep their days.
 -- $1 text[]   sites
--- $2 text[]   their new names, which no other site has
+-- $2 text[]   their new names, which no other stored site has
 with renamed as (
     select old.site, old.name
     from unnest($1::text[], $2::text[]) as old (site, name)

@@ -1,4 +1,4 @@
--- Where a series begins or ends with NULLs, it itself begins later or ends before.
+-- Leading and trailing NULLs are not part of a series: it begins with its first value and ends with its last.
 -- $1 text     source
 delete from incoming
 using (

@@ -1,6 +1,6 @@
--- What a source knows of days, instead of what it knew before.
+-- Replaces what a source knows about days.
 -- $1 text     source
--- $2 jsonb    an object each, whose key is a site's in the source; NULL: all sites
+-- $2 jsonb    an object per event; its `key` is the site's key in the source, NULL for all sites
 with gone as (
     delete from forecasting.events
     where events.source = $1::text

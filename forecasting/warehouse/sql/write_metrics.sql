@@ -1,11 +1,11 @@
--- The metrics of a source as they are now; days of one that is gone are forgotten. Returns those that are new.
+-- Stores a source's metrics. The days of a metric that is gone are deleted. Returns the new metrics.
 -- $1 text     source
--- $2 jsonb    an object each, in the source's order
+-- $2 jsonb    an object per metric, in the source's order
 with listed as (
-    select entry.place, one.metric, one.kind, one.additive, one.unit
+    select entry.place, described.metric, described.kind, described.additive, described.unit
     from jsonb_array_elements($2::jsonb) with ordinality as entry (object, place)
     cross join lateral jsonb_to_record(entry.object)
-        as one (metric text, kind text, additive boolean, unit text)
+        as described (metric text, kind text, additive boolean, unit text)
 ),
 
 gone as (
@@ -14,7 +14,7 @@ gone as (
     returning metrics.metric
 ),
 
-forgotten as (
+deleted as (
     delete from forecasting.daily
     using forecasting.sites, gone
     where sites.source = $1::text and daily.site = sites.site and daily.metric = gone.metric

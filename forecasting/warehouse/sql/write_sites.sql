@@ -1,7 +1,7 @@
--- The sites of a source as it has them now, how far each was read as before.
+-- Stores a source's sites, and keeps how far each has been read.
 -- $1 text     source
--- $2 jsonb    an object each
--- $3 boolean  whether everything is to be read again
+-- $2 jsonb    an object per site
+-- $3 boolean  whether all days are to be read again
 insert into forecasting.sites as stored (site, source, key, timezone, began, first_day)
 select listed.site, $1::text, listed.key, listed.timezone, listed.began, listed.first_day
 from jsonb_to_recordset($2::jsonb) as listed (site text, key text, timezone text, began date, first_day date)

@@ -1,10 +1,10 @@
--- The verdicts in `judged`, once.
-with taken as (
-    delete from judged
+-- Moves the verdicts in `new_verdicts` to forecasting.daily.
+with moved as (
+    delete from new_verdicts as judged
     returning judged.site, judged.metric, judged.day, judged.verdict
 )
 
 update forecasting.daily as stored
-set verdict = taken.verdict
-from taken
-where stored.site = taken.site and stored.metric = taken.metric and stored.day = taken.day;
+set verdict = moved.verdict
+from moved
+where stored.site = moved.site and stored.metric = moved.metric and stored.day = moved.day;

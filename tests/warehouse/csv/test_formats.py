@@ -285,10 +285,9 @@ def test_percent_signs_tell_the_unit_in_a_file_of_ones_own(tmp_path: Path) -> No
 
 def test_unknown_header_names_the_known_ones(tmp_path: Path) -> None:
     assert refused(made_file(tmp_path, "Page path,Views\n/,5\n")) == (
-        "{file} has a header that is not known: Page path, Views. Write one of these, or export the days anew:\n"
+        "{file} has an unknown header: Page path, Views. Use one of these, or export the days again:\n"
         "  long: series (or site), metric, date (or day), value\n"
-        "  wide: date (or day), then a column of numbers for each metric; site (or series) where there are several "
-        "sites\n"
+        "  wide: date (or day), then a column of numbers for each metric; site (or series) if there are several sites\n"
         "  Google Analytics 4: Date or Nth day (below a comment `# Start date: 20240101`), and Views, Active users, "
         "Sessions or others\n"
         "  Plausible's visitors.csv: date, visitors, pageviews, visits, views_per_visit, bounce_rate, visit_duration\n"
@@ -302,40 +301,39 @@ WEEKLY = "date,page_visits\n2024-01-01,5\n2024-01-08,6\n2024-01-15,7\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "error"),
     [
         (
             "# Start date: 20240101\nCountry,Views\nFrance,3\n\nCity,Views\nParis,3\n",
-            "{file} has no table by day: it has 'Country', 'City'. Google Analytics 4 must export one row a day: Date "
-            "or Nth day (below a comment `# Start date: 20240101`), and Views, Active users, Sessions or others.",
+            "{file} has no table by day, only by 'Country', 'City'. Export one row per day from Google Analytics 4: "
+            "Date or Nth day (below a comment `# Start date: 20240101`), and Views, Active users, Sessions or others.",
         ),
         (
             "Nth day,Views\n0000,3\n",
-            "{file}, line 1: 'Nth day' counts from a day that no comment tells. Write `# Start date: 20241231` above "
-            "the table, or export it with Date.",
+            "{file}, line 1: no comment gives the day from which 'Nth day' counts. Write `# Start date: 20241231` "
+            "above the table, or export it with Date.",
         ),
         (
             "# Start date: 20240199\nNth day,Views\n0000,3\n",
-            "{file}: the start date '20240199' in its comments is no date.",
+            "{file}: the start date '20240199' in its comments is not a date.",
         ),
         (
             "# Start date: 20240101\nNth day,Views\n0000,3\n1.5,3\n",
-            "{file}, line 4: '1.5' is no number of days. 'Nth day' counts 0000, 0001, ... from the start date.",
+            "{file}, line 4: '1.5' is not a number of days. 'Nth day' counts 0000, 0001, ... from the start date.",
         ),
         (
             "Date,Active users,Bounce rate\n20240101,3,45%\n20240102,4,0.4\n",
-            "{file}, line 3: '0.4' in column 'Bounce rate' is not a percentage, as the first of its column is. Write "
-            "it as 45.2%, or leave it empty.",
+            "{file}, line 3: '0.4' in column 'Bounce rate' is not a percentage, unlike the first value of the "
+            "column. Write it as 45.2%, or leave it empty.",
         ),
         (
             "# Start date: 20240101\nDate,Bounce rate\n20240101,45%\n\nDate,Bounce rate\n20240102,0.4\n",
-            "{file}, line 6: the column 'Bounce rate' has a percent sign in one table and none in another. Write it "
-            "in one unit.",
+            "{file}, line 6: the column 'Bounce rate' has percent signs in one table but not in another. Use one unit.",
         ),
         (
             'Date,nb_visits\n2024-01-31,3\n"Thu, Feb 1",3\n',
-            "{file}, line 3: 'Thu, Feb 1' is no date. Export with period=day, and write dates as 2024-12-31, with the "
-            "year.",
+            "{file}, line 3: 'Thu, Feb 1' is not a date. Export with period=day, and write dates as 2024-12-31, with "
+            "the year.",
         ),
         (
             "Date,nb_visits,avg_time_on_site\n2024-01-31,3,eine Minute\n",
@@ -355,13 +353,15 @@ WEEKLY = "date,page_visits\n2024-01-01,5\n2024-01-08,6\n2024-01-15,7\n"
         (
             "date,page_visits\n" + "".join(f"{day}/02/2024,5\n" for day in range(1, 8)),
             "{file} has 7 rows that cannot be read:\n"
-            + "".join(f"  line {day + 1}: '{day}/02/2024' is no date. Write it as 2024-12-31.\n" for day in range(1, 6))
+            + "".join(
+                f"  line {day + 1}: '{day}/02/2024' is not a date. Write it as 2024-12-31.\n" for day in range(1, 6)
+            )
             + "  and 2 more",
         ),
         (
             "date,page_visits,weekday\n2024-01-01,5,Mon\n",
-            "{file}, line 2: 'Mon' in column 'weekday' is no number, but each column beside date and site is a metric. "
-            "Write numbers as 1234.5, or leave the column out.",
+            "{file}, line 2: 'Mon' in column 'weekday' is not a number, but every column beside date and site is a "
+            "metric. Write numbers as 1234.5, or leave the column out.",
         ),
         (",date,page_visits\n0,2024-01-01,5\n", "{file}, line 2: a column has no name. Name it, or leave it out."),
         (
@@ -378,8 +378,8 @@ WEEKLY = "date,page_visits\n2024-01-01,5\n2024-01-08,6\n2024-01-15,7\n"
         ),
         (
             WEEKLY,
-            "{file}: the rows of page_visits of shop.example are 7 days or more apart. Export one row a day, not a "
-            "week or a month.",
+            "{file}: the rows of page_visits of shop.example are 7 days or more apart. Export one row per day, not "
+            "per week or month.",
         ),
         ("date,page_visits\n", "{file} has no row below its first line. It must have one for each day."),
         (
@@ -390,12 +390,12 @@ WEEKLY = "date,page_visits\n2024-01-01,5\n2024-01-08,6\n2024-01-15,7\n"
         ("# Start date: 20240101\n", "{file} is empty. Its first line must name its columns."),
         (
             'date,page_visits\n2024-01-01,5\n"2024-01-02,5\n2024-01-03,5\n',
-            "{file}, after line 2: unexpected end of data. Look for a quote that is never closed.",
+            "{file}, after line 2: unexpected end of data. Look for an unclosed quote.",
         ),
     ],
 )
-def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    assert refused(made_file(tmp_path, text)) == said
+def test_what_is_refused(tmp_path: Path, text: str, error: str) -> None:
+    assert refused(made_file(tmp_path, text)) == error
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,8 @@ def test_unit_of_a_rate_is_never_guessed(tmp_path: Path, text: str, line: int, m
     file = made_file(tmp_path, text)
     assert refused(file, AmbiguousUnit) == (
         f"{{file}}, line {line}: {metric} of shop.example is a rate, 0..1 or with a percent sign, but {value} is "
-        f"neither. Say metrics.{metric}.unit=percent if it is 0..100, or metrics.{metric}.kind=other if it is no rate."
+        f"neither. Set metrics.{metric}.unit=percent if it is 0..100, or metrics.{metric}.kind=other if it is not a "
+        "rate."
     )
     assert read(file, f"metrics.{metric}.unit=percent")[metric].values[-1] == float(value) / 100
 
@@ -420,7 +421,7 @@ def test_second_value_of_a_day_names_both_lines_and_the_dimension(tmp_path: Path
     text = "Date,Device category,Active users\n20240101,mobile,3\n20240101,desktop,4\n"
     assert refused(made_file(tmp_path, text), DuplicateDays) == (
         "{file}, line 3: unique_visitors of shop.example has a second value for 2024-01-01; the first is on line 2. "
-        "Keep one row a day. The columns Device category are not read: export by day alone."
+        "Keep one row per day. The columns Device category are ignored: export by day only."
     )
 
 
@@ -429,22 +430,22 @@ def test_lines_count_from_the_files_first_in_every_table(tmp_path: Path) -> None
     line = text[: text.index('20240301,"1,250"')].count("\n") + 1
     assert refused(made_file(tmp_path, text), DuplicateDays) == (
         f"{{file}}, line {line}: page_visits of shop.example has a second value for 2024-03-01; the first is on line "
-        f"{line - 1}. Keep one row a day."
+        f"{line - 1}. Keep one row per day."
     )
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         ("date,visits à\n2024-01-01,5\n".encode("latin-1"), "UTF-8 (line 1: invalid continuation byte)"),
         ("date,visits\n2024-01-01,5\n".encode("utf-16-le"), "UTF-8 (it holds zero bytes)"),
         ("date,visits\n".encode("utf-16")[:-1], "UTF-16 (line 1: truncated data)"),
     ],
 )
-def test_wrong_encoding(tmp_path: Path, content: bytes, said: str) -> None:
+def test_wrong_encoding(tmp_path: Path, content: bytes, problem: str) -> None:
     file = tmp_path / "shop.csv"
     file.write_bytes(content)
-    assert refused(file) == f"{{file}} is not text in {said}. Save it as CSV in UTF-8."
+    assert refused(file) == f"{{file}} is not text in {problem}. Save it as CSV in UTF-8."
 
 
 def test_packed_files(tmp_path: Path) -> None:
@@ -452,7 +453,7 @@ def test_packed_files(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress(b"date,visits\n2024-01-01,5\n")[:-9])
     assert refused(file) == (
         "{file} cannot be read (Compressed file ended before the end-of-stream marker was reached). Save or download "
-        "it anew."
+        "it again."
     )
     file.write_bytes(b"PK\x03\x04" + bytes(20))
     assert refused(file) == "{file} is a ZIP archive or an Excel workbook. Unpack it, or save it as CSV in UTF-8."

@@ -85,10 +85,10 @@ def test_panel_has_what_settings_choose(tmp_path: Path) -> None:
     assert np.isnan(masked.values[:, 31:36]).all()
     with pytest.raises(UnknownMetric) as metric:
         read_csv_panel(file, load_config(["data.metrics=clicks"], environ={}))
-    assert str(metric.value) == "There is no metric 'clicks'. There are: bounce_rate, page_visits."
+    assert str(metric.value) == "There is no metric 'clicks'. Metrics: bounce_rate, page_visits."
     with pytest.raises(UnknownSite) as site:
         read_csv_panel(file, load_config(["data.sites=news"], environ={}))
-    assert str(site.value) == "There is no site 'news'. There are: blog, the, shop."
+    assert str(site.value) == "There is no site 'news'. Sites: blog, the, shop."
 
 
 def test_file_that_is_not_there(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "date,metric\n2024-01-01,visits\n",
@@ -112,24 +112,24 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
         ),
         (
             f"{HEADER}a,v,2024-01-01,5\na,v,02/01/2024,5\n",
-            "{file}, line 3: '02/01/2024' is no date. Write it as 2024-12-31.",
+            "{file}, line 3: '02/01/2024' is not a date. Write it as 2024-12-31.",
         ),
         (
             f"{HEADER}a,v,2024-02-30,5\n",
-            "{file}, line 2: '2024-02-30' is no date. Write it as 2024-12-31.",
+            "{file}, line 2: '2024-02-30' is not a date. Write it as 2024-12-31.",
         ),
         (
             f'{HEADER}a,v,2024-01-01,"1,5"\n',
-            "{file}, line 2: the value '1,5' is no number. Write it as 1234.5, or leave a missing day out.",
+            "{file}, line 2: '1,5' is not a number. Write it as 1234.5, or leave the day out.",
         ),
         (HEADER, "{file} has no row below its first line. It must have one for each series and day."),
     ],
 )
-def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = made_file(tmp_path, text)
     with pytest.raises(DataError) as error:
         read_csv(file)
-    assert str(error.value) == said.format(file=file)
+    assert str(error.value) == message.format(file=file)
 
 
 def test_duplicate_day_names_both_lines(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_duplicate_day_names_both_lines(tmp_path: Path) -> None:
     with pytest.raises(DuplicateDays) as error:
         read_csv(file)
     assert str(error.value) == (
-        f"{file}, line 4: v of a has a second value for 2024-01-01; the first is on line 2. Keep one row a day."
+        f"{file}, line 4: v of a has a second value for 2024-01-01; the first is on line 2. Keep one row per day."
     )
 
 
@@ -158,5 +158,5 @@ def test_quote_that_never_closes(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read_csv(file)
     assert str(error.value) == (
-        f"{file}, after line 2: field larger than field limit (131072). Look for a quote that is never closed."
+        f"{file}, after line 2: field larger than field limit (131072). Look for an unclosed quote."
     )

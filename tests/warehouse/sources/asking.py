@@ -12,7 +12,7 @@ from forecasting.domain import to_date
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connect
 from forecasting.warehouse.copy_format import DATES_SINCE, decode_texts, split_rows
-from forecasting.warehouse.sources.source import Definition, Site, Source, Span
+from forecasting.warehouse.sources.source import MetricDefinition, Site, Source, Span
 
 T = TypeVar("T")
 Days = dict[tuple[str, str, str], float]  # key, metric, day -> value
@@ -48,7 +48,7 @@ def list_sites(config: DatabaseConfig, source: Source) -> list[Site]:
     return list(ask(config, source.list_sites))
 
 
-def list_metrics(config: DatabaseConfig, source: Source, *, user: str | None = None) -> list[Definition]:
+def list_metrics(config: DatabaseConfig, source: Source, *, user: str | None = None) -> list[MetricDefinition]:
     return list(ask(config, source.list_metrics, user=user))
 
 

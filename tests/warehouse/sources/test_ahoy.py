@@ -273,32 +273,32 @@ def test_days_are_found_in_an_index_on_started_at(database: DatabaseConfig, chan
     assert "started_at < " in found["Index Cond"]
 
 
-def test_many_visits_without_an_index_are_odd(database: DatabaseConfig) -> None:
-    def oddities() -> list[str]:
-        return list(ask(database, AHOY.find_oddities))
+def test_many_visits_without_an_index_are_a_warning(database: DatabaseConfig) -> None:
+    def warnings() -> list[str]:
+        return list(ask(database, AHOY.find_warnings))
 
     prepare(database, TABLES)
-    assert oddities() == []
+    assert warnings() == []
     # As if the last ANALYZE had found so many.
     prepare(database, "update pg_class set reltuples = 25000000 where relname = 'ahoy_visits';")
-    assert oddities() == [
-        "No index of public.ahoy_visits begins with started_at, so whenever a day is read, all of its about 25,000,000 "
-        "rows are. Let its owner run: CREATE INDEX CONCURRENTLY ON public.ahoy_visits (started_at);"
+    assert warnings() == [
+        "public.ahoy_visits has no index that begins with started_at, so every update reads all of its 25,000,000 rows "
+        "or so. Ask its owner to run: CREATE INDEX CONCURRENTLY ON public.ahoy_visits (started_at);"
     ]
     prepare(database, "create index on ahoy_visits (started_at) where user_id is not null;")
     prepare(database, "update pg_class set reltuples = 25000000 where relname = 'ahoy_visits';")
-    assert len(oddities()) == 1
+    assert len(warnings()) == 1
     prepare(database, "create index on ahoy_visits (started_at, visitor_token);")
     prepare(database, "update pg_class set reltuples = 25000000 where relname = 'ahoy_visits';")
-    assert oddities() == []
+    assert warnings() == []
 
 
 def test_a_missing_table_is_named(database: DatabaseConfig) -> None:
     with pytest.raises(MissingTable) as caught:
         list_metrics(database, AHOY)
     assert str(caught.value) == (
-        f"There is no table ahoy_visits, ahoy_events in the database {database.name}, which ahoy would have. Check "
-        "DB_NAME, or say whose tables these are with data.source."
+        f"The database {database.name} has no table ahoy_visits, ahoy_events, as ahoy would. Check DB_NAME, or set "
+        "data.source to the analytics tool whose tables to read."
     )
 
 
@@ -309,7 +309,7 @@ def test_a_missing_right_is_named(database: DatabaseConfig) -> None:
             list_metrics(database, AHOY, user="ahoy_reader")
         assert str(caught.value) == (
             f"The user ahoy_reader may not read public.ahoy_events in the database {database.name}. "
-            'Let its owner run: GRANT SELECT ON public.ahoy_events TO "ahoy_reader";'
+            'Ask its owner to run: GRANT SELECT ON public.ahoy_events TO "ahoy_reader";'
         )
         prepare(database, "grant select on ahoy_events to ahoy_reader;")
         assert list_metrics(database, AHOY, user="ahoy_reader")

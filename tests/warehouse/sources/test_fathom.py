@@ -192,8 +192,8 @@ def test_missing_table(database: DatabaseConfig) -> None:
     with pytest.raises(MissingTable) as raised:
         list_metrics(database, SOURCE)
     assert str(raised.value) == (
-        f"There is no table sites, site_stats in the database {database.name}, which fathom would have. "
-        "Check DB_NAME, or say whose tables these are with data.source."
+        f"The database {database.name} has no table sites, site_stats, as fathom would. Check DB_NAME, or set "
+        "data.source to the analytics tool whose tables to read."
     )
 
 
@@ -209,5 +209,5 @@ def test_missing_right(fathom: DatabaseConfig) -> None:
     prepare(fathom, "drop owned by fathom_reader", "drop role fathom_reader")
     assert str(raised.value) == (
         f"The user fathom_reader may not read public.site_stats in the database {fathom.name}. "
-        'Let its owner run: GRANT SELECT ON public.site_stats TO "fathom_reader";'
+        'Ask its owner to run: GRANT SELECT ON public.site_stats TO "fathom_reader";'
     )

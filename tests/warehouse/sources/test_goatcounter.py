@@ -222,8 +222,8 @@ def test_missing_table(database: DatabaseConfig) -> None:
     with pytest.raises(MissingTable) as raised:
         list_metrics(database, SOURCE)
     assert str(raised.value) == (
-        f"There is no table hit_counts in the database {database.name}, which goatcounter would have. "
-        "Check DB_NAME, or say whose tables these are with data.source."
+        f"The database {database.name} has no table hit_counts, as goatcounter would. Check DB_NAME, or set "
+        "data.source to the analytics tool whose tables to read."
     )
 
 
@@ -239,6 +239,6 @@ def test_missing_right(goatcounter: DatabaseConfig) -> None:
     prepare(goatcounter, "drop owned by goatcounter_reader", "drop role goatcounter_reader")
     assert str(raised.value) == (
         f"The user goatcounter_reader may not read public.paths, public.hit_counts in the database {goatcounter.name}. "
-        'Let its owner run: GRANT SELECT ON public.paths TO "goatcounter_reader"; '
+        'Ask its owner to run: GRANT SELECT ON public.paths TO "goatcounter_reader"; '
         'GRANT SELECT ON public.hit_counts TO "goatcounter_reader";'
     )

@@ -257,8 +257,8 @@ def test_missing_table(database: DatabaseConfig) -> None:
     with pytest.raises(MissingTable) as raised:
         list_metrics(database, SOURCE)
     assert str(raised.value) == (
-        f"There is no table website, website_event in the database {database.name}, which kaunta would have. "
-        "Check DB_NAME, or say whose tables these are with data.source."
+        f"The database {database.name} has no table website, website_event, as kaunta would. Check DB_NAME, or set "
+        "data.source to the analytics tool whose tables to read."
     )
 
 
@@ -274,7 +274,7 @@ def test_missing_right(kaunta: DatabaseConfig) -> None:
     prepare(kaunta, "drop owned by kaunta_reader", "drop role kaunta_reader")
     assert str(raised.value) == (
         f"The user kaunta_reader may not read public.website_event in the database {kaunta.name}. "
-        'Let its owner run: GRANT SELECT ON public.website_event TO "kaunta_reader";'
+        'Ask its owner to run: GRANT SELECT ON public.website_event TO "kaunta_reader";'
     )
 
 

@@ -26,11 +26,12 @@ insert into page_visits (visitor_id, session_id, timestamp, time_on_page, event_
     ('dot', 'd1', '2024-03-31 18:00:00', 9, null),           -- Monday the 1st of April
     (null, null, '2024-04-02 12:00:00', null, null);         -- nobody knows who
 """
+IN_NEW_YORK, IN_UTC = (PageVisits(writer_timezone=zone) for zone in ("America/New_York", "UTC"))
 IN_PARIS = {"timezone": "Europe/Paris"}
 
 
 def days(config: DatabaseConfig, first: str, until: str) -> dict[tuple[str, str], float]:
-    found = read_days(config, PageVisits("America/New_York"), [config.name], first=first, until=until, **IN_PARIS)
+    found = read_days(config, IN_NEW_YORK, [config.name], first=first, until=until, **IN_PARIS)
     return {(metric, day): value for (_, metric, day), value in found.items()}
 
 
@@ -55,7 +56,12 @@ def test_midnight_is_that_of_the_site_whatever_the_writers_clock(database: Datab
         "2024-03-04": 1, "2024-03-05": 4, "2024-03-30": 1, "2024-03-31": 2, "2024-04-01": 1, "2024-04-02": 1,
     }  # fmt: skip
     hours = read_hours(
-        database, PageVisits("America/New_York"), [database.name], first="2024-03-05", until="2024-04-01", **IN_PARIS
+        database,
+        IN_NEW_YORK,
+        [database.name],
+        first="2024-03-05",
+        until="2024-04-01",
+        **IN_PARIS,
     )
     assert hours == {
         (database.name, "2024-03-05"): {0, 9, 23},
@@ -72,10 +78,10 @@ def test_who_is_unknown_is_no_visitor_and_no_visit(database: DatabaseConfig) -> 
 
 def test_the_site_is_the_database(database: DatabaseConfig) -> None:
     prepare(database, EMPTY, EVENTS)
-    [site] = list_sites(database, PageVisits("America/New_York"))
+    [site] = list_sites(database, IN_NEW_YORK)
     assert (site.key, site.name, site.timezone) == (database.name, database.name, None)
     assert (str(site.first), str(site.last)) == ("2024-03-04 22:59:59.999000+00:00", "2024-04-02 16:00:00+00:00")
-    assert read_days(database, PageVisits("UTC"), ["other"], first="2024-03-01", until="2024-04-01") == {}
+    assert read_days(database, IN_UTC, ["other"], first="2024-03-01", until="2024-04-01") == {}
 
 
 def test_events_are_read_where_daily_metrics_has_no_row(database: DatabaseConfig) -> None:
@@ -84,15 +90,15 @@ def test_events_are_read_where_daily_metrics_has_no_row(database: DatabaseConfig
     assert isinstance(ask(database, lambda connection: open_source(data, connection)), DailyMetrics)
     prepare(database, EMPTY)
     source = ask(database, lambda connection: open_source(data, connection))
-    assert source == PageVisits("America/New_York")
+    assert source == IN_NEW_YORK
     assert [one.metric for one in list_metrics(database, source)] == [
         "page_visits", "unique_visitors", "visits", "bounce_rate", "avg_time_on_page",
     ]  # fmt: skip
     with pytest.raises(SettingError) as caught:
         ask(database, lambda connection: open_source(DataConfig(), connection))
     assert str(caught.value) == (
-        "daily_metrics has no row, and page_visits is read instead: in which time zone was its column `timestamp` "
-        "written? It does not say. Say data.writer_timezone=UTC, or another."
+        "daily_metrics has no row, so page_visits is read. The time zone of its column `timestamp` is not stored: set "
+        "data.writer_timezone to the zone in which it was written, such as data.writer_timezone=UTC."
     )
     prepare(database, "truncate page_visits")
     assert isinstance(ask(database, lambda connection: open_source(DataConfig(), connection)), DailyMetrics)

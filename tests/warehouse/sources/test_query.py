@@ -12,8 +12,8 @@ from forecasting.domain import Kind, SourceName
 from forecasting.errors import InvalidQuery, MissingTable, SettingError, WarehouseError
 from forecasting.settings.schema import DatabaseConfig, DataConfig
 from forecasting.warehouse.connection import OwnConnection, connect
-from forecasting.warehouse.sources.query import OwnQuery, open_source
-from forecasting.warehouse.sources.source import Definition, Site, Source, Span
+from forecasting.warehouse.sources.query import UserQuery, open_source
+from forecasting.warehouse.sources.source import MetricDefinition, Site, Source, Span
 from tests.warehouse.sources.asking import ask, list_metrics, list_sites, prepare, read_all, read_days
 
 # Days as a shop may have them: amounts by day and shop, two months around midsummer.
@@ -68,7 +68,7 @@ def shops(database: DatabaseConfig, folder: Path) -> DatabaseConfig:
     return database
 
 
-def source(text: str, *, timezone: str = "UTC", timezones: list[str] | None = None) -> OwnQuery:
+def source(text: str, *, timezone: str = "UTC", timezones: list[str] | None = None) -> UserQuery:
     Path("traffic.sql").write_text(text, encoding="utf-8")
     data = DataConfig(source=SourceName.query, query=Path("traffic.sql"), timezone=timezone, timezones=timezones or [])
     return open_source(data)
@@ -154,7 +154,7 @@ def test_types_of_values(shops: DatabaseConfig, value: str, expected: float, kin
     text = f"select 'a' as site, 'revenue' as metric, date '2024-06-05' as day, {value} as value"
     assert read(shops, text) == {("a", "revenue", "2024-06-05"): expected}
     (found,) = list_metrics(shops, source(text))
-    assert found == Definition("revenue", "as traffic.sql has it", kind=kind, additive=kind is Kind.count)
+    assert found == MetricDefinition("revenue", "the metric in traffic.sql", kind=kind, additive=kind is Kind.count)
 
 
 def test_sites_and_metrics_of_other_types_are_text(shops: DatabaseConfig) -> None:
@@ -192,14 +192,14 @@ def test_many_rows(shops: DatabaseConfig) -> None:
 def test_metrics_have_the_kinds_that_their_names_say(shops: DatabaseConfig) -> None:
     names = ("page_visits", "unique_visitors", "visits", "bounce_rate", "visit_duration", "revenue")
     text = " union all ".join(ROW.replace("visits", name).replace("1 as", "1.5 as") for name in names)
-    by = "as traffic.sql has it"
+    by = "the metric in traffic.sql"
     assert list_metrics(shops, source(text)) == [
-        Definition("bounce_rate", by, kind=Kind.rate, additive=False),
-        Definition("page_visits", by),
-        Definition("revenue", by, kind=Kind.other, additive=False),
-        Definition("unique_visitors", by, additive=False),
-        Definition("visit_duration", by, kind=Kind.other, additive=False),
-        Definition("visits", by),
+        MetricDefinition("bounce_rate", by, kind=Kind.rate, additive=False),
+        MetricDefinition("page_visits", by),
+        MetricDefinition("revenue", by, kind=Kind.other, additive=False),
+        MetricDefinition("unique_visitors", by, additive=False),
+        MetricDefinition("visit_duration", by, kind=Kind.other, additive=False),
+        MetricDefinition("visits", by),
     ]
 
 
@@ -226,7 +226,7 @@ def test_nothing_is_known_of_events(shops: DatabaseConfig) -> None:
 def test_an_empty_result(shops: DatabaseConfig) -> None:
     text = f"{ROW} where false"
     assert (list_metrics(shops, source(text)), list_sites(shops, source(text)), read(shops, text)) == ([], [], {})
-    assert ask(shops, source(text).find_oddities) == []
+    assert ask(shops, source(text).find_warnings) == []
 
 
 def test_rows_without_a_site_a_metric_or_a_day(shops: DatabaseConfig) -> None:
@@ -243,12 +243,12 @@ def test_rows_without_a_site_a_metric_or_a_day(shops: DatabaseConfig) -> None:
     noon = dt.datetime(2024, 6, 5, 12, tzinfo=ZoneInfo("UTC"))
     assert list_sites(shops, source(text)) == [Site("a", "a", first=noon, last=noon)]
     assert [one.metric for one in list_metrics(shops, source(text))] == ["visits"]
-    assert ask(shops, source(text).find_oddities) == [
-        "traffic.sql returns 2 rows without a site: left out",
-        "traffic.sql returns 1 row without a metric: left out",
-        "traffic.sql returns 3 rows without a day: left out",
+    assert ask(shops, source(text).find_warnings) == [
+        "traffic.sql returns 2 rows without a site, left out",
+        "traffic.sql returns 1 row without a metric, left out",
+        "traffic.sql returns 3 rows without a day, left out",
     ]
-    assert ask(shops, source(ROW).find_oddities) == []
+    assert ask(shops, source(ROW).find_warnings) == []
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_errors_of_syntax_name_the_line(shops: DatabaseConfig) -> None:
 
 @pytest.mark.parametrize("text", [f"{ROW}; {ROW}", f"{ROW}; drop table orders", f"; {ROW}; commit;"])
 def test_more_than_one_statement_is_refused(shops: DatabaseConfig, text: str) -> None:
-    assert refuse(shops, text) == "traffic.sql holds more than one statement. Leave one SELECT."
+    assert refuse(shops, text) == "traffic.sql holds more than one statement. Keep one SELECT."
 
 
 @pytest.mark.parametrize(
@@ -325,27 +325,27 @@ def test_more_than_one_statement_is_refused(shops: DatabaseConfig, text: str) ->
 )
 def test_what_is_no_select_is_refused(shops: DatabaseConfig, text: str) -> None:
     assert refuse(shops, text) == (
-        "traffic.sql is no SELECT. It must hold one, which returns site, metric, day and value; nothing else is run."
+        "traffic.sql is not a SELECT. It must hold exactly one, which returns site, metric, day and value."
     )
 
 
 def test_missing_columns_are_named(shops: DatabaseConfig) -> None:
     assert refuse(shops, "select shop, moment::date as day, amount as value from orders") == (
         "traffic.sql returns no column `site`. It returns shop, day, value; it must return site, metric, day and "
-        "value, named so with `as`."
+        "value. Name the columns with `as`."
     )
     assert refuse(shops, ROW.replace("as metric", 'as "Metric"')) == (
         "traffic.sql returns no column `metric`. It returns site, Metric, day, value; it must return site, metric, "
-        "day and value, named so with `as`."
+        "day and value. Name the columns with `as`."
     )
     assert refuse(shops, f"{ROW}, 2 as value") == (
         "traffic.sql returns 2 columns `value`. It returns site, metric, day, value, value; it must return site, "
-        "metric, day and value, named so with `as`."
+        "metric, day and value. Name the columns with `as`."
     )
 
 
 @pytest.mark.parametrize(
-    ("day", "of", "cast"),
+    ("day", "type_", "cast"),
     [
         ("now()", "timestamptz", "(moment at time zone 'Europe/Paris')::date"),
         (
@@ -357,33 +357,33 @@ def test_missing_columns_are_named(shops: DatabaseConfig) -> None:
         ("null", "text", "moment::date"),
     ],
 )
-def test_a_day_must_be_a_date(shops: DatabaseConfig, day: str, of: str, cast: str) -> None:
+def test_a_day_must_be_a_date(shops: DatabaseConfig, day: str, type_: str, cast: str) -> None:
     assert refuse(shops, ROW.replace("date '2024-06-05'", day)) == (
-        f"The column `day` of traffic.sql is of type {of}, but must be date: nobody else knows in which time zone a "
-        f"day begins. Write {cast} as day."
+        f"The column `day` of traffic.sql has the type {type_}, but must be a date: only the query knows in which time "
+        f"zone a day begins. Write {cast} as day."
     )
 
 
-@pytest.mark.parametrize(("value", "of"), [("'7'", "text"), ("true", "bool"), ("interval '1 s'", "interval")])
-def test_a_value_must_be_a_number(shops: DatabaseConfig, value: str, of: str) -> None:
+@pytest.mark.parametrize(("value", "type_"), [("'7'", "text"), ("true", "bool"), ("interval '1 s'", "interval")])
+def test_a_value_must_be_a_number(shops: DatabaseConfig, value: str, type_: str) -> None:
     assert refuse(shops, ROW.replace("1 as", f"{value} as")) == (
-        f"The column `value` of traffic.sql is of type {of}, which is no number. "
-        "Write such as value::double precision as value."
+        f"The column `value` of traffic.sql has the type {type_}, which is not a number. "
+        "Write value::double precision as value."
     )
 
 
 @pytest.mark.parametrize(
-    ("condition", "found"),
+    ("condition", "parameters"),
     [
         ("current_date > $1", "$1 date"),
         ("now() >= $1 and now() < $2", "$1 timestamptz and $2 timestamptz"),
         ("current_date between $1 and $2 and 'x' = $3", "$1 date and $2 date and $3 text"),
     ],
 )
-def test_parameters_are_two_dates_or_none(shops: DatabaseConfig, condition: str, found: str) -> None:
+def test_parameters_are_two_dates_or_none(shops: DatabaseConfig, condition: str, parameters: str) -> None:
     assert refuse(shops, f"{ROW} where {condition}") == (
-        f"traffic.sql has the parameters {found}. It may have none, or two: $1::date, the first day, and $2::date, "
-        "the day before which to stop."
+        f"traffic.sql has the parameters {parameters}. It may have none, or two: $1::date, the first day, and "
+        "$2::date, the day to stop before."
     )
 
 
@@ -444,8 +444,8 @@ def test_a_table_that_may_not_be_read(shops: DatabaseConfig) -> None:
     with pytest.raises(MissingTable) as caught:
         list_metrics(shops, source(DAYS), user="query_reader")
     assert str(caught.value) == (
-        "traffic.sql reads what this user may not: permission denied for table orders. "
-        "Let its owner grant SELECT on it."
+        "traffic.sql reads a table that this user may not read: permission denied for table orders. Ask its owner to "
+        "grant SELECT on it."
     )
 
 
@@ -453,7 +453,7 @@ def test_the_file_must_be_said_and_there(folder: Path) -> None:
     with pytest.raises(SettingError) as caught:
         open_source(DataConfig(source=SourceName.query))
     assert str(caught.value) == (
-        "data.source=query reads a query of your own: say where it is with data.query=traffic.sql, a file of one "
+        "data.source=query runs a query of your own. Set data.query to its file, such as data.query=traffic.sql: one "
         "SELECT that returns site, metric, day and value."
     )
     with pytest.raises(SettingError) as caught:
@@ -480,7 +480,7 @@ def test_a_query_with_parameters_is_read_by_its_index(shops: DatabaseConfig) -> 
     async def explain(connection: OwnConnection) -> str:
         checked = await opened._check(connection)
         values = (dt.date(2024, 1, 1), dt.date(2024, 1, 8), ["tea"])
-        rows = await connection.fetch(f"explain {checked.follow('query')}", *values)
+        rows = await connection.fetch(f"explain {checked.followed_by('query')}", *values)
         return "\n".join(row[0] for row in rows)
 
     plan = ask(shops, explain)

@@ -306,8 +306,8 @@ def test_a_missing_table_is_named(database: DatabaseConfig) -> None:
     with pytest.raises(MissingTable) as caught:
         list_metrics(database, SHYNET)
     assert str(caught.value) == (
-        f"There is no table analytics_hit in the database {database.name}, which shynet would have. Check DB_NAME, or "
-        "say whose tables these are with data.source."
+        f"The database {database.name} has no table analytics_hit, as shynet would. Check DB_NAME, or set "
+        "data.source to the analytics tool whose tables to read."
     )
 
 
@@ -323,7 +323,7 @@ def test_a_missing_right_is_named(database: DatabaseConfig) -> None:
             list_metrics(database, SHYNET, user="shynet_reader")
         assert str(caught.value) == (
             f"The user shynet_reader may not read public.analytics_hit in the database {database.name}. "
-            'Let its owner run: GRANT SELECT ON public.analytics_hit TO "shynet_reader";'
+            'Ask its owner to run: GRANT SELECT ON public.analytics_hit TO "shynet_reader";'
         )
         prepare(database, "grant select on analytics_hit to shynet_reader;")
         assert list_metrics(database, SHYNET, user="shynet_reader")

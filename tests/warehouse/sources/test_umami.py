@@ -17,7 +17,7 @@ from forecasting.errors import MissingTable
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection
 from forecasting.warehouse.queries import load_query
-from forecasting.warehouse.sources.source import Definition, KnownEvent, Site, Source
+from forecasting.warehouse.sources.source import KnownEvent, MetricDefinition, Site, Source
 from forecasting.warehouse.sources.umami import DEFINITIONS, SOURCE
 from tests.warehouse.sources.asking import ask, list_metrics, list_sites, prepare, read_all, read_days, read_hours
 
@@ -313,7 +313,7 @@ def test_before_visits_had_ids(database: DatabaseConfig) -> None:
 
 def test_all_metrics_are_listed(database: DatabaseConfig) -> None:
     prepare(database, UMAMI)
-    found: list[Definition] = list_metrics(database, SOURCE)
+    found: list[MetricDefinition] = list_metrics(database, SOURCE)
     assert [one.metric for one in found] == list(METRICS)
     assert [one.additive for one in found] == [True, False, True, False, False]
 
@@ -385,8 +385,8 @@ def test_a_missing_table(database: DatabaseConfig) -> None:
     with pytest.raises(MissingTable) as caught:
         list_metrics(database, SOURCE)
     assert str(caught.value) == (
-        f"There is no table website_event in the database {database.name}, which umami would have. Check "
-        "DB_NAME, or say whose tables these are with data.source."
+        f"The database {database.name} has no table website_event, as umami would. Check DB_NAME, or set "
+        "data.source to the analytics tool whose tables to read."
     )
 
 
@@ -396,7 +396,7 @@ def test_a_table_that_may_not_be_read(database: DatabaseConfig) -> None:
         list_metrics(database, SOURCE, user="umami_reader")
     assert str(caught.value) == (
         f"The user umami_reader may not read public.website_event in the database {database.name}. "
-        'Let its owner run: GRANT SELECT ON public.website_event TO "umami_reader";'
+        'Ask its owner to run: GRANT SELECT ON public.website_event TO "umami_reader";'
     )
 
 

@@ -1,13 +1,13 @@
--- Ahoy's days: a row each metric and local day with a visit or a view.
--- Try it in psql: set timezone to 'UTC'; then put \bind '{""}' 2024-01-01 2024-02-01 Europe/Paris \g behind it, instead
--- of the semicolon.
--- $1 text[]   the one key, which is empty, or nothing
--- $2 date     from this local day
--- $3 date     to before this one
+-- Ahoy's days: one row per metric and local day with a visit or a view.
+-- To try it in psql, run set timezone to 'UTC'; and replace the final semicolon by
+-- \bind '{""}' 2024-01-01 2024-02-01 Europe/Paris \g
+-- $1 text[]   the only key, '', or no key
+-- $2 date     first local day
+-- $3 date     the day after the last day
 -- $4 text     time zone
--- Rails writes UTC into columns without a time zone, unless it was told to make them timestamptz: in a session in UTC,
--- as ours are, both read alike. Of a visit only what is in the index (visitor_token, started_at) is asked, which is a
--- fraction of the table: there is none on started_at alone, unless people have made one.
+-- Rails writes UTC into columns without a time zone, unless it was configured to create timestamptz columns. In a
+-- session in UTC, such as ours, both are read the same way. Only the columns of the index (visitor_token, started_at)
+-- are read: it is a fraction of the table, and Ahoy creates no index on started_at alone.
 with visitor as (
     select
         (visit.started_at::timestamptz at time zone $4::text)::date as day,
@@ -34,7 +34,7 @@ part as (
     select
         visitor.day,
         null::bigint as views,
-        -- A visit without a token is nobody's.
+        -- A visit without a token belongs to no visitor.
         count(visitor.visitor_token) as visitors,
         sum(visitor.num_visits) as visits,
         bit_or(visitor.hours) as hours
@@ -57,7 +57,7 @@ total as (
     group by part.day
 )
 
--- A day without a view says nothing of views, since they may not have been tracked yet.
+-- A day without views has no row of page_visits: they may not have been tracked yet.
 select ''::text as key, measured.metric, total.day, measured.value, total.hours
 from total
 cross join lateral (

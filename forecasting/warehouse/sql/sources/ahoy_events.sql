@@ -1,4 +1,4 @@
--- The first whole day of views as the application tracks them, where it had visits before.
+-- The first whole day on which the application tracked views, if it had visits before.
 -- $1 text     time zone
 select
     ''::text as key,

@@ -1,6 +1,6 @@
--- Ahoy's one site, the database, with the moments of its first visit and last visit or view. Ids may be random, so the
--- first and last of them would not do; a step each where an index begins with started_at, which Ahoy itself does not
--- make, or else a look at every visit.
+-- Ahoy's only site, the database, with the times of its first visit and of its last visit or view. Ids may be random,
+-- so they do not tell the first and last visit. With an index on started_at, which Ahoy does not create, this takes one
+-- step each; without it, every visit is read.
 select
     ''::text as key,
     current_database()::text as name,

@@ -1,4 +1,4 @@
--- What the application tracks, and whether visits of a day can be found without a look at all of them. Always one row.
+-- Whether the application tracks views, and whether an index finds the visits of a day. Always one row.
 select
     exists (
         select from ahoy_events as event
@@ -14,7 +14,7 @@ select
             and index.indpred is null
             and attribute.attname = 'started_at'
     ) as has_index,
-    -- As the last ANALYZE found; -1 where there was none.
+    -- As of the last ANALYZE; -1 if there was none.
     greatest(relation.reltuples, 0)::bigint as num_visits,
     format('%I.%I', namespace.nspname, relation.relname) as place
 from pg_catalog.pg_class as relation

@@ -1,9 +1,9 @@
--- daily_metrics as rows, one each day and metric; NULL where its column is.
--- Rows are taken apart as jsonb, so that one query serves whatever columns there are; text carries NaN and Infinity.
--- Try it in psql: put \bind '{shop}' 2024-01-01 2024-02-01 '{page_visits}' \g behind it, instead of the semicolon.
+-- daily_metrics with one row per day and metric; the value is NULL where the column is.
+-- Rows are split as jsonb, so that one query serves any columns. NaN and Infinity survive as text.
+-- To try it in psql, replace the final semicolon by \bind '{shop}' 2024-01-01 2024-02-01 '{page_visits}' \g
 -- $1 text[]   sites
--- $2 date     from this day
--- $3 date     to before this one
+-- $2 date     first day
+-- $3 date     the day after the last day
 -- $4 text[]   metrics: numeric columns of daily_metrics
 select
     coalesce(row_.content ->> 'site', current_database()) as key,

@@ -1,5 +1,5 @@
--- The sites of daily_metrics, with their first and last days: the column `site`, else the database's name.
--- Where the table has no such column, the name falls back to the NULL that `absent` gives it.
+-- The sites of daily_metrics, with their first and last days: the column `site`, or the database's name.
+-- If the table has no such column, `site` resolves to the NULL that `absent` provides.
 select row_.key, min(row_.day) as first_day, max(row_.day) as last_day
 from (values (null::text)) as absent (site)
 cross join lateral (

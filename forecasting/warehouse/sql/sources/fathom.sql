@@ -1,11 +1,11 @@
--- Fathom Lite's days: a row each site, metric and local day with a view.
--- Try it in psql: put \bind '{1,2}' 2024-01-01 2024-02-01 Europe/Paris \g behind it, instead of the semicolon.
+-- Fathom Lite's days: one row per site, metric and local day with a view.
+-- To try it in psql, replace the final semicolon by \bind '{1,2}' 2024-01-01 2024-02-01 Europe/Paris \g
 -- $1 text[]   sites.id
--- $2 date     from this local day
--- $3 date     to before this one
+-- $2 date     first local day
+-- $3 date     the day after the last day
 -- $4 text     time zone
--- Hours are kept in UTC, without saying so. One belongs to the day in which it begins: where midnight is no whole hour
--- of UTC, as in Asia/Kolkata, nobody knows how to cut it.
+-- Hours are stored in UTC, in a column without a time zone. An hour counts on the local day in which it begins: it
+-- cannot be split where midnight is not a whole UTC hour, as in Asia/Kolkata.
 with stats as (
     select
         hourly.site_id,
@@ -31,7 +31,7 @@ total as (
         sum(stats.visitors)::double precision as visitors,
         sum(stats.sessions)::double precision as sessions,
         sum(stats.sessions * stats.bounce_rate) as bounces,
-        -- As Fathom weighs it, though a mean is of the views whose end is known alone (known_durations).
+        -- Weighted as in Fathom, although the mean is only over views whose end is known (known_durations).
         sum(stats.pageviews * stats.avg_duration) as seconds,
         bit_or(1 << extract(hour from stats.local_time)::integer) as hours
     from stats

@@ -1,4 +1,4 @@
--- Fathom Lite's sites, with their first and last hour: a step each in the index (site_id, ts).
+-- Fathom Lite's sites, with their first and last hours: one step each in the index (site_id, ts).
 select
     site.id::text as key,
     coalesce(nullif(site.name, ''), site.id::text) as name,

@@ -1,11 +1,11 @@
--- GoatCounter's days: a row each site and local day with a counted view.
--- Try it in psql: put \bind '{1,2}' 2024-01-01 2024-02-01 Europe/Paris \g behind it, instead of the semicolon.
+-- GoatCounter's days: one row per site and local day with a counted view.
+-- To try it in psql, replace the final semicolon by \bind '{1,2}' 2024-01-01 2024-02-01 Europe/Paris \g
 -- $1 text[]   site_id
--- $2 date     from this local day
--- $3 date     to before this one
+-- $2 date     first local day
+-- $3 date     the day after the last day
 -- $4 text     time zone
--- Hours are kept in UTC, without saying so. One belongs to the day in which it begins: where midnight is no whole hour
--- of UTC, as in Asia/Kolkata, nobody knows how to cut it.
+-- Hours are stored in UTC, in a column without a time zone. An hour counts on the local day in which it begins: it
+-- cannot be split where midnight is not a whole UTC hour, as in Asia/Kolkata.
 with viewed as (
     select
         hit.site_id,
@@ -17,7 +17,7 @@ with viewed as (
         hit.site_id = any($1::text[]::integer[])
         and hit.hour >= ($2::date::timestamp at time zone $4::text) at time zone 'UTC'
         and hit.hour < ($3::date::timestamp at time zone $4::text) at time zone 'UTC'
-        -- Older versions kept hours of nothing but repeated views, too.
+        -- Older versions also stored hours with nothing but repeated views.
         and hit.total > 0
         and coalesce(path.event, 0) = 0
 )

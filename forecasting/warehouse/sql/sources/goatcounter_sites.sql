@@ -1,12 +1,12 @@
--- GoatCounter's sites, but for deleted ones, with the hours of their first and last view: two steps a page in the index
--- of the constraint (site_id, path_id, hour). Versions of 2026 have no index of site and hour any more, and
--- first_hit_at stays when retention deletes what it means.
+-- GoatCounter's sites, except deleted ones, with the hours of their first and last views: two steps per page in the
+-- index of the constraint (site_id, path_id, hour). Versions of 2026 no longer have an index on site and hour, and
+-- first_hit_at keeps its value when retention deletes those hits.
 select
     site.site_id::text as key,
     coalesce(site.cname, site.code) as name,
     null::timestamptz as began,
-    kept.first at time zone 'UTC' as first,
-    kept.last at time zone 'UTC' as last,
+    extent.first at time zone 'UTC' as first,
+    extent.last at time zone 'UTC' as last,
     null::text as timezone
 from sites as site
 left join lateral (
@@ -29,6 +29,6 @@ left join lateral (
         limit 1
     ) as newest
     where path.site_id = site.site_id and coalesce(path.event, 0) = 0
-) as kept on true
+) as extent on true
 where site.state = 'a'
 order by name, site.site_id;

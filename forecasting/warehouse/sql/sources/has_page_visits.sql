@@ -1,2 +1,2 @@
--- Whether the documented backend's events have any row.
+-- Whether page_visits, the documented backend's events, has any row.
 select exists (select from page_visits) as has_rows;

@@ -1,10 +1,10 @@
--- Kaunta's days: a row each site, metric and local day with a view.
--- Try it in psql: put \bind '{8a1f...}' 2024-01-01 2024-02-01 Europe/Paris \g behind it, instead of the semicolon.
+-- Kaunta's days: one row per site, metric and local day with a view.
+-- To try it in psql, replace the final semicolon by \bind '{8a1f...}' 2024-01-01 2024-02-01 Europe/Paris \g
 -- $1 text[]   website_id
--- $2 date     from this local day
--- $3 date     to before this one
+-- $2 date     first local day
+-- $3 date     the day after the last day
 -- $4 text     time zone
--- The range stands on created_at itself, by which the table is partitioned: other days' partitions are not opened.
+-- The range is on created_at itself, by which the table is partitioned: partitions of other days are not opened.
 with view as (
     select
         event.website_id,
@@ -27,7 +27,7 @@ visitor as (
         view.local_time::date as day,
         count(*) as num_views,
         count(distinct view.visit_id) as visits,
-        -- Kaunta's bounds of an engaged view: 10,000 ms, or half of the page.
+        -- Kaunta's definition of an engaged view: 10,000 ms, or half of the page.
         coalesce(max(view.engagement_time), 0) >= 10000 or coalesce(max(view.scroll_depth), 0) >= 50 as is_engaged,
         bit_or(1 << extract(hour from view.local_time)::integer) as hours
     from view
@@ -40,7 +40,7 @@ total as (
         visitor.day,
         sum(visitor.num_views)::double precision as page_visits,
         count(*)::double precision as unique_visitors,
-        -- A visit_id is made of the session_id: visitors share none.
+        -- A visit_id is made from the session_id, so visitors do not share one.
         sum(visitor.visits)::double precision as visits,
         count(*) filter (where visitor.num_views = 1 and not visitor.is_engaged) as bounces,
         bit_or(visitor.hours) as hours

@@ -1,6 +1,6 @@
--- Kaunta's sites, but for deleted ones, with the moments of their first and last view: a step each in the index
--- (website_id, event_type, created_at) of the first partition that has one. A site whose deletion is pending still
--- counts.
+-- Kaunta's sites, except deleted ones, with the times of their first and last views: one step each in the index
+-- (website_id, event_type, created_at) of the first partition that has a view. A site whose deletion is pending is
+-- included.
 select
     website.website_id::text as key,
     coalesce(nullif(website.name, ''), nullif(website.domain, ''), website.website_id::text) as name,

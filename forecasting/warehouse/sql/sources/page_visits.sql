@@ -1,8 +1,8 @@
--- The documented backend's events: a row each local day with a page view, which is a row without an event_name.
--- Try it in psql: put \bind '{}' 2024-01-01 2024-02-01 Europe/Paris UTC \g behind it, instead of the semicolon.
--- $1 text[]   sites, which is the database
--- $2 date     from this local day
--- $3 date     to before this one
+-- The documented backend's events: one row per metric and local day with a page view, a row without an event_name.
+-- To try it in psql, replace the final semicolon by \bind '{}' 2024-01-01 2024-02-01 Europe/Paris UTC \g
+-- $1 text[]   sites: the database's name
+-- $2 date     first local day
+-- $3 date     the day after the last day
 -- $4 text     time zone of the days
 -- $5 text     time zone in which `timestamp` was written
 with view as (

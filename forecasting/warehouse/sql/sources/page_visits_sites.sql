@@ -1,4 +1,4 @@
--- The only site of the documented backend's events, with the moments of the first and the last.
+-- The only site of the documented backend's events, with the times of the first and last event.
 -- $1 text     time zone in which `timestamp` was written
 select
     current_database()::text as key,

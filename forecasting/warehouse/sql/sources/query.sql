@@ -1,9 +1,9 @@
--- Days of the user's own query: one column, each a row (key, metric, day, value, hours) in PostgreSQL's binary COPY
--- format. It is fetched, not copied: COPY takes no values, and writing them into somebody's text could change it.
--- `with given as (the user's query)` goes in front; in psql, make a view `given` of it and try
--- \bind 2024-01-01 2024-02-01 '{shop}' \g behind this, instead of the semicolon.
--- $1 date     from this day
--- $2 date     to before this one
+-- The days of the user's own query, which goes in front: `with given as (...)`. The one column holds rows (key, metric,
+-- day, value, hours) in PostgreSQL's binary COPY format. They are fetched, not copied: COPY takes no parameters, and
+-- writing values into the user's text could change it.
+-- To try it in psql, create a view `given` and replace the final semicolon by \bind 2024-01-01 2024-02-01 '{shop}' \g
+-- $1 date     first day
+-- $2 date     the day after the last day
 -- $3 text[]   sites
 select
     int2send(5::smallint)

@@ -1,4 +1,4 @@
--- The sites of the user's own query, with their first and last days. It goes in front: `with given as (...)`.
+-- The sites of the user's own query, with their first and last days. The query goes in front: `with given as (...)`.
 select given.site::text as key, min(given.day) as first_day, max(given.day) as last_day
 from given
 where given.site is not null and isfinite(given.day)

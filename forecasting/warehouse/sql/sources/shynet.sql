@@ -1,10 +1,11 @@
--- Shynet's days: a row each site, metric and local day with a session or a hit that is no robot's.
--- Try it in psql: put \bind '{8a1f...}' 2024-01-01 2024-02-01 Europe/Paris \g behind it, instead of the semicolon.
+-- Shynet's days: one row per site, metric and local day with a session or a hit of a human.
+-- To try it in psql, replace the final semicolon by \bind '{8a1f...}' 2024-01-01 2024-02-01 Europe/Paris \g
 -- $1 text[]   core_service.uuid
--- $2 date     from this local day
--- $3 date     to before this one
+-- $2 date     first local day
+-- $3 date     the day after the last day
 -- $4 text     time zone
--- A session counts on the day it began, with all of its time; a hit on its own day, however long ago its session began.
+-- A session counts on the day it began, with all of its duration. A hit counts on its own day, whenever its session
+-- began.
 with event as (
     select
         session.service_id,

@@ -1,7 +1,13 @@
--- Shynet's sites, but for archived ones (AR), which record nothing any more, with the moments of their first session
--- and last session or hit that is no robot's: a few steps each in the indexes (service_id, start_time desc). They are
--- asked for in the order of just these, and with >= and <= for =, after which service_id would count for nothing in
--- the order: PostgreSQL might take the index on start_time, and find no row of a quiet site in all of it.
+-- Shynet's sites, except archived ones (AR), which no longer record anything, with the times of their first session and
+-- of their last session or hit of a human: a few steps each in the indexes (service_id, start_time desc). They are
+-- ordered by both columns of these indexes, and compared with >= and <= instead of =. With = PostgreSQL would ignore
+-- service_id in the order, and might walk the index on start_time alone: all of it, for a site without sessions.
+with human_session as not materialized (
+    select session.service_id, session.start_time
+    from analytics_session as session
+    where session.device_type <> 'ROBOT'
+)
+
 select
     service.uuid::text as key,
     coalesce(nullif(service.name, ''), nullif(service.link, ''), service.uuid::text) as name,
@@ -12,21 +18,15 @@ select
 from core_service as service
 left join lateral (
     select session.start_time
-    from analytics_session as session
-    where
-        session.service_id >= service.uuid
-        and session.service_id <= service.uuid
-        and session.device_type <> 'ROBOT'
+    from human_session as session
+    where session.service_id >= service.uuid and session.service_id <= service.uuid
     order by session.service_id desc, session.start_time
     limit 1
 ) as oldest_session on true
 left join lateral (
     select session.start_time
-    from analytics_session as session
-    where
-        session.service_id >= service.uuid
-        and session.service_id <= service.uuid
-        and session.device_type <> 'ROBOT'
+    from human_session as session
+    where session.service_id >= service.uuid and session.service_id <= service.uuid
     order by session.service_id, session.start_time desc
     limit 1
 ) as newest_session on true

@@ -1,12 +1,13 @@
--- Umami's days: a row each site, metric and local day with a view.
--- Try it in psql: put \bind '{8a1f...}' 2024-01-01 2024-02-01 Europe/Paris \g behind it, instead of the semicolon.
+-- Umami's days: one row per site, metric and local day with a view.
+-- To try it in psql, replace the final semicolon by \bind '{8a1f...}' 2024-01-01 2024-02-01 Europe/Paris \g
 -- $1 text[]   website_id
--- $2 date     from this local day
--- $3 date     to before this one
+-- $2 date     first local day
+-- $3 date     the day after the last day
 -- $4 text     time zone
--- Where the table has no visit_id (before Umami 2.11), the name falls back to the NULL that `absent` gives it.
--- date_part, since extract makes a numeric of each event's hour, which takes longer.
--- What is older than its site's last reset is left over, or was sent late with an old date: Umami shows neither.
+-- If the table has no visit_id (before Umami 2.11), the name resolves to the NULL that `absent` provides.
+-- date_part is faster than extract, which makes each event's hour a numeric.
+-- Events older than their site's last reset are left over from before, or were sent late with an old date. Umami shows
+-- neither.
 with view as (
     select
         event.website_id,
@@ -62,7 +63,7 @@ cross join lateral (
         ('page_visits', total.page_visits::double precision),
         ('unique_visitors', total.unique_visitors::double precision),
         ('visits', nullif(total.visits, 0)::double precision),
-        -- A visit in which somebody is identified goes on as another session: two bounces of one visit are one.
+        -- When Umami identifies somebody, the visit continues in another session: its two bounces count as one.
         ('bounce_rate', least(total.bounces, total.visits)::double precision / nullif(total.visits, 0)),
         ('visit_duration', total.seconds / nullif(total.visits, 0))
 ) as measured (metric, value)

@@ -1,5 +1,5 @@
--- The first whole day of visits as they are counted since Umami 2.11, where this Umami is older than that: the
--- migration gave older events a made visit_id, one an hour and session.
+-- The first whole day on which Umami counted visits as it has since 2.11, if this Umami has older events: the migration
+-- gave those an artificial visit_id per hour and session.
 -- $1 text     time zone
 select ((migration.finished_at at time zone $1::text)::date + 1) as day
 from _prisma_migrations as migration

@@ -1,6 +1,6 @@
--- Umami's annotations: what people noted about a day of a site.
--- A whole day is kept as its midnight where who noted it is, so that the nearest midnight of the site's zone is meant;
--- noon, which some programs write instead, is of its own day.
+-- Umami's annotations: people's notes about a day of a site.
+-- A whole day is stored as midnight in the time zone of the person who wrote the note, so the nearest midnight in the
+-- site's zone is meant. Noon, which some programs write instead, stays on its day.
 -- $1 text     time zone
 select
     annotation.website_id::text as key,

@@ -1,7 +1,8 @@
--- Umami's sites, but for deleted ones, with the moments of their first and last event. What is older than a reset is
+-- Umami's sites, except deleted ones, with the times of their first and last events. Events older than a reset are
 -- gone, or being deleted.
--- Each is a step in the index (website_id, created_at), whose order rows are compared in: with `website_id =` and the
--- order of created_at alone PostgreSQL may walk the index (created_at) instead, all of it for a site without events.
+-- Each takes one step in the index (website_id, created_at), because both columns are compared and ordered together.
+-- With `website_id =` and the order of created_at alone, PostgreSQL may walk the index (created_at) instead: all of it,
+-- for a site without events.
 select
     website.website_id::text as key,
     coalesce(nullif(website.name, ''), nullif(website.domain, ''), website.website_id::text) as name,

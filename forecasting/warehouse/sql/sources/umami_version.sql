@@ -1,4 +1,4 @@
--- What this Umami has, by its columns and tables. Always one row.
+-- What this version of Umami has, judged by its columns and tables. Always one row.
 select
     exists (
         select from pg_catalog.pg_attribute as attribute
@@ -10,8 +10,8 @@ select
     coalesce(has_table_privilege(to_regclass('annotation'), 'select'), false) as has_annotations,
     coalesce(has_table_privilege(to_regclass('_prisma_migrations'), 'select'), false) as has_migrations,
     array(
-        select told.name
-        from unnest(array['annotation', '_prisma_migrations']) as told (name)
-        where not has_table_privilege(to_regclass(told.name), 'select')
-    ) as closed,
+        select optional.name
+        from unnest(array['annotation', '_prisma_migrations']) as optional (name)
+        where not has_table_privilege(to_regclass(optional.name), 'select')
+    ) as unreadable,
     current_user::text as reader;

@@ -1,4 +1,4 @@
--- How many rows of the user's own query are of no site, metric or day. It goes in front: `with given as (...)`.
+-- How many rows of the user's own query have no site, metric or day. The query goes in front: `with given as (...)`.
 select
     count(*) filter (where given.site is null) as site,
     count(*) filter (where given.metric is null) as metric,

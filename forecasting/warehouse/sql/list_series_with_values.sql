@@ -1,5 +1,5 @@
--- The sites and metrics that have a value on any day. Reads the whole table.
--- $1 text     whose sites; empty: whoever's
+-- The series that have a value on any day. Reads the whole table.
+-- $1 text     the source that the sites belong to; empty: any
 select distinct d.site, d.metric
 from forecasting.daily as d
 where d.value <> 'NaN' and isfinite(d.day)

@@ -1,8 +1,8 @@
--- Notes how far sites have been read; not where days before these are still to be read.
+-- Records up to which day sites have been read, unless earlier days are still to be read.
 -- $1 text     source
 -- $2 text[]   keys
--- $3 date     from this day
--- $4 date     to before this one days have been
+-- $3 date     first day read
+-- $4 date     the day after the last day read
 update forecasting.sites
 set read_until = $4::date
 where

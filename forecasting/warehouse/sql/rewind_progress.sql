@@ -1,7 +1,7 @@
--- Notes that sites are to be read from a day on, so that an update which ends early is made up for by the next.
+-- Records that sites are to be read from a day on: if this update ends early, the next one starts there.
 -- $1 text     source
 -- $2 text[]   keys
--- $3 date     from this day on
+-- $3 date     first day to read
 update forecasting.sites
 set read_until = $3::date
 where

@@ -1,6 +1,6 @@
--- Forgets sites with their days: gone from the source, or other ones by now.
+-- Deletes sites and their days: they are gone from the source, or are other sites now.
 -- $1 text[]   sites
-with forgotten as (
+with deleted as (
     delete from forecasting.sites
     where sites.site = any($1::text[])
 )

@@ -1,6 +1,6 @@
--- Sites whose days were judged by other rules, and the first and the last of these days.
+-- Sites whose days were judged by other rules, with their first and last days.
 -- $1 text     source
--- $2 text     rules
+-- $2 text     fingerprint of the rules
 select sites.site, min(d.day) as first_day, max(d.day) as last_day
 from forecasting.sites
 inner join forecasting.daily as d on d.site = sites.site

@@ -1,9 +1,9 @@
--- Days of sites and the verdicts on them so far: a row each series, its days since 1970-01-01 and what is known of them.
--- NULL is NaN, and -1 for hours, so that every element is as long.
+-- Days of sites with their stored verdicts: one row per series, with its days as numbers since 1970-01-01.
+-- NULL becomes NaN, and -1 for hours, so that all elements have the same length.
 -- $1 text[]   sites
--- $2 date     from this day
--- $3 date     to before this one
--- $4 text[]   names of verdicts, by their numbers from 0
+-- $2 date     first day
+-- $3 date     the day after the last day
+-- $4 text[]   names of the verdicts, in the order of their numbers from 0
 select
     d.site,
     d.metric,

@@ -1,0 +1,143 @@
+"""Copies days from a source into `forecasting.daily`, in chunks that the source's server answers in a few seconds."""
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import asyncpg
+
+from forecasting.domain import to_day
+from forecasting.errors import SourceTooSlow
+from forecasting.panel_building import duplicate_days
+from forecasting.warehouse.connection import OwnConnection, translate_errors
+from forecasting.warehouse.ingest_plan import ReadTask
+from forecasting.warehouse.queries import fetch, load_query
+from forecasting.warehouse.sources.source import Source, Span
+from forecasting.warehouse.verdict_store import VerdictRules, judge_incoming
+
+FIRST_CHUNK_DAYS = 28  # later chunks are longer or shorter, depending on how long they take
+CHUNK_SECONDS = (2.0, 8.0)  # a chunk should take between these
+COPY_QUEUE_SIZE = 16  # pieces of a COPY that wait between the source and our own schema
+
+ReadRules = Callable[[], Awaitable[VerdictRules]]
+
+
+class DayCopier:
+    def __init__(
+        self,
+        source: Source,
+        source_connection: OwnConnection,
+        own_connection: OwnConnection,
+        *,
+        read_rules: ReadRules,
+        advance: Callable[[int], object],
+    ) -> None:
+        """`advance` is called with the number of days in each chunk read."""
+        self._source = source
+        self._source_connection = source_connection
+        self._own = own_connection
+        self._read_rules = read_rules
+        self._advance = advance
+
+    async def copy(self, task: ReadTask) -> int:
+        """Returns how many rows changed. Daily totals are read as one chunk, events in several."""
+        span = task.span
+        num_rows, first = 0, span.first
+        size = FIRST_CHUNK_DAYS if self._source.quiet_is_zero else (span.until - span.first).days
+        while first < span.until:
+            until = min(first + dt.timedelta(days=size), span.until)
+            began = time.monotonic()
+            try:
+                num_rows += await self._copy_chunk(task, replace(span, first=first, until=until))
+            except SourceTooSlow:
+                if size == 1:
+                    raise
+                size = max(1, size // 4)
+                continue
+            size = _resize(size, seconds=time.monotonic() - began)
+            self._advance((until - first).days)
+            first = until
+        return num_rows
+
+    async def _copy_chunk(self, task: ReadTask, chunk: Span) -> int:
+        """In one transaction, under the lock that all updates take."""
+        own, source, keys = self._own, self._source, list(chunk.keys)
+        with translate_errors("writing to forecasting.daily"):
+            async with own.transaction():
+                await fetch(own, "lock_forecasting")
+                (progress,) = await fetch(own, "find_progress", source.name, keys)
+                read_until = progress["read_until"]
+                if read_until is None:
+                    return 0  # another update has just deleted these sites
+                if source.quiet_is_zero and task.read_until < chunk.until <= read_until:
+                    return 0  # another update has just read these days
+                await self._receive(chunk)
+                covered = task.covers(chunk, events=source.quiet_is_zero)
+                (done,) = await fetch(own, "refresh_daily", source.name, keys, *covered, source.quiet_is_zero)
+                await judge_incoming(own, await self._read_rules())
+                await fetch(own, "advance_progress", source.name, keys, chunk.first, chunk.until)
+                return int(done["num_rows"])
+
+    async def _receive(self, chunk: Span) -> None:
+        """Fills the temporary table `incoming` with the source's days, complete and without duplicates."""
+        own, source = self._own, self._source
+        await own.execute(load_query("create_incoming"))
+        await self._copy_to_incoming(chunk)
+        await own.execute(load_query("index_incoming"))
+        for row in await fetch(own, "find_duplicates", source.name):
+            raise duplicate_days(f"{row['metric']} of {row['site']}", row["num_days"], to_day(row["first_day"]))
+        if source.quiet_is_zero:
+            await fetch(own, "drop_cut_days", source.name)
+            await fetch(own, "fill_quiet_days", source.name, chunk.first)
+        else:
+            await fetch(own, "trim_incoming", source.name)
+
+    async def _copy_to_incoming(self, chunk: Span) -> None:
+        """Streams the days, a few pieces at a time. An error at the source ends the COPY here."""
+        queue: asyncio.Queue[bytes] = asyncio.Queue(COPY_QUEUE_SIZE)
+        reading = asyncio.create_task(self._read_source(chunk, queue))
+        try:
+            pieces = _pieces(queue, reading)
+            await self._own.copy_to_table("incoming", schema_name="pg_temp", source=pieces, format="binary")
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)  # else its connection could not be closed
+
+    async def _read_source(self, chunk: Span, queue: "asyncio.Queue[bytes]") -> None:
+        name = self._source.name
+        days = f"{chunk.first}..{chunk.until - dt.timedelta(days=1)}"
+        with translate_errors(f"reading the days {days} from {name} (days read earlier are kept)"):
+            try:
+                async with self._source_connection.transaction(isolation="repeatable_read", readonly=True):
+                    await self._source.copy_days(self._source_connection, chunk, write=queue.put)
+            except (asyncpg.QueryCanceledError, TimeoutError) as error:
+                raise SourceTooSlow(
+                    f"{name} did not return the days {days} within data.statement_timeout_seconds. Days read earlier "
+                    "are kept. Raise the timeout, and check that the table has an index on the time of events."
+                ) from error
+
+
+async def _pieces(queue: "asyncio.Queue[bytes]", reading: "asyncio.Task[None]") -> AsyncIterator[bytes]:
+    """What `reading` puts into the queue until it ends; raises its error."""
+    while True:
+        piece = asyncio.ensure_future(queue.get())
+        try:
+            await asyncio.wait({piece, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if piece.done():
+                yield piece.result()
+                continue
+        finally:
+            piece.cancel()
+        while not queue.empty():
+            yield queue.get_nowait()
+        await reading
+        return
+
+
+def _resize(num_days: int, *, seconds: float) -> int:
+    """Of the next chunk, after one of `num_days` took this long."""
+    if seconds < CHUNK_SECONDS[0]:
+        return num_days * 2
+    return max(1, num_days // 2) if seconds > CHUNK_SECONDS[1] else num_days
