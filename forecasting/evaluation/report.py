@@ -6,13 +6,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from rich.table import Table
 
 from forecasting.domain import to_date
 from forecasting.errors import SettingError
 from forecasting.evaluation.plotting import MAX_PANELS, draw_band, draw_name, draw_observed, figure
 from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts
-from forecasting.evaluation.scoring import MIN_MEAN, Score, judged_rows, score_series, summarize
+from forecasting.evaluation.scoring import (
+    MIN_MEAN,
+    Score,
+    coverage_by_day,
+    judged_rows,
+    score_series,
+    summarize,
+)
 from forecasting.model.forecaster import LEVELS, MEDIAN
 from forecasting.panel import Panel
 from forecasting.runtime import render
@@ -25,6 +33,7 @@ FOOTNOTE = (
     "series worse: than the seasonal naive forecast. pinball: in units of MASE"
 )
 MAX_NOTES = 12
+WEEK = 7
 DAYS_BEFORE_FORECASTS = 28  # in the plot
 
 
@@ -60,7 +69,17 @@ def describe_backtest(rolling: Rolling, forecasts: Sequence[RollingForecasts]) -
                 for scores, forecast in zip(group, forecasts, strict=True)
             ]
             lines += ["", f"{len(group[0])} {heading}:", format_scores(summaries)]
+    if judged and rolling.days_ahead > WEEK:
+        lines += ["", describe_coverage(coverage_by_day(rolling, forecasts[0], sorted(judged)))]
     return "\n".join([*lines, "", FOOTNOTE])
+
+
+def describe_coverage(coverage: Float[np.ndarray, " days"]) -> str:
+    """The first and the last day of each week ahead, where bands could break."""
+    last = len(coverage)
+    days = sorted({day for start in range(1, last + 1, WEEK) for day in (start, min(start + WEEK - 1, last))})
+    shares = ", ".join(f"day {day} {coverage[day - 1]:.0%}" for day in days)
+    return f"80% band held, by day ahead (mean over the series of the first table): {shares}"
 
 
 def format_scores(scores: Sequence[Score]) -> str:

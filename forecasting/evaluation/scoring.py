@@ -1,5 +1,6 @@
 """Scores of the forecasts of a rolling backtest, by series and over all series."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -122,6 +123,16 @@ def summarize(scores: Sequence[SeriesScore], *, name: str, ms_a_forecast: float)
         coverage_90=sum(score.inside_90 for score in scores) / num_days if num_days else None,
         ms_a_forecast=ms_a_forecast,
     )
+
+
+def coverage_by_day(rolling: Rolling, forecasts: RollingForecasts, rows: Sequence[int]) -> Float[np.ndarray, " days"]:
+    """Share of the 80% bands that held the value, by day ahead: the mean over the `rows`, each weighted alike."""
+    lower, upper, actual = forecasts.quantiles[..., LOWER], forecasts.quantiles[..., UPPER], rolling.actual()
+    inside = np.where(np.isfinite(actual), (lower <= actual) & (actual <= upper), np.nan)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Mean of empty slice")  # a day ahead that was never known
+        by_series = [np.nanmean(inside[rolling.rows == row], axis=0) for row in rows]
+        return np.asarray(np.nanmean(by_series, axis=0))
 
 
 def _defined(values: Sequence[float]) -> Float[np.ndarray, " defined"]:

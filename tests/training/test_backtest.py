@@ -249,6 +249,22 @@ def test_printed_measures_are_those_of_the_file(model: Model, tmp_path: Path, ho
         assert of_naive[2:4] == [1.0, 0.0]
 
 
+def test_printed_coverage_by_day_ahead_is_that_of_the_file(model: Model, tmp_path: Path) -> None:
+    rolling = roll(make_panel(150, noise=0.2, num_series=3), BacktestConfig(origins=6, horizon=16))
+    forecasts = forecast_by(rolling, model)
+    text = describe_backtest(rolling, [forecasts, forecast_naive(rolling)])
+    [line] = re.findall(r"^80% band held, by day ahead .*: (.*)$", text, re.MULTILINE)
+    assert re.findall(r"day (\d+) ", line) == ["1", "7", "8", "14", "15", "16"]
+    write_forecasts(tmp_path / "out.csv", rolling, forecasts)
+    frame = read_back(tmp_path / "out.csv")
+    frame["ahead"] = (frame["date"] - frame["cutoff"]).dt.days
+    frame["inside"] = frame["value"].between(frame["q10"], frame["q90"])
+    expected = frame.groupby(["metric", "ahead"])["inside"].mean().groupby("ahead").mean()
+    printed = {int(day): int(share) / 100 for day, share in re.findall(r"day (\d+) (\d+)%", line)}
+    for day, share in printed.items():
+        assert share == pytest.approx(expected[day], abs=0.0051)
+
+
 def test_units_of_the_source(model: Model, tmp_path: Path, quick: Config) -> None:
     """A rate kept as 0..1 for a source of percents is written as percents; a version may keep another unit."""
     panel = made_uneven()
