@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,33 +124,11 @@ def untrained() -> "Forecaster":
     return Forecaster(ModelConfig(hidden_size=16)).eval()
 
 
-def make_artifact(untrained: "Forecaster", store: Path, **changed: object) -> "Artifact":
-    from forecasting import artifact, card
-    from forecasting.model.forecaster import LEVELS
-
-    made = card.Card(
-        version=VERSION,
-        created_at=card.now_text(),
-        model={"sequence_length": 7, "prediction_horizon": 7},
-        context_length=untrained.settings.context_length,
-        levels=tuple(LEVELS),
-        total_parameters=untrained.num_parameters(),
-        features=(),
-        data={},
-        series=(),
-        training={},
-        libraries=card.describe_libraries(),
-        hashes={},
-    )
-    with artifact.staged_version(store, VERSION) as folder:
-        artifact.export_program(untrained, folder / artifact.PROGRAM)
-        artifact.write_card(folder, replace(made, **changed))  # type: ignore[arg-type]
-    return artifact.load_artifact(store, VERSION)
-
-
 @pytest.fixture(scope="session")
 def untrained_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFactory) -> "Artifact":
-    return make_artifact(untrained, tmp_path_factory.mktemp("store"))
+    from scripts.bench.versions import write_version
+
+    return write_version(untrained, tmp_path_factory.mktemp("store"), VERSION)
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +137,7 @@ def sample_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFa
     from forecasting.card import SeriesCard
     from forecasting.domain import Kind
     from forecasting.predictor import usual_bands
+    from scripts.bench.versions import write_version
 
     series = tuple(
         SeriesCard(
@@ -169,4 +147,4 @@ def sample_artifact(untrained: "Forecaster", tmp_path_factory: pytest.TempPathFa
         for metric in ("page_visits", "unique_visitors")
     )  # fmt: skip
     data = {"missing": "zero", "timezone": "UTC", "last_day": "2020-08-19"}
-    return make_artifact(untrained, tmp_path_factory.mktemp("sample"), series=series, data=data)
+    return write_version(untrained, tmp_path_factory.mktemp("sample"), VERSION, series=series, data=data)

@@ -11,11 +11,11 @@ from typing import Any
 
 from forecasting.errors import CannotStart
 from forecasting.invocation import find_command, show_command
+from forecasting.serving.torchserve.ports import PORTS
 from forecasting.settings.command_line import parse_arguments
 
 VERSION = "demo"  # a name that nobody else uses
 WAIT_SECONDS = 180
-PORTS = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
 BAR_WIDTH = 60  # characters
 Json = dict[str, Any]  # Any: JSON's own types
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
     print("\n== serving", flush=True)
     port = find_free_port()
-    options = ["--model-version", VERSION, "--port", str(port), *(f"serving.{name}_port=0" for name in PORTS)]
+    options = ["--model-version", VERSION, "--port", str(port), *(f"serving.{name}=0" for name in PORTS)]
     with subprocess.Popen([*find_command("serve"), *options]) as server:
         try:
             call_routes(f"http://127.0.0.1:{port}", server)

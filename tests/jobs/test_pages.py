@@ -23,7 +23,8 @@ from forecasting.settings.schema import Config, DatabaseConfig, ForecastConfig, 
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.pages import Page
 from forecasting.warehouse.queries import load_query
-from tests.conftest import VERSION, make_artifact
+from scripts.bench.versions import write_version
+from tests.conftest import VERSION
 
 # A site whose series end on different days, with gaps, a rate in percent, and days without a value.
 CHANGES = """
@@ -60,7 +61,7 @@ def store(untrained: Forecaster, tmp_path_factory: pytest.TempPathFactory) -> Pa
         make_series("bounces", kind=Kind.rate, unit_scale=100.0, additive=False),
         make_series("seconds", kind=Kind.other, additive=False),
     )
-    make_artifact(untrained, folder, series=series, data={"missing": "zero", "timezone": "UTC"})
+    write_version(untrained, folder, VERSION, series=series, data={"missing": "zero", "timezone": "UTC"})
     return folder
 
 

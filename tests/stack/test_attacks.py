@@ -16,18 +16,20 @@ import psutil
 import pytest
 
 from forecasting.artifact import load_artifact
+from forecasting.serving.server import KEEP_ALIVE_SECONDS
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.embedded import find_server
+from scripts.bench.harness import PATIENCE_SECONDS, Place, Process, free_ports
 from tests.serving.asking import keys_of
-from tests.waiting import becomes
+from tests.waiting import becomes, get
 
-from .conftest import FREE_PORTS, Place, Process
+from .conftest import PATIENT
 
 READ, ADMIN = "read-key-of-the-tests", "admin-key-of-the-tests"
 DB_PASSWORD = "hunter2-of-the-tests"
 API_KEYS = f"dash:read:{READ},ops:admin:{ADMIN}"
 LIMITS = [
-    "guard.header_seconds=1", "guard.request_seconds=4", "guard.max_connections=40", "guard.requests_per_second=0",
+    "guard.header_seconds=2", "guard.request_seconds=10", "guard.max_connections=40", "guard.requests_per_second=0",
 ]  # fmt: skip
 INJECTION = "x'; drop table daily_metrics; --"
 NO_KEY = "An API key is required. Send it as Authorization: Bearer KEY or as X-API-Key: KEY."
@@ -38,8 +40,8 @@ TORCHSERVE_REQUEST = {"instances": [{"history": [100.0] * 56, "first_day": "2024
 def attacked(place: Place, embedded: DatabaseConfig) -> Iterator[Process]:
     """The tests' PostgreSQL is reached as one of the user's own, with a password that it does not ask for."""
     host = str(find_server(embedded.pgdata).socket_folder)
-    said = {"API_KEYS": API_KEYS, "DB_HOST": host, "DB_PASSWORD": DB_PASSWORD}
-    process = place.start("serve.py", "--port", "0", "serving.workers=1", *LIMITS, *FREE_PORTS, **said)
+    variables = {"API_KEYS": API_KEYS, "DB_HOST": host, "DB_PASSWORD": DB_PASSWORD}
+    process = place.serve(*PATIENT, *LIMITS, **variables)
     assert process.url
     yield process
     assert process.end() == 0
@@ -48,15 +50,15 @@ def attacked(place: Place, embedded: DatabaseConfig) -> Iterator[Process]:
 @pytest.fixture
 def http(attacked: Process) -> Iterator[httpx.Client]:
     """With the read key; after each attack the routes answer as before."""
-    with httpx.Client(base_url=attacked.url, timeout=20, headers={"X-API-Key": READ}) as client:
+    with httpx.Client(base_url=attacked.url, timeout=PATIENCE_SECONDS, headers={"X-API-Key": READ}) as client:
         yield client
-    answer = httpx.get(f"{attacked.url}/predict/page-visits", headers={"X-API-Key": READ}, timeout=20)
+    answer = get(f"{attacked.url}/predict/page-visits", headers={"X-API-Key": READ})
     assert (answer.status_code, len(answer.json()["predictions"])) == (200, 7)
 
 
 def connect(process: Process) -> socket.socket:
     parts = urlsplit(process.url)
-    return socket.create_connection((parts.hostname, parts.port), timeout=15)
+    return socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE_SECONDS)
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -145,7 +147,7 @@ def test_ten_megabytes(http: httpx.Client) -> None:
 
 
 def test_ten_megabytes_without_a_key(attacked: Process, http: httpx.Client) -> None:
-    answer = httpx.post(f"{attacked.url}/predict", content=b"[" * (10 * 2**20), timeout=20)
+    answer = httpx.post(f"{attacked.url}/predict", content=b"[" * (10 * 2**20), timeout=PATIENCE_SECONDS)
     assert (answer.status_code, answer.json()) == (401, {"detail": NO_KEY})
 
 
@@ -157,36 +159,34 @@ def test_a_hundred_thousand_metrics(http: httpx.Client) -> None:
     assert many_bytes.status_code == 413
 
 
-def dribble(connection: socket.socket, start: bytes, drop: bytes) -> tuple[bytes, float]:
-    """Sends a drop each 0.2 s until it is told off; what it was told, and after how many seconds."""
-    began = time.monotonic()
+def dribble(connection: socket.socket, start: bytes, drop: bytes) -> bytes:
+    """Sends a drop each 0.2 s until there is an answer, which is returned, or the connection is closed."""
+    end = time.monotonic() + KEEP_ALIVE_SECONDS  # when it would be closed in any case
     connection.sendall(start)
     connection.settimeout(0.2)
-    while time.monotonic() - began < 15:
+    while time.monotonic() < end:
         try:
             answer = connection.recv(65536)
         except TimeoutError:
             connection.sendall(drop)
         else:
-            seconds = time.monotonic() - began
-            connection.settimeout(5)
-            return answer + (read_all(connection) if answer else b""), seconds
-    raise AssertionError("nobody told it off")
+            connection.settimeout(PATIENCE_SECONDS)
+            return answer + (read_all(connection) if answer else b"")
+    raise AssertionError("the connection is still open")
 
 
 def test_headers_that_dribble(attacked: Process, http: httpx.Client) -> None:
     with closing(connect(attacked)) as connection:
-        answer, seconds = dribble(connection, b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n")
+        answer = dribble(connection, b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n")
     status, headers, body = parse(answer)
     assert (status, headers["connection"]) == (408, "close")
-    assert body == {"detail": "No request headers arrived within 1 s (guard.header_seconds)."}
-    assert seconds < 3
+    assert body == {"detail": "No request headers arrived within 2 s (guard.header_seconds)."}
 
 
 @pytest.mark.parametrize("drop", [b"", b"\r\n"])
 def test_a_connection_that_asks_nothing(attacked: Process, http: httpx.Client, drop: bytes) -> None:
     with closing(connect(attacked)) as connection:
-        assert dribble(connection, b"", drop)[1] < 3
+        dribble(connection, b"", drop)
 
 
 def test_a_second_request_that_dribbles(attacked: Process, http: httpx.Client) -> None:
@@ -196,19 +196,17 @@ def test_a_second_request_that_dribbles(attacked: Process, http: httpx.Client) -
         while not answered.endswith(b"}"):
             answered += connection.recv(65536)
         assert parse(answered)[0] == 401
-        answer, seconds = dribble(connection, b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n")
+        answer = dribble(connection, b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n")
     assert parse(answer)[0] == 408
-    assert seconds < 3
 
 
 def test_a_body_that_dribbles(attacked: Process, http: httpx.Client) -> None:
     start = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {READ}\r\nContent-Length: 1000\r\n\r\n"
     with closing(connect(attacked)) as connection:
-        answer, seconds = dribble(connection, start.encode(), b" ")
+        answer = dribble(connection, start.encode(), b" ")
     status, headers, body = parse(answer)
     assert (status, headers["connection"]) == (408, "close")
-    assert body == {"detail": "The request body did not arrive within 4 s (guard.request_seconds)."}
-    assert seconds < 6
+    assert body == {"detail": "The request body did not arrive within 10 s (guard.request_seconds)."}
 
 
 def test_an_answer_that_nobody_reads(attacked: Process, http: httpx.Client) -> None:
@@ -290,7 +288,7 @@ def test_line_breaks_forge_neither_headers_nor_the_log(attacked: Process, http: 
         http.get("/predict/page-visits", params={"site": forged}),
         http.post("/predict", json={"site": forged, "metric": forged}),
         http.get("/predict/x%0d%0aSet-Cookie:%20forged=1"),
-        httpx.get(f"{attacked.url}/predict", headers={"Authorization": "Bearer a\tforged"}, timeout=20),
+        httpx.get(f"{attacked.url}/predict", headers={"Authorization": "Bearer a\tforged"}, timeout=PATIENCE_SECONDS),
     ):
         assert answer.status_code in {400, 401, 404}
         assert "forged" not in str(answer.headers)
@@ -312,14 +310,14 @@ def test_line_breaks_forge_neither_headers_nor_the_log(attacked: Process, http: 
     ],
 )
 def test_a_wrong_key_or_a_forged_token(attacked: Process, http: httpx.Client, headers: dict[str, str]) -> None:
-    answer = httpx.get(f"{attacked.url}/predict/page-visits", headers=headers, timeout=20)
+    answer = httpx.get(f"{attacked.url}/predict/page-visits", headers=headers, timeout=PATIENCE_SECONDS)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 @pytest.mark.parametrize("path", ["/model/retrain", "/model/retrain/", "/model//retrain", "//model/retrain"])
 def test_a_read_key_cannot_retrain(attacked: Process, http: httpx.Client, path: str) -> None:
-    answer = httpx.post(f"{attacked.url}{path}", headers={"X-API-Key": READ}, timeout=20)
+    answer = httpx.post(f"{attacked.url}{path}", headers={"X-API-Key": READ}, timeout=PATIENCE_SECONDS)
     assert (answer.status_code, answer.json()) == (
         403,
         {"detail": "The API key 'dash' may only read. This route needs a key with the right admin."},
@@ -327,7 +325,7 @@ def test_a_read_key_cannot_retrain(attacked: Process, http: httpx.Client, path: 
 
 
 def test_an_admin_key_may(attacked: Process, http: httpx.Client) -> None:
-    answer = httpx.post(f"{attacked.url}/model/retrain", headers={"X-API-Key": ADMIN}, timeout=20)
+    answer = httpx.post(f"{attacked.url}/model/retrain", headers={"X-API-Key": ADMIN}, timeout=PATIENCE_SECONDS)
     assert answer.status_code == 501
     assert "python scripts/train.py --model-version" in answer.json()["detail"]
 
@@ -361,14 +359,14 @@ def test_a_model_from_a_url(attacked: Process, http: httpx.Client, path: str) ->
         inference = torchserve_keys(attacked)["inference"]
         for name, token in {"none": None, "forged": "forged", "inference": inference}.items():
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            answers[name] = httpx.post(management + path.format(url), headers=headers, timeout=20)
+            answers[name] = httpx.post(management + path.format(url), headers=headers, timeout=PATIENCE_SECONDS)
         allowed = {"Authorization": f"Bearer {real}"}
-        answers["real"] = httpx.post(management + path.format(url), headers=allowed, timeout=20)
+        answers["real"] = httpx.post(management + path.format(url), headers=allowed, timeout=PATIENCE_SECONDS)
         bait.settimeout(0.2)
         with pytest.raises(TimeoutError):
             bait.accept()
     assert {answer.status_code for answer in answers.values()} <= {400, 403, 404, 405}, answers
-    models = httpx.get(f"{management}/models", headers=allowed, timeout=20).json()["models"]
+    models = httpx.get(f"{management}/models", headers=allowed, timeout=PATIENCE_SECONDS).json()["models"]
     assert [model["modelName"] for model in models] == ["forecaster"]
 
 
@@ -378,7 +376,7 @@ def test_torchserves_inference_with_a_forged_token(attacked: Process, http: http
     said = {**torchserve_keys(attacked), "forged": "forged"}.get(str(token))
     headers = {"Authorization": f"Bearer {said}"} if said else {}
     url = f"{inference}/predictions/forecaster/v1.10"
-    answer = httpx.post(url, headers=headers, json=TORCHSERVE_REQUEST, timeout=20)
+    answer = httpx.post(url, headers=headers, json=TORCHSERVE_REQUEST, timeout=PATIENCE_SECONDS)
     assert (answer.status_code, answer.json()["type"]) == (400, "InvalidKeyException")
 
 
@@ -404,6 +402,6 @@ def read_proc(pid: int, name: str) -> str:
 
 
 def test_others_are_not_served_without_keys(place: Place) -> None:
-    result = place.run("serve.py", "--host", "0.0.0.0", *FREE_PORTS)  # noqa: S104
+    result = place.run("serve.py", "--host", "0.0.0.0", *free_ports())  # noqa: S104
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: serving.host (--host) is '0.0.0.0', which other machines can reach")

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from .conftest import QUICK, Place
+from scripts.bench.harness import Place
+
+from .conftest import QUICK
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,6 @@
-"""What measures serving: the load generator sees what went wrong, and both scripts leave nothing behind."""
+"""The benchmarks of serving: the load generator sees what went wrong, and both scripts leave nothing behind."""
 
-import os
 import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SCRIPTS
-
-BENCH = SCRIPTS / "bench"
+from scripts.bench.harness import Place, clean_environment
+from scripts.bench.load_generator import CUT, HALF, NO_ANSWER, Loader, Plan, write_request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
@@ -53,76 +49,61 @@ def server() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("rate", [None, 100.0])
-def test_load_generator_tells_how_requests_failed(
-    server: int, rate: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(BENCH))
-    import load_generator as load
-
+def test_load_generator_tells_how_requests_failed(server: int, rate: float | None) -> None:
     paths = ["/good", "/busy", "/half", "/cut", "/hang"]
-    expected = [200, 503, load.HALF, load.CUT, load.NO_ANSWER]
-    requests = [load.write_request("GET", path) for path in paths]
-    plan = load.Plan(server, requests, seconds=0.5, clients=5, rate=rate, deadline_seconds=0.6, keep_every=1)
-    with load.Loader() as loader:
-        found = loader.run(plan)
-    assert {paths[question]: status for question, status in zip(found.question, found.status, strict=True)} == dict(
-        zip(paths, expected, strict=True)
-    )
-    assert all(status == expected[question] for question, status in zip(found.question, found.status, strict=True))
-    assert {body for place, body in found.answers if found.status[place] > 0} == {b"{}"}
-    assert found.took[found.status == load.NO_ANSWER].min() >= 0.6
-    assert found.took[found.status == 200].max() < 0.5
+    expected = [200, 503, HALF, CUT, NO_ANSWER]
+    requests = [write_request("GET", path) for path in paths]
+    plan = Plan(server, requests, seconds=0.5, clients=5, rate=rate, deadline_seconds=5.0, keep_every=1)
+    with Loader() as loader:
+        load = loader.run(plan)
+    assert set(load.question) == set(range(5))
+    assert [expected[question] for question in load.question] == load.status.tolist()
+    assert {body for place, body in load.answers if load.status[place] > 0} == {b"{}"}
+    assert load.took[load.status == NO_ANSWER].min() >= 5.0 > load.took[load.status == 200].max()
     if rate is not None:  # each at its time, whatever became of the others
-        assert Counter(found.question.tolist()) == dict.fromkeys(range(5), 10)
-        assert sorted(found.due.round(2).tolist()) == [round(place / 100, 2) for place in range(50)]
+        assert Counter(load.question.tolist()) == dict.fromkeys(range(5), 10)
+        assert sorted(load.due.round(2).tolist()) == [round(place / 100, 2) for place in range(50)]
 
 
-def test_load_generator_tells_that_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCH))
-    import load_generator as load
-
+def test_load_generator_tells_that_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with load.Loader() as loader:
-        found = loader.run(load.Plan(port, [load.write_request("GET", "/")], seconds=0.2, rate=50))
-    assert found.status.tolist() == [load.CUT] * 10
+    with Loader() as loader:
+        load = loader.run(Plan(port, [write_request("GET", "/")], seconds=0.2, rate=50))
+    assert load.status.tolist() == [CUT] * 10
 
 
-def run_script(script: str, *arguments: str, scratch: Path) -> list[str]:
-    unwanted = ("DB_", "MODEL_", "PORT")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    before = set(Path("/tmp").glob("forecaster-bench*"))
-    done = subprocess.run(
-        [sys.executable, BENCH / script, *arguments],
-        env=kept,
-        cwd=scratch,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "wrong:" not in done.stderr
-    assert set(Path("/tmp").glob("forecaster-bench*")) == before
-    return done.stdout.splitlines()
+def run_benchmark(script: str, *arguments: str, folder: Path) -> list[str]:
+    """The lines that it prints. It must end well, without a wrong forecast, and leave nothing behind."""
+    result = Place(folder, clean_environment(TMPDIR=str(folder))).run(f"bench/{script}", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "wrong:" not in result.stderr
+    assert not [path for path in folder.iterdir() if not path.name.startswith("torchinductor")]  # torch's own cache
+    return result.stdout.splitlines()
 
 
-def test_bench_serving(tmp_path: Path) -> None:
+@pytest.fixture
+def scratch(short_folder: Path) -> Path:
+    folder = short_folder / "bench"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def test_bench_serving(scratch: Path) -> None:
     sizes = ("--sites", "256", "--seconds", "0.1", "--repetitions", "1")
-    lines = run_script("bench_serving.py", *sizes, scratch=tmp_path)
+    lines = run_benchmark("bench_serving.py", *sizes, folder=scratch)
     rows = [line.split() for line in lines if " client" in line and "generator" not in line]
     assert len(rows) == 2 + 1 + 3 * 3
     for row in rows:
         requests, failed, looked_at, wrong = (int(number.replace(",", "")) for number in row[-4:])
         assert requests >= looked_at > 0
-        # Not none: on a machine busy with other things some may come too late.
-        assert failed < requests
+        assert failed < requests  # not 0: on a busy machine some answers come too late
         assert wrong == 0
 
 
-def test_bench_faults(tmp_path: Path) -> None:
+def test_bench_faults(scratch: Path) -> None:
     quick = ("--seconds", "1", "--rate", "50", "--only", "worker killed")
-    lines = run_script("bench_faults.py", *quick, scratch=tmp_path)
+    lines = run_benchmark("bench_faults.py", *quick, folder=scratch)
     killed = next(line for line in lines if line.startswith(" worker "))
     assert killed.split()[2] == "150"
     assert killed.split()[7] == "0"  # wrong

@@ -1,21 +1,11 @@
 """Answers of the running stack, held against what OpenAPI says of them, and not one key more."""
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 
 from tests.serving.http.describing import Json, content, find_faults
 
-from .conftest import Process
-
 METRICS = ["page_visits", "unique_visitors", "nope"]
-
-
-@pytest.fixture(scope="module")
-def http(served: Process) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=30) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

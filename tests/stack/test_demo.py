@@ -6,9 +6,8 @@ from pathlib import Path
 
 import psutil
 
+from scripts.bench.harness import Place, command_of
 from tests.waiting import becomes
-
-from .conftest import Place, command_of
 
 
 def left_running(*words: str) -> list[str]:

@@ -1,17 +1,18 @@
 """scripts/forecast.py as people run it: on the sample site, twice, by several processes, interrupted, and refused."""
 
-import asyncio
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from .conftest import SCRIPTS, Place
+from scripts.bench.harness import Place
+from tests.waiting import becomes
+from tests.warehouse.ingesting import ask_own
+from tests.warehouse.sources.asking import prepare
+
+from .conftest import variables_of
 
 if TYPE_CHECKING:
     from forecasting.settings.schema import DatabaseConfig
@@ -23,34 +24,15 @@ insert into forecasting.daily (site, metric, day, value)
     from generate_series(1, 300) as n, generate_series(0, 89) as d;
 """
 SLOW = """
-create function wait() returns trigger language plpgsql as $$ begin perform pg_sleep(0.3); return null; end $$;
+create function wait() returns trigger language plpgsql as $$ begin perform pg_sleep(2); return null; end $$;
 create trigger wait after insert on forecasting.forecasts for each statement execute function wait();
 """
 UNSLOW = "drop trigger wait on forecasting.forecasts"
 
 
-def query(database: "DatabaseConfig", *statements: str) -> list[Any]:
-    """The rows of the last one."""
-    from forecasting.warehouse.connection import connect
-
-    async def run() -> list[Any]:
-        connection = await connect(database, writable=True)
-        for statement in statements[:-1]:
-            await connection.execute(statement)
-        rows = await connection.fetch(statements[-1])
-        await connection.close()
-        return list(rows)
-
-    return asyncio.run(run())
-
-
 def forecasts(database: "DatabaseConfig") -> dict[tuple[Any, ...], list[float]]:
-    rows = query(database, "select site, metric, version, cutoff, day, quantiles from forecasting.forecasts")
+    rows = ask_own(database, "select site, metric, version, cutoff, day, quantiles from forecasting.forecasts")
     return {tuple(row)[:5]: row["quantiles"] for row in rows}
-
-
-def variables(database: "DatabaseConfig") -> dict[str, str]:
-    return {"DB_HOST": database.host, "DB_NAME": database.name, "DB_PASSWORD": ""}
 
 
 @pytest.fixture
@@ -58,28 +40,29 @@ def many(database: "DatabaseConfig") -> "DatabaseConfig":
     """300 sites of 90 days, and no daily_metrics."""
     from forecasting.warehouse.queries import load_query
 
-    query(database, load_query("create_forecasting"), MANY, "select 1")
+    prepare(database, load_query("create_forecasting"), MANY)
     return database
 
 
 @pytest.fixture
 def own(empty_place: Place, many: "DatabaseConfig") -> Place:
     """On that database."""
-    return Place(empty_place.store, {**empty_place.environment, **variables(many)})
+    empty_place.environment |= variables_of(many)
+    return empty_place
 
 
 def test_sample_site_by_its_version(place: Place, database: "DatabaseConfig") -> None:
-    first = place.run("forecast.py", "--days-ahead", "9", **variables(database))
+    first = place.run("forecast.py", "--days-ahead", "9", **variables_of(database))
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("v1.10 forecasts 9 days of every series\n")
     assert "forecasting.daily is up to date with siteanalytics: 8,668 rows changed\n" in first.stdout
     assert "read 4 series, forecast 4, wrote 36 rows to forecasting.forecasts in " in first.stdout
     assert first.stderr == ""
-    again = place.run("forecast.py", "--days-ahead", "9", "--model", "v1.10", **variables(database))
+    again = place.run("forecast.py", "--days-ahead", "9", "--model", "v1.10", **variables_of(database))
     assert "up to date with siteanalytics: 0 rows changed\n" in again.stdout
     assert "read 4 series, forecast 4, wrote 0 rows to forecasting.forecasts in " in again.stdout
-    asked = again.stdout.splitlines()[-1].removeprefix('next: psql -c "').removesuffix('"')
-    rows = query(database, asked)
+    statement = again.stdout.splitlines()[-1].removeprefix('next: psql -c "').removesuffix('"')
+    rows = ask_own(database, statement)
     assert [str(row["day"]) for row in rows[:2]] == ["2020-08-20", "2020-08-21"]
     assert all(row["lower"] < row["median"] < row["upper"] for row in rows)
 
@@ -89,50 +72,40 @@ def test_processes_of_torchrun_write_what_one_does(own: Place, many: "DatabaseCo
     assert alone.returncode == 0, alone.stderr
     expected = forecasts(many)
     assert len(expected) == 300 * 7
-    query(many, "truncate forecasting.forecasts")
-    both = [
-        subprocess.Popen(
-            [sys.executable, SCRIPTS / "forecast.py", "--model", "base"],
-            env={**own.environment, "RANK": str(rank), "WORLD_SIZE": "2"},
-            cwd=own.store.parent,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    texts = [process.communicate(timeout=60)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    numbers = [int(text.split("read ")[1].split(" series")[0]) for text in texts]
+    prepare(many, "truncate forecasting.forecasts")
+    both = [own.start("forecast.py", "--model", "base", RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    numbers = [int(process.text.split("read ")[1].split(" series")[0]) for process in both]
     assert sum(numbers) == 300
     assert 0 not in numbers
-    found = forecasts(many)
-    assert found.keys() == expected.keys()
-    for key, quantiles in found.items():
+    together = forecasts(many)
+    assert together.keys() == expected.keys()
+    for key, quantiles in together.items():
         np.testing.assert_allclose(quantiles, expected[key], rtol=1e-5)
 
 
 @pytest.fixture
-def slow(own: Place, many: "DatabaseConfig") -> "Iterator[tuple[Place, DatabaseConfig]]":
-    """Where each batch takes 0.3 s to write."""
-    query(many, SLOW, "select 1")
-    yield own, many
-    own.end_all()
+def slow(own: Place, many: "DatabaseConfig") -> "tuple[Place, DatabaseConfig]":
+    """Each of 12 batches takes 2 s to write there: time enough to interrupt after the first."""
+    prepare(many, SLOW)
+    return own, many
 
 
-@pytest.mark.parametrize(("how", "code", "said"), [(signal.SIGINT, 130, "stopped"), (signal.SIGTERM, 143, "ended")])
+@pytest.mark.parametrize(
+    ("how", "code", "last_line"), [(signal.SIGINT, 130, "stopped"), (signal.SIGTERM, 143, "ended")]
+)
 def test_interrupted_it_leaves_whole_batches_and_then_completes(
-    slow: "tuple[Place, DatabaseConfig]", how: signal.Signals, code: int, said: str
+    slow: "tuple[Place, DatabaseConfig]", how: signal.Signals, code: int, last_line: str
 ) -> None:
     place, database = slow
     process = place.start("forecast.py", "--model", "base", "forecast.batch_size=25")
-    while process.process.poll() is None and not forecasts(database):
-        pass
+    assert becomes(lambda: forecasts(database))
     assert process.end(how) == code
-    assert process.text.splitlines()[-1] == said
+    assert process.text.splitlines()[-1] == last_line
     num_done = len(forecasts(database))
     assert 0 < num_done < 300 * 7
     assert num_done % (25 * 7) == 0
-    query(database, UNSLOW, "select 1")
+    prepare(database, UNSLOW)
     rest = place.run("forecast.py", "--model", "base", "forecast.batch_size=25")
     assert f"wrote {300 * 7 - num_done:,} rows" in rest.stdout
     assert len(forecasts(database)) == 300 * 7

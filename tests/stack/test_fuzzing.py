@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
-from .conftest import Process
+from scripts.bench.harness import PATIENCE_SECONDS, Process
+from tests.waiting import becomes, get
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 SETTINGS = Path(__file__).with_name("fuzzing.toml")
@@ -22,11 +22,11 @@ def test_no_request_is_answered_other_than_described(
     """
     result = subprocess.run(
         [SCHEMATHESIS, "--no-color", "--config-file", SETTINGS, "run", f"{served.url}/openapi.json"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS, check=False,
     )  # fmt: skip
     with capsys.disabled():
         print("\nschemathesis:", *re.findall(r"^  (\d+ generated.*)$", result.stdout, re.MULTILINE))
     assert result.returncode == 0, result.stdout
     [cases] = re.findall(r"^  (\d+) generated, \1 passed$", result.stdout, re.MULTILINE)
     assert int(cases) > 1000
-    assert httpx.get(f"{served.url}/ready").json() == {"ready": True}
+    assert becomes(lambda: get(f"{served.url}/ready").json() == {"ready": True})

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import asyncpg
-import httpx
 import pytest
 
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connected
 from forecasting.warehouse.queries import load_query
+from scripts.bench.harness import Place
 from tests import PROJECT
+from tests.waiting import becomes, get
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import UMAMI
 
-from .conftest import FREE_PORTS, QUICK, Place
+from .conftest import PATIENT, QUICK, variables_of
 from .test_umami_sites import PARIS, TRAFFIC
 
 README = (PROJECT / "README.md").read_text()
@@ -28,9 +29,7 @@ ROLE = "least_rights"
 def umami(empty_place: Place, database: DatabaseConfig) -> Iterator[Place]:
     """Its tables, and scripts that reach them as that user, whom a test has to make."""
     prepare(database, "drop table daily_metrics, page_visits", UMAMI, TRAFFIC)
-    empty_place.environment.update(
-        {"DB_HOST": database.host, "DB_NAME": database.name, "DB_USER": ROLE, "DB_PASSWORD": "none"}
-    )
+    empty_place.environment |= variables_of(database) | {"DB_USER": ROLE}
     yield empty_place
     prepare(database, f"drop owned by {ROLE}; drop role {ROLE};")
 
@@ -78,10 +77,10 @@ def test_readmes_rights_are_enough_where_the_schema_is_given_and_no_more(
     trained = umami.run("train.py", "data.source=umami", PARIS, "data.metrics=page_visits", *QUICK)
     assert trained.returncode == 0, trained.stderr
     forecasts = forecast(umami)
-    process = umami.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
-    answer = httpx.get(f"{process.url}/predict/page-visits", params={"site": "Blog"}, timeout=30)
+    process = umami.serve(*PATIENT)
+    answer = get(f"{process.url}/predict/page-visits?site=Blog")
     assert (answer.status_code, len(answer.json()["predictions"])) == (200, 7)
-    assert httpx.get(f"{process.url}/ready", timeout=30).json() == {"ready": True}
+    assert becomes(lambda: get(f"{process.url}/ready").json() == {"ready": True})
     for text in (trained.stdout, forecasts, process.text):
         assert "embedded PostgreSQL" not in text
     check_forbidden(database, "create schema another", "drop table forecasting.daily")

@@ -1,21 +1,12 @@
 """Requests as the older program took them, and what its clients read of the answers: keys, types and status."""
 
 import datetime as dt
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from .conftest import Process
-
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def http(served: Process) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=30) as client:
-        yield client
 
 
 def ask(http: httpx.Client, method: str, path: str, body: str | None = None, *, status: int = 200) -> Any:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import httpx
@@ -16,10 +16,10 @@ import pytest
 from forecasting import PredictionService
 from forecasting.artifact import PROGRAM, find_promoted, hash_file, load_artifact
 from forecasting.settings.schema import Config, DatabaseConfig
-from tests.waiting import becomes
+from scripts.bench.harness import PATIENCE_SECONDS, Place, Process
+from tests.waiting import becomes, get, get_until
 
-from .conftest import FREE_PORTS, Place, Process
-from .test_serving import answer_within
+from .conftest import PATIENT
 
 FIRST = "v1.10"
 ADMIN, READER = ({"X-API-Key": f"{who}-key-of-enough-letters"} for who in ("admin", "reader"))
@@ -42,7 +42,7 @@ class Store:
     def widen(self, version: str, factor: float) -> None:
         """Bands so many times as wide as those of the first: no version answers as another does."""
         series = json.loads((self.folder / FIRST / "model.json").read_text())["series"]
-        wide = [{**one, "band_scale": [factor * scale for scale in one["band_scale"]]} for one in series]
+        wide = [{**card, "band_scale": [factor * scale for scale in card["band_scale"]]} for card in series]
         self.add(version, series=wide)
 
     def spoil(self, version: str) -> None:
@@ -65,16 +65,14 @@ def store(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def serving(place: Place, store: Store) -> Iterator[Process]:
     """scripts/serve.py on the first version, since there is no other yet."""
-    own = Place(store.folder, {**place.environment, "MODEL_DIR": str(store.folder), "API_KEYS": KEYS})
-    settings = ("serving.workers=1", "guard.requests_per_second=0", *FREE_PORTS)
-    process = own.start("serve.py", "--port", "0", *settings)
-    assert process.url
-    yield process
-    own.end_all()
+    own = Place(store.folder.parent, {**place.environment, "MODEL_DIR": str(store.folder), "API_KEYS": KEYS})
+    with own.serve(*PATIENT, "guard.requests_per_second=0") as process:
+        assert process.url
+        yield process
 
 
 def promote(process: Process, version: str, *, key: dict[str, str] = ADMIN) -> httpx.Response:
-    return httpx.post(f"{process.url}/model/promote", json={"version": version}, headers=key, timeout=60)
+    return httpx.post(f"{process.url}/model/promote", json={"version": version}, headers=key, timeout=PATIENCE_SECONDS)
 
 
 def follow(process: Process, accepted: httpx.Response) -> dict[str, Any]:
@@ -83,14 +81,14 @@ def follow(process: Process, accepted: httpx.Response) -> dict[str, Any]:
     promotion = accepted.json()
     assert promotion["follow"] == f"/model/promote/{promotion['id']}"
     while promotion["status"] in {"queued", "running"}:
-        answer = httpx.get(process.url + promotion["follow"], params={"wait": 10}, headers=READER, timeout=60)
+        answer = get(f"{process.url}{promotion['follow']}?wait=10", headers=READER)
         assert answer.status_code == 200, answer.text
         promotion = answer.json()
     return promotion
 
 
 def ask(process: Process) -> dict[str, Any]:
-    answer = httpx.get(process.url + PREDICT, headers=READER, timeout=20)
+    answer = get(process.url + PREDICT, headers=READER)
     assert answer.status_code == 200, answer.text
     return {name: value for name, value in answer.json().items() if name != "prediction_date"}
 
@@ -102,60 +100,67 @@ def truth(store: Store, embedded: DatabaseConfig, version: str | None) -> dict[s
         return {name: value for name, value in service.predict_page_visits().items() if name != "prediction_date"}
 
 
-def is_near(told: dict[str, Any], expected: dict[str, Any]) -> bool:
+def is_near(answer: dict[str, Any], expected: dict[str, Any]) -> bool:
     """float32's last digits differ between batch sizes: a median near .5 is rounded either way."""
     same = {name for name in expected if name not in {"predictions", "total", "total_predicted_visits"}}
     ends = [
         abs(row[end] - other[end]) <= 1
-        for row, other in zip(told["predictions"], expected["predictions"], strict=True)
+        for row, other in zip(answer["predictions"], expected["predictions"], strict=True)
         for end in ("predicted_visits", "lower", "upper")
     ]
-    return all(told[name] == expected[name] for name in same) and all(ends)
+    return all(answer[name] == expected[name] for name in same) and all(ends)
 
 
 def test_promoted_version_answers_and_no_request_is_lost(
     serving: Process, store: Store, embedded: DatabaseConfig
 ) -> None:
     store.widen("v2", 2.0)
-    before, stop = ask(serving), Event()
+    before, promoted, all_asking = ask(serving), Event(), Barrier(4, timeout=PATIENCE_SECONDS)
 
     def ask_on() -> list[tuple[str, float]]:
         seen = []
-        with httpx.Client(base_url=serving.url, headers=READER, timeout=20) as client:
-            days = 0
-            while not stop.is_set():
-                days = days % 30 + 1  # kept answers and new ones
+        with httpx.Client(base_url=serving.url, headers=READER, timeout=PATIENCE_SECONDS) as client:
+            days, num_more = 0, 50
+            while num_more:
+                num_more -= promoted.is_set()
+                days = days % 30 + 1  # cached answers and new ones
                 answer = client.get(PREDICT, params={"days_ahead": days})
                 assert answer.status_code == 200, answer.text
                 seen.append((answer.json()["model_version"], answer.json()["predictions"][0]["upper"]))
+                if len(seen) == 1:
+                    all_asking.wait()
         return seen
 
     with ThreadPoolExecutor(5) as pool:
         asking = [pool.submit(ask_on) for _ in range(3)]
-        accepted, refused = sorted(pool.map(promote, [serving] * 2, ["v2"] * 2), key=lambda one: one.status_code)
+        all_asking.wait()
+        accepted, refused = sorted(
+            pool.map(promote, [serving] * 2, ["v2"] * 2), key=lambda response: response.status_code
+        )
         promotion = follow(serving, accepted)
         after = ask(serving)
-        stop.set()
-        seen = [one.result() for one in asking]
+        promoted.set()
+        seen = [answers.result() for answers in asking]
     assert promotion == {**accepted.json(), "version": "v2", "status": "promoted", "reason": None}
     assert refused.status_code == 409
     assert refused.json()["detail"] == (
         f"Version v2 is being promoted right now. Follow it at {promotion['follow']}, and try again when it has "
         "finished."
     )
-    for one in seen:
-        assert len(one) > 50
-        assert [version for version, _ in groupby(version for version, _ in one)] in ([FIRST], [FIRST, "v2"])
-    assert any(version == "v2" for one in seen for version, _ in one)
+    for answers in seen:
+        assert [version for version, _ in groupby(version for version, _ in answers)] == [FIRST, "v2"]
     # No answer mixes two versions: each one's first band is its own.
-    bands = {version: {upper for one in seen for who, upper in one if who == version} for version in (FIRST, "v2")}
-    assert all(max(found) - min(found) <= 1 for found in bands.values())
+    bands = {
+        version: {upper for answers in seen for answered_by, upper in answers if answered_by == version}
+        for version in (FIRST, "v2")
+    }
+    assert all(max(uppers) - min(uppers) <= 1 for uppers in bands.values())
     assert min(bands["v2"]) > max(bands[FIRST])
     assert is_near(before, truth(store, embedded, FIRST))
     assert is_near(after, truth(store, embedded, "v2"))
-    assert httpx.get(f"{serving.url}/model/info", headers=READER).json()["model_version"] == "v2"
+    assert get(f"{serving.url}/model/info", headers=READER).json()["model_version"] == "v2"
     assert becomes(lambda: len(serving.children("ModelServer")) == 1)
-    assert httpx.get(f"{serving.url}/ready").json() == {"ready": True}
+    assert becomes(lambda: get(f"{serving.url}/ready").json() == {"ready": True})
 
 
 def test_version_that_was_trained_again_is_promoted_again_and_holds_after_a_restart(
@@ -171,7 +176,7 @@ def test_version_that_was_trained_again_is_promoted_again_and_holds_after_a_rest
     [java] = serving.children("ModelServer")
     java.kill()
     url = f"{serving.url}{PREDICT}?days_ahead=29"
-    assert answer_within(url, seconds=60, headers=READER).json()["predictions"][:7] == narrow["predictions"]
+    assert get_until(url, headers=READER).json()["predictions"][:7] == narrow["predictions"]
     assert find_promoted(store.folder) == "v2"
     assert is_near(narrow, truth(store, embedded, None))  # as whoever starts now loads it
 
@@ -211,7 +216,7 @@ def test_version_that_turns_out_not_to_work_changes_nothing(
 ) -> None:
     store.spoil("spoilt")
     series = json.loads((store.folder / FIRST / "model.json").read_text())["series"]
-    store.add("elsewhere", series=[{**one, "metric": "clicks"} for one in series[:1]])
+    store.add("elsewhere", series=[{**series[0], "metric": "clicks"}])
     before, promoted = ask(serving), find_promoted(store.folder)
     promotion = follow(serving, promote(serving, version))
     assert promotion["status"] == status
@@ -225,8 +230,8 @@ def test_only_an_admin_promotes_and_any_key_follows(serving: Process) -> None:
     assert promote(serving, FIRST, key=READER).status_code == 403
     assert promote(serving, FIRST, key={}).status_code == 401
     follow_path = f"{serving.url}/model/promote/nobody-has-this-id"
-    assert httpx.get(follow_path).status_code == 401
-    unknown = httpx.get(follow_path, headers=READER)
+    assert get(follow_path).status_code == 401
+    unknown = get(follow_path, headers=READER)
     assert (unknown.status_code, unknown.json()["detail"]) == (
         404,
         "There is no promotion 'nobody-has-this-id'. Only the last 50 since serving started are remembered; "

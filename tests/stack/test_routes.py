@@ -17,20 +17,13 @@ from forecasting.artifact import WEIGHTS, load_artifact
 from forecasting.model.forecaster import MEDIAN, Forecaster
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, ModelConfig
+from scripts.bench.harness import Place, Process
 from tests import PROJECT
-
-from .conftest import Place, Process
 
 UNKNOWN = (
     "There is no metric 'nope' in version v1.10. "
     "It was trained on: first_time_visitors, page_visits, returning_visitors, unique_visitors."
 )
-
-
-@pytest.fixture(scope="module")
-def http(served: Process) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=30) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,15 @@
 """scripts/train.py as torchrun starts it: each process reads its own share, the first writes the version."""
 
-import asyncio
 import re
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import torch
 
-from .conftest import SCRIPTS, Place
+from scripts.bench.harness import SCRIPTS, Place
+from tests.warehouse.sources.asking import prepare
+
+from .conftest import variables_of
 
 if TYPE_CHECKING:
     from forecasting.settings.schema import DatabaseConfig
@@ -27,37 +28,17 @@ SETTINGS = [
 
 
 def test_two_processes_write_the_version_that_one_writes(database: "DatabaseConfig", empty_place: Place) -> None:
-    asyncio.run(_execute(database, SITES))
-    empty_place.environment |= {"DB_HOST": database.host, "DB_NAME": database.name, "DB_PASSWORD": ""}
+    prepare(database, SITES)
+    empty_place.environment |= variables_of(database)
     alone = empty_place.run("train.py", "--model-version", "one", *SETTINGS)
     assert alone.returncode == 0, alone.stderr
-    together = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"),
-            *(SCRIPTS / "train.py", "--model-version", "two", *SETTINGS),
-        ],
-        env=empty_place.environment,
-        cwd=empty_place.store.parent,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
+    together = empty_place.run_command(*torchrun, SCRIPTS / "train.py", "--model-version", "two", *SETTINGS)
     assert together.returncode == 0, together.stderr[-3000:]
     assert re.search(r"^read 8 series of 156 days, .*, by 2 processes$", together.stdout, re.MULTILINE)
-    said = [re.findall(r"^error relative to.*$", one.stdout, re.MULTILINE) for one in (alone, together)]
-    assert said[0] == said[1] != []
+    errors = [re.findall(r"^error relative to.*$", run.stdout, re.MULTILINE) for run in (alone, together)]
+    assert errors[0] == errors[1] != []
     assert together.stdout.count("next: python scripts/serve.py --model-version two") == 1
     one, two = (torch.load(empty_place.store / version / "weights.pt", weights_only=True) for version in ("one", "two"))
     for name, weights in one.items():
         torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-4)  # as tests/training/test_distributed.py says
-
-
-async def _execute(database: "DatabaseConfig", statements: str) -> None:
-    from forecasting.warehouse.connection import connect
-
-    connection = await connect(database, writable=True)
-    try:
-        await connection.execute(statements)
-    finally:
-        await connection.close()

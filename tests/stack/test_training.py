@@ -1,40 +1,29 @@
 """scripts/train.py as people run it: what it writes and says, what it refuses, and what a kill costs."""
 
-import asyncio
 import json
 import re
 import signal
 from collections.abc import Callable
 
-import asyncpg
 import numpy as np
 import pytest
 
 from forecasting.artifact import list_versions, load_artifact
 from forecasting.settings.schema import DatabaseConfig
+from scripts.bench.harness import Place
 from tests.waiting import becomes
+from tests.warehouse.sources.asking import prepare
 
-from .conftest import QUICK, Place
-
-
-def execute(database: DatabaseConfig, statement: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(host=database.host, user="postgres", database=database.name, ssl=False)
-        await connection.execute(statement)
-        await connection.close()
-
-    asyncio.run(run())
+from .conftest import QUICK, variables_of
 
 
 @pytest.fixture
 def refused(empty_place: Place, database: DatabaseConfig) -> Callable[..., str]:
     """What scripts/train.py says on stderr on a database of its own, after it has ended with 1 and written nothing."""
 
-    def train(*statements: str, **environment: str) -> str:
-        for statement in statements:
-            execute(database, statement)
-        where = {"DB_HOST": database.host, "DB_NAME": database.name, "DB_PASSWORD": ""}
-        result = empty_place.run("train.py", *QUICK, **{**where, **environment})
+    def train(*statements: str, **variables: str) -> str:
+        prepare(database, *statements)
+        result = empty_place.run("train.py", *QUICK, **{**variables_of(database), **variables})
         assert result.returncode == 1, result.stdout + result.stderr
         assert "Traceback" not in result.stdout + result.stderr
         assert list_versions(empty_place.store) == []
@@ -59,18 +48,18 @@ def test_version_says_what_it_is(place: Place, sample: dict[str, np.ndarray]) ->
 def test_reported_seasonal_naive_is_the_samples(place: Place, sample: dict[str, np.ndarray]) -> None:
     """The table's other half, from the shipped file alone: 120 days, the last 24 test, every cutoff among them."""
     series = load_artifact(place.store, "v1.10").card.series
-    for one in series:
-        values = sample[one.metric].astype(np.float32)
+    for card in series:
+        values = sample[card.metric].astype(np.float32)
         starts = range(len(values) - 24, len(values) - 6)
         actual = np.stack([values[start : start + 7] for start in starts])
         naive = np.stack([values[start - 7 : start] for start in starts])
-        assert one.metrics["num_cutoffs"] == len(starts)
-        assert one.metrics["seasonal_naive"]["mae"] == pytest.approx(np.abs(actual - naive).mean(), rel=1e-6)
+        assert card.metrics["num_cutoffs"] == len(starts)
+        assert card.metrics["seasonal_naive"]["mae"] == pytest.approx(np.abs(actual - naive).mean(), rel=1e-6)
 
 
 def test_training_is_told_line_by_line(place: Place) -> None:
     log = (place.store / "training.log").read_text()
-    for said in (
+    for line in (
         r"read 4 series of 176 days, 2020-02-26\.\.2020-08-19 \(days in UTC\), no gaps",
         r"train 2020-04-22\.\.2020-07-08, validation 2020-07-09\.\.2020-07-26, test 2020-07-27\.\.2020-08-19",
         r"trained 3 of 3 epochs in [\d.]+ s, best epoch \d \(validation loss 0\.\d{4}\)",
@@ -83,14 +72,14 @@ def test_training_is_told_line_by_line(place: Place) -> None:
         r"s in all: imports [\d.]+, PostgreSQL [\d.]+, fitting [\d.]+, calibration [\d.]+, refitting [\d.]+, plot ",
         r"next: python scripts/serve.py --model-version v1\.10",
     ):
-        assert re.search(said, log), said
+        assert re.search(line, log), line
 
 
 def test_same_command_same_weights(place: Place, empty_place: Place) -> None:
     result = empty_place.run("train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)
     assert result.returncode == 0, result.stderr
-    again, before = (load_artifact(one.store, "v1.10").card for one in (empty_place, place))
-    assert again.hashes["weights.pt"] == before.hashes["weights.pt"]
+    first, second = (load_artifact(each.store, "v1.10").card for each in (place, empty_place))
+    assert second.hashes["weights.pt"] == first.hashes["weights.pt"]
 
 
 def test_too_few_days(refused: Callable[..., str], database: DatabaseConfig) -> None:
@@ -101,9 +90,9 @@ def test_too_few_days(refused: Callable[..., str], database: DatabaseConfig) -> 
 
 
 def test_server_that_is_not_there(refused: Callable[..., str]) -> None:
-    said = refused(DB_HOST="127.0.0.1", DB_PORT="1", DB_PASSWORD="hunter2")
-    assert "127.0.0.1" in said
-    assert "hunter2" not in said
+    error = refused(DB_HOST="127.0.0.1", DB_PORT="1", DB_PASSWORD="hunter2")
+    assert "127.0.0.1" in error
+    assert "hunter2" not in error
 
 
 @pytest.mark.parametrize(
@@ -139,15 +128,15 @@ def test_killed_training_leaves_nothing_half_and_resumes_and_ctrl_c_keeps_the_be
     """
     arguments = ["--epochs", "100000", "training.patience=0", *QUICK[1:]]
     killed = empty_place.start("train.py", *arguments)
-    assert becomes(lambda: list(empty_place.store.glob(".v1.0.0.*.ckpt")), seconds=60)
+    assert becomes(lambda: list(empty_place.store.glob(".v1.0.0.*.ckpt")))
     killed.end(signal.SIGKILL)
     assert list_versions(empty_place.store) == []
     [checkpoint] = empty_place.store.glob(".v1.0.0.*.ckpt")
     before = checkpoint.stat().st_ino
     running = empty_place.start("train.py", *arguments, "--resume")
     epoch = int(running.wait_for(r"resuming from epoch (\d+)")[1])
-    assert becomes(lambda: checkpoint.stat().st_ino != before, seconds=60)  # it trains: by now it has written the next
-    assert running.end(signal.SIGINT, seconds=60) == 0
+    assert becomes(lambda: checkpoint.stat().st_ino != before)  # it trains: by now it has written the next
+    assert running.end(signal.SIGINT) == 0
     assert "interrupted: keeping the best so far" in running.text
     card = load_artifact(empty_place.store, "v1.0.0").card
     assert 1 <= card.training["best_epoch"] <= card.training["epochs_run"] < 100_000

@@ -8,10 +8,11 @@ import pytest
 
 from forecasting.artifact import load_artifact
 from forecasting.settings.schema import DatabaseConfig
+from scripts.bench.harness import PATIENCE_SECONDS, Place
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import BLOG, SHOP, UMAMI
 
-from .conftest import FREE_PORTS, QUICK, Place
+from .conftest import PATIENT, QUICK, variables_of
 
 # 120 days up to yesterday in Paris: 40 + 10 * weekday views of the blog, three times as many of the shop, 2 a visit.
 TRAFFIC = f"""
@@ -32,49 +33,48 @@ PARIS = "data.timezone=Europe/Paris"
 def umami(empty_place: Place, database: DatabaseConfig) -> Place:
     """Its reader may read two tables, and make our own schema."""
     prepare(database, "drop table daily_metrics, page_visits", UMAMI, TRAFFIC)
-    where = {"DB_HOST": database.host, "DB_NAME": database.name, "DB_PASSWORD": ""}
-    empty_place.environment.update(where)
+    empty_place.environment |= variables_of(database)
     return empty_place
 
 
-def said(place: Place, script: str, *arguments: str) -> str:
+def run(place: Place, script: str, *arguments: str) -> str:
     result = place.run(script, *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 def test_the_whole_way(umami: Place, tmp_path: Path) -> None:
-    checked = said(umami, "sources.py", "--check", "--source", "umami", PARIS)
+    checked = run(umami, "sources.py", "--check", "--source", "umami", PARIS)
     assert re.search(r"^Blog +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d +120 +Europe/Paris$", checked, re.MULTILINE)
 
-    trained = said(umami, "train.py", "data.source=umami", PARIS, "training.model_version=v1", *QUICK)
+    trained = run(umami, "train.py", "data.source=umami", PARIS, "training.model_version=v1", *QUICK)
     assert "read 10 series of 116 days" in trained  # 60 with targets and 56 before them
     card = load_artifact(umami.store, "v1").card
-    assert {(one.site, one.metric) for one in card.series} == {
+    assert {(series.site, series.metric) for series in card.series} == {
         (site, metric)
         for site in ("Blog", "Shop")
         for metric in ("page_visits", "unique_visitors", "visits", "bounce_rate", "visit_duration")
     }
 
-    days = said(umami, "sources.py", "--days", "--source", "umami", PARIS)
+    days = run(umami, "sources.py", "--days", "--source", "umami", PARIS)
     assert "forecasting.daily" not in days  # nothing to tell beside the days
     assert re.search(r"^Blog: \d{4}-\d\d-\d\d partial: page_visits, unique_visitors", days, re.MULTILINE)  # the oldest
 
-    judged = said(
+    report = run(
         umami, "backtest.py", "data.source=umami", PARIS, "data.sites=Shop", "data.metrics=page_visits",
         "--origins", "3", "--plot", str(tmp_path / "plot.png"),
     )  # fmt: skip
-    assert "read 1 series" in judged
+    assert "read 1 series" in report
 
-    served = umami.start("serve.py", "--port", "0", "serving.workers=1", *FREE_PORTS)
-    with httpx.Client(base_url=served.url, timeout=30) as client:
+    served = umami.serve(*PATIENT)
+    with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS) as client:
         sites = client.get("/sites").json()
-        assert [(one["site"], one["timezone"]) for one in sites["sites"]] == [
+        assert [(site["site"], site["timezone"]) for site in sites["sites"]] == [
             ("Blog", "Europe/Paris"),
             ("Shop", "Europe/Paris"),
         ]
         assert sites["untrained"] == ["Quiet"]
-        assert {one["metric"]: one["additive"] for one in sites["sites"][0]["metrics"]} == {
+        assert {metric["metric"]: metric["additive"] for metric in sites["sites"][0]["metrics"]} == {
             "page_visits": True, "unique_visitors": False, "visits": True,
             "bounce_rate": False, "visit_duration": False,
         }  # fmt: skip
@@ -84,8 +84,8 @@ def test_the_whole_way(umami: Place, tmp_path: Path) -> None:
         )  # fmt: skip
         blog, shop = (client.get("/predict/page-visits", params={"site": site}).json() for site in ("Blog", "Shop"))
         assert 2 < shop["total"]["value"] / blog["total"]["value"] < 4.5
-        asked = {"metrics": ["unique_visitors", "bounce_rate"], "sites": ["Blog", "Shop"]}
-        several = client.post("/predict/multiple", json=asked).json()
+        request = {"metrics": ["unique_visitors", "bounce_rate"], "sites": ["Blog", "Shop"]}
+        several = client.post("/predict/multiple", json=request).json()
         assert several["Shop"]["unique_visitors"]["total"] is None
         assert several["Shop"]["unique_visitors"]["additive"] is False
         assert all(0 <= row["predicted_value"] <= 1 for row in several["Blog"]["bounce_rate"]["predictions"])

@@ -9,13 +9,15 @@ import venv
 import zipfile
 from pathlib import Path
 
-import httpx
 import pytest
 
 from forecasting import __version__
+from forecasting.settings.schema import DatabaseConfig
+from scripts.bench.harness import Place, clean_environment, free_ports
 from tests import PROJECT
+from tests.waiting import get
 
-from .conftest import FREE_PORTS, Process
+from .conftest import PATIENT
 
 PACKED = ("forecasting", "configs", "handlers", "model_store/base", "pyproject.toml", "README.md", "LICENSE")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -49,7 +51,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pip(python: Path | str, command: str, *arguments: Path | str) -> None:
     options = [sys.executable, "-m", "pip", "--python", python, "--quiet", command, *arguments]
-    subprocess.run(options, check=True, timeout=120)
+    subprocess.run(options, check=True, timeout=600)
 
 
 def files_below(folder: Path, *, of: Path) -> set[str]:
@@ -73,17 +75,15 @@ def test_wheel_carries_every_file_of_the_package(wheel: Path) -> None:
 
 
 def test_installed_command_trains_forecasts_and_serves(
-    installed: Path, environment: dict[str, str], tmp_path: Path
+    installed: Path, embedded: DatabaseConfig, tmp_path: Path
 ) -> None:
     """In an empty folder, with the base weights, the handler and the settings that the wheel carries."""
-    unwanted = ("PYTHONPATH", "MODEL_DIR")
-    variables = {name: value for name, value in environment.items() if name not in unwanted}
+    place = Place(tmp_path, clean_environment(TRAFFIC_PGDATA=str(embedded.pgdata)))
+    place.environment.pop("PYTHONPATH", None)
     command = installed / "traffic-forecast"
 
     def run(*arguments: str) -> str:
-        result = subprocess.run(
-            [command, *arguments], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=180, check=False
-        )
+        result = place.run_command(command, *arguments)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
@@ -94,17 +94,7 @@ def test_installed_command_trains_forecasts_and_serves(
     assert card["training"]["init"] == "base"
     printed = run("forecast", "--model", "v2", "--metric", "page_visits,unique_visitors")
     assert "2 series" in printed
-    log = tmp_path / "serve.log"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            [command, "serve", "--port", "0", "serving.workers=1", *FREE_PORTS],
-            cwd=tmp_path, env=variables, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        ) as process,
-    ):  # fmt: skip
-        server = Process(process, log)
-        try:
-            answer = httpx.get(f"{server.url}/predict/page-visits", params={"days_ahead": 30}, timeout=60).json()
-        finally:
-            code = server.end()
+    with place.start_command(command, "serve", "--port", "0", *free_ports(), *PATIENT) as server:
+        answer = get(f"{server.url}/predict/page-visits?days_ahead=30").json()
+        code = server.end()
     assert (answer["model_version"], len(answer["predictions"]), code) == ("v2", 30, 0)

@@ -1,0 +1,32 @@
+"""Versions in a model store that nobody had to train, for benchmarks and tests."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from forecasting import artifact
+from forecasting.artifact import Artifact
+from forecasting.card import Card, describe_libraries, now_text
+from forecasting.model.forecaster import LEVELS, Forecaster
+
+
+def write_version(forecaster: Forecaster, store: Path, version: str, **changed: object) -> Artifact:
+    """The forecaster as it is, with a card of no series; `changed` are fields of its card."""
+    settings = forecaster.settings
+    card = Card(
+        version=version,
+        created_at=now_text(),
+        model={"sequence_length": settings.sequence_length, "prediction_horizon": settings.prediction_horizon},
+        context_length=settings.context_length,
+        levels=tuple(LEVELS),
+        total_parameters=forecaster.num_parameters(),
+        features=(),
+        data={},
+        series=(),
+        training={},
+        libraries=describe_libraries(),
+        hashes={},
+    )
+    with artifact.staged_version(store, version) as folder:
+        artifact.export_program(forecaster, folder / artifact.PROGRAM)
+        artifact.write_card(folder, replace(card, **changed))  # type: ignore[arg-type]
+    return artifact.load_artifact(store, version)
