@@ -24,6 +24,7 @@ from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
 from forecasting.invocation import show_command
 from forecasting.predictor import Predictor
 from forecasting.resources import find_resource
+from forecasting.settings.bounds import known_settings
 from forecasting.settings.schema import ModelConfig
 
 if TYPE_CHECKING:
@@ -220,7 +221,8 @@ def hash_file(file: Path) -> str:
 
 
 def _read_settings(content: Mapping[str, Any]) -> ModelConfig:  # Any: json's own types
-    return ModelConfig(**{**content, "scaling": Scaling(content["scaling"]), "init": None})
+    settings = known_settings(ModelConfig, content)
+    return ModelConfig(**{**settings, "scaling": Scaling(content["scaling"]), "init": None})
 
 
 def _check_hash(file: Path, expected: str) -> None:

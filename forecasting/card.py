@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from forecasting.domain import KIND_CODES, Kind, Missing, Series, SeriesKey, SourceName, Unit
 from forecasting.errors import BrokenArtifact, UnknownMetric, UnknownSite, name_some
 from forecasting.predictor import FORECASTER, SEASONAL_NAIVE, Bands, Windows, extend_scale
+from forecasting.settings.bounds import known_settings
 from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
 
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
@@ -160,8 +161,7 @@ def restore_settings(card: Card, config: Config) -> Config:
     types: dict[str, Callable[[Any], Any]] = {"source": SourceName, "missing": Missing, "query": Path, "csv": Path}
     stored = {name: card.data[name] for name in DAY_SETTINGS if card.data.get(name) is not None}
     settings = {name: types[name](value) if name in types else value for name, value in stored.items()}
-    verdict_settings = {setting.name for setting in dataclasses.fields(VerdictConfig)}
-    verdicts = {name: value for name, value in card.data.get("verdicts", {}).items() if name in verdict_settings}
+    verdicts = known_settings(VerdictConfig, card.data.get("verdicts", {}))
     return replace(config, data=replace(config.data, **settings), verdicts=replace(config.verdicts, **verdicts))
 
 

@@ -2,16 +2,16 @@
 
 import re
 
-from forecasting.settings.command_line import FORECAST_FLAGS, flags_table
-from forecasting.settings.loading import list_settings
+from forecasting.commands import forecast, train
+from forecasting.settings.keys import list_settings
 from tests import PROJECT
 
 README = (PROJECT / "README.md").read_text()
 
 
 def test_flags_table_is_the_codes() -> None:
-    assert flags_table() in README
-    assert flags_table(FORECAST_FLAGS) in README
+    assert train.COMMAND.flags_table() in README
+    assert forecast.COMMAND.flags_table() in README
 
 
 def test_every_setting_and_file_it_names_exists() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from forecasting.serving.server import DRAIN_SECONDS
 from forecasting.serving.torchserve.run_folder import MAX_SOCKET_PATH
-from forecasting.settings.command_line import SERVE_FLAGS
+from forecasting.commands import serve
 from tests import PROJECT
 
 UNIT = PROJECT / "configs" / "systemd" / "website-traffic-forecasting.service"
@@ -28,7 +28,7 @@ def test_it_starts_a_script_that_is_there_with_flags_that_it_has() -> None:
     assert python == f"{HOME}/.venv/bin/python"
     assert settings("WorkingDirectory") == [HOME]
     assert (PROJECT / script).is_file()
-    assert {one for one in arguments if one.startswith("--")} <= set(SERVE_FLAGS)
+    assert {one for one in arguments if one.startswith("--")} <= serve.COMMAND.flags
 
 
 def test_variables_that_it_sets_are_real_ones() -> None:

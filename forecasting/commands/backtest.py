@@ -1,20 +1,37 @@
-"""Forecasts days that are known as if they were not, of the database or of a file, and says how well that went."""
+"""Rolling backtest: forecasts past days using only the data before them, and compares with what happened.
+
+Reads the database or a CSV file.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from forecasting.runtime import LOGGER, start_log, without_collection
-from forecasting.settings.command_line import BACKTEST_FLAGS, parse_arguments
+from forecasting.settings.command_line import SOURCE, CommandLine
 from forecasting.settings.schema import Config
 
 if TYPE_CHECKING:
     from forecasting.panel import Panel
 
-SWITCHES = {"--peers": "AutoETS, AutoTheta and DynamicOptimizedTheta beside it (pip install -e '.[bench]')"}
+FLAGS = ("csv", "history", "origins", "step", "days_ahead", "refit", "out", "plot")
+COMMAND = CommandLine(
+    "backtest",
+    about=__doc__,
+    examples=(
+        ("", "the base model on the configured source"),
+        ("--csv traffic.csv --days-ahead 14 --out out.csv", "on a file, two weeks ahead"),
+        ("--model-version fine-tune --refit 28 --peers", "trained every four weeks, beside AutoETS and Theta"),
+    ),
+    keys=("model_version", *(f"backtest.{name}" for name in FLAGS), *SOURCE),
+    switches={"--peers": "compare with AutoETS, AutoTheta and DynamicOptimizedTheta (pip install -e '.[bench]')"},
+    version_help="base, fine-tune, or a version in model_store/; default base",
+    section="backtest",
+    version_from=("backtest.model",),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config, arguments = parse_arguments(argv, about=__doc__, flags=BACKTEST_FLAGS, switches=SWITCHES)
+    config, arguments = COMMAND.parse(argv)
     start_log(None, debug=config.debug)
     with without_collection():
         from forecasting.evaluation.report import describe_backtest, describe_panel, plot_backtest, write_forecasts

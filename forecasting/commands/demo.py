@@ -12,23 +12,34 @@ from typing import Any
 from forecasting.errors import CannotStart
 from forecasting.invocation import find_command, show_command
 from forecasting.serving.torchserve.ports import PORTS
-from forecasting.settings.command_line import parse_arguments
+from forecasting.settings.command_line import CommandLine
 
 VERSION = "demo"  # a name that nobody else uses
 WAIT_SECONDS = 180
 BAR_WIDTH = 60  # characters
 Json = dict[str, Any]  # Any: JSON's own types
+COMMAND = CommandLine(
+    "demo",
+    about=__doc__,
+    examples=(
+        ("", "from the sample site to a forecast, in under a minute"),
+        ("model_dir=/tmp/demo", "the version goes to another folder"),
+        ("serving.workers=1", "with one of TorchServe's workers"),
+    ),
+    version_from=(),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    config, _ = parse_arguments(argv, about=__doc__, flags={})
+    config, _ = COMMAND.parse(argv)
+    settings = argv or []
     print("== training, with the documented command's defaults", flush=True)
-    with subprocess.Popen([*find_command("train"), "--model-version", VERSION]) as training:
+    with subprocess.Popen([*find_command("train"), "--model-version", VERSION, *settings]) as training:
         if code := wait_or_stop(training):
             return code
     print("\n== serving", flush=True)
     port = find_free_port()
-    options = ["--model-version", VERSION, "--port", str(port), *(f"serving.{name}=0" for name in PORTS)]
+    options = ["--model-version", VERSION, "--port", str(port), *(f"serving.{name}=0" for name in PORTS), *settings]
     with subprocess.Popen([*find_command("serve"), *options]) as server:
         try:
             call_routes(f"http://127.0.0.1:{port}", server)

@@ -1,5 +1,4 @@
-"""Makes the base model, in model_store/base of this checkout: a Forecaster pretrained on synthetic traffic, and then on
-real series where `pretraining.real` names files of them."""
+"""Makes the base model in model_store/base of this checkout: pretrains on synthetic traffic, then on real series."""
 
 import platform
 from collections.abc import Sequence
@@ -9,13 +8,25 @@ from forecasting.errors import StoreNotWritable
 from forecasting.invocation import show_command
 from forecasting.resources import IS_CHECKOUT
 from forecasting.runtime import LOGGER, start_log
-from forecasting.settings.command_line import parse_arguments
+from forecasting.settings.command_line import CommandLine
 
-SWITCHES = {"--resume": "go on from the last checkpoint of a pretraining that was killed"}
+COMMAND = CommandLine(
+    "pretrain",
+    about=__doc__,
+    examples=(
+        ("", "on synthetic traffic alone"),
+        ("--real ga.csv,plausible.csv", "and then on the series of two files"),
+        ("--windows 1000000 model.hidden_size=32", "a small, quick one"),
+    ),
+    keys=("pretraining.windows", "pretraining.real", "pretraining.real_windows"),
+    switches={"--resume": "continue from the last checkpoint of a killed pretraining"},
+    section="pretraining",
+    version_from=(),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config, arguments = parse_arguments(argv, about=__doc__, flags={}, switches=SWITCHES)
+    config, arguments = COMMAND.parse(argv)
     if not IS_CHECKOUT:
         raise StoreNotWritable(
             "The base model is part of the installed package. Pretrain in a checkout of the repository."
@@ -50,4 +61,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     save_base(BASE, forecaster, config, {**provenance, "machine": platform.processor() or platform.machine()})
     checkpoint.unlink(missing_ok=True)
-    LOGGER.info("wrote %s; next: %s", BASE, show_command("backtest", "--model", "base"))
+    LOGGER.info("wrote %s; next: %s", BASE, show_command("backtest", "--model-version", "base"))

@@ -1,13 +1,28 @@
-"""Serves a version: TorchServe on its .mar, and the documented routes on $PORT, until Ctrl-C or SIGTERM."""
+"""Serves a version until Ctrl-C or SIGTERM: TorchServe runs the model, and the documented routes answer on $PORT."""
 
 from collections.abc import Sequence
 
+from forecasting.domain import check_version
 from forecasting.runtime import start_log
-from forecasting.settings.command_line import SERVE_FLAGS, parse_arguments
+from forecasting.settings.command_line import CommandLine
+
+COMMAND = CommandLine(
+    "serve",
+    about=__doc__,
+    examples=(
+        ("", "the promoted version, else the newest, on port 5000"),
+        ("--model-version v1.0.0 --port 8000", "this version on another port"),
+        ("--host 0.0.0.0 serving.workers=2", "to other machines too, by two of TorchServe's workers"),
+    ),
+    version_help="the version to serve; unset: the promoted one, else the newest",
+    keys=("model_version", "serving.host", "serving.port"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config, _ = parse_arguments(argv, about=__doc__, flags=SERVE_FLAGS)
+    config, _ = COMMAND.parse(argv)
+    if config.model_version is not None:
+        check_version(config.model_version)
     start_log(None, debug=config.debug, lossy=True)
     from forecasting.serving.server import serve
 

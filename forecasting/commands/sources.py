@@ -1,22 +1,31 @@
-"""Says what the sources define; with a switch, what yours has, or what its days are worth, or reads what is new."""
+"""Describes the analytics sources. With a flag: checks yours, lists unusual days, or reads new days."""
 
 import asyncio
 from collections.abc import Sequence
 
 from forecasting.runtime import LOGGER, start_log
-from forecasting.settings.command_line import parse_arguments
-from forecasting.settings.schema import SOURCE_FLAGS
+from forecasting.settings.command_line import SOURCE, CommandLine
 
-SWITCHES = {
-    "--check": "connect, and say which sites and metrics there are, how many days, what is wrong, and what rights",
-    "--days": "list every day that is not as usual, and why: an outage, a part of a day, bots, ...",
-    "--update": "read the days that are new, and the last ones again; training and serving do so by themselves",
-    "--whole": "with --update: read every day that the source has again",
-}
+COMMAND = CommandLine(
+    "sources",
+    about=__doc__,
+    examples=(
+        ("", "what each source's metrics mean"),
+        ("--check --source umami data.timezone=Europe/Paris", "what is there; writes nothing"),
+        ("--days --source csv data.csv=traffic.csv", "every unusual day of a file"),
+    ),
+    keys=SOURCE,
+    switches={
+        "--check": "connect, and report sites, metrics, days, problems and missing rights",
+        "--days": "list every unusual day, and why: outage, partial day, bots, ...",
+        "--update": "read new days, and the last ones again; training and serving do it too",
+        "--whole": "with --update: read every day again that the source still has",
+    },
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config, arguments = parse_arguments(argv, about=__doc__, flags=SOURCE_FLAGS, switches=SWITCHES)
+    config, arguments = COMMAND.parse(argv)
     start_log(None, debug=config.debug)
     from forecasting.warehouse.day_report import list_days
     from forecasting.warehouse.ingest import update_with_progress

@@ -1,4 +1,4 @@
-"""Trains a version on the traffic in PostgreSQL: read, fit, judge, refit, save, report."""
+"""Trains a version on the traffic in PostgreSQL: reads, fits, tests, refits, saves, reports."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from forecasting.invocation import show_command
 from forecasting.runtime import LOGGER, Stopwatch, start_log, without_collection
-from forecasting.settings.command_line import parse_arguments
+from forecasting.settings.command_line import SOURCE, CommandLine
 from forecasting.settings.schema import Config
 from forecasting.training.export_worker import start_export_worker
 from forecasting.warehouse.embedded import leave_servers
@@ -15,16 +15,31 @@ from forecasting.warehouse.embedded import leave_servers
 if TYPE_CHECKING:
     from forecasting.panel import Panel
 
-SWITCHES = {"--resume": "go on from where a killed training of the same settings and data stopped"}
+COMMAND = CommandLine(
+    "train",
+    about=__doc__,
+    examples=(
+        ("", "version v1.0.0, on the sample site or the database in .env"),
+        ("--model-version v1.1.0 --days-back 365 --epochs 50", "on a year of days"),
+        ("--source umami data.timezone=Europe/Paris", "on Umami's tables"),
+    ),
+    keys=(
+        "model.sequence_length", "model.prediction_horizon", "model_version", "data.days_back", "training.epochs",
+        "training.batch_size", "training.learning_rate", *SOURCE,
+    ),
+    switches={"--resume": "continue a killed training of the same settings and data"},
+    version_help="the version to write; default v1.0.0",
+    version_from=("training.model_version",),
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config, arguments = parse_arguments(argv, about=__doc__, switches=SWITCHES)
-    first = config.process.rank == 0  # of the processes that torchrun has started, or the only one
+    config, arguments = COMMAND.parse(argv)
+    first = config.process.rank == 0  # the only process, or the first that torchrun started
     if first:
         start_log(config.model_dir / "training.log", debug=config.debug)
     clock = Stopwatch()
-    # Imports take seconds, so PostgreSQL answers and another process traces the model meanwhile.
+    # Imports take seconds. Meanwhile PostgreSQL starts and answers, and another process traces the model.
     with ThreadPoolExecutor(1) as background, start_export_worker(config.model) if first else nullcontext() as worker:
         reading = background.submit(read, config)
         with clock.part("imports"), without_collection():
@@ -47,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read(config: Config) -> "Panel":
-    """The days with targets, and the context before the first of them, of this process's share of the series."""
+    """This process's share of the series: the days to train on, and the context before them."""
     from forecasting.warehouse.panel_loader import load_panel
 
     share = (config.process.rank, config.process.world_size)

@@ -6,6 +6,8 @@ from jaxtyping import Bool, Float, Int
 from forecasting.data_quality.trailing_days import CONTEXT, MIN_RECENT, RECENT, any_of_site, days_before
 from forecasting.settings.schema import VerdictConfig
 
+ALONE_FACTOR = 30.0  # a spike, in medians of the RECENT days, if no other metric can tell bots from a crowd
+BOT_DAYS = 2  # that a spike lasts at most; a third day in a row is a new level
 NOVELTY_FACTOR = 1.5  # a spike is at least this many times what the series has reached before
 CALM_FACTOR = 2.0  # a metric below this many times its median shows no crowd
 CALM_LEVEL = 5.0  # of that median; below it, a metric may stay calm by chance
@@ -23,7 +25,7 @@ def find_bots(
     bounce. News must stay visible: the days after it are high too, and a model that does not see the spike forecasts
     them worse.
     """
-    huge = _find_high(counts, counts.shape[1] - CONTEXT, thresholds.bot_alone_factor, thresholds)
+    huge = _find_high(counts, counts.shape[1] - CONTEXT, ALONE_FACTOR, thresholds)
     no_crowd = any_of_site(_is_calm(counts) | _is_bouncing(rates), sites)
     return any_of_site(_find_spikes(counts, thresholds) & (huge | no_crowd), sites)
 
@@ -31,20 +33,20 @@ def find_bots(
 def _find_spikes(
     counts: Float[np.ndarray, "series days"], thresholds: VerdictConfig
 ) -> Bool[np.ndarray, "series judged"]:
-    """High days, at most `bot_days` in a row, that exceed all but fewer than `bot_days` days of the context.
+    """High days, at most BOT_DAYS in a row, that exceed all but fewer than BOT_DAYS days of the context.
 
-    So a weekly peak is not a spike, and neither is a new level after its first `bot_days` days.
+    So a weekly peak is not a spike, and neither is a new level after its first BOT_DAYS days.
     """
     num_judged = counts.shape[1] - CONTEXT
-    is_high = _find_high(counts, num_judged + thresholds.bot_days, thresholds.bot_factor, thresholds)
+    is_high = _find_high(counts, num_judged + BOT_DAYS, thresholds.bot_factor, thresholds)
     lasts = np.ones((len(counts), num_judged), bool)
-    for lag in range(1, thresholds.bot_days + 1):
+    for lag in range(1, BOT_DAYS + 1):
         lasts &= days_before(is_high, lag, num_judged)
     limit = counts[:, CONTEXT:] / NOVELTY_FACTOR
     num_above = np.zeros(limit.shape, np.uint8)
     for lag in range(1, CONTEXT + 1):
         num_above += days_before(counts, lag, num_judged) > limit
-    return np.asarray(is_high[:, thresholds.bot_days :] & ~lasts & (num_above < thresholds.bot_days))
+    return np.asarray(is_high[:, BOT_DAYS :] & ~lasts & (num_above < BOT_DAYS))
 
 
 def _find_high(

@@ -16,6 +16,7 @@ from forecasting.data_quality.trailing_days import (
 from forecasting.settings.schema import VerdictConfig
 
 CLOSED_WEEKDAYS = 2  # silent days of a weekday, after which the next one is expected to be silent
+USUAL_SHARE = 0.9  # of the RECENT days had traffic in an hour that counts as usual
 BUSY_SHARE = 0.75  # of a partial day's other usual hours had traffic; otherwise it was a slow day
 HOURS = np.arange(24)
 
@@ -72,7 +73,7 @@ def _find_lost_hours(
     starts = recent_starts(hours > 0)
     num_recent = count_since(hours > 0, starts)
     num_active = count_since(active, starts)
-    usual = num_active >= thresholds.usual_share * num_recent[..., None] - 1e-9  # 0.55 * 20 is slightly above 11
+    usual = num_active >= USUAL_SHARE * num_recent[..., None] - 1e-9  # 0.55 * 20 is slightly above 11
     today = active[:, CONTEXT:]
     run = longest = np.zeros(num_recent.shape, np.int64)
     for hour in HOURS:

@@ -69,18 +69,18 @@ def roll(panel: Panel, settings: BacktestConfig) -> Rolling:
     origins = [(row, cutoff) for row in range(len(panel.series)) for cutoff in _find_cutoffs(panel, row, settings)]
     if not origins:
         raise TooFewDays(
-            f"No series is long enough: {MIN_DAYS} days before a cutoff and {settings.horizon} after it are needed, "
-            f"and {MIN_KNOWN_DAYS} known days among the last {RECENT}. Load more days, or lower --horizon."
+            f"No series is long enough: {MIN_DAYS} days before a cutoff and {settings.days_ahead} after it are needed, "
+            f"and {MIN_KNOWN_DAYS} known days among the last {RECENT}. Load more days, or lower --days-ahead."
         )
     rows, cutoffs = np.array(origins, np.int64).T
     left_out = settings.origins * len(panel.series) - len(origins)
-    return Rolling(panel, rows, cutoffs, settings.horizon, settings.history_days, left_out)
+    return Rolling(panel, rows, cutoffs, settings.days_ahead, settings.history_days, left_out)
 
 
 def _find_cutoffs(panel: Panel, row: int, settings: BacktestConfig) -> Int[np.ndarray, " origins"]:
     """Oldest first."""
     columns = np.flatnonzero(panel.verdicts[row] != Verdict.before)  # of the series' life
-    last = columns[-1] - settings.horizon
+    last = columns[-1] - settings.days_ahead
     cutoffs = last - settings.step * np.arange(settings.origins - 1, -1, -1)
     cutoffs = cutoffs[cutoffs + 1 - columns[0] >= MIN_DAYS]
     num_seen = min(RECENT, settings.history_days or RECENT)

@@ -27,6 +27,7 @@ from forecasting.warehouse.source_report import describe_update
 from forecasting.warehouse.windows import SPARE_DAYS
 
 MAX_WAITING = 2  # batches between two stages: with the batch size, this bounds memory
+NUM_THREADS = 1  # of torch: the other cores read and write meanwhile
 MAX_NAMED = 3  # series that a line names
 
 
@@ -156,8 +157,8 @@ class _Pipeline:
         await self._pages.put(None)
 
     async def _compute(self) -> None:
-        loop, num_threads = asyncio.get_running_loop(), self._config.num_threads
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(num_threads,)) as thread:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(NUM_THREADS,)) as thread:
             while (page := await self._pages.get()) is not None:
                 await self._forecasts.put(await loop.run_in_executor(thread, self._forecast, page))
         await self._forecasts.put(None)

@@ -12,11 +12,10 @@ from forecasting.domain import Kind, SeriesKey
 from forecasting.panel import describe_series
 from forecasting.predictor import Predictor, usual_bands
 from forecasting.runtime import LOGGER
-from forecasting.settings.schema import Config, MetricConfig
+from forecasting.settings.schema import BASE_VERSION, Config, MetricConfig
 from forecasting.warehouse.pages import Page
 from forecasting.warehouse.windows import check_fraction, cut_page_windows
 
-BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,16 @@ class PageForecasts:
 
 
 def load_version(config: Config) -> LoadedVersion:
-    """The version that `forecast.model` names, else the one that is served, else the base, with a line that says so.
+    """The version that `model_version` names, else the one that is served, else the base, with a line that says so.
 
     Raises UnknownVersion, BrokenArtifact.
     """
-    version = config.forecast.model or config.serving.model_version
+    version = config.model_version
     if version is None and not list_versions(config.model_dir):
         LOGGER.info("note: there is no version in %s yet: the base model forecasts", config.model_dir)
-        version = BASE
-    if version == BASE:
-        return LoadedVersion(forecaster_predictor(BASE, load_base()), config)
+        version = BASE_VERSION
+    if version == BASE_VERSION:
+        return LoadedVersion(forecaster_predictor(BASE_VERSION, load_base()), config)
     artifact = load_artifact(config.model_dir, version)
     return LoadedVersion(artifact.load_predictor(), restore_settings(artifact.card, config), artifact.card.series)
 

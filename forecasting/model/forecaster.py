@@ -12,6 +12,8 @@ from forecasting.model.network import LEVELS, MEDIAN, Network
 from forecasting.model.scaling import MinMaxScaling, RobustScaling, Scaled, WindowScaling
 from forecasting.settings.schema import ModelConfig
 
+NUM_LAYERS = 2  # of the LSTM, as documented
+
 
 class Inputs(NamedTuple):
     """What the network reads of each window. It does not depend on weights, so training computes many steps at once."""
@@ -35,7 +37,7 @@ class Forecaster(nn.Module):
             num_features=num_features(settings.weekly_lags),
             num_extra=2 * 7,
             hidden_size=settings.hidden_size,
-            num_layers=settings.num_layers,
+            num_layers=NUM_LAYERS,
             dropout=settings.dropout,
             horizon=settings.prediction_horizon,
         )

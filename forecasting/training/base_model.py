@@ -21,7 +21,6 @@ SHAPE_SETTINGS = (
     "prediction_horizon",
     "weekly_lags",
     "hidden_size",
-    "num_layers",
     "scaling",
     "seasonal_skip",
 )

@@ -27,7 +27,7 @@ def checkpoint_path(store: Path, panel: Panel, config: Config, base: Forecaster 
     for weights in base.state_dict().values() if base is not None else ():
         digest.update(weights.numpy().tobytes())
     digest_of_ranks = hashlib.sha256("".join(gather_from_ranks(digest.hexdigest())).encode())
-    return store / f".{config.training.model_version}.{digest_of_ranks.hexdigest()[:16]}.ckpt"
+    return store / f".{config.version_to_train}.{digest_of_ranks.hexdigest()[:16]}.ckpt"
 
 
 def find_resumable(checkpoint: Path | None) -> Path | None:

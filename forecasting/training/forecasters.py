@@ -24,7 +24,7 @@ from forecasting.model.forecaster import LEVELS
 from forecasting.panel import Panel
 from forecasting.predictor import Predictor, usual_bands
 from forecasting.runtime import LOGGER, progress
-from forecasting.settings.schema import Config
+from forecasting.settings.schema import BASE_VERSION, FINE_TUNE, Config
 from forecasting.training.calibration import calibrate
 from forecasting.training.distributed import require_single_process
 from forecasting.training.held_out import choose_answerers, forecast_test_part
@@ -54,11 +54,11 @@ def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Rolli
     if peers:
         check_installed()
     require_single_process(config.process, "A backtest")
-    name = config.backtest.model
-    if name == "fine-tune":
+    version = config.model_version or BASE_VERSION
+    if version == FINE_TUNE:
         forecasts = forecast_fine_tuned(rolling, config)
     else:
-        model = load_base_model() if name == "base" else load_version(config, rolling.panel)
+        model = load_base_model() if version == BASE_VERSION else load_version(version, config, rolling.panel)
         forecasts = forecast_by(rolling, model)
     return [forecasts, forecast_naive(rolling), *(forecast_peers(rolling) if peers else [])]
 
@@ -68,9 +68,9 @@ def load_base_model() -> Model:
     return Model(forecaster_predictor("base", load_base()))
 
 
-def load_version(config: Config, panel: Panel) -> Model:
+def load_version(version: str, config: Config, panel: Panel) -> Model:
     """A version's exported program, with a note if its training has seen days that it is to forecast."""
-    artifact = load_artifact(config.model_dir, config.backtest.model)
+    artifact = load_artifact(config.model_dir, version)
     card = artifact.card
     LOGGER.info(
         "note: %s was trained on days until %s: up to then the backtest is not of unseen days",

@@ -60,7 +60,7 @@ def describe_version(
 ) -> Card:
     """model.json without the hashes of the files. `series` are those of all ranks, `panel` has this rank's."""
     return Card(
-        version=config.training.model_version,
+        version=config.version_to_train,
         created_at=now_text(),
         model=_plain(config.model),
         context_length=config.model.context_length,

@@ -76,7 +76,7 @@ def train(panel: Panel, config: Config, *, worker: ExportWorker, clock: Stopwatc
 
     With several ranks only the first calls this, with the panel of its own series; the others call `learn`.
     """
-    version, store = config.training.model_version, config.model_dir
+    version, store = config.version_to_train, config.model_dir
     with staged_version(store, version) as folder:
         result = learn(panel, config, clock=clock, resume=resume)
         torch.save(result.served.forecaster.state_dict(), folder / WEIGHTS)

@@ -188,7 +188,7 @@ def compare_methods(page: "Page", *, repetitions: int, sample: int) -> None:
 
     check_installed()
     torch.set_num_threads(1)
-    model = load_version(load_config(["forecast.model=base"]))
+    model = load_version(load_config(["model_version=base"]))
     lookup = SeriesLookup(model, {}, database="")
     histories = list(page.values.reshape(-1, NUM_DAYS))
     methods = {

@@ -229,7 +229,7 @@ def _promote(process: Process, version: str) -> Mapping[str, Any]:
 
 def predict_here(stack: Stack, series: Sequence[tuple[str, str]]) -> Truth:
     """The predictions of each site and metric, by PredictionService in this process."""
-    config = replace(stack.config, serving=replace(stack.config.serving, model_version=VERSION))
+    config = replace(stack.config, model_version=VERSION)
     with PredictionService(config) as service:
         return {(site, metric): service.predict(metric, site=site)["predictions"] for site, metric in series}
 

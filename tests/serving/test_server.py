@@ -56,7 +56,7 @@ async def asked(config: Config, artifact: Artifact, torchserve: TorchServe) -> A
 def test_version_that_a_setting_names_is_not_promoted_away(
     config: Config, sample_artifact: Artifact, torchserve: TorchServe
 ) -> None:
-    named = replace(config, serving=replace(config.serving, model_version="v1.10"))
+    named = replace(config, model_version="v1.10")
 
     async def run() -> httpx.Response:
         async with asked(named, sample_artifact, torchserve) as client:
@@ -200,7 +200,7 @@ def test_host_of_another_machine_is_refused() -> None:
 def test_port_given_twice_is_refused_before_anything_starts(
     sample_artifact: Artifact, free_ports: ServingConfig
 ) -> None:
-    serving = replace(free_ports, port=taken_by_nobody(), model_version=sample_artifact.card.version)
+    serving = replace(free_ports, port=taken_by_nobody())
     config = Config(model_dir=sample_artifact.folder.parent, serving=serving)
     check_parts(config)
     with pytest.raises(CannotStart) as error:

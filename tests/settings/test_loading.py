@@ -4,34 +4,38 @@ import datetime as dt
 import hashlib
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from forecasting.commands import backtest, forecast, pretrain, serve, train
 from forecasting.domain import MASKABLE, Kind, Missing, Right, Scaling, Unit, Verdict, check_version
 from forecasting.errors import InvalidVersion, SettingError
-from forecasting.settings.command_line import describe_settings, parse_arguments
+from forecasting.settings.command_line import COMMANDS_OWN, describe_settings
 from forecasting.settings.environment import DATABASE_VARIABLES
-from forecasting.settings.loading import VARIABLES, list_settings, load_config
+from forecasting.settings.keys import list_settings
+from forecasting.settings.loading import VARIABLES, load_config
+from forecasting.settings.older_keys import FIXED
 from forecasting.settings.schema import CACHE_DATABASE, Config
 from tests import PROJECT
 
 
-def load(*said: str, **environ: str) -> Config:
-    return load_config(said, environ=environ)
+def load(*settings: str, **environ: str) -> Config:
+    return load_config(settings, environ=environ)
 
 
 def test_documented_defaults() -> None:
     config = load()
     assert (config.model.sequence_length, config.model.prediction_horizon) == (7, 7)
     assert (config.training.epochs, config.training.batch_size, config.training.learning_rate) == (100, 32, 0.001)
-    assert (config.data.days_back, config.training.model_version) == (60, "v1.0.0")
+    assert (config.data.days_back, config.version_to_train) == (60, "v1.0.0")
     assert (config.serving.port, config.model_dir, config.debug) == (5000, Path("model_store"), False)
 
 
 def test_documented_command_line_is_taken_to_the_letter() -> None:
-    said = "--sequence-length 7 --prediction-horizon 7 --model-version v1.10 --days-back 90 --epochs 3 --batch-size 16"
-    config, _ = parse_arguments([*said.split(), "--learning-rate", "0.01"], about="")
-    assert config.training.model_version == "v1.10"
+    flags = "--sequence-length 7 --prediction-horizon 7 --model-version v1.10 --days-back 90 --epochs 3 --batch-size 16"
+    config, _ = train.COMMAND.parse([*flags.split(), "--learning-rate", "0.01"])
+    assert config.version_to_train == "v1.10"
     assert (config.data.days_back, config.training.epochs, config.training.batch_size) == (90, 3, 16)
     assert config.training.learning_rate == 0.01
 
@@ -54,17 +58,17 @@ def test_dotenv_lies_below_the_environment(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("version", ["1.10", "v1.10", "007", "1e3"])
 def test_versions_stay_text(version: str) -> None:
-    assert load(f"training.model_version={version}").training.model_version == version
-    assert load(MODEL_VERSION=version).serving.model_version == version
+    assert load(f"model_version={version}").version_to_train == version
+    assert load(MODEL_VERSION=version).model_version == version
 
 
 def test_number_as_version_in_yaml_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("training: {model_version: 1.10}\n")
+    file.write_text("model_version: 1.10\n")
     with pytest.raises(SettingError) as refusal:
         load_config(files=[file], environ={})
     assert str(refusal.value) == (
-        f"training.model_version in {file} is 1.1, but is text: write it in quotes, or 1.10 becomes 1.1."
+        f"model_version in {file} is 1.1, but is text: write it in quotes, or 1.10 becomes 1.1."
     )
 
 
@@ -100,50 +104,43 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
         ),
         (
             "zzz=3",
-            "There is no setting 'zzz' (in the command line). --help lists them all.",
+            "There is no setting 'zzz' (in the command line). --help-all lists them all.",
         ),
-        ("training.epochs", "'training.epochs' is no setting. Write key=value, such as training.epochs=50."),
+        ("training.epochs", "'training.epochs' is not a setting. Write key=value, such as training.epochs=50."),
         ("training.epochs=x", "training.epochs in the command line is 'x', but must be a whole number."),
         ("training.epochs=0", "training.epochs (--epochs) is 0; it must be at least 1."),
         ("data.missing=drop", "data.missing in the command line is 'drop', but must be zero or mask."),
-        ("data.days_back=29", "data.days_back (--days-back) is 29; at least 30 days are needed."),
+        ("data.days_back=29", "data.days_back (--days-back) is 29; it must be at least 30."),
         (
             "data.timezone=Mars/Phobos",
-            "data.timezone is 'Mars/Phobos', which is no IANA time zone. Say one such as Europe/Paris or UTC.",
+            "data.timezone is 'Mars/Phobos', which is not an IANA time zone. Use a name such as Europe/Paris or UTC.",
         ),
         (
             "training.learning_rate=0",
             "training.learning_rate (--learning-rate) is 0.0; it must be above 0 and below 1.",
         ),
-        ("serving.deadline_seconds=0", "serving.deadline_seconds is 0.0; it must be a number of seconds above 0."),
-        ("serving.deadline_seconds=nan", "serving.deadline_seconds is nan; it must be a number of seconds above 0."),
+        ("serving.deadline_seconds=0", "serving.deadline_seconds is 0.0; it must be above 0."),
+        ("serving.deadline_seconds=nan", "serving.deadline_seconds is nan; it must be above 0."),
         ("serving.batch_size=0", "serving.batch_size is 0; it must be at least 1."),
-        ("serving.max_batch_delay_ms=-5", "serving.max_batch_delay_ms is -5; it must be 0 or more."),
+        ("serving.max_batch_delay_ms=-5", "serving.max_batch_delay_ms is -5; it must be at least 0."),
         (
             "training.accelerator=foo",
             "training.accelerator in the command line is 'foo', but must be auto or cpu or gpu.",
         ),
-        ("training.model_version=???", "training.model_version in the command line is '???', which is no value."),
+        ("model_version=???", "model_version in the command line is '???', which is not a value."),
         ("forecast.days_ahead=0", "forecast.days_ahead (--days-ahead) is 0; it must be 1 to 30."),
-        ("forecast.num_threads=0", "forecast.num_threads is 0; it must be at least 1."),
-        ("verdicts.outage_level=0", "verdicts.outage_level is 0.0; it must be a number above 0."),
-        ("verdicts.bot_factor=1", "verdicts.bot_factor is 1.0; it must be a number above 1."),
-        ("verdicts.bot_factor=nan", "verdicts.bot_factor is nan; it must be a number above 1."),
-        (
-            "verdicts.bot_alone_factor=3",
-            "verdicts.bot_alone_factor is 3.0; it must be a number, at least verdicts.bot_factor (4.0).",
-        ),
+        ("verdicts.outage_level=0", "verdicts.outage_level is 0.0; it must be above 0."),
+        ("verdicts.bot_factor=1", "verdicts.bot_factor is 1.0; it must be above 1."),
+        ("verdicts.bot_factor=nan", "verdicts.bot_factor is nan; it must be above 1."),
         ("verdicts.partial_hours=1", "verdicts.partial_hours is 1; it must be 2 to 24."),
-        ("verdicts.bot_days=8", "verdicts.bot_days is 8; it must be 1 to 7."),
-        ("verdicts.usual_share=90", "verdicts.usual_share is 90.0; it must be above 0 and at most 1."),
         (
             "verdicts.breaks=visits=May",
-            "verdicts.breaks has 'visits=May', which is no day. Write visits=2024-05-01, or 2024-05-01 for every "
+            "verdicts.breaks has 'visits=May', which is not a day. Write visits=2024-05-01, or 2024-05-01 for every "
             "metric.",
         ),
         (
             "verdicts.breaks==2024-05-01",
-            "verdicts.breaks has '=2024-05-01', which is no day. Write visits=2024-05-01, or 2024-05-01 for every "
+            "verdicts.breaks has '=2024-05-01', which is not a day. Write visits=2024-05-01, or 2024-05-01 for every "
             "metric.",
         ),
         (
@@ -151,14 +148,12 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
             "verdicts.masked names 'bots'; it may name outage, partial, bot, definition_break.",
         ),
         ("process.rank=1", "process.rank in the command line: torchrun says which of how many processes this is."),
-        ("serving.port=70000", "serving.port is 70000; a port is 0 (any free one) to 65535."),
-        ("guard.max_body_bytes=0", "guard.max_body_bytes is 0; it must be at least 1."),
+        ("serving.port=70000", "serving.port (--port) is 70000; it must be 0 to 65535."),
         ("guard.max_connections=0", "guard.max_connections is 0; it must be at least 1."),
-        ("guard.header_seconds=0", "guard.header_seconds is 0.0; it must be a number of seconds above 0."),
-        ("guard.request_seconds=inf", "guard.request_seconds is inf; it must be a number of seconds above 0."),
+        ("guard.request_seconds=inf", "guard.request_seconds is inf; it must be above 0."),
         (
             "guard.requests_per_second=-1",
-            "guard.requests_per_second is -1.0; it must be 0 (any number) or more.",
+            "guard.requests_per_second is -1.0; it must be at least 0.",
         ),
         (
             "guard.hosts=http://forecasts.example",
@@ -166,13 +161,13 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
         ),
         (
             "guard.cors_origins=*",
-            "guard.cors_origins has '*'. Write each as a browser sends it, scheme and name in small letters and no "
+            "guard.cors_origins has '*'. Write each as a browser sends it: scheme and name in lower case, without a "
             "path, such as https://dashboard.example.",
         ),
         (
             "guard.cors_origins=https://dashboard.example/",
-            "guard.cors_origins has 'https://dashboard.example/'. Write each as a browser sends it, scheme and name "
-            "in small letters and no path, such as https://dashboard.example.",
+            "guard.cors_origins has 'https://dashboard.example/'. Write each as a browser sends it: scheme and name "
+            "in lower case, without a path, such as https://dashboard.example.",
         ),
         (
             "api_keys=me:admin:hunter2hunter2hunter2",
@@ -456,8 +451,9 @@ def test_process_that_cannot_be_is_refused() -> None:
     )
 
 
-def test_documented_design_is_one_file() -> None:
-    config = load_config(files=[PROJECT / "configs" / "documented.yaml"], environ={})
+def test_documented_design_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(files=[Path("configs/documented.yaml")], environ={})  # found from any folder
     assert config.model.scaling is Scaling.minmax
     assert config.data.metrics == ["page_visits"]
     assert config.data.missing is Missing.zero
@@ -470,7 +466,72 @@ def test_env_example_names_every_variable() -> None:
 
 
 def test_every_setting_says_what_it_is() -> None:
-    found = list(list_settings())
-    assert len(found) > 30
-    assert [key for key, setting, _ in found if not setting.metadata.get("help")] == []
+    settings = list(list_settings())
+    assert len(settings) > 30
+    assert [key for key, declared, _ in settings if not declared.metadata.get("help")] == []
     assert "model.hidden_size" in describe_settings()
+
+
+def test_settings_that_all_commands_share_stay_few() -> None:
+    assert len(list(list_settings(without=COMMANDS_OWN))) <= 62
+
+
+OLDER = """
+training: {model_version: trained}
+serving: {model_version: served}
+backtest: {model: base, horizon: 9}
+forecast: {model: forecasting}
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "version"),
+    [(train, "trained"), (serve, "served"), (backtest, "base"), (forecast, "forecasting"), (pretrain, None)],
+)
+def test_older_keys_work_for_their_own_command_and_name_the_new_one(
+    command: ModuleType, version: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(OLDER)
+    config, _ = command.COMMAND.parse(["--config", str(file)])
+    assert (config.model_version, config.backtest.days_ahead) == (version, 9)
+    lines = capsys.readouterr().err.splitlines()
+    assert f"backtest.horizon in {file} is called backtest.days_ahead now." in lines
+    for key in ("training.model_version", "serving.model_version", "backtest.model", "forecast.model"):
+        line = f"{key} in {file} is called model_version now (--model-version)."
+        ignored = line + " This command does not read the old key."
+        assert (ignored if key not in command.COMMAND.version_from else line) in lines
+    assert len(lines) == 5
+
+
+def test_variable_of_the_served_version_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else training would overwrite the version that is served."""
+    monkeypatch.setenv("MODEL_VERSION", "v7")
+    assert train.COMMAND.parse([])[0].version_to_train == "v1.0.0"
+    assert backtest.COMMAND.parse([])[0].model_version is None
+    assert serve.COMMAND.parse([])[0].model_version == "v7"
+    assert forecast.COMMAND.parse([])[0].model_version == "v7"
+    assert load_config().model_version == "v7"
+    assert serve.COMMAND.parse(["--model-version", "v8"])[0].model_version == "v8"
+
+
+@pytest.mark.parametrize("command", [backtest, forecast])
+def test_model_is_another_word_for_model_version(command: ModuleType) -> None:
+    assert command.COMMAND.parse(["--model", "base"])[0].model_version == "base"
+
+
+def test_backtests_days_ahead_have_their_documented_flag() -> None:
+    for flag in ("--horizon", "--days-ahead"):
+        assert backtest.COMMAND.parse([flag, "14"])[0].backtest.days_ahead == 14
+
+
+def test_base_cannot_be_trained_as_a_version() -> None:
+    with pytest.raises(InvalidVersion, match="Version 'base' is reserved"):
+        train.COMMAND.parse(["--model-version", "base"])[0].version_to_train  # noqa: B018
+
+
+@pytest.mark.parametrize("key", FIXED)
+def test_key_that_is_fixed_by_now_is_refused_with_its_reason(key: str) -> None:
+    with pytest.raises(SettingError) as refusal:
+        load(f"{key}=1")
+    assert str(refusal.value) == f"{key} in the command line is no longer a setting. {FIXED[key]} Remove it."

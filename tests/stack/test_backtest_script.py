@@ -112,7 +112,7 @@ def test_fine_tuning_on_a_file(empty_place: Place, traffic: Path, tmp_path: Path
             "error: There is no version v9 in {store} (there: none). "
             "Train it: python scripts/train.py --model-version v9\n",
         ),
-        (["--horizon", "31"], 2, "error: backtest.horizon (--horizon) is 31; it must be 1 to 30.\n"),
+        (["--horizon", "31"], 2, "error: backtest.days_ahead (--days-ahead) is 31; it must be 1 to 30.\n"),
     ],
 )
 def test_refusals(empty_place: Place, traffic: Path, arguments: list[str], code: int, text: str) -> None:

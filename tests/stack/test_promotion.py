@@ -96,7 +96,7 @@ def ask(process: Process) -> dict[str, Any]:
 def truth(store: Store, embedded: DatabaseConfig, version: str | None) -> dict[str, Any]:
     """By the program in this process."""
     config = Config(database=embedded, model_dir=store.folder)
-    with PredictionService(replace(config, serving=replace(config.serving, model_version=version))) as service:
+    with PredictionService(replace(config, model_version=version)) as service:
         return {name: value for name, value in service.predict_page_visits().items() if name != "prediction_date"}
 
 

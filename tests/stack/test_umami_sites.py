@@ -47,7 +47,7 @@ def test_the_whole_way(umami: Place, tmp_path: Path) -> None:
     checked = run(umami, "sources.py", "--check", "--source", "umami", PARIS)
     assert re.search(r"^Blog +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d +120 +Europe/Paris$", checked, re.MULTILINE)
 
-    trained = run(umami, "train.py", "data.source=umami", PARIS, "training.model_version=v1", *QUICK)
+    trained = run(umami, "train.py", "data.source=umami", PARIS, "model_version=v1", *QUICK)
     assert "read 10 series of 116 days" in trained  # 60 with targets and 56 before them
     card = load_artifact(umami.store, "v1").card
     assert {(series.site, series.metric) for series in card.series} == {

@@ -78,20 +78,20 @@ def changed_after(panel: Panel, cutoff: int) -> Panel:
 
 
 def test_last_horizon_ends_with_each_series_own_data() -> None:
-    rolling = roll(made_uneven(), BacktestConfig(origins=3, step=10, horizon=14))
+    rolling = roll(made_uneven(), BacktestConfig(origins=3, step=10, days_ahead=14))
     cutoffs = [rolling.cutoffs[rolling.rows == row].tolist() for row in range(4)]
     assert cutoffs == [[165, 175, 185], [155, 165, 175], [165, 175, 185], [165, 175, 185]]
 
 
 def test_origins_with_too_few_days_before_them_are_left_out() -> None:
-    rolling = roll(make_panel(60, num_series=1), BacktestConfig(origins=5, step=7, horizon=7))
+    rolling = roll(make_panel(60, num_series=1), BacktestConfig(origins=5, step=7, days_ahead=7))
     assert rolling.cutoffs.tolist() == [31, 38, 45, 52]  # 30 days at least are before the first
     assert rolling.left_out == 1
     with pytest.raises(TooFewDays) as error:
-        roll(make_panel(40, num_series=1), BacktestConfig(horizon=14))
+        roll(make_panel(40, num_series=1), BacktestConfig(days_ahead=14))
     assert str(error.value) == (
         "No series is long enough: 30 days before a cutoff and 14 after it are needed, and 28 known days among the "
-        "last 56. Load more days, or lower --horizon."
+        "last 56. Load more days, or lower --days-ahead."
     )
 
 
@@ -112,7 +112,7 @@ def test_missing_day_counts_as_zero_and_impossible_one_not_at_all() -> None:
 @pytest.mark.parametrize("horizon", [7, 30])
 def test_no_peeking(model: Model, horizon: int) -> None:
     panel = made_uneven()
-    settings = BacktestConfig(origins=4, horizon=horizon)
+    settings = BacktestConfig(origins=4, days_ahead=horizon)
     before = roll(panel, settings)
     for cutoff in np.unique(before.cutoffs):
         after = roll(changed_after(panel, cutoff), settings)
@@ -143,7 +143,7 @@ def test_peers_do_not_peek() -> None:
 
 def test_fine_tuning_does_not_peek(quick: Config) -> None:
     """Two blocks: what came after a cutoff of the first one changes the second one's model, and nothing before it."""
-    config = replace(quick, backtest=BacktestConfig(origins=4, refit=14, model="fine-tune"))
+    config = replace(quick, model_version="fine-tune", backtest=BacktestConfig(origins=4, refit=14))
     panel = made_uneven()
     before = roll(panel, config.backtest)
     cutoff = before.cutoffs.min() + 7
@@ -156,7 +156,7 @@ def test_fine_tuning_does_not_peek(quick: Config) -> None:
 
 def test_history_hides_older_days(model: Model) -> None:
     panel = make_panel(150)
-    settings = BacktestConfig(origins=1, history="35", horizon=30)
+    settings = BacktestConfig(origins=1, history="35", days_ahead=30)
     older = panel.values.copy()
     older[:, : 120 - 35] = 1e6
     for forecast in (lambda rolling: forecast_by(rolling, model), forecast_naive):
@@ -233,7 +233,7 @@ def recomputed(frame: pd.DataFrame, naive: pd.Series, panel: Panel) -> list[floa
 @pytest.mark.parametrize("horizon", [7, 30])
 def test_printed_measures_are_those_of_the_file(model: Model, tmp_path: Path, horizon: int) -> None:
     panel = made_uneven()
-    rolling = roll(panel, BacktestConfig(origins=4, horizon=horizon))
+    rolling = roll(panel, BacktestConfig(origins=4, days_ahead=horizon))
     found = [forecast_by(rolling, model), forecast_naive(rolling)]
     text = describe_backtest(rolling, found)
     write_forecasts(tmp_path / "out.csv", rolling, found[0])
@@ -298,7 +298,7 @@ def test_units_of_the_source(model: Model, tmp_path: Path, quick: Config) -> Non
 
 def test_bands_of_a_version_are_scaled_as_its_card_says(model: Model, quick: Config) -> None:
     panel = make_panel(150, noise=0.2, num_series=1)
-    rolling = roll(panel, BacktestConfig(origins=2, horizon=14))
+    rolling = roll(panel, BacktestConfig(origins=2, days_ahead=14))
     forecaster = model.predictor.forward
     assert isinstance(forecaster, Forecaster)
     (card,) = card_of(panel, forecaster, quick).series
@@ -347,7 +347,7 @@ def test_perfect_forecasts_and_exact_repetition() -> None:
         ("origins=0", "backtest.origins (--origins) is 0; it must be at least 1."),
         ("step=0", "backtest.step (--step) is 0; it must be at least 1."),
         ("refit=0", "backtest.refit (--refit) is 0; it must be at least 1."),
-        ("horizon=31", "backtest.horizon (--horizon) is 31; it must be 1 to 30."),
+        ("days_ahead=31", "backtest.days_ahead (--days-ahead) is 31; it must be 1 to 30."),
     ],
 )
 def test_settings_that_cannot_be(setting: str, text: str) -> None:
@@ -357,7 +357,7 @@ def test_settings_that_cannot_be(setting: str, text: str) -> None:
 
 
 def test_unknown_version_names_those_there_are(tmp_path: Path) -> None:
-    config = load_config(["backtest.model=v9", f"model_dir={tmp_path}"], environ={})
+    config = load_config(["model_version=v9", f"model_dir={tmp_path}"], environ={})
     with pytest.raises(UnknownVersion) as error:
         forecast_all(made_rolling(), config, peers=False)
     assert str(error.value) == (
@@ -399,7 +399,7 @@ def test_what_repeats_itself_stays_with_the_forecaster() -> None:
 
 def test_series_that_a_version_leaves_to_the_seasonal_naive_forecast(model: Model, quick: Config) -> None:
     panel = made_uneven()
-    rolling = roll(panel, BacktestConfig(origins=2, horizon=30))
+    rolling = roll(panel, BacktestConfig(origins=2, days_ahead=30))
     forecaster = model.predictor.forward
     assert isinstance(forecaster, Forecaster)
     cards = card_of(panel, forecaster, quick).series

@@ -2,8 +2,8 @@
 
 import re
 
-from forecasting.settings.loading import list_settings
-from forecasting.settings.schema import FLAGS
+from forecasting.commands import train
+from forecasting.settings.keys import list_settings
 from tests import PROJECT
 
 FOLDER = PROJECT / "forecasting" / "training"
@@ -27,4 +27,4 @@ def test_named_files_and_settings_exist() -> None:
 def test_flags_of_the_commands_exist() -> None:
     flags = set(re.findall(r"scripts/train\.py[^\n]* (--[a-z-]+)", README))
     assert flags
-    assert flags <= set(FLAGS)
+    assert flags <= train.COMMAND.flags

@@ -20,6 +20,7 @@ from forecasting.settings.schema import GuardConfig
 # parser itself has no limit, and takes quadratic time for a header that arrives in many pieces.
 MAX_HEAD_BYTES = 32 * 1024
 TOO_LARGE = f"The request line and headers are larger than {MAX_HEAD_BYTES:,} bytes."
+HEADER_SECONDS = 10.0  # honest clients send their headers at once; or `guard.request_seconds`, if that is less
 OTHER_FILES = 256  # open besides the connections: PostgreSQL's, TorchServe's, the log, libraries
 REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
@@ -158,9 +159,13 @@ class Connection(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             raise ValueError("head too large")  # stops the parser, which calls send_400_response
 
+    @property
+    def _header_seconds(self) -> float:
+        return min(HEADER_SECONDS, self.guard.request_seconds)
+
     def _await_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.guard.header_seconds, self._refuse_late)
+            self._head_timer = self.loop.call_later(self._header_seconds, self._refuse_late)
 
     def _head_arrived(self) -> None:
         if self._head_timer is not None:
@@ -169,7 +174,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_late(self) -> None:
         self._head_timer = None
-        self._refuse(408, f"No request headers arrived within {self.guard.header_seconds:g} s (guard.header_seconds).")
+        self._refuse(408, f"No request headers arrived within {self._header_seconds:g} s.")
 
     def _refuse(self, status: int, detail: str) -> None:
         """Closes the connection; sends the error first unless a response is already on its way."""

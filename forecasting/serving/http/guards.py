@@ -28,7 +28,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 def add_guards(app: Starlette, config: Config) -> None:
     """Layers added to `app` before are inside of these, later ones outside."""
     guard = config.guard
-    app.add_middleware(RequestLimits, max_body_bytes=guard.max_body_bytes, request_seconds=guard.request_seconds)
+    app.add_middleware(RequestLimits, request_seconds=guard.request_seconds)
     if config.api_keys:
         app.add_middleware(ApiKeyGuard, keys=config.api_keys, per_second=guard.requests_per_second)
     else:

@@ -10,6 +10,7 @@ from forecasting.serving.http.headers import CLOSE
 from forecasting.serving.http.middleware import HttpMiddleware
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+MAX_BODY_BYTES = 2**20  # the 10,000 sites that a request may name fit
 LINGER_SECONDS = 5.0  # how long the rest of a too large body is still read, so that its sender can read the error
 CLIENT_CLOSED_REQUEST = 499  # nginx's status, for the log only
 
@@ -21,12 +22,11 @@ class RequestLimits(HttpMiddleware):
     (504). A response that has begun and does not end is cut off, and its connection closed.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, request_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, *, request_seconds: float) -> None:
         super().__init__(app)
-        self._max_bytes = max_body_bytes
         self._seconds = request_seconds
         self._too_large = (
-            f"The request body is larger than {max_body_bytes:,} bytes (guard.max_body_bytes). "
+            f"The request body is larger than {MAX_BODY_BYTES:,} bytes. "
             "Request fewer series at once."
         )
 
@@ -56,7 +56,7 @@ class RequestLimits(HttpMiddleware):
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         for name, value in scope["headers"]:
-            if name == b"content-length" and not (value.isdigit() and int(value[:20]) <= self._max_bytes):
+            if name == b"content-length" and not (value.isdigit() and int(value[:20]) <= MAX_BODY_BYTES):
                 raise _TooLargeError(more=True)
         parts, size, more = [], 0, True
         while more:
@@ -66,7 +66,7 @@ class RequestLimits(HttpMiddleware):
             part = message.get("body", b"")
             size += len(part)
             more = message.get("more_body", False)
-            if size > self._max_bytes:
+            if size > MAX_BODY_BYTES:
                 raise _TooLargeError(more=more)
             parts.append(part)
         return b"".join(parts)

@@ -183,7 +183,7 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     413: (
         "The body is too large.",
         {
-            "body": "The request body is larger than 1,048,576 bytes (guard.max_body_bytes). "
+            "body": "The request body is larger than 1,048,576 bytes. "
             "Request fewer series at once."
         },
     ),
