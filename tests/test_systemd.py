@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from forecasting.commands import serve
 from forecasting.serving.server import DRAIN_SECONDS
 from forecasting.serving.torchserve.run_folder import MAX_SOCKET_PATH
-from forecasting.commands import serve
 from tests import PROJECT
 
 UNIT = PROJECT / "configs" / "systemd" / "website-traffic-forecasting.service"

@@ -17,7 +17,6 @@ from forecasting.warehouse.pages import Page
 from forecasting.warehouse.windows import check_fraction, cut_page_windows
 
 
-
 @dataclass(frozen=True)
 class LoadedVersion:
     """A version that forecasts, and what it knows of its series; the base knows none."""
