@@ -74,7 +74,7 @@ def test_files_are_described_by_name_and_hash_without_their_folder(tmp_path: Pat
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(SettingError, match="pretraining.real_windows is 0; it must be at least 1."):
+    with pytest.raises(SettingError, match=r"pretraining.real_windows \(--real-windows\) is 0; it must be at least 1."):
         load_config(["pretraining.real_windows=0"], environ={})
     with pytest.raises(SettingError, match="pretraining.real_learning_rate is 2.0; it must be above 0 and below 1."):
         load_config(["pretraining.real_learning_rate=2"], environ={})
