@@ -342,7 +342,7 @@ def test_perfect_forecasts_and_exact_repetition() -> None:
 @pytest.mark.parametrize(
     ("setting", "text"),
     [
-        ("history=20", "backtest.history (--history) is 20; at least 30 days are needed."),
+        ("history=20", "backtest.history (--history) is 20; it must be at least 30, or all."),
         ("history=none", "backtest.history (--history) is 'none'; it must be a number of days, or all."),
         ("origins=0", "backtest.origins (--origins) is 0; it must be at least 1."),
         ("step=0", "backtest.step (--step) is 0; it must be at least 1."),
