@@ -140,8 +140,7 @@ def test_ten_megabytes(http: httpx.Client) -> None:
         assert (answer.status_code, answer.json()) == (
             413,
             {
-                "detail": "The request body is larger than 1,048,576 bytes. "
-                "Request fewer series at once.",
+                "detail": "The request body is larger than 1,048,576 bytes. Request fewer series at once.",
             },
         )
 

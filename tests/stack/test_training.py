@@ -104,7 +104,7 @@ def test_server_that_is_not_there(refused: Callable[..., str]) -> None:
             "error: Version '../x' cannot be a folder's name. Use up to 64 letters, digits, dots, hyphens and "
             "underscores, beginning with a letter or a digit, such as v1.0.0.\n",
         ),
-        (["--days-back", "29"], "error: data.days_back (--days-back) is 29; at least 30 days are needed.\n"),
+        (["--days-back", "29"], "error: data.days_back (--days-back) is 29; it must be at least 30.\n"),
     ],
 )
 def test_misuse_ends_with_2(empty_place: Place, arguments: list[str], text: str) -> None:

@@ -25,10 +25,7 @@ class RequestLimits(HttpMiddleware):
     def __init__(self, app: ASGIApp, *, request_seconds: float) -> None:
         super().__init__(app)
         self._seconds = request_seconds
-        self._too_large = (
-            f"The request body is larger than {MAX_BODY_BYTES:,} bytes. "
-            "Request fewer series at once."
-        )
+        self._too_large = f"The request body is larger than {MAX_BODY_BYTES:,} bytes. Request fewer series at once."
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_body = has_begun = False

@@ -182,10 +182,7 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     ),
     413: (
         "The body is too large.",
-        {
-            "body": "The request body is larger than 1,048,576 bytes. "
-            "Request fewer series at once."
-        },
+        {"body": "The request body is larger than 1,048,576 bytes. Request fewer series at once."},
     ),
     422: (
         "The request is malformed: where, what is wrong, and what was found.",

@@ -234,9 +234,7 @@ def test_a_page_may_say_what_it_loads() -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-TOO_LARGE = {
-    "detail": "The request body is larger than 1,048,576 bytes. Request fewer series at once."
-}
+TOO_LARGE = {"detail": "The request body is larger than 1,048,576 bytes. Request fewer series at once."}
 MIB = 2**20
 HASTY = Config(guard=GuardConfig(request_seconds=0.2))
 
