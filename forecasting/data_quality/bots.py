@@ -46,7 +46,7 @@ def _find_spikes(
     num_above = np.zeros(limit.shape, np.uint8)
     for lag in range(1, CONTEXT + 1):
         num_above += days_before(counts, lag, num_judged) > limit
-    return np.asarray(is_high[:, BOT_DAYS :] & ~lasts & (num_above < BOT_DAYS))
+    return np.asarray(is_high[:, BOT_DAYS:] & ~lasts & (num_above < BOT_DAYS))
 
 
 def _find_high(
