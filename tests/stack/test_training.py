@@ -85,7 +85,7 @@ def test_same_command_same_weights(place: Place, empty_place: Place) -> None:
 def test_too_few_days(refused: Callable[..., str], database: DatabaseConfig) -> None:
     assert refused("delete from daily_metrics where date < '2020-07-22'") == (
         f"error: page_visits of {database.name} has 29 days of data; at least 30 are needed. Wait for more, or load "
-        "older days. Read were the last 116 days, 2020-04-26..2020-08-19.\n"
+        "older days. Only the last 116 days were read, 2020-04-26..2020-08-19.\n"
     )
 
 
