@@ -1,49 +1,115 @@
-"""What the README says is what the code has."""
+"""What the READMEs say is what the code has: links, files, settings, flags, variables, figures."""
 
 import re
+import struct
+from pathlib import Path
+
+import pytest
 
 from forecasting.commands import forecast, train
+from forecasting.commands.entry_point import COMMANDS
 from forecasting.settings.keys import list_settings
 from tests import PROJECT
 
-README = (PROJECT / "README.md").read_text()
+README = PROJECT / "README.md"
+FOLDERS = ("forecasting", "scripts", "configs", "model_store", ".github")
+DOCUMENTS = [README, *sorted(file for name in FOLDERS for file in (PROJECT / name).rglob("*.md"))]
+CHAPTERS = (
+    "Quick start", "Usage", "Routes", "Architecture", "Training process", "Metrics", "Configuration", "Development",
+    "Monitoring", "Troubleshooting", "Contributing", "License",
+)  # fmt: skip
+VARIABLES = (
+    "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "SOURCE_URL", "CACHE_URL", "MODEL_DIR", "MODEL_VERSION",
+    "PORT", "API_KEYS", "DEBUG", "TRAFFIC_PGDATA", "JAVA_HOME",
+)  # fmt: skip
+SECTIONS = {key.partition(".")[0] for key, _, _ in list_settings() if "." in key}
+MAX_IMAGE_BYTES = 120_000
+
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(PROJECT)))
 
 
-def test_flags_table_is_the_codes() -> None:
-    assert train.COMMAND.flags_table() in README
-    assert forecast.COMMAND.flags_table() in README
+def find_chapters(text: str) -> list[str]:
+    """Headings outside code."""
+    return re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
 
 
-def test_every_setting_and_file_it_names_exists() -> None:
-    keys = {key for key, _, _ in list_settings()} | {"metrics.bounce_rate.unit", "metrics.page_visits.additive"}
-    named = set(re.findall(r"`((?:model|data|training|serving|guard|forecast|metrics)\.[a-z_.]+)(?:=\S*?)?`", README))
-    assert len(named) > 10
-    assert {key for key in named if not key.endswith((".py", ".json"))} - keys == set()
-    files = set(re.findall(r"`((?:forecasting|handlers|configs|scripts|tests)/[\w/.]+)`", README))
-    assert len(files) > 5
-    assert {file for file in files if not (PROJECT / file).exists()} == set()
+def find_anchors(document: Path) -> set[str]:
+    """As GitHub makes them from headings."""
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in find_chapters(document.read_text())}
 
 
 def test_every_documented_chapter_is_there() -> None:
-    chapters = re.findall(r"^## (.+)$", README, re.MULTILINE)
-    for chapter in (
-        "Quick start", "Usage", "Routes", "Architecture", "Training process", "Metrics", "Configuration", "Development",
-        "Security", "Monitoring and operating", "Troubleshooting", "Contributing", "License",
-    ):  # fmt: skip
-        assert chapter in chapters
+    assert set(CHAPTERS) - set(find_chapters(README.read_text())) == set()
+
+
+def test_documents_are_found() -> None:
+    names = {str(document.relative_to(PROJECT)) for document in DOCUMENTS}
+    assert {"README.md", "forecasting/serving/README.md", ".github/CONTRIBUTING.md"} <= names
+
+
+@each_document
+def test_every_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text())
+    for link in links:
+        name, _, anchor = link.partition("#")
+        if name.startswith(("http:", "https:")):
+            continue
+        target = document.parent / name if name else document
+        assert target.exists(), link
+        assert not anchor or anchor in find_anchors(target), link
+
+
+@each_document
+def test_every_file_it_names_exists(document: Path) -> None:
+    """In full, or from the document's own folder."""
+    named = re.findall(r"(?<![\w./-])((?:forecasting|handlers|configs|scripts|tests)/[\w/.-]+\w)", document.read_text())
+    assert {name for name in named if not (PROJECT / name).exists() and not (document.parent / name).exists()} == set()
+
+
+@each_document
+def test_every_setting_it_names_exists(document: Path) -> None:
+    keys = {key for key, _, _ in list_settings()} | {"metrics.bounce_rate.unit", "metrics.page_visits.additive"}
+    pattern = rf"(?<![\w./-])((?:{'|'.join(sorted(SECTIONS))})\.[a-z_]+(?:\.[a-z]+)?)(?=[=`]|\s*\()"
+    named = {key for key in re.findall(pattern, document.read_text()) if not key.endswith((".py", ".json", ".log"))}
+    assert named - keys - {"forecasting.daily"} == set()
+
+
+@each_document
+def test_every_command_it_names_exists(document: Path) -> None:
+    text = document.read_text()
+    assert set(re.findall(r"traffic-forecast ([a-z]+)", text)) - set(COMMANDS) == set()
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z]+)(?:`| +#| PYTEST)", text, re.MULTILINE)) - targets == set()
+
+
+def test_flags_tables_are_the_codes() -> None:
+    commands = (PROJECT / "scripts" / "README.md").read_text()
+    assert train.COMMAND.flags_table() in commands
+    assert forecast.COMMAND.flags_table() in commands
 
 
 def test_every_variable_is_named() -> None:
-    for name in (
-        "DB_HOST",
-        "DB_PORT",
-        "DB_NAME",
-        "DB_USER",
-        "DB_PASSWORD",
-        "MODEL_DIR",
-        "MODEL_VERSION",
-        "PORT",
-        "DEBUG",
-        "API_KEYS",
-    ):
-        assert f"`{name}`" in README
+    configuration, example = (PROJECT / "configs" / "README.md").read_text(), (PROJECT / "env.example").read_text()
+    for name in VARIABLES:
+        assert f"`{name}`" in configuration
+        assert f"# {name}=" in example
+
+
+def test_images_are_small_plots() -> None:
+    images = [README.parent / name for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README.read_text())]
+    assert images
+    for image in images:
+        content = image.read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) < MAX_IMAGE_BYTES
+        width, height = struct.unpack(">II", content[16:24])
+        assert width > height > 300
+
+
+def test_accuracy_is_the_one_that_training_measured() -> None:
+    """Every figure of README's table stands in training's, which says how it was measured."""
+    accuracy = README.read_text().partition("## Accuracy\n")[2].partition("\n## ")[0]
+    figures = re.findall(r"\b\d\.\d{3}\b|\b\d+%", "\n".join(re.findall(r"^\| (?!data).*", accuracy, re.MULTILINE)))
+    measured = (PROJECT / "forecasting" / "training" / "README.md").read_text()
+    assert len(figures) > 10
+    assert {figure for figure in figures if figure not in measured} == set()

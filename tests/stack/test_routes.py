@@ -20,6 +20,7 @@ from forecasting.settings.schema import Config, ModelConfig
 from scripts.bench.harness import Place, Process
 from tests import PROJECT
 
+SERVING_README = (PROJECT / "forecasting" / "serving" / "README.md").read_text()
 UNKNOWN = (
     "There is no metric 'nope' in version v1.10. "
     "It was trained on: first_time_visitors, page_visits, returning_visitors, unique_visitors."
@@ -260,8 +261,7 @@ def test_metrics_count_what_is_asked(http: httpx.Client) -> None:
 
 
 def test_metrics_that_the_readme_names_are_there(http: httpx.Client) -> None:
-    readme = (PROJECT / "README.md").read_text()
-    chapter = readme.partition("### Metrics for Prometheus")[2].partition("\n## ")[0]
+    chapter = SERVING_README.partition("## Metrics for Prometheus\n")[2].partition("\n## ")[0]
     table, alerts = chapter.split("```promql")
     named = {name for row in re.findall(r"^\| (`[^|]+) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
     asked = set(re.findall(r"(?:forecaster|torchserve|ts)_\w+", alerts))
@@ -283,8 +283,8 @@ def test_embedded_database_is_said(served: Process) -> None:
 
 def test_readmes_requests_give_answers_of_the_shape_it_shows(served: Process) -> None:
     """Each curl of the routes, run as it stands on the stack's own port, beside the answer printed under it."""
-    readme = (PROJECT / "README.md").read_text()
-    shown = re.findall(r"```sh\n(curl -s [^\n]*:5000[^\n]*)\n```\n```json\n(.*?)```", readme, re.DOTALL)
+    readmes = (PROJECT / "README.md").read_text() + SERVING_README
+    shown = re.findall(r"```sh\n(curl -s (?:[^\n]*\\\n)?[^\n]*)\n```\n```json\n(.*?)```", readmes, re.DOTALL)
     assert len(shown) == 2
     for command, answer in shown:
         ours = command.replace("http://127.0.0.1:5000", served.url)
@@ -297,8 +297,7 @@ def test_readmes_requests_give_answers_of_the_shape_it_shows(served: Process) ->
 def test_readmes_curl_reaches_torchserve_with_its_key(served: Process) -> None:
     keys = served.wait_for(r"its keys are in (\S+)")[1]
     inference = served.wait_for(r"TorchServe answers on (\S+) and")[1]
-    readme = (PROJECT / "README.md").read_text()
-    [script] = re.findall(r"```sh\nKEYS=[^\n]*\n(key\(\).*?)```", readme, re.DOTALL)
+    [script] = re.findall(r"```sh\nKEYS=[^\n]*\n(key\(\).*?)```", SERVING_README, re.DOTALL)
     management = served.wait_for(r"is managed on (\S+),")[1]
     script = script.replace("http://127.0.0.1:8080", inference).replace("http://127.0.0.1:8081", management)
     request = {"instances": [{"history": [100.0] * 56, "first_day": "2024-01-01", "kind": "count"}]}
