@@ -85,5 +85,5 @@ def drop_by_bytes(x: Tensor, share: float) -> Tensor:
     """
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     dropped = min(255, round(256 * share))
-    kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
-    return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
+    is_kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+    return x * is_kept.to(x.dtype).mul_(256 / (256 - dropped))
