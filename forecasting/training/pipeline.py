@@ -108,7 +108,7 @@ def learn(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = Fals
     results = own_results.of_all_ranks()
     _log(describe_measures(results.series, results.measures))
     _log(describe_answerers(results.series, results.answers, fitted))
-    _log([describe_bands(results.bands)])
+    _log([describe_bands(results.bands, horizon=config.model.prediction_horizon)])
     with clock.part("refitting"):
         served = _refit(panel, config, fitted, base)
     upcoming = forecast_next(served.forecaster, panel, bands=own_results.bands, answers=own_results.answers)

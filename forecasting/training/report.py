@@ -75,9 +75,9 @@ def describe_answerers(all_series: Sequence[Series], answers: Sequence[str], fit
     return lines
 
 
-def describe_bands(bands: Sequence[Bands]) -> str:
-    """How many weeks the bands were calibrated on, and by how much that changed them."""
-    weeks, scales = {band.num_weeks for band in bands}, [scale for band in bands for scale in band.scale]
+def describe_bands(bands: Sequence[Bands], *, horizon: int) -> str:
+    """How many weeks the bands were calibrated on, and by how much that changed those of the horizon's days."""
+    weeks, scales = {band.num_weeks for band in bands}, [scale for band in bands for scale in band.scale[:horizon]]
     if not max(weeks):
         return "bands not calibrated: no series has a week that training has not seen"
     num_weeks = f"{min(weeks)} to {max(weeks)}" if len(weeks) > 1 else min(weeks)

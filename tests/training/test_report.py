@@ -7,11 +7,12 @@ import numpy as np
 
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
+from forecasting.predictor import Bands, usual_bands
 from forecasting.settings.schema import Config
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.held_out import HeldOutForecasts, forecast_test_part, measure_test_part, relative_error
 from forecasting.training.model_card import NextForecasts
-from forecasting.training.report import format_table, plot_training
+from forecasting.training.report import describe_bands, format_table, plot_training
 from tests.panels import make_panel
 
 
@@ -99,3 +100,14 @@ def test_plot_is_drawn_for_more_series_than_it_shows(tmp_path: Path, quick: Conf
     upcoming = NextForecasts(np.full(8, panel.cutoff + 1), np.full((8, 7, len(LEVELS)), 100, np.float32))
     plot_training(tmp_path / "report.png", panel, tested, upcoming, title="v1")
     assert (tmp_path / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_bands_are_described_by_the_days_of_the_horizon() -> None:
+    """The days after the horizon grow from its last day, which no calibration of the trained bands explains."""
+    calibrated = [Bands((0.8,) * 7 + (2.0,) * 23, 0.5, num_weeks=3), Bands((1.2,) * 7 + (2.5,) * 23, 0.5, num_weeks=9)]
+    assert describe_bands(calibrated, horizon=7) == (
+        "bands calibrated on 3 to 9 weeks of each series: 0.80 to 1.20 times as wide as trained"
+    )
+    assert describe_bands([usual_bands(7)], horizon=7) == (
+        "bands not calibrated: no series has a week that training has not seen"
+    )
