@@ -1,5 +1,8 @@
 """What the READMEs say is what the code has: links, files, settings, flags, variables, figures."""
 
+import ast
+import errno
+import os
 import re
 import struct
 from pathlib import Path
@@ -113,3 +116,21 @@ def test_accuracy_is_the_one_that_training_measured() -> None:
     measured = (PROJECT / "forecasting" / "training" / "README.md").read_text()
     assert len(figures) > 10
     assert {figure for figure in figures if figure not in measured} == set()
+
+
+@each_document
+def test_messages_of_troubleshooting_are_those_of_the_code(document: Path) -> None:
+    """Between `...` and numbers, they are parts of string constants."""
+    tables = re.findall(r"^\| what you see .*\n\| --- .*\n((?:\|.*\n)+)", document.read_text(), re.MULTILINE)
+    shown = [text for table in tables for text in re.findall(r"^\| `([^`/]+)`", table, re.MULTILINE)]
+    parts = [part.strip() for text in shown for part in re.split(r"\.\.\.|\d+", text)]
+    assert document != README or len(parts) > 3
+    texts = read_string_constants()
+    assert {part for part in parts if part not in texts} == set()
+
+
+def read_string_constants() -> str:
+    modules = [ast.parse(file.read_text()) for file in (PROJECT / "forecasting").rglob("*.py")]
+    nodes = [node for module in modules for node in ast.walk(module)]
+    constants = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return "\n".join([*constants, os.strerror(errno.EADDRINUSE)])
