@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from forecasting.warehouse.copy_format import (
     decode_arrays,
     decode_texts,
     encode_dates,
+    encode_doubles,
+    encode_nulls,
     encode_real_arrays,
     encode_texts,
     join_rows,
@@ -86,3 +89,23 @@ def test_arrays_of_any_length_are_read(embedded: DatabaseConfig, dtype: str, nam
     np.testing.assert_array_equal(counts, np.arange(301))
     expected = np.concatenate([n * 1000 + np.arange(1, n + 1) for n in range(301)])
     np.testing.assert_array_equal(elements, expected.astype(dtype))
+
+
+def test_fields_by_hand() -> None:
+    """Four bytes of length, then the value, all big-endian; a NULL is the length -1 alone."""
+    null = b"\xff\xff\xff\xff"
+    assert encode_texts(["ab", ""]) == [b"\0\0\0\2ab", b"\0\0\0\0"]
+    assert encode_dates(np.array([to_day(dt.date(2000, 1, 2))])) == [b"\0\0\0\4\0\0\0\1"]
+    assert encode_doubles(np.array([1.5, np.nan, -0.25])) == [
+        b"\0\0\0\x08" + struct.pack(">d", 1.5),
+        null,
+        b"\0\0\0\x08" + struct.pack(">d", -0.25),
+    ]
+    assert encode_doubles(np.empty(0)) == []
+    assert encode_nulls(3) == [null, null, null]
+
+
+def test_empty_field_is_no_null() -> None:
+    row = b"\0\3" + b"\0\0\0\0" + b"\xff\xff\xff\xff" + b"\0\0\0\1x"
+    header = b"PGCOPY\n\xff\r\n\0" + b"\0\0\0\0" * 2
+    assert split_rows(header + row + row + b"\xff\xff", num_fields=3) == [[b"", b""], [None, None], [b"x", b"x"]]

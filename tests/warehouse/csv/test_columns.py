@@ -1,0 +1,100 @@
+"""What each documented column means, beside a table written by hand, and which headers belong to which format."""
+
+import pytest
+
+from forecasting.domain import Kind, Unit
+from forecasting.warehouse.csv.formats import (
+    GA4,
+    LONG,
+    MATOMO,
+    PLAUSIBLE,
+    PLAUSIBLE_IMPORTED,
+    WIDE,
+    Format,
+    tell_format,
+    tell_meaning,
+)
+
+COUNT, RATE, OTHER = Kind.count, Kind.rate, Kind.other
+
+# The title, the metric, its kind, a rate's unit, and whether days add up to a week's total: people who come on two days
+# are one visitor of the week.
+COLUMNS = [
+    (GA4, "Views", "page_visits", COUNT, None, True),
+    (GA4, "Active users", "unique_visitors", COUNT, None, False),
+    (GA4, "Sessions", "visits", COUNT, None, True),
+    (GA4, "Total users", "total_users", COUNT, None, False),
+    (GA4, "Returning users", "returning_users", COUNT, None, False),
+    (GA4, "30 days", "active_users_30_days", COUNT, None, False),
+    (GA4, "7 days", "active_users_7_days", COUNT, None, False),
+    (GA4, "1 day", "active_users_1_day", COUNT, None, False),
+    (GA4, "Bounce rate", "bounce_rate", RATE, Unit.fraction, None),
+    (GA4, "Engagement rate", "engagement_rate", RATE, Unit.fraction, None),
+    (GA4, "Average session duration", "visit_duration", OTHER, None, None),
+    (GA4, "Views per session", "views_per_session", OTHER, None, None),
+    (GA4, "Total revenue", "total_revenue", OTHER, None, None),
+    (GA4, "New users", "new_users", None, None, None),
+    (PLAUSIBLE, "visitors", "unique_visitors", COUNT, None, False),
+    (PLAUSIBLE, "pageviews", "page_visits", COUNT, None, True),
+    (PLAUSIBLE, "visits", "visits", COUNT, None, True),
+    (PLAUSIBLE, "views_per_visit", "views_per_visit", OTHER, None, None),
+    (PLAUSIBLE, "bounce_rate", "bounce_rate", RATE, Unit.percent, None),
+    (PLAUSIBLE, "visit_duration", "visit_duration", OTHER, None, None),
+    (MATOMO, "nb_visits", "visits", COUNT, None, True),
+    (MATOMO, "Unique visitors", "unique_visitors", COUNT, None, False),
+    (MATOMO, "Users", "users", COUNT, None, False),
+    (MATOMO, "nb_users", "users", COUNT, None, False),
+    (MATOMO, "Actions", "actions", COUNT, None, True),
+    (MATOMO, "Bounce Rate", "bounce_rate", RATE, Unit.fraction, None),
+    (MATOMO, "nb_actions_per_visit", "actions_per_visit", OTHER, None, None),
+    (MATOMO, "Maximum actions in one visit", "max_actions", OTHER, None, None),
+    (WIDE, "page_visits", "page_visits", COUNT, None, True),
+    (WIDE, "unique_visitors", "unique_visitors", COUNT, None, False),
+    (WIDE, "visit_duration", "visit_duration", OTHER, None, None),
+    (WIDE, "Sign-ups", "sign_ups", None, None, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("known", "title", "metric", "kind", "unit", "additive"),
+    COLUMNS,
+    ids=lambda value: value.name if isinstance(value, Format) else None,
+)
+def test_columns(
+    known: Format, title: str, metric: str, kind: Kind | None, unit: Unit | None, additive: bool | None
+) -> None:
+    meaning = tell_meaning(title, "1", known)
+    assert meaning is not None
+    assert (meaning.metric, meaning.says.kind, meaning.says.unit, meaning.says.additive) == (
+        metric,
+        kind,
+        unit,
+        additive,
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "known"),
+    [
+        ("series,metric,date,value", LONG),
+        ("date,signups", WIDE),
+        ("site,day,signups", WIDE),
+        ("date", None),
+        ("month,signups", None),
+        ("Date,Active users", GA4),
+        ("Nth day", GA4),
+        ("date,visitors,pageviews,bounce_rate,visit_duration", PLAUSIBLE),
+        ("date,visitors,pageviews,bounce_rate,visit_duration,site", PLAUSIBLE),
+        ("date,visitors,pageviews,bounce_rate,visit_duration,signups", WIDE),
+        ("date,visitors,pageviews,bounces,visits,visit_duration", PLAUSIBLE_IMPORTED),
+        ("date,visitors,pageviews,bounces,visits,visit_duration,signups", WIDE),
+        ("label,nb_visits", MATOMO),
+        ("Date,Visits,Actions,Bounce Rate,Signups", MATOMO),
+    ],
+)
+def test_header_names_its_format(header: str, known: Format | None) -> None:
+    assert tell_format(header.split(","), reported=False) is known
+
+
+def test_any_header_below_google_analytics_comments_is_google_analytics() -> None:
+    assert tell_format(["date", "visits"], reported=True) is GA4
