@@ -11,8 +11,8 @@ from forecasting.warehouse.csv.formats import (
     PLAUSIBLE_IMPORTED,
     WIDE,
     Format,
-    tell_format,
-    tell_meaning,
+    detect_format,
+    interpret_column,
 )
 
 COUNT, RATE, OTHER = Kind.count, Kind.rate, Kind.other
@@ -63,9 +63,9 @@ COLUMNS = [
 def test_columns(
     known: Format, title: str, metric: str, kind: Kind | None, unit: Unit | None, additive: bool | None
 ) -> None:
-    meaning = tell_meaning(title, "1", known)
-    assert meaning is not None
-    assert (meaning.metric, meaning.says.kind, meaning.says.unit, meaning.says.additive) == (
+    column = interpret_column(title, "1", known)
+    assert column is not None
+    assert (column.metric, column.properties.kind, column.properties.unit, column.properties.additive) == (
         metric,
         kind,
         unit,
@@ -93,8 +93,8 @@ def test_columns(
     ],
 )
 def test_header_names_its_format(header: str, known: Format | None) -> None:
-    assert tell_format(header.split(","), reported=False) is known
+    assert detect_format(header.split(","), below_comments=False) is known
 
 
 def test_any_header_below_google_analytics_comments_is_google_analytics() -> None:
-    assert tell_format(["date", "visits"], reported=True) is GA4
+    assert detect_format(["date", "visits"], below_comments=True) is GA4
