@@ -17,7 +17,7 @@ def judge_one_site(
         np.full(values.shape, -1),
         kinds or [Kind.count] * len(series),
         np.zeros(len(series), np.int64),
-        rules=VerdictConfig(),
+        thresholds=VerdictConfig(),
         breaks=None if breaks is None else np.array(breaks),
     )
 

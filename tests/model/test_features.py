@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from forecasting.domain import to_day
-from forecasting.model.features import ROLLING_DAYS, num_features, step_features
+from forecasting.model.features import num_features, step_features
 from forecasting.model.rollout import COUNT, OTHER
 from forecasting.model.scaling import RobustScaling
 
 FIRST = dt.date(2024, 1, 3)
 CONTEXT, LAGS, STEPS = 56, 7, 7
+ROLLING_DAYS = (7, 14, 28)  # of which the trained weights know the means
 
 
 def features(history: torch.Tensor, kind: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
@@ -68,3 +69,28 @@ def test_weekday_and_season_match_the_calendar() -> None:
 
 def test_kind_is_one_hot() -> None:
     assert features(history_with_holes(), OTHER)[0][0, -3:].tolist() == [0.0, 0.0, 1.0]
+
+
+def test_rolling_mean_of_a_single_known_day_is_its_value_and_of_none_is_zero() -> None:
+    history = history_with_holes()
+    history[0, -12:] = torch.nan
+    history[0, -3] = 120.0
+    steps, z = features(history)
+    column = 2 * (LAGS + 1)  # the mean of 7 days
+    np.testing.assert_allclose(steps[:, column], [z[43], 0, 0, 0, z[53], z[53], z[53]], atol=1e-5)
+
+
+def test_season_of_the_day_forecast_is_that_of_a_week_later() -> None:
+    steps, _ = features(history_with_holes())
+    season = 2 * (LAGS + 1) + len(ROLLING_DAYS) + 7
+    for step in range(STEPS):
+        days = (FIRST + dt.timedelta(CONTEXT - STEPS + step + 7) - dt.date(1970, 1, 1)).days
+        angle = 2 * math.pi * days / 365.2425
+        np.testing.assert_allclose(steps[step, season + 2 : season + 4], [math.sin(angle), math.cos(angle)], atol=1e-3)
+
+
+def test_level_and_spread_of_the_window_are_in_every_step() -> None:
+    """Weeks of 10 and 30 in turn: the lower median is 10, the mean deviation from it 10, the weekly change 20."""
+    weeks = torch.tensor([10.0, 30.0] * 4).repeat_interleave(7)[None]
+    steps, _ = features(weeks, OTHER)
+    np.testing.assert_allclose(steps[:, -5:-3], [[10 / 10, math.log(15)]] * STEPS, rtol=1e-5)
