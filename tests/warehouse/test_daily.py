@@ -29,6 +29,7 @@ from forecasting.warehouse.panel_loader import read_panel
 from forecasting.warehouse.queries import load_query
 from forecasting.warehouse.schema import create_schema
 
+from .sources.plans import explain_query
 from .test_siteanalytics import OWN, SITES, TODAY, prepare, read
 
 ODD = 'it\'s\n-- $1 "odd"\\'
@@ -333,3 +334,44 @@ def test_serving_reads_it_too(database: DatabaseConfig) -> None:
     bring_up_to_date(database, OWN)
     asyncio.run(prepare(database, "drop table daily_metrics"))
     assert asyncio.run(run()) == "on"
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("list_series", ("", "", 100, [], [], 0, 1, "")),
+        ("list_series", ("site 3", "clicks", None, ["site 5"], [], 0, 1, "")),
+        ("read_last_days", (["site 5", "site 1"], ["clicks", "visits"], TODAY, 20, ["bot"])),
+        ("read_days", ("", "", 100, [], [], 0, 1, "", TODAY, dt.date(2024, 1, 1), ["bot"])),
+    ],
+)
+def test_pages_are_read_by_the_primary_key_alone(
+    database: DatabaseConfig, analyzed: bool, name: str, values: tuple[object, ...]
+) -> None:
+    """Whatever the statistics are: nothing is sorted, and the table is never read as a whole."""
+    asyncio.run(prepare(database, load_query("create_forecasting"), RAGGED, *(["analyze"] if analyzed else [])))
+    nodes = explain_query(database, name, *values, before="prefer_index")
+    scans = [node for node in nodes if node.get("Relation Name") == "daily"]
+    assert scans
+    assert {
+        (node["Node Type"].removesuffix(" Only Scan").removesuffix(" Scan"), node["Index Name"]) for node in scans
+    } == {("Index", "daily_pkey")}
+    assert not [node for node in nodes if "Sort" in node["Node Type"] or node["Node Type"] == "HashAggregate"]
+    assert all("site" in node["Index Cond"] for node in scans if name != "read_days")
+
+
+def test_the_last_days_of_long_histories_are_read_alone(database: DatabaseConfig) -> None:
+    """20 rows of a series of 4,000 days, wherever it ends."""
+    long = """
+        insert into forecasting.daily (site, metric, day, value)
+            select 'site ' || n, 'visits', date '2024-02-29' - 100 * n - d, d
+            from generate_series(1, 5) as n, generate_series(0, 3999) as d;
+    """
+    asyncio.run(prepare(database, load_query("create_forecasting"), long))
+    sites = [f"site {number}" for number in range(1, 6)]
+    values = (sites, ["visits"] * 5, TODAY, 20, [])
+    nodes = explain_query(database, "read_last_days", *values, before="prefer_index", analyze=True)
+    (scan,) = [node for node in nodes if node.get("Relation Name") == "daily"]
+    assert scan["Actual Loops"] == 5
+    assert scan["Actual Rows"] == 20
