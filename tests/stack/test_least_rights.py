@@ -1,4 +1,4 @@
-"""The scripts as a user of the database who has the rights that README names, and no other."""
+"""The scripts as a user of the database who has only the rights that forecasting/warehouse/README.md names."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ from tests.warehouse.sources.test_umami import UMAMI
 from .conftest import PATIENT, QUICK, variables_of
 from .test_umami_sites import PARIS, TRAFFIC
 
-README = (PROJECT / "README.md").read_text()
+README = (PROJECT / "forecasting" / "warehouse" / "README.md").read_text()
 GRANTS = re.findall(r"```sql\n(create role forecaster.*?)```", README, re.DOTALL)
 ROLE = "least_rights"
 
@@ -35,7 +35,7 @@ def umami(empty_place: Place, database: DatabaseConfig) -> Iterator[Place]:
 
 
 def grants(block: int, database: DatabaseConfig) -> str:
-    """A block of README, for this database: the first lets the user make the schema, for the second it is made."""
+    """A block of the README, for this database: the first lets the user create the schema, the second has it given."""
     assert len(GRANTS) == 2
     text = GRANTS[block].replace("forecaster", ROLE).replace("database umami", f"database {database.name}")
     return text.replace("'...'", "'not asked for on a socket'")
