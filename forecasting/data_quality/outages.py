@@ -73,7 +73,7 @@ def _find_lost_hours(
     starts = recent_starts(hours > 0)
     num_recent = count_since(hours > 0, starts)
     num_active = count_since(active, starts)
-    usual = num_active >= USUAL_SHARE * num_recent[..., None] - 1e-9  # 0.55 * 20 is slightly above 11
+    usual = num_active >= USUAL_SHARE * num_recent[..., None]
     today = active[:, CONTEXT:]
     run = longest = np.zeros(num_recent.shape, np.int64)
     for hour in HOURS:

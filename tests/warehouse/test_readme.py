@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-from forecasting.commands.sources import SWITCHES
+from forecasting.commands import backtest, sources
 from forecasting.domain import SourceName, Verdict
-from forecasting.settings.command_line import BACKTEST_FLAGS
-from forecasting.settings.loading import list_settings
-from forecasting.settings.schema import SOURCE_FLAGS, DatabaseConfig, DataConfig
+from forecasting.settings.keys import list_settings
+from forecasting.settings.schema import DatabaseConfig, DataConfig
 from forecasting.warehouse.csv.formats import LONG, WIDE, detect_format
 from forecasting.warehouse.queries import load_query
 from forecasting.warehouse.sources.query import open_source
@@ -37,7 +36,7 @@ def test_named_files_and_flags_exist() -> None:
     assert {file for file in files if not (PROJECT / file).exists()} == set()
     flags = set(re.findall(r"(?<=[ `])--[a-z]+", README))
     assert {"--check", "--days", "--update", "--whole", "--source", "--csv"} == flags
-    assert flags <= set(SOURCE_FLAGS) | set(BACKTEST_FLAGS) | set(SWITCHES)
+    assert flags <= sources.COMMAND.flags | backtest.COMMAND.flags
 
 
 def test_named_settings_and_variables_exist() -> None:
