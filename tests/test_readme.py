@@ -27,6 +27,7 @@ VARIABLES = (
 )  # fmt: skip
 SECTIONS = {key.partition(".")[0] for key, _, _ in list_settings() if "." in key}
 MAX_IMAGE_BYTES = 120_000
+MAX_LINES, MAX_LENGTH = 200, 120  # of README.md
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(PROJECT)))
 
@@ -45,9 +46,24 @@ def test_every_documented_chapter_is_there() -> None:
     assert set(CHAPTERS) - set(find_chapters(README.read_text())) == set()
 
 
+def test_it_is_short() -> None:
+    lines = README.read_text().splitlines()
+    assert len(lines) <= MAX_LINES
+    assert [line for line in lines if len(line) > MAX_LENGTH] == []
+
+
+@each_document
+def test_prose_wraps(document: Path) -> None:
+    """Tables and printed lines may be longer."""
+    if document.name == "EXPERIMENTS.md":
+        return
+    prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL).splitlines()
+    assert [line for line in prose if len(line) > MAX_LENGTH and not line.startswith("|")] == []
+
+
 def test_documents_are_found() -> None:
     names = {str(document.relative_to(PROJECT)) for document in DOCUMENTS}
-    assert {"README.md", "forecasting/serving/README.md", ".github/CONTRIBUTING.md"} <= names
+    assert {"README.md", "forecasting/serving/README.md", "scripts/bench/README.md", ".github/CONTRIBUTING.md"} <= names
 
 
 @each_document
