@@ -11,7 +11,6 @@ from typing import Any
 
 from forecasting.errors import CannotStart
 from forecasting.invocation import find_command, show_command
-from forecasting.serving.torchserve.ports import PORTS
 from forecasting.settings.command_line import CommandLine
 
 VERSION = "demo"  # a name that nobody else uses
@@ -39,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
     print("\n== serving", flush=True)
     port = find_free_port()
-    options = ["--model-version", VERSION, "--port", str(port), *(f"serving.{name}=0" for name in PORTS), *settings]
+    options = ["--model-version", VERSION, "--port", str(port), "serving.torchserve_ports=0", *settings]
     with subprocess.Popen([*find_command("serve"), *options]) as server:
         try:
             call_routes(f"http://127.0.0.1:{port}", server)

@@ -12,7 +12,7 @@ COMMAND = CommandLine(
     examples=(
         ("", "the promoted version, else the newest, on port 5000"),
         ("--model-version v1.0.0 --port 8000", "this version on another port"),
-        ("--host 0.0.0.0 serving.workers=2", "to other machines too, by two of TorchServe's workers"),
+        ("--host 0.0.0.0 serving.torchserve_ports=0", "to other machines too; TorchServe takes any free ports"),
     ),
     version_help="the version to serve; unset: the promoted one, else the newest",
     keys=("model_version", "serving.host", "serving.port"),

@@ -21,7 +21,7 @@ from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.serving.http.routes import create_app
 from forecasting.serving.torchserve.archive import check_handler
 from forecasting.serving.torchserve.installation import find_java, find_torchserve
-from forecasting.serving.torchserve.ports import PORTS, choose_ports, find_owner
+from forecasting.serving.torchserve.ports import choose_ports, find_owner
 from forecasting.serving.torchserve.run_folder import temporary_folder
 from forecasting.serving.torchserve.supervisor import Supervisor
 from forecasting.serving.version_manager import VersionManager, copy_archive, start_of
@@ -88,9 +88,9 @@ def check_parts(config: Config) -> None:
 
 def _check_ports_differ(serving: ServingConfig) -> None:
     """What is bound but does not listen yet stops nobody else: without this, TorchServe would start for nothing."""
-    names: dict[int, list[str]] = {}
-    for name in ("port", *PORTS):
-        names.setdefault(getattr(serving, name), []).append(f"serving.{name}")
+    names = {serving.port: ["serving.port"]}
+    for name, port in serving.each_torchserve_port.items():
+        names.setdefault(port, []).append(f"TorchServe's {name} port (serving.torchserve_ports)")
     for port, same in names.items():
         if port and len(same) > 1:
             raise CannotStart(

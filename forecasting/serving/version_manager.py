@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from forecasting.artifact import Artifact, load_artifact, mark_promoted
 from forecasting.errors import CannotPromote, CannotStart, ForecastingError, Unavailable
@@ -16,7 +15,6 @@ from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.promotions import Promotion, Promotions
 from forecasting.serving.served_model import ServedModel, Troubles
 from forecasting.serving.torchserve.archive import ensure_archive
-from forecasting.serving.torchserve.ports import PORTS
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.serving.torchserve.supervisor import Start, Supervisor
@@ -122,8 +120,8 @@ class VersionManager:
         async with AsyncExitStack() as undo:
             archive = await asyncio.to_thread(copy_archive, artifact, self._archive.parent)
             undo.callback(archive.unlink)
-            free: dict[str, Any] = dict.fromkeys(PORTS, 0)  # Any: so that it fits; the one before still has its own
-            beside = start_of(archive, version, replace(serving, **free))
+            free_ports = replace(serving, torchserve_ports=[0])  # the one before still has its own
+            beside = start_of(archive, version, free_ports)
             torchserve = await self._supervisor.start_second(beside)
             undo.push_async_callback(self._supervisor.end, torchserve)
             served = ServedModel(self._config, artifact, torchserve)

@@ -61,7 +61,8 @@ def load_config(
     environ = read_environment() if environ is None else environ
     tree = OmegaConf.structured(Config)
     for assignment in _read_assignments(settings, files, environ, version_from):
-        for renewed in renew(assignment, version_from=version_from, notify=notify):
+        ports = tree.serving.torchserve_ports
+        for renewed in renew(assignment, ports=ports, version_from=version_from, notify=notify):
             tree = _assign(tree, renewed)
     try:
         config = cast(Config, OmegaConf.to_object(tree))

@@ -2,14 +2,16 @@
 refused.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from forecasting.errors import SettingError
+from forecasting.settings.schema import TORCHSERVE_PORTS
 
 # The version was one setting for each command. A command reads its own older keys and ignores the others'.
 VERSION_KEYS = ("training.model_version", "serving.model_version", "backtest.model", "forecast.model")
+PORT_KEYS = tuple(f"serving.{name}_port" for name in TORCHSERVE_PORTS)
 RENAMED = {"backtest.horizon": "backtest.days_ahead"}
 FIXED = {
     "model.num_layers": "The network has two LSTM layers, as documented.",
@@ -30,11 +32,11 @@ class Assignment:
 
 
 def renew(
-    assignment: Assignment, *, version_from: Collection[str], notify: Callable[[str], None]
+    assignment: Assignment, *, ports: Sequence[int], version_from: Collection[str], notify: Callable[[str], None]
 ) -> Iterator[Assignment]:
     """The assignment under today's key, or nothing if it is another command's older key.
 
-    Raises SettingError for what is fixed now.
+    `ports` are TorchServe's so far; an older key sets one of them. Raises SettingError for what is fixed now.
     """
     key, origin = assignment.key, assignment.origin
     if key in FIXED:
@@ -45,6 +47,11 @@ def renew(
         notify(f"{key} in {origin} is called model_version now (--model-version).{ignored}")
         if applies:
             yield replace(assignment, key="model_version")
+    elif key in PORT_KEYS:
+        notify(f"{key} in {origin} is one of serving.torchserve_ports now.")
+        each = list(ports) if len(ports) == len(PORT_KEYS) else [0] * len(PORT_KEYS)
+        each[PORT_KEYS.index(key)] = assignment.value
+        yield replace(assignment, key="serving.torchserve_ports", value=each)
     elif key in RENAMED:
         notify(f"{key} in {origin} is called {RENAMED[key]} now.")
         yield replace(assignment, key=RENAMED[key])

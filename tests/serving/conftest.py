@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def free_ports() -> "ServingConfig":
     """Settings of a small TorchServe wherever there is room."""
-    from forecasting.serving.torchserve.ports import PORTS
     from forecasting.settings.schema import ServingConfig
 
-    return replace(ServingConfig(workers=1, startup_timeout_seconds=60.0), **dict.fromkeys(PORTS, 0))
+    return ServingConfig(workers=1, startup_timeout_seconds=60.0, torchserve_ports=[0])
 
 
 @pytest.fixture(scope="package")

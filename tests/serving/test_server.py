@@ -26,7 +26,6 @@ from forecasting.serving.http.routes import create_app
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.server import check_parts, take_port
 from forecasting.serving.torchserve.archive import ensure_archive
-from forecasting.serving.torchserve.ports import PORTS
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.supervisor import Supervisor
 from forecasting.serving.version_manager import VersionManager
@@ -204,10 +203,10 @@ def test_port_given_twice_is_refused_before_anything_starts(
     config = Config(model_dir=sample_artifact.folder.parent, serving=serving)
     check_parts(config)
     with pytest.raises(CannotStart) as error:
-        check_parts(replace(config, serving=replace(serving, metrics_port=serving.port)))
+        check_parts(replace(config, serving=replace(serving, torchserve_ports=[0, 0, serving.port, 0, 0])))
     assert str(error.value) == (
-        f"serving.port and serving.metrics_port are the same, {serving.port}. Choose another for one, "
-        "or 0 for a free one."
+        f"serving.port and TorchServe's metrics port (serving.torchserve_ports) are the same, {serving.port}. "
+        "Choose another for one, or 0 for a free one."
     )
 
 
@@ -229,14 +228,15 @@ from pathlib import Path
 from forecasting.runtime import run
 from forecasting.settings.schema import Config, ServingConfig
 from forecasting.serving.server import serve
-run(lambda: serve(Config(model_dir=Path(sys.argv[1]), serving=ServingConfig(port=int(sys.argv[2]), {ports}))))
+serving = ServingConfig(port=int(sys.argv[2]), torchserve_ports=[0])
+run(lambda: serve(Config(model_dir=Path(sys.argv[1]), serving=serving)))
 """
 
 
 def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, taken: socket.socket) -> None:
     taken.listen()
     port, owner = taken.getsockname()[1], psutil.Process()
-    program = BARE.format(ports=", ".join(f"{name}=0" for name in PORTS))
+    program = BARE
     result = subprocess.run(
         [sys.executable, "-c", program, tmp_path, str(port)],
         env={**os.environ, "PATH": str(tmp_path)},
@@ -263,9 +263,8 @@ def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifac
         "from pathlib import Path\n"
         "from forecasting.runtime import run\n"
         "from forecasting.settings.schema import ServingConfig\n"
-        "from forecasting.serving.torchserve.ports import PORTS\n"
         "from forecasting.serving.torchserve.startup import start_torchserve\n"
-        "serving = ServingConfig(**dict.fromkeys(PORTS, 0))\n"
+        "serving = ServingConfig(torchserve_ports=[0])\n"
         "run(lambda: start_torchserve(Path(sys.argv[1]), sys.argv[2], serving) and None)\n"
     )
     archive = ensure_archive(sample_artifact)

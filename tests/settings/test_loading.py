@@ -148,6 +148,16 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
             "verdicts.masked names 'bots'; it may name outage, partial, bot, definition_break.",
         ),
         ("process.rank=1", "process.rank in the command line: torchrun says which of how many processes this is."),
+        (
+            "serving.torchserve_ports=8080,8081",
+            "serving.torchserve_ports is 8080,8081; it must be 0, for any free ports, or 5 ports from 0 to 65535: "
+            "inference, management, metrics, grpc_inference, grpc_management.",
+        ),
+        (
+            "serving.torchserve_ports=http",
+            "serving.torchserve_ports in the command line is ['http'], but must be a list of whole numbers, such as "
+            "8080,8081.",
+        ),
         ("serving.port=70000", "serving.port (--port) is 70000; it must be 0 to 65535."),
         ("guard.max_connections=0", "guard.max_connections is 0; it must be at least 1."),
         ("guard.request_seconds=inf", "guard.request_seconds is inf; it must be above 0."),
@@ -473,7 +483,20 @@ def test_every_setting_says_what_it_is() -> None:
 
 
 def test_settings_that_all_commands_share_stay_few() -> None:
-    assert len(list(list_settings(without=COMMANDS_OWN))) <= 62
+    assert len(list(list_settings(without=COMMANDS_OWN))) <= 60
+
+
+def test_torchserves_ports_are_one_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load().serving.each_torchserve_port == {
+        "inference": 8080, "management": 8081, "metrics": 8082, "grpc_inference": 7070, "grpc_management": 7071,
+    }  # fmt: skip
+    assert set(load("serving.torchserve_ports=0").serving.each_torchserve_port.values()) == {0}
+    config, _ = serve.COMMAND.parse(["serving.metrics_port=9", "serving.grpc_management_port=0"])
+    assert config.serving.torchserve_ports == [8080, 8081, 9, 7070, 0]
+    assert capsys.readouterr().err.splitlines() == [
+        f"serving.{name}_port in the command line is one of serving.torchserve_ports now."
+        for name in ("metrics", "grpc_management")
+    ]
 
 
 OLDER = """

@@ -7,7 +7,6 @@ from forecasting.errors import CannotStart
 from forecasting.settings.schema import ServingConfig
 
 HOST = "127.0.0.1"
-PORTS = ("inference_port", "management_port", "metrics_port", "grpc_inference_port", "grpc_management_port")
 
 
 def choose_ports(serving: ServingConfig) -> dict[str, int]:
@@ -16,7 +15,9 @@ def choose_ports(serving: ServingConfig) -> dict[str, int]:
     Raises CannotStart, naming the process that holds a port.
     """
     with ExitStack() as held:  # all of them until the last is chosen, so that no two are the same
-        chosen = {name: _hold_port(getattr(serving, name), name, held) for name in PORTS}
+        chosen = {
+            f"{name}_port": _hold_port(port, f"{name} ", held) for name, port in serving.each_torchserve_port.items()
+        }
         # Workers count up from here. On Linux the number only names their sockets; elsewhere it is a port.
         return {**chosen, "initial_worker_port": _hold_port(0, "", held)}
 
@@ -28,8 +29,8 @@ def _hold_port(port: int, name: str, held: ExitStack) -> int:
         listener.bind((HOST, port))
     except OSError as error:
         raise CannotStart(
-            f"Port {port} (serving.{name}) cannot be used: {error.strerror}{find_owner(port)}. "
-            f"Stop that process, or set serving.{name}=0 for a free port."
+            f"TorchServe's {name}port {port} cannot be used: {error.strerror}{find_owner(port)}. "
+            "Stop that process, or set serving.torchserve_ports=0 for any free ports."
         ) from error
     return int(listener.getsockname()[1])
 

@@ -17,11 +17,10 @@ import pytest
 from forecasting.artifact import Artifact
 from forecasting.serving.torchserve.archive import HANDLER, ensure_archive
 from forecasting.serving.torchserve.client import TorchServeClient
-from forecasting.serving.torchserve.ports import PORTS
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.run_folder import remove_abandoned
 from forecasting.serving.torchserve.startup import start_torchserve
-from forecasting.settings.schema import ServingConfig
+from forecasting.settings.schema import TORCHSERVE_PORTS, ServingConfig
 from tests.serving.asking import (
     VERSION,
     as_request,
@@ -96,7 +95,7 @@ def test_it_listens_on_loopback_alone(torchserve: TorchServe) -> None:
         for one in psutil.Process(torchserve.process.pid).net_connections("tcp")
         if one.status == psutil.CONN_LISTEN
     }
-    assert set(found) == {torchserve.ports[name] for name in PORTS}
+    assert set(found) == {torchserve.ports[f"{name}_port"] for name in TORCHSERVE_PORTS}
     assert {ip.removeprefix("::ffff:") for ip in found.values()} == {"127.0.0.1"}
 
 
@@ -147,9 +146,8 @@ def test_killed_parent_leaves_no_process(untrained_artifact: Artifact, short_pat
     archive = ensure_archive(untrained_artifact)
     program = (
         "import time\nfrom pathlib import Path\nfrom forecasting.settings.schema import ServingConfig\n"
-        "from forecasting.serving.torchserve.ports import PORTS\n"
         "from forecasting.serving.torchserve.startup import start_torchserve\n"
-        "serving = ServingConfig(workers=1, **dict.fromkeys(PORTS, 0))\n"
+        "serving = ServingConfig(workers=1, torchserve_ports=[0])\n"
         f"server = start_torchserve(Path({str(archive)!r}), {VERSION!r}, serving)\n"
         "print(server.process.pid, server.run_dir, flush=True)\ntime.sleep(100)\n"
     )

@@ -13,9 +13,8 @@ import pytest
 from forecasting.artifact import Artifact
 from forecasting.errors import CannotStart
 from forecasting.serving.torchserve.archive import ensure_archive, is_current
-from forecasting.serving.torchserve.ports import PORTS
 from forecasting.serving.torchserve.startup import start_torchserve
-from forecasting.settings.schema import ServingConfig
+from forecasting.settings.schema import TORCHSERVE_PORTS, ServingConfig
 from tests.serving.asking import (
     VERSION,
     spoil_handler,
@@ -50,17 +49,18 @@ def test_archive_of_another_version_is_refused(untrained_artifact: Artifact, fre
     assert str(error.value) == f"{archive} holds version v1.10, not v2. Delete it: the next start packs it again."
 
 
-@pytest.mark.parametrize("name", PORTS)
+@pytest.mark.parametrize("name", TORCHSERVE_PORTS)
 def test_port_in_use_is_named_with_its_holder(
     untrained_artifact: Artifact, free_ports: ServingConfig, name: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        text = start_and_fail(ensure_archive(untrained_artifact), replace(free_ports, **{name: port}))
+        ports = [port if each == name else 0 for each in TORCHSERVE_PORTS]
+        text = start_and_fail(ensure_archive(untrained_artifact), replace(free_ports, torchserve_ports=ports))
     holder_name = psutil.Process().name()
     assert text == (
-        f"Port {port} (serving.{name}) cannot be used: Address already in use, held by {holder_name} "
-        f"(process {os.getpid()}). Stop that process, or set serving.{name}=0 for a free port."
+        f"TorchServe's {name} port {port} cannot be used: Address already in use, held by {holder_name} "
+        f"(process {os.getpid()}). Stop that process, or set serving.torchserve_ports=0 for any free ports."
     )
 
 
