@@ -28,9 +28,9 @@ def judge_site(
 ) -> np.ndarray:
     """All days of the series of one site."""
     values = np.array(series, np.float64)
-    said = np.full(values.shape, -1) if hours is None else np.tile(np.array(hours), (len(series), 1))
+    settings = np.full(values.shape, -1) if hours is None else np.tile(np.array(hours), (len(series), 1))
     kinds = kinds or [Kind.count] * len(series)
-    return judge(values, said, kinds, np.zeros(len(series), np.int64), thresholds=thresholds, announced=announced)
+    return judge(values, settings, kinds, np.zeros(len(series), np.int64), thresholds=thresholds, announced=announced)
 
 
 def days_of(verdict: Verdict, verdicts: np.ndarray, row: int = 0) -> list[int]:
@@ -143,9 +143,9 @@ def test_clock_change_is_no_partial_day(hours: Sequence[int]) -> None:
     """A day of 23 hours lacks its last, and each hour after the change comes one earlier; of 25, one later."""
     spring = bits([hour if hour < 2 else hour - 1 for hour in hours if hour != 2])
     autumn = bits([hour if hour < 2 else hour + 1 for hour in hours] + [2] * (2 in hours))
-    said = [bits(hours)] * 30 + [spring] + [bits(hours)] * 30 + [autumn] + [bits(hours)]
+    settings = [bits(hours)] * 30 + [spring] + [bits(hours)] * 30 + [autumn] + [bits(hours)]
     rules = VerdictConfig(partial_hours=2)
-    assert (judge_site([100.0] * 63, hours=said, thresholds=rules) == Verdict.observed).all()
+    assert (judge_site([100.0] * 63, hours=settings, thresholds=rules) == Verdict.observed).all()
 
 
 def test_silent_day_is_an_outage_for_a_site_whose_counts_are_low() -> None:
@@ -192,8 +192,8 @@ def test_spike_that_chance_reaches_is_none() -> None:
 @pytest.mark.parametrize(("usual", "today", "bot"), [(0.5, 0.76, True), (0.5, 0.74, False), (0.8, 0.91, True)])
 def test_visits_that_all_bounce_are_bots(usual: float, today: float, bot: bool) -> None:
     visits, bounce = [100.0] * 40 + [500.0], [usual] * 40 + [today]
-    found = judge_site(visits, visits, bounce, kinds=[Kind.count, Kind.count, Kind.rate])
-    assert days_of(Verdict.bot, found, 2) == [40] * bot
+    actual = judge_site(visits, visits, bounce, kinds=[Kind.count, Kind.count, Kind.rate])
+    assert days_of(Verdict.bot, actual, 2) == [40] * bot
     seen = judge_site(visits, visits, [usual] * 30 + [0.95] + bounce[31:], kinds=[Kind.count, Kind.count, Kind.rate])
     assert days_of(Verdict.bot, seen) == []
 
@@ -230,8 +230,8 @@ def test_sites_do_not_speak_for_each_other() -> None:
 def test_latest_break_in_the_past_counts() -> None:
     rules = VerdictConfig(breaks=["visits=2024-05-01", "2024-04-11", "visits=2024-03-01", "views=2024-09-01"])
     first_day = to_day(dt.date(2024, 4, 1))
-    found = find_breaks(["visits", "views", "visits"], thresholds=rules, first_day=first_day, num_days=60)
-    assert found.tolist() == [30, 10, 30]
+    actual = find_breaks(["visits", "views", "visits"], thresholds=rules, first_day=first_day, num_days=60)
+    assert actual.tolist() == [30, 10, 30]
     assert find_breaks(["visits"], thresholds=rules, first_day=first_day, num_days=30).tolist() == [10]
     assert find_breaks(["visits"], thresholds=rules, first_day=to_day(dt.date(2024, 5, 1)), num_days=30).tolist() == [0]
 
@@ -300,11 +300,11 @@ def test_days_judged_a_few_at_a_time_get_the_verdicts_of_all_at_once(seed: int, 
 
 
 def test_made_sites_have_every_verdict() -> None:
-    found = set()
+    actual = set()
     for seed in range(60):
         values, hours, _ = made_site(seed, 120)
-        found |= set(judge_site(*values, kinds=[Kind.count] * 3 + [Kind.rate], hours=hours.tolist()).ravel().tolist())
-    assert found == {Verdict.observed, Verdict.unmeasured, Verdict.outage, Verdict.partial, Verdict.bot}
+        actual |= set(judge_site(*values, kinds=[Kind.count] * 3 + [Kind.rate], hours=hours.tolist()).ravel().tolist())
+    assert actual == {Verdict.observed, Verdict.unmeasured, Verdict.outage, Verdict.partial, Verdict.bot}
 
 
 @pytest.mark.parametrize("seed", range(20))

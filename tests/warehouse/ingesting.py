@@ -17,9 +17,9 @@ from tests.warehouse.sources.test_umami import BLOG
 HOURS = (8, 20)  # of the usual day
 
 
-def events_of(database: DatabaseConfig, *, verdicts: VerdictConfig | None = None, **said: Any) -> Config:
+def events_of(database: DatabaseConfig, *, verdicts: VerdictConfig | None = None, **settings: Any) -> Config:
     """The configuration of Umami's tables there; `said` of data."""
-    data = DataConfig(source=SourceName.umami, **said)
+    data = DataConfig(source=SourceName.umami, **settings)
     return Config(database=database, data=data, verdicts=verdicts or VerdictConfig())
 
 

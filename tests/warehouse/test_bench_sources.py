@@ -51,9 +51,9 @@ def test_few_events(database: DatabaseConfig, tmp_path: Path, switches: list[str
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    found = re.fullmatch(OUTPUT.replace("{indexes}", str(num_indexes)), done.stdout)
-    assert found, done.stdout
-    events, written, totals = (int(found[name].replace(",", "")) for name in ("events", "written", "totals"))
+    actual = re.fullmatch(OUTPUT.replace("{indexes}", str(num_indexes)), done.stdout)
+    assert actual, done.stdout
+    events, written, totals = (int(actual[name].replace(",", "")) for name in ("events", "written", "totals"))
     assert 18_000 < events < 20_500  # small sites lose what is rounded away
     assert 0.5 * written < totals < written + 5 * 8 * 5  # days without a visit were written too; five came after
     assert not [name for name in list_databases(database) if name.startswith("bench_")]

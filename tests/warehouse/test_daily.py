@@ -64,11 +64,11 @@ def query(config: DatabaseConfig, statement: str) -> list[asyncpg.Record]:
 def pages(config: DatabaseConfig, query: DailyQuery, *, page_size: int) -> list[Page]:
     async def run() -> list[Page]:
         connection = await connect(config)
-        found = [page async for page in read_pages(connection, query, page_size=page_size)]
+        actual = [page async for page in read_pages(connection, query, page_size=page_size)]
         if query.num_days:
-            assert await count_series(connection, query) == sum(len(page.keys) for page in found)
+            assert await count_series(connection, query) == sum(len(page.keys) for page in actual)
         await connection.close()
-        return found
+        return actual
 
     return asyncio.run(run())
 
@@ -145,7 +145,7 @@ def test_refreshes_at_once_come_one_after_another(database: DatabaseConfig) -> N
     async def run() -> list[int | None]:
         await prepare(database, OWN)
         done = await asyncio.gather(*(update(Config(database=database)) for _ in range(4)))
-        return sorted(one.num_rows or 0 for one in done)
+        return sorted(result.num_rows or 0 for result in done)
 
     assert asyncio.run(run()) == [0, 0, 0, 40]
 
@@ -214,14 +214,14 @@ def test_the_advised_grants_help(database: DatabaseConfig) -> None:
 @pytest.mark.parametrize("num_days", [None, 35])
 def test_panel_is_the_one_of_daily_metrics(database: DatabaseConfig, num_days: int | None) -> None:
     asyncio.run(prepare(database, OWN, SITES, "update daily_metrics set page_visits = null where date = '2024-02-10'"))
-    asked = DataConfig(sites=["site 4", "site 2"], metrics=["signups", "page_visits"])
-    expected = [read(database, num_days=num_days), read(database, num_days=num_days, data=asked)]
+    requested = DataConfig(sites=["site 4", "site 2"], metrics=["signups", "page_visits"])
+    expected = [read(database, num_days=num_days), read(database, num_days=num_days, data=requested)]
     bring_up_to_date(database)
-    found = [
+    actual = [
         read(database, "drop table if exists daily_metrics", num_days=num_days),
-        read(database, num_days=num_days, data=asked),
+        read(database, num_days=num_days, data=requested),
     ]
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(actual, expected, strict=True):
         assert_equal(ours, theirs)
 
 
@@ -229,7 +229,7 @@ def assert_equal(ours: Panel, theirs: Panel) -> None:
     """Whatever the order of series."""
     assert (ours.first_day, ours.num_days) == (theirs.first_day, theirs.num_days)
     assert sorted(ours.notes) == sorted(theirs.notes)
-    rows = [theirs.find(metric=one.metric, site=one.site) for one in ours.series]
+    rows = [theirs.find(metric=series.metric, site=series.site) for series in ours.series]
     assert sorted(rows) == list(range(len(theirs.series)))
     assert [theirs.series[row] for row in rows] == list(ours.series)
     np.testing.assert_array_equal(ours.values, theirs.values[rows])
@@ -239,7 +239,9 @@ def assert_equal(ours: Panel, theirs: Panel) -> None:
 def test_shares_of_the_panel_are_disjoint_and_together_the_whole(database: DatabaseConfig) -> None:
     whole = read(database, load_query("create_forecasting"), RAGGED)
     shares = [read(database, share=(number, 3)) for number in range(3)]
-    assert sorted(one.name for share in shares for one in share.series) == sorted(one.name for one in whole.series)
+    assert sorted(series.name for share in shares for series in share.series) == sorted(
+        series.name for series in whole.series
+    )
     assert {share.cutoff for share in shares} == {whole.cutoff}
     with pytest.raises(TooFewDays, match=r"^No series is in share \d of 2\. Use fewer processes"):
         [read(database, data=DataConfig(sites=["site 1"], metrics=["clicks"]), share=(n, 2)) for n in range(2)]

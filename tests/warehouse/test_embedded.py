@@ -43,23 +43,23 @@ STAY = USER + "sys.stdin.read()\n"
 @pytest.fixture
 def empty(short_folder: Path) -> Iterator[Path]:
     """A folder where nothing was started yet."""
-    made = Path(tempfile.mkdtemp(prefix="pg", dir=short_folder))
-    yield made
-    for process in servers(made):
+    created = Path(tempfile.mkdtemp(prefix="pg", dir=short_folder))
+    yield created
+    for process in servers(created):
         process.kill()
-    shutil.rmtree(made)
+    shutil.rmtree(created)
 
 
 @pytest.fixture(scope="module")
 def stopped(short_folder: Path) -> Iterator[Path]:
     """A folder whose server was used once; tests take copies, which are sooner made than new ones."""
-    made = Path(tempfile.mkdtemp(prefix="pg", dir=short_folder))
-    find_server(made).join("siteanalytics")
-    find_server(made).leave()
-    with (made / "18" / "postgresql.conf").open("a") as settings:
+    created = Path(tempfile.mkdtemp(prefix="pg", dir=short_folder))
+    find_server(created).join("siteanalytics")
+    find_server(created).leave()
+    with (created / "18" / "postgresql.conf").open("a") as settings:
         settings.write("fsync = off\n")  # nothing here cuts the power
-    yield made
-    shutil.rmtree(made)
+    yield created
+    shutil.rmtree(created)
 
 
 @pytest.fixture
@@ -70,16 +70,16 @@ def folder(empty: Path, stopped: Path) -> Path:
 
 def servers(folder: Path) -> list[psutil.Process]:
     """The postmasters whose data folder is below `folder`, as the operating system tells them."""
-    found = []
+    actual = []
     for process in psutil.process_iter():
         try:
             parent = process.parent()
             started = process.name() == "postgres" and (parent is None or parent.name() != "postgres")
             if started and Path(process.cwd()).is_relative_to(folder):
-                found.append(process)
+                actual.append(process)
         except psutil.Error:
             continue
-    return found
+    return actual
 
 
 def start(folder: Path, program: str = STAY) -> subprocess.Popen[str]:

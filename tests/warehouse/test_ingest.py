@@ -167,8 +167,8 @@ def test_a_long_quiet_time_is_filled_when_events_come_again(database: DatabaseCo
     for day in range(12, 31):
         assert bring(config, f"2024-06-{day} 09:00").num_rows == 0
     bring(config, "2024-07-01 09:00", views("2024-06-30 10:00+00", 7))
-    found = stored(database)
-    assert found == {f"2024-06-{day:02d}": 60.0 if day < 6 else 0.0 for day in range(1, 30)} | {"2024-06-30": 7.0}
+    actual = stored(database)
+    assert actual == {f"2024-06-{day:02d}": 60.0 if day < 6 else 0.0 for day in range(1, 30)} | {"2024-06-30": 7.0}
     assert contents(database) == anew(config, "2024-07-01 09:00")
 
 
@@ -399,8 +399,8 @@ def test_the_property_above_sees_all_verdicts(database: DatabaseConfig) -> None:
     prepare(database, UMAMI)
     asyncio.run(insert(database, random_events(np.random.default_rng(0), num_days=101)))
     bring(events_of(database, verdicts=VerdictConfig(partial_hours=3, breaks=["2024-03-25"])), "2024-06-01")
-    found = {row[4] for row in contents(database)}
-    assert found == {"observed", "partial", "outage", "bot", "definition_break", "unmeasured"}
+    actual = {row[4] for row in contents(database)}
+    assert actual == {"observed", "partial", "outage", "bot", "definition_break", "unmeasured"}
 
 
 @pytest.mark.timeout(60)
@@ -418,8 +418,8 @@ def test_many_sites_take_in_proportion(database: DatabaseConfig) -> None:
     """
     config = events_of(database)
     assert bring(config, LATE, UMAMI, sites).num_rows == 400 * 70 * 5
-    found = [row["value"] for row in ask_own(database, "select value from forecasting.daily where metric = 'visits'")]
-    assert (found.count(1.0), found.count(0.0)) == (400 * 67, 400 * 3)  # quiet on the 5th of each month
+    actual = [row["value"] for row in ask_own(database, "select value from forecasting.daily where metric = 'visits'")]
+    assert (actual.count(1.0), actual.count(0.0)) == (400 * 67, 400 * 3)  # quiet on the 5th of each month
     assert bring(config, LATE).num_rows == 0
 
 
@@ -446,11 +446,15 @@ def test_updates_at_once_leave_what_one_leaves(database: DatabaseConfig) -> None
         return list(await asyncio.gather(*(update(config, now=now, whole=one) for one in whole)))
 
     done = asyncio.run(run([False] * 4))
-    found = contents(database)
-    assert sorted(one.num_rows or 0 for one in done)[-1] <= len(found) == sum(one.num_rows or 0 for one in done)
-    assert sum(one.num_rows or 0 for one in asyncio.run(run([True, False, True, False]))) == 0
-    assert contents(database) == found
-    assert found == anew(config, LATE)
+    actual = contents(database)
+    assert (
+        sorted(result.num_rows or 0 for result in done)[-1]
+        <= len(actual)
+        == sum(result.num_rows or 0 for result in done)
+    )
+    assert sum(result.num_rows or 0 for result in asyncio.run(run([True, False, True, False]))) == 0
+    assert contents(database) == actual
+    assert actual == anew(config, LATE)
 
 
 def test_all_is_read_again_though_others_read_meanwhile(database: DatabaseConfig) -> None:
@@ -495,9 +499,9 @@ def test_processes_at_once_leave_what_one_leaves(database: DatabaseConfig) -> No
     for program in programs:
         _, errors = program.communicate(timeout=60)
         assert (program.returncode, errors) == (0, "")
-    found = contents(database)
-    assert len(found) == (102 + 71) * 5
-    assert found == anew(events_of(database), LATE)
+    actual = contents(database)
+    assert len(actual) == (102 + 71) * 5
+    assert actual == anew(events_of(database), LATE)
 
 
 # Each of the events read takes a while, but for those that only tell the first and the last day.
@@ -530,7 +534,7 @@ async def find_running(database: DatabaseConfig, query: str) -> int:
     """Waits for somebody to run such a query; its process."""
     connection = await connect(database)
     while True:
-        found = await connection.fetch(
+        actual = await connection.fetch(
             """
             select pid from pg_stat_activity
             where datname = $1 and state = 'active' and query ilike $2 and pid <> pg_backend_pid()
@@ -538,9 +542,9 @@ async def find_running(database: DatabaseConfig, query: str) -> int:
             database.name,
             query,
         )
-        if found:
+        if actual:
             await connection.close()
-            return int(found[0]["pid"])
+            return int(actual[0]["pid"])
         await asyncio.sleep(0.02)
 
 
@@ -554,9 +558,9 @@ async def count_others(database: DatabaseConfig) -> int:
     """Connections, but for who asks."""
     connection = await connect(database)
     statement = "select count(*) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()"
-    found = await connection.fetchval(statement, database.name)
+    actual = await connection.fetchval(statement, database.name)
     await connection.close()
-    return int(found)
+    return int(actual)
 
 
 def test_a_connection_that_is_lost_loses_what_is_being_read_alone(database: DatabaseConfig) -> None:
@@ -734,8 +738,8 @@ def test_values_corrected_on_any_day_are_seen(database: DatabaseConfig) -> None:
     assert bring(config, LATE, OWN_DAYS).num_rows == 200
     corrected = "update daily_metrics set page_visits = 5 where date in ('2024-03-15', '2024-06-01')"
     assert bring(config, LATE, corrected).num_rows == 2
-    found = stored(database, site=site_of(database))
-    assert (found["2024-03-15"], found["2024-06-01"], found["2024-03-16"]) == (5, 5, 1086)
+    actual = stored(database, site=site_of(database))
+    assert (actual["2024-03-15"], actual["2024-06-01"], actual["2024-03-16"]) == (5, 5, 1086)
 
 
 def test_days_that_were_wrong_go_wherever_they_are(database: DatabaseConfig) -> None:
@@ -748,8 +752,8 @@ def test_days_that_were_wrong_go_wherever_they_are(database: DatabaseConfig) -> 
     bring(config, LATE)
     assert len(stored(database, site=site_of(database))) == 100
     bring(config, LATE, "delete from daily_metrics where date < '2024-04-01' or date > '2024-06-05'")
-    found = list(stored(database, site=site_of(database)))
-    assert (found[0], found[-1], len(found)) == ("2024-04-01", "2024-06-05", 66)
+    actual = list(stored(database, site=site_of(database)))
+    assert (actual[0], actual[-1], len(actual)) == ("2024-04-01", "2024-06-05", 66)
     assert contents(database) == anew(config, LATE)
 
 
@@ -816,7 +820,7 @@ def test_a_file_becomes_a_panel(database: DatabaseConfig, tmp_path: Path) -> Non
     config = Config(database=database, data=DataConfig(source=SourceName.csv, csv=file))
     assert bring(config, LATE).num_rows == 40
     panel = read(config, today="2024-06-11")
-    assert [one.metric for one in panel.series] == ["visits"]
+    assert [series.metric for series in panel.series] == ["visits"]
     assert panel.values.tolist() == [[100.0 + number for number in range(40)]]
     assert (to_date(panel.first_day), panel.verdicts.tolist()) == (dt.date(2024, 5, 1), [[Verdict.observed] * 40])
     assert bring(config, LATE).num_rows == 0
@@ -855,14 +859,14 @@ def test_a_query_becomes_a_panel(database: DatabaseConfig, tmp_path: Path) -> No
     config = Config(database=database, data=data, metrics=metrics)
     assert bring(config, LATE, orders).num_rows == 80
     panel = read(config, today="2024-06-11")
-    assert [(one.site, one.metric) for one in panel.series] == [("coffee", "orders"), ("tea", "orders")]
+    assert [(series.site, series.metric) for series in panel.series] == [("coffee", "orders"), ("tea", "orders")]
     assert panel.values.tolist() == [[number + 6.0 for number in range(40)], [number + 3.0 for number in range(40)]]
     changed = "update orders set number = 500 where shop = 'tea' and day in ('2024-05-02', '2024-06-08')"
     assert bring(config, LATE, changed, recent_days=5).num_rows == 1
     assert bring(config, LATE).num_rows == 1
     gone = "delete from orders where shop = 'coffee'"
     assert bring(config, LATE, gone).notes == ("the site coffee is no longer in query: its days are deleted",)
-    assert [one.site for one in read(config, today="2024-06-11").series] == ["tea"]
+    assert [series.site for series in read(config, today="2024-06-11").series] == ["tea"]
 
 
 def test_before_anything_was_read_the_panel_says_how(database: DatabaseConfig) -> None:

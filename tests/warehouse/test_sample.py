@@ -47,10 +47,10 @@ def test_every_value_arrives_in_the_panel(database: DatabaseConfig) -> None:
 
     config = load_config(environ={})
     panel = asyncio.run(read())
-    assert [one.metric for one in panel.series] == list(TOTALS)
-    assert {one.site for one in panel.series} == {database.name}
-    assert {one.kind for one in panel.series} == {Kind.count}
-    assert [one.additive for one in panel.series] == [True, False, True, False]
+    assert [series.metric for series in panel.series] == list(TOTALS)
+    assert {series.site for series in panel.series} == {database.name}
+    assert {series.kind for series in panel.series} == {Kind.count}
+    assert [series.additive for series in panel.series] == [True, False, True, False]
     assert (panel.first_day, panel.cutoff) == (to_day(FIRST), to_day(LAST))
     with gzip.open(FILE, "rt") as lines:
         table = np.loadtxt(lines, delimiter=",", skiprows=1, usecols=(1, 2, 3, 4))

@@ -61,12 +61,12 @@ def read(
 
     async def run() -> Panel:
         await prepare(config, *scripts)
-        said = Config(database=config, data=data or DataConfig(), metrics=metrics or {})
-        updated = await update(said)
+        settings = Config(database=config, data=data or DataConfig(), metrics=metrics or {})
+        updated = await update(settings)
         connection = await connect(updated.database)
         try:
             panel = await read_panel(
-                connection, data=said.data, metrics=said.metrics, num_days=num_days, today=today, share=share
+                connection, data=settings.data, metrics=settings.metrics, num_days=num_days, today=today, share=share
             )
         finally:
             await connection.close()
@@ -76,7 +76,7 @@ def read(
 
 
 def names(panel: Panel) -> list[str]:
-    return [one.metric for one in panel.series]
+    return [series.metric for series in panel.series]
 
 
 def test_last_days_up_to_the_last_one_in_the_data(database: DatabaseConfig) -> None:
@@ -110,16 +110,16 @@ def test_further_numeric_columns_are_metrics_by_their_type(database: DatabaseCon
     panel = read(database, OWN, columns)
     assert names(panel) == ["page_visits", "Sign Ups", "orders", "m", "revenue", "seconds"]
     kinds = [Kind.count] * 3 + [Kind.other] * 3
-    assert [one.kind for one in panel.series] == kinds
-    assert [one.additive for one in panel.series] == [True] * 3 + [False] * 3
+    assert [series.kind for series in panel.series] == kinds
+    assert [series.additive for series in panel.series] == [True] * 3 + [False] * 3
     np.testing.assert_array_equal(panel.values[1:, 0], np.array([3, 4, 0.5, 19.99, 61.25], np.float32))
 
 
 def test_settings_win_over_types(database: DatabaseConfig) -> None:
-    said = {"page_visits": MetricConfig(kind=Kind.other, additive=True), "seconds": MetricConfig(kind=Kind.count)}
-    panel = read(database, OWN, "alter table daily_metrics add seconds real default 2", metrics=said)
-    assert [one.kind for one in panel.series] == [Kind.other, Kind.count]
-    assert [one.additive for one in panel.series] == [True, True]
+    settings = {"page_visits": MetricConfig(kind=Kind.other, additive=True), "seconds": MetricConfig(kind=Kind.count)}
+    panel = read(database, OWN, "alter table daily_metrics add seconds real default 2", metrics=settings)
+    assert [series.kind for series in panel.series] == [Kind.other, Kind.count]
+    assert [series.additive for series in panel.series] == [True, True]
 
 
 def test_named_metrics_alone_are_read(database: DatabaseConfig) -> None:
@@ -133,10 +133,13 @@ def test_site_is_the_databases_name_where_no_column_says(database: DatabaseConfi
 
 def test_site_column_is_honoured(database: DatabaseConfig) -> None:
     panel = read(database, OWN, SITE_COLUMN)
-    assert [(one.site, one.metric) for one in panel.series] == [("blog", "page_visits"), ("shop", "page_visits")]
+    assert [(series.site, series.metric) for series in panel.series] == [
+        ("blog", "page_visits"),
+        ("shop", "page_visits"),
+    ]
     np.testing.assert_array_equal(panel.values[1], 2 * panel.values[0])
     only = read(database, data=DataConfig(sites=["shop"]))
-    assert [one.site for one in only.series] == ["shop"]
+    assert [series.site for series in only.series] == ["shop"]
     np.testing.assert_array_equal(only.values[0], panel.values[1])
 
 
@@ -159,7 +162,9 @@ delete from daily_metrics where site <> 'site 4' and date > '2024-02-27';
 def test_shares_are_disjoint_and_together_the_whole(database: DatabaseConfig, num_days: int | None) -> None:
     whole = read(database, OWN, SITES, num_days=num_days)
     shares = [read(database, share=(number, 3), num_days=num_days) for number in range(3)]
-    assert sorted(one.name for share in shares for one in share.series) == sorted(one.name for one in whole.series)
+    assert sorted(series.name for share in shares for series in share.series) == sorted(
+        series.name for series in whole.series
+    )
     assert len(whole.series) == 20
     for share in shares:
         assert share.cutoff == whole.cutoff
@@ -169,9 +174,9 @@ def test_shares_are_disjoint_and_together_the_whole(database: DatabaseConfig, nu
 
 
 def test_sites_in_another_share_are_no_unknown_ones(database: DatabaseConfig) -> None:
-    asked = DataConfig(sites=["site 1", "site 2", "site 3"], metrics=["page_visits", "signups"])
+    requested = DataConfig(sites=["site 1", "site 2", "site 3"], metrics=["page_visits", "signups"])
     shares = [
-        read(database, *scripts, data=asked, share=(number, 2)) for number, scripts in ((0, (OWN, SITES)), (1, ()))
+        read(database, *scripts, data=requested, share=(number, 2)) for number, scripts in ((0, (OWN, SITES)), (1, ()))
     ]
     assert [len(share.series) for share in shares] != [6, 6]
     assert sum(len(share.series) for share in shares) == 6
@@ -313,8 +318,8 @@ ASK = (
 
 
 def test_percent_is_divided_and_said(database: DatabaseConfig) -> None:
-    said = {"bounce_rate": replace(RATE, unit=Unit.percent)}
-    panel = read(database, OWN, BOUNCE.format(10), metrics=said)
+    settings = {"bounce_rate": replace(RATE, unit=Unit.percent)}
+    panel = read(database, OWN, BOUNCE.format(10), metrics=settings)
     assert (panel.series[1].kind, panel.series[1].unit_scale, panel.series[1].additive) == (Kind.rate, 100.0, False)
     expected = (10 + np.arange(40, 0, -1) / 64) / 100
     np.testing.assert_allclose(panel.values[1], expected, rtol=1e-6)

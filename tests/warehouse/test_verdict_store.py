@@ -101,12 +101,12 @@ def test_what_is_masked_is_not_in_the_panel(database: DatabaseConfig, masked: li
     ]
     seen = [(Verdict(panel.verdicts[row, place]), float(panel.values[row, place])) for place in places]
     expected = [(Verdict.partial, 60.0), (Verdict.outage, 0.0), (Verdict.bot, 560.0)]
-    for (verdict, value), (found, shown) in zip(expected, seen, strict=True):
+    for (verdict, value), (actual, shown) in zip(expected, seen, strict=True):
         if masked is None or verdict.name in masked:
-            assert found is verdict
+            assert actual is verdict
             assert math.isnan(shown)
         else:
-            assert (found, shown) == (Verdict.observed, value)
+            assert (actual, shown) == (Verdict.observed, value)
     others = [place for place in range(41) if place not in places]
     assert set(panel.values[row, others]) == {60.0}
     assert set(panel.verdicts[row, others]) == {Verdict.observed}
@@ -118,8 +118,8 @@ def test_a_verdict_rests_on_days_of_another_update(database: DatabaseConfig) -> 
     bring(config, "2024-06-01 09:00", UMAMI, USUAL, BOTS)
     for day in range(2, 12):
         bring(config, f"2024-06-{day:02d} 09:00")
-    found = contents(database)
+    actual = contents(database)
     assert judged(database) == BEGAN | {"2024-06-05": "bot"}
     prepare(database, "drop schema forecasting cascade")
     bring(config, NOW)
-    assert contents(database) == found
+    assert contents(database) == actual

@@ -96,9 +96,9 @@ def made_file(folder: Path, text: str, name: str = "shop.example.csv") -> Path:
 
 def read(file: Path, *settings: str) -> dict[str, Observations]:
     """By metric, of a file with one site."""
-    found = read_csv(file, metrics=load_config(settings, environ={}).metrics)
-    assert len({one.series.site for one in found}) == 1
-    return {one.series.metric: one for one in found}
+    actual = read_csv(file, metrics=load_config(settings, environ={}).metrics)
+    assert len({one.series.site for one in actual}) == 1
+    return {one.series.metric: one for one in actual}
 
 
 def days(one: Observations) -> list[str]:
@@ -116,8 +116,8 @@ def refused(file: Path, error: type[DataError] = DataError) -> str:
 
 
 def test_report_of_google_analytics_has_all_its_tables_by_day(tmp_path: Path) -> None:
-    found = read(made_file(tmp_path, GA4_REPORT))
-    assert values(found) == {
+    actual = read(made_file(tmp_path, GA4_REPORT))
+    assert values(actual) == {
         "unique_visitors": [120, 80, 95],
         "new_users": [20, 8, 9],  # by day; 30 and 7 are by source
         "page_visits": [300, 200, 1250],
@@ -125,9 +125,9 @@ def test_report_of_google_analytics_has_all_its_tables_by_day(tmp_path: Path) ->
         "bounce_rate": [0.5, 0.25, 0.4],
         "visit_duration": [61.5, 83, 75],  # 00:01:23
     }
-    assert all(days(one) == ["2024-02-29", "2024-03-01", "2024-03-02"] for one in found.values())
-    assert found["page_visits"].series.site == "shop.example"
-    kinds = {metric: (one.series.kind, one.series.additive) for metric, one in found.items()}
+    assert all(days(one) == ["2024-02-29", "2024-03-01", "2024-03-02"] for one in actual.values())
+    assert actual["page_visits"].series.site == "shop.example"
+    kinds = {metric: (one.series.kind, one.series.additive) for metric, one in actual.items()}
     assert kinds == {
         "page_visits": (Kind.count, True),
         "unique_visitors": (Kind.count, False),
@@ -139,59 +139,61 @@ def test_report_of_google_analytics_has_all_its_tables_by_day(tmp_path: Path) ->
 
 
 def test_exploration_of_google_analytics_without_its_grand_total(tmp_path: Path) -> None:
-    found = read(made_file(tmp_path, GA4_EXPLORATION))
-    assert values(found) == {"total_users": [10, 12], "engagement_rate": [0.5, 0.25]}
-    assert days(found["total_users"]) == ["2024-01-01", "2024-01-03"]
+    actual = read(made_file(tmp_path, GA4_EXPLORATION))
+    assert values(actual) == {"total_users": [10, 12], "engagement_rate": [0.5, 0.25]}
+    assert days(actual["total_users"]) == ["2024-01-01", "2024-01-03"]
 
 
 def test_days_of_an_exploration_count_from_its_date_range(tmp_path: Path) -> None:
     text = "# ----------------\n# 20231231-20240101\n# ----------------\n\nNth day,Sessions\n0000,5\n0001,6\n"
-    found = read(made_file(tmp_path, text))
-    assert (days(found["visits"]), values(found)) == (["2023-12-31", "2024-01-01"], {"visits": [5, 6]})
+    actual = read(made_file(tmp_path, text))
+    assert (days(actual["visits"]), values(actual)) == (["2023-12-31", "2024-01-01"], {"visits": [5, 6]})
 
 
 def test_google_analytics_without_comments_is_told_by_its_columns(tmp_path: Path) -> None:
-    found = read(
+    actual = read(
         made_file(tmp_path, "Date;Views;Active users;Bounce rate\r\n20240101;7;3;45.2 %\r\n20240102;8;4;50%\r\n")
     )
-    assert values(found) == {"page_visits": [7, 8], "unique_visitors": [3, 4], "bounce_rate": [0.452, 0.5]}
-    assert found["bounce_rate"].series.unit_scale == 100
+    assert values(actual) == {"page_visits": [7, 8], "unique_visitors": [3, 4], "bounce_rate": [0.452, 0.5]}
+    assert actual["bounce_rate"].series.unit_scale == 100
 
 
 def test_blank_line_within_a_table_loses_no_day(tmp_path: Path) -> None:
-    found = read(made_file(tmp_path, GA4_REPORT.replace("\n0001,80", "\n\n0001,80")))
-    assert values(found)["unique_visitors"] == [120, 80, 95]
+    actual = read(made_file(tmp_path, GA4_REPORT.replace("\n0001,80", "\n\n0001,80")))
+    assert values(actual)["unique_visitors"] == [120, 80, 95]
 
 
 def test_plausible(tmp_path: Path) -> None:
-    found = read(made_file(tmp_path, PLAUSIBLE))
+    actual = read(made_file(tmp_path, PLAUSIBLE))
     frame = pd.read_csv(io.StringIO(PLAUSIBLE))
     for metric, column, unit in (
         ("unique_visitors", "visitors", 1), ("page_visits", "pageviews", 1), ("visits", "visits", 1),
         ("views_per_visit", "views_per_visit", 1), ("bounce_rate", "bounce_rate", 100),
         ("visit_duration", "visit_duration", 1),
     ):  # fmt: skip
-        np.testing.assert_allclose(found[metric].values, frame[column] / unit)
-    assert len(found) == 6
-    assert (found["bounce_rate"].series.kind, found["bounce_rate"].series.unit_scale) == (Kind.rate, 100)
-    assert not found["unique_visitors"].series.additive
-    assert found["views_per_visit"].series.kind is Kind.other
+        np.testing.assert_allclose(actual[metric].values, frame[column] / unit)
+    assert len(actual) == 6
+    assert (actual["bounce_rate"].series.kind, actual["bounce_rate"].series.unit_scale) == (Kind.rate, 100)
+    assert not actual["unique_visitors"].series.additive
+    assert actual["views_per_visit"].series.kind is Kind.other
 
 
 def test_sums_of_plausible_become_means_of_a_visit(tmp_path: Path) -> None:
-    found = read(made_file(tmp_path, PLAUSIBLE_IMPORTED))
-    assert set(found) == {"unique_visitors", "page_visits", "visits", "bounce_rate", "visit_duration"}
-    np.testing.assert_array_equal(found["bounce_rate"].values, [3 / 12, 4 / 16, np.nan])  # nobody came on the third day
-    np.testing.assert_array_equal(found["visit_duration"].values, [50, 45, np.nan])
-    assert (found["bounce_rate"].series.kind, found["bounce_rate"].series.unit_scale) == (Kind.rate, 1)
+    actual = read(made_file(tmp_path, PLAUSIBLE_IMPORTED))
+    assert set(actual) == {"unique_visitors", "page_visits", "visits", "bounce_rate", "visit_duration"}
+    np.testing.assert_array_equal(
+        actual["bounce_rate"].values, [3 / 12, 4 / 16, np.nan]
+    )  # nobody came on the third day
+    np.testing.assert_array_equal(actual["visit_duration"].values, [50, 45, np.nan])
+    assert (actual["bounce_rate"].series.kind, actual["bounce_rate"].series.unit_scale) == (Kind.rate, 1)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_matomo_as_people_read_it(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "shop.csv"
     file.write_bytes(MATOMO.encode(encoding))
-    found = read(file)
-    assert values(found) == {
+    actual = read(file)
+    assert values(actual) == {
         "unique_visitors": [25, 20],
         "visits": [40, 30],
         "users": [0, 0],
@@ -202,14 +204,14 @@ def test_matomo_as_people_read_it(tmp_path: Path, encoding: str) -> None:
         "visit_duration": [662, 60],
         "conversion_rate": [0.04, 0.025],
     }  # Revenue is no number
-    assert days(found["visits"]) == ["2024-01-31", "2024-02-01"]
+    assert days(actual["visits"]) == ["2024-01-31", "2024-02-01"]
 
 
 def test_matomo_as_its_api_writes_it(tmp_path: Path) -> None:
-    found = read(made_file(tmp_path, MATOMO_API))
-    assert set(found) == {"unique_visitors", "visits", "actions", "bounce_rate", "visit_duration"}
-    assert found["bounce_rate"].values.tolist() == [0.25, 0.5]
-    assert found["visit_duration"].values.tolist() == [120, 60]
+    actual = read(made_file(tmp_path, MATOMO_API))
+    assert set(actual) == {"unique_visitors", "visits", "actions", "bounce_rate", "visit_duration"}
+    assert actual["bounce_rate"].values.tolist() == [0.25, 0.5]
+    assert actual["visit_duration"].values.tolist() == [120, 60]
 
 
 def test_wide_file_equals_pandas(tmp_path: Path) -> None:
@@ -220,14 +222,14 @@ def test_wide_file_equals_pandas(tmp_path: Path) -> None:
         "bounce_rate": random.random(80), "Sign-ups (new)": random.poisson(3, 80),
     }).sample(frac=1, random_state=0)  # fmt: skip
     for separator in ",;\t":
-        found = read_csv(made_file(tmp_path, frame.to_csv(index=False, sep=separator)), site="not asked")
-        assert len(found) == 8
-        for one in found:
+        actual = read_csv(made_file(tmp_path, frame.to_csv(index=False, sep=separator)), site="not asked")
+        assert len(actual) == 8
+        for one in actual:
             column = "Sign-ups (new)" if one.series.metric == "sign_ups_new" else one.series.metric
             wanted = frame[frame["Site"] == one.series.site].sort_values("Day")
             assert days(one) == wanted["Day"].dt.strftime("%Y-%m-%d").tolist()
             np.testing.assert_array_equal(one.values, wanted[column].to_numpy(float))
-        kinds = {one.series.metric: (one.series.kind, one.series.additive) for one in found}
+        kinds = {one.series.metric: (one.series.kind, one.series.additive) for one in actual}
         assert kinds == {
             "page_visits": (Kind.count, True), "unique_visitors": (Kind.count, False),
             "bounce_rate": (Kind.rate, False), "sign_ups_new": (Kind.count, True),
@@ -279,8 +281,8 @@ def test_settings_win_over_the_format(tmp_path: Path) -> None:
 
 
 def test_percent_signs_tell_the_unit_in_a_file_of_ones_own(tmp_path: Path) -> None:
-    found = read(made_file(tmp_path, "date,share\n2024-01-01,45.2%\n2024-01-02,50 %\n"))
-    assert (found["share"].series.kind, found["share"].values.tolist()) == (Kind.rate, [0.452, 0.5])
+    actual = read(made_file(tmp_path, "date,share\n2024-01-01,45.2%\n2024-01-02,50 %\n"))
+    assert (actual["share"].series.kind, actual["share"].values.tolist()) == (Kind.rate, [0.452, 0.5])
 
 
 def test_unknown_header_names_the_known_ones(tmp_path: Path) -> None:

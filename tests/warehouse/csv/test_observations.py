@@ -42,13 +42,13 @@ def test_same_days_and_values_as_pandas(tmp_path: Path, packed: bool) -> None:
     text = frame.to_csv(index=False)
     file = tmp_path / "traffic.csv"  # gzip is told by its content
     file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
-    found = {(one.series.site, one.series.metric): one for one in read_csv(file)}
+    actual = {(row.series.site, row.series.metric): row for row in read_csv(file)}
     groups = pd.read_csv(io.StringIO(text), parse_dates=["date"]).groupby(["series", "metric"])
-    assert len(found) == len(groups) == 4
+    assert len(actual) == len(groups) == 4
     for name, group in groups:
         sorted_group = group.sort_values("date")
-        assert [to_date(day) for day in found[name].days] == [stamp.date() for stamp in sorted_group["date"]]
-        np.testing.assert_array_equal(found[name].values, sorted_group["value"].to_numpy(float))
+        assert [to_date(day) for day in actual[name].days] == [stamp.date() for stamp in sorted_group["date"]]
+        np.testing.assert_array_equal(actual[name].values, sorted_group["value"].to_numpy(float))
 
 
 def test_kinds_by_name_and_first_values(tmp_path: Path) -> None:
@@ -56,16 +56,16 @@ def test_kinds_by_name_and_first_values(tmp_path: Path) -> None:
         ("bounce_rate", 0.5), ("exit_rate", 50), ("share", 0.5), ("late_rate", 0.5 if day <= 30 else 1e6),
     )]  # fmt: skip
     file = made_file(tmp_path, HEADER + "\n".join(rows))
-    kinds = {one.series.metric: one.series.kind for one in read_csv(file)}
+    kinds = {row.series.metric: row.series.kind for row in read_csv(file)}
     # A value after the first 30 does not change what a series is: a backtest may not know it yet.
     assert kinds == {
         "bounce_rate": Kind.rate, "exit_rate": Kind.count, "share": Kind.count, "late_rate": Kind.rate,
     }  # fmt: skip
     config = load_config(["metrics.exit_rate.unit=percent", "metrics.share.kind=other"], environ={})
-    said = {one.series.metric: one for one in read_csv(file, metrics=config.metrics)}
-    assert (said["exit_rate"].series.kind, said["exit_rate"].series.unit_scale) == (Kind.rate, 100.0)
-    assert said["exit_rate"].values[0] == 0.5
-    assert said["share"].series.kind is Kind.other
+    settings = {row.series.metric: row for row in read_csv(file, metrics=config.metrics)}
+    assert (settings["exit_rate"].series.kind, settings["exit_rate"].series.unit_scale) == (Kind.rate, 100.0)
+    assert settings["exit_rate"].values[0] == 0.5
+    assert settings["share"].series.kind is Kind.other
 
 
 def test_iso_dates_of_any_form_and_empty_values(tmp_path: Path) -> None:

@@ -62,10 +62,10 @@ def read_hours(
     config: DatabaseConfig, source: Source, keys: Sequence[str], *, first: str, until: str, timezone: str = "UTC"
 ) -> dict[tuple[str, str], set[int]]:
     """The local hours of each key's day in which something happened."""
-    found = read_all(config, source, keys, first, until, timezone)
+    actual = read_all(config, source, keys, first, until, timezone)
     return {
         (key, day): {hour for hour in range(24) if hours >> hour & 1}
-        for (key, _, day), (_, hours) in found.items()
+        for (key, _, day), (_, hours) in actual.items()
         if hours is not None
     }
 
@@ -82,12 +82,12 @@ def read_all(
     ask(config, lambda connection: source.copy_days(connection, span, write=keep))
     keys_, metrics, days, values, hours = split_rows(b"".join(chunks), num_fields=5)
     rows = list(zip(decode_texts(keys_), decode_texts(metrics), days, values, hours, strict=True))
-    found = {
+    actual = {
         (key, metric, str(to_date(struct.unpack(">i", day)[0] + DATES_SINCE))): (
             math.nan if value is None else struct.unpack(">d", value)[0],
             None if hour is None else struct.unpack(">i", hour)[0],
         )
         for key, metric, day, value, hour in rows
     }
-    assert len(found) == len(rows)  # one row each key, metric and day
-    return found
+    assert len(actual) == len(rows)  # one row each key, metric and day
+    return actual

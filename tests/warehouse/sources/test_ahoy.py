@@ -223,10 +223,10 @@ def test_the_site_is_the_database(database: DatabaseConfig, change: str) -> None
 
 def test_page_visits_are_said_of_where_views_are_tracked(database: DatabaseConfig) -> None:
     prepare(database, TABLES, visit(1, "ann", "2024-01-10 08:00", ("Viewed book", "2024-01-10 08:00")))
-    assert [one.metric for one in list_metrics(database, AHOY)] == ["unique_visitors", "visits"]
+    assert [metric.metric for metric in list_metrics(database, AHOY)] == ["unique_visitors", "visits"]
     prepare(database, visit(2, "ann", "2024-01-11 08:00", ("$view", "2024-01-11 08:00")))
-    assert [one.metric for one in list_metrics(database, AHOY)] == ["page_visits", "unique_visitors", "visits"]
-    assert [one.metric for one in list_metrics(database, AHOY) if not one.additive] == ["unique_visitors"]
+    assert [metric.metric for metric in list_metrics(database, AHOY)] == ["page_visits", "unique_visitors", "visits"]
+    assert [metric.metric for metric in list_metrics(database, AHOY) if not metric.additive] == ["unique_visitors"]
 
 
 @pytest.mark.parametrize("change", TYPES)
@@ -266,11 +266,11 @@ def test_days_are_found_in_the_indexes_of_ahoy(database: DatabaseConfig) -> None
 @pytest.mark.parametrize("change", TYPES)
 def test_days_are_found_in_an_index_on_started_at(database: DatabaseConfig, change: str) -> None:
     prepare(database, TABLES, MANY, change, "create index own on ahoy_visits (started_at);", "analyze;")
-    (found,) = (
+    (actual,) = (
         node for node in explain(database, "ahoy", [KEY], *JUNE, "Europe/Paris") if node.get("Index Name") == "own"
     )
-    assert "started_at >= " in found["Index Cond"]
-    assert "started_at < " in found["Index Cond"]
+    assert "started_at >= " in actual["Index Cond"]
+    assert "started_at < " in actual["Index Cond"]
 
 
 def test_many_visits_without_an_index_are_a_warning(database: DatabaseConfig) -> None:

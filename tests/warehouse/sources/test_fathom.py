@@ -50,8 +50,8 @@ def test_hours_become_a_day(fathom: DatabaseConfig) -> None:
         (1, "2024-05-02 08:00", 1, 1, 1, 1.0, 0.0),
         (2, "2024-05-01 09:00", 7, 5, 5, 0.2, 10.0),
     )
-    found = read_days(fathom, SOURCE, ["1"], first="2024-05-01", until="2024-05-03")
-    assert found == {
+    actual = read_days(fathom, SOURCE, ["1"], first="2024-05-01", until="2024-05-03")
+    assert actual == {
         ("1", "page_visits", "2024-05-01"): 40,
         ("1", "unique_visitors", "2024-05-01"): 16,
         ("1", "visits", "2024-05-01"): 20,
@@ -77,8 +77,8 @@ def test_hours_become_a_day(fathom: DatabaseConfig) -> None:
 def test_a_session_counts_on_the_day_in_which_it_began(fathom: DatabaseConfig) -> None:
     # A session from 23:50 to 00:10 with two views on each side of midnight: Fathom writes it to the hour of its first.
     count(fathom, (1, "2024-05-01 23:00", 2, 1, 1, 0.0, 300.0), (1, "2024-05-02 00:00", 2, 0, 0, 0.0, 200.0))
-    found = read_days(fathom, SOURCE, ["1"], first="2024-05-01", until="2024-05-03")
-    assert found == {
+    actual = read_days(fathom, SOURCE, ["1"], first="2024-05-01", until="2024-05-03")
+    assert actual == {
         ("1", "page_visits", "2024-05-01"): 2,
         ("1", "unique_visitors", "2024-05-01"): 1,
         ("1", "visits", "2024-05-01"): 1,
@@ -105,9 +105,9 @@ def test_a_day_is_the_sites_own(fathom: DatabaseConfig) -> None:
         (1, "2024-05-03 03:00", 100, 1, 1, 0.0, 0.0),
         (1, "2024-05-03 04:00", 1000, 1, 1, 0.0, 0.0),
     )
-    found = read_days(fathom, SOURCE, ["1"], first="2024-05-02", until="2024-05-03", timezone="America/New_York")
-    assert {day for _, _, day in found} == {"2024-05-02"}
-    assert found["1", "page_visits", "2024-05-02"] == 10 + 100
+    actual = read_days(fathom, SOURCE, ["1"], first="2024-05-02", until="2024-05-03", timezone="America/New_York")
+    assert {day for _, _, day in actual} == {"2024-05-02"}
+    assert actual["1", "page_visits", "2024-05-02"] == 10 + 100
     hours = read_hours(fathom, SOURCE, ["1"], first="2024-05-02", until="2024-05-03", timezone="America/New_York")
     assert hours == {("1", "2024-05-02"): {0, 23}}
 
@@ -124,28 +124,28 @@ def test_days_when_clocks_change(fathom: DatabaseConfig, day: str, until: str, f
             select 1, '{first_hour}'::timestamp + make_interval(hours => number), 1, 1, 1, 1, 0
             from generate_series(-2, {num_hours} + 1) as number""",
     )
-    found = read_days(fathom, SOURCE, ["1"], first=day, until=until, timezone="Europe/Paris")
-    assert found["1", "page_visits", day] == found["1", "visits", day] == num_hours
-    assert {day for _, _, day in found} == {day}
+    actual = read_days(fathom, SOURCE, ["1"], first=day, until=until, timezone="Europe/Paris")
+    assert actual["1", "page_visits", day] == actual["1", "visits", day] == num_hours
+    assert {day for _, _, day in actual} == {day}
 
 
 def test_an_hour_across_midnight_belongs_to_the_day_in_which_it_begins(fathom: DatabaseConfig) -> None:
     # Kolkata, 5.5 hours ahead: 18:00 in UTC is 23:30 to 00:30.
     count(fathom, (1, "2024-05-01 18:00", 8, 1, 1, 0.0, 0.0), (1, "2024-05-01 19:00", 1, 1, 1, 0.0, 0.0))
-    found = {
+    actual = {
         day: read_days(fathom, SOURCE, ["1"], first=day, until=until, timezone="Asia/Kolkata")["1", "page_visits", day]
         for day, until in (("2024-05-01", "2024-05-02"), ("2024-05-02", "2024-05-03"))
     }
-    assert found == {"2024-05-01": 8, "2024-05-02": 1}
+    assert actual == {"2024-05-01": 8, "2024-05-02": 1}
 
 
 def test_metrics(fathom: DatabaseConfig) -> None:
-    found = {one.metric: one for one in list_metrics(fathom, SOURCE)}
-    assert set(found) == {"page_visits", "unique_visitors", "visits", "bounce_rate", "visit_duration"}
-    assert {metric for metric, one in found.items() if one.additive} == {"page_visits", "visits"}
-    assert "upper bound" in found["unique_visitors"].text
-    assert (found["bounce_rate"].kind, found["bounce_rate"].unit) == (Kind.rate, Unit.fraction)
-    assert found["visit_duration"].kind is Kind.other
+    actual = {metric.metric: metric for metric in list_metrics(fathom, SOURCE)}
+    assert set(actual) == {"page_visits", "unique_visitors", "visits", "bounce_rate", "visit_duration"}
+    assert {metric for metric, one in actual.items() if one.additive} == {"page_visits", "visits"}
+    assert "upper bound" in actual["unique_visitors"].text
+    assert (actual["bounce_rate"].kind, actual["bounce_rate"].unit) == (Kind.rate, Unit.fraction)
+    assert actual["visit_duration"].kind is Kind.other
 
 
 def test_sites_and_a_name_that_occurs_twice(fathom: DatabaseConfig) -> None:

@@ -83,8 +83,8 @@ def test_pages_are_summed_and_events_and_other_sites_are_not(goatcounter: Databa
         (2, 4, "2024-05-01 09:00", 30),
         (4, 5, "2024-05-01 09:00", 70),
     )
-    found = read_days(goatcounter, SOURCE, ["1", "2", "3"], first="2024-05-01", until="2024-05-03")
-    assert found == {
+    actual = read_days(goatcounter, SOURCE, ["1", "2", "3"], first="2024-05-01", until="2024-05-03")
+    assert actual == {
         ("1", "page_visits", "2024-05-01"): 5 + 2 + 4,
         ("1", "page_visits", "2024-05-02"): 1,
         ("2", "page_visits", "2024-05-01"): 30,
@@ -111,8 +111,8 @@ def test_a_day_is_the_sites_own(goatcounter: DatabaseConfig) -> None:
         (1, 1, "2024-05-02 14:00", 100),
         (1, 1, "2024-05-02 15:00", 1000),
     )
-    found = read_days(goatcounter, SOURCE, ["1"], first="2024-05-02", until="2024-05-03", timezone="Asia/Tokyo")
-    assert found == {("1", "page_visits", "2024-05-02"): 10 + 100}
+    actual = read_days(goatcounter, SOURCE, ["1"], first="2024-05-02", until="2024-05-03", timezone="Asia/Tokyo")
+    assert actual == {("1", "page_visits", "2024-05-02"): 10 + 100}
     hours = read_hours(goatcounter, SOURCE, ["1"], first="2024-05-02", until="2024-05-03", timezone="Asia/Tokyo")
     assert hours == {("1", "2024-05-02"): {0, 23}}
 
@@ -131,8 +131,8 @@ def test_days_when_clocks_change(
             select 1, 1, '{first_hour}'::timestamp + make_interval(hours => number), 1
             from generate_series(-2, {num_hours} + 1) as number""",
     )
-    found = read_days(goatcounter, SOURCE, ["1"], first=day, until=until, timezone="Europe/Paris")
-    assert found == {("1", "page_visits", day): num_hours}
+    actual = read_days(goatcounter, SOURCE, ["1"], first=day, until=until, timezone="Europe/Paris")
+    assert actual == {("1", "page_visits", day): num_hours}
     hours = read_hours(goatcounter, SOURCE, ["1"], first=day, until=until, timezone="Europe/Paris")
     assert hours == {("1", day): set(range(24)) - ({2} if num_hours == 23 else set())}
 
@@ -152,7 +152,7 @@ def test_an_hour_across_midnight_belongs_to_the_day_in_which_it_begins(goatcount
 
 
 def test_only_page_visits_are_claimed(goatcounter: DatabaseConfig) -> None:
-    assert [one.metric for one in list_metrics(goatcounter, SOURCE)] == ["page_visits"]
+    assert [metric.metric for metric in list_metrics(goatcounter, SOURCE)] == ["page_visits"]
 
 
 @pytest.mark.parametrize("indexes", ["select", INDEXES_OF_2026])
@@ -167,13 +167,13 @@ def test_sites(goatcounter: DatabaseConfig, indexes: str) -> None:
         (4, 5, "2024-03-01 10:00", 1),
     )
     prepare(goatcounter, indexes)
-    found = list_sites(goatcounter, SOURCE)
-    assert [(site.key, site.name, site.first, site.last) for site in found] == [
+    actual = list_sites(goatcounter, SOURCE)
+    assert [(site.key, site.name, site.first, site.last) for site in actual] == [
         ("1", "blog", dt.datetime(2024, 2, 1, 12, tzinfo=dt.UTC), dt.datetime(2024, 3, 2, 10, tzinfo=dt.UTC)),
         ("3", "quiet", None, None),
         ("2", "stats.shop.example", None, None),
     ]
-    assert {(site.began, site.timezone) for site in found} == {(None, None)}  # a zone is a user's
+    assert {(site.began, site.timezone) for site in actual} == {(None, None)}  # a zone is a user's
 
 
 def test_a_name_that_occurs_twice(goatcounter: DatabaseConfig) -> None:

@@ -103,8 +103,8 @@ def test_a_day(kaunta: DatabaseConfig) -> None:
     see(kaunta, BLOG, ("eve", "e1", "2024-05-01 20:00Z"))  # bounced
     see(kaunta, BLOG, ("ann", "a1", "2024-05-01 09:40Z"), ("fay", "f1", "2024-05-01 23:00Z"), event_type="2")
     see(kaunta, SHOP, ("gus", "g1", "2024-05-01 05:00Z"))
-    found = read_days(kaunta, SOURCE, [BLOG], first="2024-05-01", until="2024-05-02")
-    assert found == {
+    actual = read_days(kaunta, SOURCE, [BLOG], first="2024-05-01", until="2024-05-02")
+    assert actual == {
         (BLOG, "page_visits", "2024-05-01"): 7,
         (BLOG, "unique_visitors", "2024-05-01"): 5,
         (BLOG, "visits", "2024-05-01"): 6,
@@ -129,9 +129,9 @@ def test_a_day_is_the_sites_own(kaunta: DatabaseConfig) -> None:
         ("cid", "c1", "2024-05-02 23:59:59.999+02"),
         ("dot", "d1", "2024-05-03 00:00:00+02"),
     )
-    found = read_days(kaunta, SOURCE, [BLOG], first="2024-05-02", until="2024-05-03", timezone=PARIS)
-    assert {day for _, _, day in found} == {"2024-05-02"}
-    assert found[BLOG, "page_visits", "2024-05-02"] == 2
+    actual = read_days(kaunta, SOURCE, [BLOG], first="2024-05-02", until="2024-05-03", timezone=PARIS)
+    assert {day for _, _, day in actual} == {"2024-05-02"}
+    assert actual[BLOG, "page_visits", "2024-05-02"] == 2
     hours = read_hours(kaunta, SOURCE, [BLOG], first="2024-05-02", until="2024-05-03", timezone=PARIS)
     assert hours == {(BLOG, "2024-05-02"): {0, 23}}
 
@@ -140,9 +140,9 @@ def test_a_visit_over_midnight_counts_on_both_days(kaunta: DatabaseConfig) -> No
     # Kaunta makes one visit of an hour of UTC; Kolkata's midnight, 18:30 there, cuts it.
     see(kaunta, BLOG, ("ann", "a1", "2024-05-01 18:20Z"), ("ann", "a1", "2024-05-01 18:40Z"))
     zone = "Asia/Kolkata"
-    found = read_days(kaunta, SOURCE, [BLOG], first="2024-05-01", until="2024-05-03", timezone=zone)
+    actual = read_days(kaunta, SOURCE, [BLOG], first="2024-05-01", until="2024-05-03", timezone=zone)
     metrics = {"page_visits": 1, "unique_visitors": 1, "visits": 1, "bounce_rate": 1}
-    assert found == {
+    assert actual == {
         (BLOG, metric, day): value for day in ("2024-05-01", "2024-05-02") for metric, value in metrics.items()
     }
 
@@ -164,8 +164,8 @@ def test_days_when_clocks_change(kaunta: DatabaseConfig, day: str, until: str, f
                 '{first_hour}'::timestamptz + make_interval(hours => number)
             from generate_series(-2, {num_hours} + 1) as number""",
     )
-    found = read_days(kaunta, SOURCE, [BLOG], first=day, until=until, timezone=PARIS)
-    assert found == {
+    actual = read_days(kaunta, SOURCE, [BLOG], first=day, until=until, timezone=PARIS)
+    assert actual == {
         (BLOG, "page_visits", day): num_hours,
         (BLOG, "unique_visitors", day): 1,
         (BLOG, "visits", day): num_hours,
@@ -176,17 +176,17 @@ def test_days_when_clocks_change(kaunta: DatabaseConfig, day: str, until: str, f
 def test_dropped_partitions_are_no_days(kaunta: DatabaseConfig) -> None:
     see(kaunta, BLOG, ("ann", "a1", "2024-04-25 09:00Z"), ("ann", "a2", "2024-05-01 09:00Z"))
     prepare(kaunta, "drop table website_event_2024_04_25")
-    found = read_days(kaunta, SOURCE, [BLOG], first="2024-04-01", until="2024-05-31")
-    assert {day for _, _, day in found} == {"2024-05-01"}
+    actual = read_days(kaunta, SOURCE, [BLOG], first="2024-04-01", until="2024-05-31")
+    assert {day for _, _, day in actual} == {"2024-05-01"}
     (site,) = [site for site in list_sites(kaunta, SOURCE) if site.key == BLOG]
     assert site.first == dt.datetime(2024, 5, 1, 9, tzinfo=dt.UTC)
 
 
 def test_metrics(kaunta: DatabaseConfig) -> None:
-    found = {one.metric: one for one in list_metrics(kaunta, SOURCE)}
-    assert set(found) == {"page_visits", "unique_visitors", "visits", "bounce_rate"}
-    assert {metric for metric, one in found.items() if one.additive} == {"page_visits", "visits"}
-    assert (found["bounce_rate"].kind, found["bounce_rate"].unit) == (Kind.rate, Unit.fraction)
+    actual = {metric.metric: metric for metric in list_metrics(kaunta, SOURCE)}
+    assert set(actual) == {"page_visits", "unique_visitors", "visits", "bounce_rate"}
+    assert {metric for metric, one in actual.items() if one.additive} == {"page_visits", "visits"}
+    assert (actual["bounce_rate"].kind, actual["bounce_rate"].unit) == (Kind.rate, Unit.fraction)
 
 
 def test_sites_and_a_name_that_occurs_twice(kaunta: DatabaseConfig) -> None:

@@ -31,8 +31,8 @@ IN_PARIS = {"timezone": "Europe/Paris"}
 
 
 def days(config: DatabaseConfig, first: str, until: str) -> dict[tuple[str, str], float]:
-    found = read_days(config, IN_NEW_YORK, [config.name], first=first, until=until, **IN_PARIS)
-    return {(metric, day): value for (_, metric, day), value in found.items()}
+    actual = read_days(config, IN_NEW_YORK, [config.name], first=first, until=until, **IN_PARIS)
+    return {(metric, day): value for (_, metric, day), value in actual.items()}
 
 
 def test_a_day_of_views(database: DatabaseConfig) -> None:
@@ -91,7 +91,7 @@ def test_events_are_read_where_daily_metrics_has_no_row(database: DatabaseConfig
     prepare(database, EMPTY)
     source = ask(database, lambda connection: open_source(data, connection))
     assert source == IN_NEW_YORK
-    assert [one.metric for one in list_metrics(database, source)] == [
+    assert [metric.metric for metric in list_metrics(database, source)] == [
         "page_visits", "unique_visitors", "visits", "bounce_rate", "avg_time_on_page",
     ]  # fmt: skip
     with pytest.raises(SettingError) as caught:

@@ -120,8 +120,8 @@ def test_days_of_23_and_25_hours_are_the_querys(shops: DatabaseConfig) -> None:
 
 
 def test_hours_are_not_known(shops: DatabaseConfig) -> None:
-    found = read_all(shops, source(DAYS), ["tea"], "2024-06-01", "2024-07-01", "UTC")
-    assert {hours for _, hours in found.values()} == {None}
+    actual = read_all(shops, source(DAYS), ["tea"], "2024-06-01", "2024-07-01", "UTC")
+    assert {hours for _, hours in actual.values()} == {None}
 
 
 def test_only_what_is_asked_for_is_read(shops: DatabaseConfig) -> None:
@@ -153,8 +153,8 @@ def test_columns_in_any_order_and_further_ones(shops: DatabaseConfig) -> None:
 def test_types_of_values(shops: DatabaseConfig, value: str, expected: float, kind: Kind) -> None:
     text = f"select 'a' as site, 'revenue' as metric, date '2024-06-05' as day, {value} as value"
     assert read(shops, text) == {("a", "revenue", "2024-06-05"): expected}
-    (found,) = list_metrics(shops, source(text))
-    assert found == MetricDefinition("revenue", "the metric in traffic.sql", kind=kind, additive=kind is Kind.count)
+    (actual,) = list_metrics(shops, source(text))
+    assert actual == MetricDefinition("revenue", "the metric in traffic.sql", kind=kind, additive=kind is Kind.count)
 
 
 def test_sites_and_metrics_of_other_types_are_text(shops: DatabaseConfig) -> None:
@@ -170,9 +170,9 @@ def test_sites_and_metrics_of_other_types_are_text(shops: DatabaseConfig) -> Non
 
 def test_a_value_that_is_null_is_passed_on(shops: DatabaseConfig) -> None:
     text = f"{ROW} union all select 'a', 'visits', date '2024-06-06', null"
-    found = read(shops, text)
-    assert found.keys() == {("a", "visits", "2024-06-05"), ("a", "visits", "2024-06-06")}
-    assert math.isnan(found["a", "visits", "2024-06-06"])
+    actual = read(shops, text)
+    assert actual.keys() == {("a", "visits", "2024-06-05"), ("a", "visits", "2024-06-06")}
+    assert math.isnan(actual["a", "visits", "2024-06-06"])
 
 
 def test_many_rows(shops: DatabaseConfig) -> None:
@@ -180,9 +180,9 @@ def test_many_rows(shops: DatabaseConfig) -> None:
         select 'a' as site, 'm' || metric as metric, date '2024-01-01' + day as day, 1000 * metric + day as value
         from generate_series(0, 364) as day, generate_series(1, 70) as metric
     """
-    found = read(shops, text, first="2024-01-01", until="2025-01-01")
+    actual = read(shops, text, first="2024-01-01", until="2025-01-01")
     first = dt.date(2024, 1, 1)
-    assert found == {
+    assert actual == {
         ("a", f"m{metric}", str(first + dt.timedelta(days=day))): 1000 * metric + day
         for day in range(365)
         for metric in range(1, 71)
@@ -242,7 +242,7 @@ def test_rows_without_a_site_a_metric_or_a_day(shops: DatabaseConfig) -> None:
     assert read(shops, text) == {("a", "visits", "2024-06-05"): 1}
     noon = dt.datetime(2024, 6, 5, 12, tzinfo=ZoneInfo("UTC"))
     assert list_sites(shops, source(text)) == [Site("a", "a", first=noon, last=noon)]
-    assert [one.metric for one in list_metrics(shops, source(text))] == ["visits"]
+    assert [metric.metric for metric in list_metrics(shops, source(text))] == ["visits"]
     assert ask(shops, source(text).find_warnings) == [
         "traffic.sql returns 2 rows without a site, left out",
         "traffic.sql returns 1 row without a metric, left out",

@@ -257,7 +257,7 @@ def test_sites_are_told_apart_and_archived_ones_left_out(database: DatabaseConfi
 
 def test_metrics_are_what_shynet_counts(database: DatabaseConfig) -> None:
     prepare(database, TABLES)
-    metrics = [one.metric for one in list_metrics(database, SHYNET)]
+    metrics = [metric.metric for metric in list_metrics(database, SHYNET)]
     assert metrics == ["page_visits", "visits", "bounce_rate", "visit_duration"]
 
 

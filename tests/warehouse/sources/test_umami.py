@@ -95,10 +95,10 @@ def write(events: Sequence[Event]) -> str:
 
 def read(database: DatabaseConfig, day: str, until: str, *, site: str = BLOG) -> dict[str, tuple[float, ...]]:
     """Each day's values in the order of METRICS, in Paris."""
-    found = read_days(database, SOURCE, [site], first=day, until=until, timezone=PARIS)
-    assert {metric for _, metric, _ in found} <= set(METRICS)
-    days = sorted({day for _, _, day in found})
-    return {day: tuple(found[site, metric, day] for metric in METRICS) for day in days}
+    actual = read_days(database, SOURCE, [site], first=day, until=until, timezone=PARIS)
+    assert {metric for _, metric, _ in actual} <= set(METRICS)
+    days = sorted({day for _, _, day in actual})
+    return {day: tuple(actual[site, metric, day] for metric in METRICS) for day in days}
 
 
 def test_it_is_a_source() -> None:
@@ -125,9 +125,9 @@ def test_a_normal_day(database: DatabaseConfig) -> None:
 
 def test_all_metrics_of_a_day_have_the_same_hours(database: DatabaseConfig) -> None:
     prepare(database, UMAMI, write([Event("2024-06-05 10:00:00+02"), Event("2024-06-05 12:00:00+02")]))
-    found = read_all(database, SOURCE, [BLOG], "2024-06-01", "2024-07-01", PARIS)
-    assert {hours for _, hours in found.values()} == {1 << 10 | 1 << 12}
-    assert len(found) == len(METRICS)
+    actual = read_all(database, SOURCE, [BLOG], "2024-06-01", "2024-07-01", PARIS)
+    assert {hours for _, hours in actual.values()} == {1 << 10 | 1 << 12}
+    assert len(actual) == len(METRICS)
 
 
 def test_a_day_begins_and_ends_at_local_midnight(database: DatabaseConfig) -> None:
@@ -303,7 +303,7 @@ def test_before_visits_had_ids(database: DatabaseConfig) -> None:
             ('{BLOG}', '{UUID(int=2)}', '2023-06-05 11:00+02');
     """  # noqa: S608 - ours
     prepare(database, FIRST_TABLES, SITES, views)
-    assert list_metrics(database, SOURCE) == [one for one in DEFINITIONS if one.metric in METRICS[:2]]
+    assert list_metrics(database, SOURCE) == [metric for metric in DEFINITIONS if metric.metric in METRICS[:2]]
     assert read_all(database, SOURCE, [BLOG], "2023-06-01", "2023-07-01", PARIS) == {
         (BLOG, "page_visits", "2023-06-05"): (3, 1 << 10 | 1 << 11),
         (BLOG, "unique_visitors", "2023-06-05"): (2, 1 << 10 | 1 << 11),
@@ -313,9 +313,9 @@ def test_before_visits_had_ids(database: DatabaseConfig) -> None:
 
 def test_all_metrics_are_listed(database: DatabaseConfig) -> None:
     prepare(database, UMAMI)
-    found: list[MetricDefinition] = list_metrics(database, SOURCE)
-    assert [one.metric for one in found] == list(METRICS)
-    assert [one.additive for one in found] == [True, False, True, False, False]
+    actual: list[MetricDefinition] = list_metrics(database, SOURCE)
+    assert [one.metric for one in actual] == list(METRICS)
+    assert [one.additive for one in actual] == [True, False, True, False, False]
 
 
 def list_events(database: DatabaseConfig, *, timezone: str = PARIS) -> list[KnownEvent]:
@@ -375,8 +375,8 @@ do $$ begin create role umami_reader login; exception when duplicate_object then
 def test_a_reader_without_the_notes(database: DatabaseConfig) -> None:
     grants = "grant select on website, website_event to umami_reader;"
     prepare(database, UMAMI, ANNOTATIONS, MIGRATIONS, READER, grants)
-    asked = ask(database, lambda connection: SOURCE.list_events(connection, timezone=PARIS), user="umami_reader")
-    assert list(asked) == []
+    requested = ask(database, lambda connection: SOURCE.list_events(connection, timezone=PARIS), user="umami_reader")
+    assert list(requested) == []
     assert len(list_metrics(database, SOURCE, user="umami_reader")) == 5
 
 
@@ -415,8 +415,8 @@ def list_nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:  # Any: json
 
 
 async def explain(connection: OwnConnection, name: str, *values: object) -> list[dict[str, Any]]:  # Any: json
-    (found,) = json.loads(await connection.fetchval(f"explain (format json) {load_query(name)}", *values))
-    return list_nodes(found["Plan"])
+    (actual,) = json.loads(await connection.fetchval(f"explain (format json) {load_query(name)}", *values))
+    return list_nodes(actual["Plan"])
 
 
 @pytest.mark.parametrize("more", ["", LATER_INDEX])
@@ -478,16 +478,16 @@ def total(events: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, int]]
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_days_are_those_of_another_program(database: DatabaseConfig, seed: int) -> None:
-    made = make_events(seed)
+    created = make_events(seed)
     events = [
         Event(row.moment.isoformat(), visit=row.visit, session=row.session, site=row.site, kind=row.kind)
-        for row in made.itertuples()
+        for row in created.itertuples()
     ]
     prepare(database, UMAMI, write(events))
-    expected = total(made)
-    found = read_all(database, SOURCE, [BLOG, SHOP, QUIET], "2024-01-01", "2025-01-01", PARIS)
+    expected = total(created)
+    actual = read_all(database, SOURCE, [BLOG, SHOP, QUIET], "2024-01-01", "2025-01-01", PARIS)
     assert len(expected) >= 2 * 15 * len(METRICS)
-    assert found.keys() == expected.keys()
-    assert {key: hours for key, (_, hours) in found.items()} == {key: hours for key, (_, hours) in expected.items()}
-    for key, (value, _) in found.items():
+    assert actual.keys() == expected.keys()
+    assert {key: hours for key, (_, hours) in actual.items()} == {key: hours for key, (_, hours) in expected.items()}
+    for key, (value, _) in actual.items():
         assert value == pytest.approx(expected[key][0], rel=1e-12), key
