@@ -16,8 +16,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## the whole way once: PostgreSQL, training, .mar, TorchServe, one forecast
 	$(BIN)/python scripts/demo.py
 
-test: $(INSTALLED)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(INSTALLED) ## one worker for each core; make test PYTEST_ARGS='-n 0 tests/test_panel.py' runs without workers
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

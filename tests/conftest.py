@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.selection import begin_with_longest, is_worker, mark_fast
+
 if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, which is not ready yet
     from forecasting.artifact import Artifact
     from forecasting.model.forecaster import Forecaster
@@ -22,27 +24,8 @@ if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, wh
 VERSION = "v1.10"
 NUMBERS = itertools.count()
 
-# Modules and folders whose tests start no server and train nothing: `make check` runs them before each commit.
-FAST = (
-    "data_quality",
-    "evaluation/test_measures.py",
-    "model",
-    "serving/http/test_guards.py",
-    "serving/test_request_batcher.py",
-    "serving/test_responses.py",
-    "settings",
-    "test_card.py",
-    "test_domain.py",
-    "test_panel.py",
-    "test_predictor.py",
-    "test_readme.py",
-    "training/test_augmentation.py",
-    "training/test_data_module.py",
-    "training/test_report.py",
-    "training/test_synthetic.py",
-    "warehouse/csv",
-    "warehouse/test_windows.py",
-)
+if is_worker():  # torch would start a thread for each core in each worker, and in what it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no failure: an example may take as long as it takes.
 hypothesis.settings.register_profile(
@@ -52,13 +35,9 @@ hypothesis.settings.load_profile("any speed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    tests = Path(__file__).parent
-    if missing := [place for place in FAST if not (tests / place).exists()]:
-        raise pytest.UsageError(f"FAST in tests/conftest.py names {', '.join(missing)}, which are not in {tests}.")
-    fast = {tests / place for place in FAST}
-    for item in items:
-        if fast & {item.path, *item.path.parents}:
-            item.add_marker(pytest.mark.fast)
+    mark_fast(items)
+    if is_worker():
+        begin_with_longest(items)
 
 
 @pytest.fixture(scope="session")

@@ -1,44 +1,44 @@
 """Measures forecasting every series: growth with their number, statsforecast beside it, and reading beside fetch.
 
-In a database of its own on the configured server, filled with made series of 90 days and dropped when this ends,
-however it ends. Every figure is the median of --repetitions runs, taken in turns; peaks of memory are the highest.
+In a database of its own on the configured server, with made series of 90 days. Figures are medians of --repetitions
+runs, taken in turns; peaks of memory are the highest of all runs.
 """
 
 import argparse
 import asyncio
 import datetime as dt
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 import psutil
+import torch
+from harness import Place, Process, clean_environment, family_of, memory_of
+from scratch_database import connected, execute, find_postmaster, read_server_version, scratch_database
 
-try:
-    from forecasting.runtime import describe_processor, run
-    from forecasting.settings.loading import load_config
-    from forecasting.settings.schema import DatabaseConfig
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e '.[bench]' -c constraints.txt")
+from forecasting.errors import CannotStart
+from forecasting.evaluation.statsforecast_baselines import check_installed, forecast_peer
+from forecasting.jobs.pages import SeriesLookup, forecast_page, load_version
+from forecasting.runtime import describe_processor, run
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import DatabaseConfig
+from forecasting.warehouse.connection import OwnConnection, connect
+from forecasting.warehouse.daily import read_pages
+from forecasting.warehouse.pages import DailyQuery, Page
+from forecasting.warehouse.queries import load_query
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-    from forecasting.warehouse.connection import OwnConnection
-    from forecasting.warehouse.pages import Page
-
-SCRIPT = Path(__file__).resolve().parents[1] / "forecast.py"
-NAME = f"bench_forecast_{os.getpid()}"
-NUM_DAYS, HORIZON = 90, 7
-READ_SERIES = 10_000  # for reading beside fetch, which needs 300 bytes a row for its answer
+NUM_DAYS, DAYS_AHEAD = 90, 7
+MAX_READ_SERIES = 10_000  # for reading beside fetch, which needs 300 bytes of memory for each row
 CHUNK = 1000  # series made by one statement
 MIB = 2**20
 TODAY = dt.date(2030, 1, 1)
@@ -67,66 +67,45 @@ class Run:
 
 
 def main() -> None:
+    arguments = parse_arguments()
+    sizes = sorted(int(size) for size in arguments.series.split(","))
+    read_size = max((size for size in sizes if size <= MAX_READ_SERIES), default=sizes[0])
+    with scratch_database() as database:
+        print_machine(database)
+        runs, num_series = {}, 0
+        for size in sizes:
+            asyncio.run(fill(database, num_series, size))
+            num_series = size
+            if size == read_size:
+                page = compare_reading(database, repetitions=arguments.repetitions)
+                compare_methods(page, repetitions=arguments.repetitions, sample=arguments.sample)
+            runs[size] = [time_script(database) for _ in range(arguments.repetitions)]
+        print_growth(runs)
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", default="1000,10000,100000", help="sizes of the database (%(default)s)")
     parser.add_argument("--repetitions", type=int, default=3, help="runs of which the median is shown (%(default)s)")
     parser.add_argument("--sample", type=int, default=60, help="series that AutoETS forecasts (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="1,000 and 10,000 series, each once, 10 for AutoETS")
     arguments = parser.parse_args()
-    sizes = sorted(int(size) for size in arguments.series.split(","))
-    with made_database() as database:
-        print_machine(database)
-        growth, filled = {}, 0
-        for size in sizes:
-            asyncio.run(fill(database, filled, size))
-            filled = size
-            if size == max((one for one in sizes if one <= READ_SERIES), default=sizes[0]):
-                page = compare_reading(database, repetitions=arguments.repetitions)
-                compare_methods(page, repetitions=arguments.repetitions, sample=arguments.sample)
-            growth[size] = [forecast(database) for _ in range(arguments.repetitions)]
-        print_growth(growth)
+    if arguments.quick:
+        arguments.series, arguments.repetitions, arguments.sample = "1000,10000", 1, 10
+    return arguments
 
 
-@contextmanager
-def made_database() -> "Iterator[DatabaseConfig]":
-    """An empty one, dropped at the end."""
-    server = load_config().database
-    try:
-        asyncio.run(execute(server, f"create database {NAME}"))
-        yield place_of(server)
-    finally:
-        asyncio.run(execute(server, f"drop database if exists {NAME} with (force)"))
+def print_machine(database: DatabaseConfig) -> None:
+    async def read() -> str:
+        async with connected(database) as connection:
+            return await read_server_version(connection)
 
-
-def place_of(server: DatabaseConfig) -> DatabaseConfig:
-    """The database that was made there."""
-    if server.embedded:  # which would fill it with the sample site, were it asked for by its name
-        from forecasting.warehouse.embedded import find_server
-
-        host = str(find_server(server.pgdata).socket_folder)
-        return DatabaseConfig(embedded=False, host=host, name=NAME, password="")
-    return replace(server, name=NAME)
-
-
-@asynccontextmanager
-async def connected(database: DatabaseConfig) -> "AsyncIterator[OwnConnection]":
-    from forecasting.warehouse.connection import connect
-
-    connection = await connect(database, writable=True, timeout_seconds=600)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def execute(database: DatabaseConfig, statement: str, *values: object) -> None:
-    async with connected(database) as connection:
-        await connection.execute(statement, *values)
+    version = asyncio.run(read())
+    print(f"{describe_processor()}, torch {torch.__version__}, PostgreSQL {version} on the same machine", flush=True)
 
 
 async def fill(database: DatabaseConfig, start: int, end: int) -> None:
     """With the series numbered start to end, and none of their forecasts."""
-    from forecasting.warehouse.queries import load_query
-
     print(f"making {end - start:,} series of {NUM_DAYS} days ...", file=sys.stderr, flush=True)
     await execute(database, load_query("create_forecasting"))
     for first in range(start, end, CHUNK):
@@ -134,37 +113,19 @@ async def fill(database: DatabaseConfig, start: int, end: int) -> None:
     await execute(database, "vacuum analyze forecasting.daily")
 
 
-def print_machine(database: DatabaseConfig) -> None:
-    import torch
-
-    async def ask() -> str:
-        async with connected(database) as connection:
-            return await connection.fetchval("select current_setting('server_version')")
-
-    server = asyncio.run(ask())
-    print(f"{describe_processor()}, torch {torch.__version__}, PostgreSQL {server} on the same machine", flush=True)
-
-
-def compare_reading(database: DatabaseConfig, *, repetitions: int) -> "Page":
+def compare_reading(database: DatabaseConfig, *, repetitions: int) -> Page:
     """Prints rows a second of the bulk reader and of asyncpg's fetch, over one connection; returns some of the rows."""
-    from forecasting.warehouse.connection import connect
-    from forecasting.warehouse.daily import read_pages
-    from forecasting.warehouse.pages import DailyQuery
-
-    async def read(connection: "OwnConnection", query: DailyQuery) -> "list[Page]":
-        return [page async for page in read_pages(connection, query, page_size=2048)]
-
+    everything, recent = DailyQuery(TODAY), DailyQuery(TODAY, num_days=NUM_DAYS)
     with asyncio.Runner() as loop:
         connection = loop.run(connect(database, timeout_seconds=600))
-        everything, recent = DailyQuery(TODAY), DailyQuery(TODAY, num_days=NUM_DAYS)
-        pages, num_rows = loop.run(read(connection, everything)), len(loop.run(fetch(connection)))
+        pages, num_rows = loop.run(read_all(connection, everything)), len(loop.run(fetch_all(connection)))
         if num_rows != sum(len(page.days) for page in pages):
             sys.exit("the bulk reader and fetch read different rows")
         bulk, last, fetched = take_turns(
             [
-                lambda: loop.run(read(connection, everything)),
-                lambda: loop.run(read(connection, recent)),
-                lambda: loop.run(fetch(connection)),
+                lambda: loop.run(read_all(connection, everything)),
+                lambda: loop.run(read_all(connection, recent)),
+                lambda: loop.run(fetch_all(connection)),
             ],
             repetitions,
         )
@@ -175,114 +136,89 @@ def compare_reading(database: DatabaseConfig, *, repetitions: int) -> "Page":
     return pages[0]
 
 
-async def fetch(connection: "OwnConnection") -> "list[Record]":
+async def read_all(connection: OwnConnection, query: DailyQuery) -> list[Page]:
+    return [page async for page in read_pages(connection, query, page_size=2048)]
+
+
+async def fetch_all(connection: OwnConnection) -> "list[Record]":
     return await connection.fetch(ROWS, TODAY)
 
 
-def compare_methods(page: "Page", *, repetitions: int, sample: int) -> None:
-    """Prints series a second of the base and of statsforecast's methods, on one core, days in memory."""
-    import torch
-
-    from forecasting.evaluation.statsforecast_baselines import check_installed, forecast_peer
-    from forecasting.jobs.pages import SeriesLookup, forecast_page, load_version
-
+def compare_methods(page: Page, *, repetitions: int, sample: int) -> None:
+    """Prints series a second of the base model and of statsforecast's methods, on one core, with days in memory."""
     check_installed()
     torch.set_num_threads(1)
     model = load_version(load_config(["model_version=base"]))
     lookup = SeriesLookup(model, {}, database="")
     histories = list(page.values.reshape(-1, NUM_DAYS))
-    methods = {
-        "this, the base model": (lambda: forecast_page(model, lookup, page, days_ahead=HORIZON), len(page.keys)),
-        "AutoETS": (lambda: forecast_peer("AutoETS", histories[:sample], horizon=HORIZON), sample),
-        "SeasonalNaive": (lambda: forecast_peer("SeasonalNaive", histories, horizon=HORIZON), len(histories)),
-    }
+    methods: dict[str, tuple[Callable[[], object], int]] = {
+        "this, the base model": (
+            lambda: forecast_page(model, lookup, page, days_ahead=DAYS_AHEAD), len(page.keys),
+        ),
+        "AutoETS": (lambda: forecast_peer("AutoETS", histories[:sample], horizon=DAYS_AHEAD), sample),
+        "SeasonalNaive": (lambda: forecast_peer("SeasonalNaive", histories, horizon=DAYS_AHEAD), len(histories)),
+    }  # fmt: skip
     for method, _ in methods.values():
         method()  # compiles what it needs
     medians = take_turns([method for method, _ in methods.values()], repetitions)
-    print(f"\nforecasting {HORIZON} days with 80% and 90% bands on one core, {NUM_DAYS} days of history in memory")
+    print(f"\nforecasting {DAYS_AHEAD} days with 80% and 90% bands on one core, {NUM_DAYS} days of history in memory")
     for (name, (_, number)), seconds in zip(methods.items(), medians, strict=True):
         print(f"  {name:32}{number / seconds:10,.0f} series/s   (of {number:,})", flush=True)
 
 
-def take_turns(methods: list[Callable[[], object]], repetitions: int) -> list[float]:
-    """The median seconds of each, one after another in each round, so that a busy machine is so for all."""
+def take_turns(methods: Sequence[Callable[[], object]], repetitions: int) -> list[float]:
+    """The median seconds of each, one after another in each round, so that a busy machine slows all of them."""
     rounds = []
     for _ in range(repetitions):
-        seconds = []
+        rounds.append([])
         for method in methods:
             began = time.perf_counter()
             method()
-            seconds.append(time.perf_counter() - began)
-        rounds.append(seconds)
-    return [median(of) for of in zip(*rounds, strict=True)]
+            rounds[-1].append(time.perf_counter() - began)
+    return [median(seconds) for seconds in zip(*rounds, strict=True)]
 
 
-def forecast(database: DatabaseConfig) -> Run:
-    """Runs the script as people do, with nothing written before."""
+def time_script(database: DatabaseConfig) -> Run:
+    """scripts/forecast.py as people run it, with no forecast written before."""
     asyncio.run(execute(database, "truncate forecasting.forecasts"))
-    where = {"DB_HOST": database.host, "DB_PORT": str(database.port), "DB_NAME": database.name}
-    said = {**where, "DB_USER": database.user, "DB_PASSWORD": database.password}
-    command = [sys.executable, SCRIPT, "--model", "base", "--days-ahead", str(HORIZON)]
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
-        with subprocess.Popen(command, env={**os.environ, **said}, stdout=output) as process:
-            try:
-                memory, server_memory = watch(process, find_postmaster(database))
-            except BaseException:
-                process.terminate()
-                raise
+    variables = {
+        "DB_HOST": database.host, "DB_PORT": str(database.port), "DB_NAME": database.name,
+        "DB_USER": database.user, "DB_PASSWORD": database.password,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder), clean_environment(**variables))
+        began = time.perf_counter()
+        with place.start("forecast.py", "--model", "base", "--days-ahead", str(DAYS_AHEAD)) as script:
+            memory, server_memory = watch_memory(script, find_postmaster(database))
         all_seconds = time.perf_counter() - began
-        output.seek(0)
-        text = output.read()
-    if process.returncode:
-        sys.exit(f"scripts/forecast.py ended with {process.returncode}")
-    return Run(float(text.split(" in ")[1].split(" s: ")[0]), all_seconds, memory, server_memory)
+        if script.process.returncode:
+            raise CannotStart(f"scripts/forecast.py ended with {script.process.returncode}:\n{script.text[-2000:]}")
+        return Run(float(script.text.split(" in ")[1].split(" s: ")[0]), all_seconds, memory, server_memory)
 
 
-def watch(process: "subprocess.Popen[bytes]", postmaster: psutil.Process | None) -> tuple[int, int]:
+def watch_memory(script: Process, postmaster: psutil.Process | None) -> tuple[int, int]:
     """Until it ends: its peak of resident memory, and that of the server's processes, shared memory counted once."""
     memory = server_memory = 0
-    while process.poll() is None:
+    while script.process.poll() is None:
         with suppress(OSError, TypeError):  # it has ended
-            peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+            peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{script.process.pid}/status").read_text())
             memory = max(memory, 1024 * int(peak[1]))  # not wait4's, which counts what this process had when it forked
         if postmaster is not None:
-            server_memory = max(server_memory, sum(map(share_of_memory, family(postmaster))))
+            server_memory = max(server_memory, memory_of(family_of(postmaster)))
         time.sleep(0.1)
     return memory, server_memory
 
 
-def family(process: psutil.Process) -> list[psutil.Process]:
-    with suppress(psutil.Error):
-        return [process, *process.children(recursive=True)]
-    return []
-
-
-def share_of_memory(process: psutil.Process) -> int:
-    with suppress(psutil.Error, AttributeError):
-        return process.memory_full_info().pss
-    return 0
-
-
-def find_postmaster(database: DatabaseConfig) -> psutil.Process | None:
-    """None where the server is not on this machine."""
-
-    async def ask() -> psutil.Process | None:
-        async with connected(database) as connection:
-            pid = connection.get_server_pid()
-            return psutil.Process(pid).parent() if psutil.pid_exists(pid) else None
-
-    return asyncio.run(ask()) if database.host.startswith("/") else None
-
-
-def print_growth(growth: dict[int, list[Run]]) -> None:
-    print(f"\nscripts/forecast.py, {HORIZON} days of each series, {NUM_DAYS} days of history in forecasting.daily")
+def print_growth(runs_by_size: Mapping[int, Sequence[Run]]) -> None:
+    print(f"\nscripts/forecast.py, {DAYS_AHEAD} days of each series, {NUM_DAYS} days of history in forecasting.daily")
     print(
         f"  {'series':>9}{'read to written':>17}{'series/s':>10}{'in all':>9}{'peak memory':>13}{'of the server':>15}"
     )
-    for size, runs in growth.items():
+    for size, runs in runs_by_size.items():
         seconds, in_all = median(run.seconds for run in runs), median(run.all_seconds for run in runs)
-        memory, server = (max(of) / MIB for of in zip(*((run.memory, run.server_memory) for run in runs), strict=True))
+        memory, server = (
+            max(peaks) / MIB for peaks in zip(*((run.memory, run.server_memory) for run in runs), strict=True)
+        )
         print(f"  {size:9,}{seconds:15.1f} s{size / seconds:10,.0f}{in_all:7.1f} s{memory:9.0f} MiB{server:11.0f} MiB")
 
 

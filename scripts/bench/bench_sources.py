@@ -1,7 +1,7 @@
-"""Measures how a large Umami becomes daily totals: the first read, then updates, beside the plain way.
+"""Measures how a large Umami becomes daily totals: the first read, then updates, beside fetching into pandas.
 
-In a database of its own on the configured server, filled with made events and dropped when this ends, however it ends:
-12 million are 10 GiB, most of it Umami's own indexes. The totals are checked against one plain query over everything.
+In a database of its own on the configured server, with made events: 12 million take 10 GiB, most of it Umami's own
+indexes. The totals are compared with one plain query over everything.
 """
 
 import argparse
@@ -14,41 +14,38 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
-try:
-    from bench_forecast import connected, made_database
+import pandas as pd
+from asyncpg import Record
+from rich.console import Console
+from rich.progress import Progress
+from scratch_database import connected, read_server_version, scratch_database
 
-    from forecasting.runtime import describe_processor, run
-    from forecasting.settings.loading import load_config
-    from forecasting.settings.schema import Config, DatabaseConfig
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing}. Set everything up with `make demo`, or: pip install -e . -c constraints.txt")
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from asyncpg import Record
-
-    from forecasting.warehouse.connection import OwnConnection
-    from forecasting.warehouse.ingest import Advance, UpdateResult
+from forecasting.runtime import describe_processor, run
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import Config, DatabaseConfig
+from forecasting.warehouse.connection import OwnConnection
+from forecasting.warehouse.ingest import Advance, UpdateResult, update
+from forecasting.warehouse.queries import load_query
 
 ZONE = "Europe/Paris"
 SETTINGS = ("data.source=umami", f"data.timezone={ZONE}")
 FIRST, UNTIL = dt.date(2023, 1, 1), dt.date(2025, 1, 1)
-NEW_DAYS = 5  # of which an update's median is taken
+NEW_DAYS = 5  # updates of which the median is shown
 CHUNK_DAYS = 28  # made by one statement
-SAMPLE = 1_000_000  # events for the plain way, which needs 800 bytes of memory for each
+SAMPLE = 1_000_000  # events for pandas, which needs 800 bytes of memory for each
 GIB = 2**30
-SESSION = (  # of whoever makes and checks; what is measured has connections of its own
+SESSION = (  # for making and checking; what is measured has connections of its own
     "set work_mem = '256MB'",
     "set maintenance_work_mem = '1GB'",
     "set synchronous_commit = off",
     "select setseed(0.5)",
 )
 
-# As Umami's migrations make them, but for `session`, which is not read, and for being unlogged: that halves the making,
-# and changes nothing in how it is read.
+# As Umami's migrations make them, without `session`, which nothing reads. Being unlogged halves the time to fill them,
+# and does not change how they are read.
 TABLES = """
 create table website (
     website_id uuid not null primary key, name varchar(100) not null, domain varchar(500), share_id varchar(50) unique,
@@ -83,9 +80,9 @@ INDEXES = (  # of website_event, by migrations 01 to 26
 )
 NEWEST_INDEXES = (  # 27_optimize_website_event_indexes has these instead of four
     *(
-        one
-        for one in INDEXES
-        if one.rpartition(" ")[2] not in ("url_path", "referrer_domain", "page_title", "event_name")
+        columns
+        for columns in INDEXES
+        if columns.rpartition(" ")[2] not in ("url_path", "referrer_domain", "page_title", "event_name")
     ),
     "website_id, created_at, event_type, session_id, visit_id",
     "website_id, created_at, url_path, event_type, session_id",
@@ -93,8 +90,8 @@ NEWEST_INDEXES = (  # 27_optimize_website_event_indexes has these instead of fou
     "website_id, created_at, page_title, event_type, session_id",
     "website_id, created_at, event_name, event_type, session_id",
 )
-# Eight sites, of half of all visits to a hundredth; growth, seasons, weekends and noise.
-# $1 visits in all, $2 from this day, $3 to before this one, $4 to before this one for the days that are made later
+# Eight sites, with half of all visits down to a hundredth; growth, seasons, weekends and noise.
+# $1 visits from $2 until the day before $3; then more of them until the day before $4, for days that are made later.
 PLAN = """
 with site as (
     insert into website (website_id, name, domain)
@@ -127,8 +124,8 @@ select
     round($1::integer * busy.visits / sum(busy.visits) filter (where busy.day < $3) over ())
 from busy
 """
-# Visits of 1 to 10 views, 40 s apart on average, most in the afternoon; one in seven has a custom event as well. Some
-# come often, and are one session in a month. Repeatable but for event_id, on which nothing depends.
+# Visits of 1 to 10 views, 40 s apart on average, most in the afternoon; one in seven has a custom event as well.
+# Frequent visitors keep their session for a month. All but event_id, which nothing depends on, is the same in each run.
 EVENTS = """
 insert into website_event (
     event_id, website_id, session_id, visit_id, created_at, url_path, referrer_domain, page_title, hostname,
@@ -173,7 +170,7 @@ select
     pg_indexes_size('website_event') as indexes,
     (select count(*) from pg_index where indrelid = 'website_event'::regclass) as num_indexes
 """
-# Written apart from umami.sql, and without its ranges: totals of all days before $2, in the time zone $1.
+# Written independently of umami.sql, without its ranges: totals of all days before $2, in the time zone $1.
 PLAIN = """
 with view as (
     select website.name as site, event.*, (event.created_at at time zone $1)::date as day
@@ -221,7 +218,7 @@ plain as (
     where day < $2
 )
 
--- A day without a view has no row here, and zeros or nothing there.
+-- A day without a view has no row here, and zeros or nothing in forecasting.daily.
 select
     count(plain.value) as totals,
     count(*) filter (where coalesce(plain.value, 0) is distinct from coalesce(stored.value, 0)) as different
@@ -237,57 +234,70 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=12_000_000, help="about how many to make (%(default)s)")
     parser.add_argument("--newest", action="store_true", help="with the indexes that Umami has since its migration 27")
+    parser.add_argument("--quick", action="store_true", help="300,000 events")
     arguments = parser.parse_args()
-    indexes = NEWEST_INDEXES if arguments.newest else INDEXES
-    with made_database() as database:
-        asyncio.run(measure(database, num_events=arguments.events, indexes=indexes))
+    num_events = 300_000 if arguments.quick else arguments.events
+    with scratch_database() as database:
+        asyncio.run(measure(database, num_events, NEWEST_INDEXES if arguments.newest else INDEXES))
 
 
-async def measure(database: DatabaseConfig, *, num_events: int, indexes: Sequence[str]) -> None:
+async def measure(database: DatabaseConfig, num_events: int, indexes: Sequence[str]) -> None:
     config = replace(load_config(SETTINGS), database=database, source_database=None, cache_database=None)
     async with connected(database) as connection:
-        server = await connection.fetchval("select current_setting('server_version')")
-        print(f"{describe_processor()}, PostgreSQL {server} on the same cores", flush=True)
+        version = await read_server_version(connection)
+        print(f"{describe_processor()}, PostgreSQL {version} on the same cores", flush=True)
         num_events = await make_umami(connection, num_events, indexes)
         speed = await read_first(config, num_events)
         until = await read_new_days(connection, config)
         await check_totals(connection, until)
         await explain(connection, until - dt.timedelta(days=config.data.reread_days + 1), until)
-        await compare_plain_way(connection, speed)
+        await compare_pandas(connection, speed)
 
 
-async def make_umami(connection: "OwnConnection", num_events: int, indexes: Sequence[str]) -> int:
-    """Its tables as two years have left them. Returns how many events there are."""
+async def make_umami(connection: OwnConnection, num_events: int, indexes: Sequence[str]) -> int:
+    """Its tables after two years. Returns how many events there are."""
     began = time.perf_counter()
+    await make_tables(connection, num_events)
+    await make_events(connection)
+    await make_indexes(connection, indexes)
+    sizes = await connection.fetchrow(SIZES)
+    seconds = time.perf_counter() - began
+    print(
+        f"made {sizes['events']:,} events of {sizes['sites']} sites on {(UNTIL - FIRST).days} days in {seconds:.0f} s: "
+        f"{sizes['table'] / GIB:.1f} GiB, and {sizes['indexes'] / GIB:.1f} GiB of {sizes['num_indexes']} indexes",
+        flush=True,
+    )
+    return sizes["events"]
+
+
+async def make_tables(connection: OwnConnection, num_events: int) -> None:
     for statement in SESSION:
         await connection.execute(statement)
     await connection.execute(TABLES)
     await connection.execute("create temporary table planned (website_id uuid, day date, num_visits integer)")
     last = UNTIL + dt.timedelta(days=NEW_DAYS)
     await connection.execute(PLAN, round(num_events / EVENTS_A_VISIT), FIRST, UNTIL, last)
+
+
+async def make_events(connection: OwnConnection) -> None:
     num_days = (UNTIL - FIRST).days
     with progress("making events", num_days) as advance:
         for start in range(0, num_days, CHUNK_DAYS):
             end = min(start + CHUNK_DAYS, num_days)
             await make_days(connection, *(FIRST + dt.timedelta(days=day) for day in (start, end)))
             advance(end - start)
+
+
+async def make_indexes(connection: OwnConnection, indexes: Sequence[str]) -> None:
     with progress("making indexes", len(indexes)) as advance:
         await connection.execute("alter table website_event add primary key (event_id)")
         for columns in indexes:
             await connection.execute(f"create index on website_event ({columns})")
             advance(1)
     await connection.execute("vacuum analyze website_event")
-    made = await connection.fetchrow(SIZES)
-    seconds = time.perf_counter() - began
-    print(
-        f"made {made['events']:,} events of {made['sites']} sites on {num_days} days in {seconds:.0f} s: "
-        f"{made['table'] / GIB:.1f} GiB, and {made['indexes'] / GIB:.1f} GiB of {made['num_indexes']} indexes",
-        flush=True,
-    )
-    return made["events"]
 
 
-async def make_days(connection: "OwnConnection", first: dt.date, until: dt.date) -> int:
+async def make_days(connection: OwnConnection, first: dt.date, until: dt.date) -> int:
     """Returns how many events they have."""
     return int((await connection.execute(EVENTS, first, until)).split()[-1])
 
@@ -295,28 +305,22 @@ async def make_days(connection: "OwnConnection", first: dt.date, until: dt.date)
 async def read_first(config: Config, num_events: int) -> float:
     """Prints the first read; returns events a second."""
     with progress("reading days", (UNTIL - FIRST).days) as advance:
-        seconds, done = await time_update(config, UNTIL, advance=lambda days, _: advance(days))
+        seconds, updated = await time_update(config, UNTIL, advance=lambda days, _: advance(days))
     speed = num_events / seconds
-    print(
-        f"\nfirst read: {done.num_days:,} days, {done.num_rows:,} totals in {seconds:.1f} s, {speed:,.0f} events/s",
-        flush=True,
-    )
+    totals = f"{updated.num_days:,} days, {updated.num_rows:,} totals"
+    print(f"\nfirst read: {totals} in {seconds:.1f} s, {speed:,.0f} events/s", flush=True)
     return speed
 
 
-async def time_update(
-    config: Config, today: dt.date, *, advance: "Advance | None" = None
-) -> "tuple[float, UpdateResult]":
-    from forecasting.warehouse.ingest import update
-
+async def time_update(config: Config, today: dt.date, *, advance: Advance | None = None) -> tuple[float, UpdateResult]:
     now = dt.datetime.combine(today, dt.time(12), ZoneInfo(ZONE))
     began = time.perf_counter()
-    done = await update(config, now=now, advance=advance)
-    return time.perf_counter() - began, done
+    updated = await update(config, now=now, advance=advance)
+    return time.perf_counter() - began, updated
 
 
-async def read_new_days(connection: "OwnConnection", config: Config) -> dt.date:
-    """Prints updates after one new day each, and with nothing new. Returns the day that is not over."""
+async def read_new_days(connection: OwnConnection, config: Config) -> dt.date:
+    """Prints how long updates take, after a new day each and with nothing new. Returns the day that is not over."""
     num_events, seconds, again = [], [], []
     for number in range(NEW_DAYS):
         day = UNTIL + dt.timedelta(days=number)
@@ -332,22 +336,20 @@ async def read_new_days(connection: "OwnConnection", config: Config) -> dt.date:
     return UNTIL + dt.timedelta(days=NEW_DAYS)
 
 
-async def check_totals(connection: "OwnConnection", until: dt.date) -> None:
+async def check_totals(connection: OwnConnection, until: dt.date) -> None:
     began = time.perf_counter()
-    found = await connection.fetchrow(PLAIN, ZONE, until)
+    counts = await connection.fetchrow(PLAIN, ZONE, until)
     seconds = time.perf_counter() - began
-    if found["different"]:
-        sys.exit(f"{found['different']:,} of {found['totals']:,} totals are not those of one plain query")
+    if counts["different"]:
+        sys.exit(f"{counts['different']:,} of {counts['totals']:,} totals are not those of one plain query")
     print(
-        f"all {found['totals']:,} totals are those of one plain query over everything, which takes {seconds:.1f} s",
+        f"all {counts['totals']:,} totals are those of one plain query over everything, which takes {seconds:.1f} s",
         flush=True,
     )
 
 
-async def explain(connection: "OwnConnection", first: dt.date, until: dt.date) -> None:
-    """Prints how the totals of an update's days are read."""
-    from forecasting.warehouse.queries import load_query
-
+async def explain(connection: OwnConnection, first: dt.date, until: dt.date) -> None:
+    """Prints how PostgreSQL reads the totals of an update's days."""
     keys = [row["key"] for row in await connection.fetch("select website_id::text as key from website")]
     query = f"explain (analyze, buffers, format json) {load_query('sources/umami')}"
     (plan,) = json.loads(await connection.fetchval(query, keys, first, until, ZONE))
@@ -357,37 +359,34 @@ async def explain(connection: "OwnConnection", first: dt.date, until: dt.date) -
             print(f"  {describe(node)}", flush=True)
 
 
-def walk(node: "dict[str, Any]") -> "Iterator[dict[str, Any]]":
+def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
     for part in node.get("Plans", []):
         yield from walk(part)
 
 
-def describe(node: "dict[str, Any]") -> str:
+def describe(node: dict[str, Any]) -> str:
     rows, loops = node["Actual Rows"] * node["Actual Loops"], node["Actual Loops"]
     pages = node["Shared Hit Blocks"] + node["Shared Read Blocks"]
     place = node.get("Index Name") or node["Relation Name"]
-    seen = f"{rows:,.0f} rows in {loops} loops, {pages:,} pages"
-    return f"{node['Node Type']} of {place}: {seen}, {node['Actual Total Time']:.0f} ms"
+    work = f"{rows:,.0f} rows in {loops} loops, {pages:,} pages"
+    return f"{node['Node Type']} of {place}: {work}, {node['Actual Total Time']:.0f} ms"
 
 
-async def compare_plain_way(connection: "OwnConnection", speed: float) -> None:
-    """Prints events a second where they are fetched and grouped here, as many would do it."""
+async def compare_pandas(connection: OwnConnection, speed: float) -> None:
+    """Prints events a second if they are fetched and then grouped here, as many would do it."""
     began = time.perf_counter()
     rows = await connection.fetch(SAMPLED, SAMPLE)
     num_totals = len(total_with_pandas(rows))
     seconds = time.perf_counter() - began
-    plain = len(rows) / seconds
-    what = f"{num_totals:,} days of the first {len(rows):,} events"
+    pandas_speed = len(rows) / seconds
     print(
-        f"\nfetch and pandas: {what} in {seconds:.1f} s, {plain:,.0f} events/s\n"
-        f"the first read was {speed / plain:.1f} times as fast"
+        f"\nfetch and pandas: {num_totals:,} days of the first {len(rows):,} events in {seconds:.1f} s, "
+        f"{pandas_speed:,.0f} events/s\nthe first read was {speed / pandas_speed:.1f} times as fast"
     )
 
 
-def total_with_pandas(rows: "Sequence[Record]") -> "pd.DataFrame":
-    import pandas as pd
-
+def total_with_pandas(rows: Sequence[Record]) -> pd.DataFrame:
     events = pd.DataFrame(rows, columns=["site", "session", "visit", "moment", "type"])
     views = events[~events.type.isin([2, 5])]
     views = views.assign(day=views.moment.dt.tz_convert(ZONE).dt.date)
@@ -399,11 +398,8 @@ def total_with_pandas(rows: "Sequence[Record]") -> "pd.DataFrame":
 
 
 @contextmanager
-def progress(label: str, total: int) -> "Iterator[Callable[[int], None]]":
-    """A line on stderr, if that is a terminal, while it lasts."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, if that is a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=total)

@@ -1,6 +1,6 @@
-"""The model in a plain FastAPI process, as one would write it without TorchServe: what bench_serving.py puts beside it.
+"""The model in a plain FastAPI process, as one would write it without TorchServe, for bench_serving.py to compare.
 
-Histories come in the request, so that it has no database to wait for, no cache, no keys and no log.
+Requests carry the history, so it needs no database; it has no cache, no keys and no log.
 """
 
 import argparse
@@ -35,14 +35,14 @@ def create_app(program: Path) -> FastAPI:
     app = FastAPI()
 
     @app.post("/predict")
-    async def predict(request: PredictRequest) -> dict[str, Any]:  # in a thread each (`def`) it is slower
+    async def predict(request: PredictRequest) -> dict[str, Any]:  # `def`, a thread for each request, is slower
         instances = request.instances
         with torch.inference_mode():
             quantiles = model(
-                torch.tensor([one.history for one in instances]),
-                torch.tensor([(one.first_day - EPOCH).days for one in instances]),
-                torch.tensor([KINDS[one.kind] for one in instances]),
-                torch.tensor([one.band_scale for one in instances]),
+                torch.tensor([instance.history for instance in instances]),
+                torch.tensor([(instance.first_day - EPOCH).days for instance in instances]),
+                torch.tensor([KINDS[instance.kind] for instance in instances]),
+                torch.tensor([instance.band_scale for instance in instances]),
             )
         return {"quantiles": quantiles.tolist()}
 

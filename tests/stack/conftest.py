@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import httpx
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from scripts.bench.harness import PATIENCE_SECONDS, SCRIPTS, Place, Process, clean_environment
+from tests.selection import is_worker
 
 if TYPE_CHECKING:
     from forecasting.settings.schema import DatabaseConfig
@@ -36,10 +38,14 @@ def make_place(folder: Path, database: "DatabaseConfig") -> Place:
 
 @pytest.fixture(scope="session")
 def place(embedded: "DatabaseConfig", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One with a trained version v1.10. Tests leave it as it is."""
-    trained = make_place(tmp_path_factory.mktemp("stack"), embedded)
-    result = trained.run("train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)
-    assert result.returncode == 0, result.stderr
+    """One with a trained version v1.10. Tests leave it as it is; all workers share it."""
+    shared = tmp_path_factory.getbasetemp().parent if is_worker() else tmp_path_factory.getbasetemp()
+    trained = make_place(shared / "stack", embedded)
+    with FileLock(shared / "stack.lock"):
+        if not trained.folder.exists():
+            trained.folder.mkdir()
+            result = trained.run("train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)
+            assert result.returncode == 0, result.stderr
     yield trained
     trained.stop_all()
 

@@ -1,4 +1,4 @@
-"""Keras's part of bench_training.py, for an interpreter with tensorflow in it, and nothing of ours."""
+"""Training speed of Keras, for bench_training.py. Its interpreter needs keras and tensorflow, and nothing of ours."""
 
 import argparse
 import json
@@ -22,32 +22,25 @@ def main() -> None:
     for name in ("series", "days", "batch-size", "hidden-size"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--job", action="store_true")
-    said = parser.parse_args()
-    if said.job:
+    arguments = parser.parse_args()
+    if arguments.job:
         time_job()
         return
-    inputs, targets = make_windows(said.series * (said.days - 6))
-    model = make_model(said.hidden_size)
-    model.fit(inputs, targets, epochs=1, batch_size=said.batch_size, verbose=0)
-    once = fit_seconds(model, inputs, targets, epochs=1, batch_size=said.batch_size)
+    inputs, targets = make_windows(arguments.series * (arguments.days - 6))
+    model = make_model(arguments.hidden_size)
+    model.fit(inputs, targets, epochs=1, batch_size=arguments.batch_size, verbose=0)
+    once = fit_seconds(model, inputs, targets, epochs=1, batch_size=arguments.batch_size)
     epochs = max(1, round(SECONDS / once))
-    seconds = fit_seconds(model, inputs, targets, epochs=epochs, batch_size=said.batch_size)
+    seconds = fit_seconds(model, inputs, targets, epochs=epochs, batch_size=arguments.batch_size)
     print(json.dumps({"windows_a_second": epochs * len(inputs) / seconds}))
 
 
 def time_job() -> None:
-    """One series of 60 days, 100 epochs of batches of 32, its validation after each; then the model is saved."""
+    """100 epochs on one series of 60 days in batches of 32, with a validation after each; then saving the model."""
     inputs, targets = make_windows(47)
     model = make_model(64)
-    train = len(inputs) - 9
-    model.fit(
-        inputs[:train],
-        targets[:train],
-        epochs=100,
-        batch_size=32,
-        verbose=0,
-        validation_data=(inputs[train:], targets[train:]),
-    )
+    validation = (inputs[-9:], targets[-9:])
+    model.fit(inputs[:-9], targets[:-9], epochs=100, batch_size=32, verbose=0, validation_data=validation)
     fitted = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         model.save(f"{folder}/model.keras")

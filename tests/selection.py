@@ -1,0 +1,55 @@
+"""Which tests `make check` runs, and in which order workers run them in parallel."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+# Modules and folders whose tests start no server and train nothing: `make check` runs them before each commit.
+FAST = (
+    "data_quality",
+    "evaluation/test_measures.py",
+    "model",
+    "serving/http/test_guards.py",
+    "serving/test_request_batcher.py",
+    "serving/test_responses.py",
+    "settings",
+    "test_card.py",
+    "test_domain.py",
+    "test_panel.py",
+    "test_predictor.py",
+    "test_readme.py",
+    "training/test_augmentation.py",
+    "training/test_data_module.py",
+    "training/test_report.py",
+    "training/test_synthetic.py",
+    "warehouse/csv",
+    "warehouse/test_windows.py",
+)
+LONGEST = ("stack", "serving", "training")  # folders, in this order
+
+
+def is_worker() -> bool:
+    """Whether this is one of several processes that run tests in parallel (pytest-xdist's)."""
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
+def mark_fast(items: Sequence[pytest.Item]) -> None:
+    if missing := [name for name in FAST if not (TESTS / name).exists()]:
+        raise pytest.UsageError(f"FAST in tests/selection.py names {', '.join(missing)}, which are not in {TESTS}.")
+    fast = {TESTS / name for name in FAST}
+    for item in items:
+        if fast & {item.path, *item.path.parents}:
+            item.add_marker(pytest.mark.fast)
+
+
+def begin_with_longest(items: list[pytest.Item]) -> None:
+    """Workers take one module after another, so the modules that take longest come first."""
+    items.sort(key=lambda item: _rank(item.path))
+
+
+def _rank(path: Path) -> int:
+    folder = path.relative_to(TESTS).parts[0]
+    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
