@@ -322,7 +322,7 @@ def is_outage(series: np.ndarray, day: int) -> bool:
     usual = before[before > 0][-28:]
     if series[day] != 0 or usual.size < 14 or np.sort(usual)[usual.size // 2] < 20:
         return False
-    return sum(is_silent_alone(series, one) for one in range(day - 7, max(-1, day - CONTEXT), -7)) < 2
+    return sum(is_silent_alone(series, other) for other in range(day - 7, max(-1, day - CONTEXT), -7)) < 2
 
 
 def is_silent_alone(series: np.ndarray, day: int) -> bool:
@@ -346,7 +346,7 @@ def is_huge_spike(series: np.ndarray, day: int) -> bool:
 def test_many_series_are_judged_as_each_alone() -> None:
     """More than one chunk, of counts and of hours."""
     sites = [made_site(seed, 100) for seed in range(CHUNK // 156 // 4 + 10)]
-    values = np.concatenate([one for one, _, _ in sites])
+    values = np.concatenate([values for values, _, _ in sites])
     hours = np.repeat([one for _, one, _ in sites], 4, axis=0)
     kinds = [*[Kind.count] * 3, Kind.rate]
     verdicts = judge(values, hours, kinds * len(sites), np.arange(len(values)) // 4, thresholds=RULES)

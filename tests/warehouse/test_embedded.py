@@ -351,8 +351,8 @@ def test_connecting_at_once_starts_one_server_without_blocking_the_loop(empty: P
         connections = await asyncio.gather(*(connect(config) for _ in range(4)))
         done.set()
         await watching
-        sums = [await one.fetchval("select sum(page_visits) from daily_metrics") for one in connections]
-        await asyncio.gather(*(one.close() for one in connections))
+        sums = [await connection.fetchval("select sum(page_visits) from daily_metrics") for connection in connections]
+        await asyncio.gather(*(connection.close() for connection in connections))
         return sums, longest
 
     sums, longest = asyncio.run(use())

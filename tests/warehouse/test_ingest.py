@@ -443,7 +443,7 @@ def test_updates_at_once_leave_what_one_leaves(database: DatabaseConfig) -> None
 
     async def run(whole: list[bool]) -> list[UpdateResult]:
         now = dt.datetime(2024, 6, 11, 9, tzinfo=dt.UTC)
-        return list(await asyncio.gather(*(update(config, now=now, whole=one) for one in whole)))
+        return list(await asyncio.gather(*(update(config, now=now, whole=flag) for flag in whole)))
 
     done = asyncio.run(run([False] * 4))
     actual = contents(database)
@@ -464,7 +464,7 @@ def test_all_is_read_again_though_others_read_meanwhile(database: DatabaseConfig
 
     async def run() -> None:
         now = dt.datetime(2024, 6, 11, 9, tzinfo=dt.UTC)
-        await asyncio.gather(*(update(config, now=now, whole=one) for one in (False, True, False, False)))
+        await asyncio.gather(*(update(config, now=now, whole=flag) for flag in (False, True, False, False)))
 
     asyncio.run(run())
     assert (stored(database)["2024-03-05"], stored(database)["2024-06-09"]) == (4, 4)

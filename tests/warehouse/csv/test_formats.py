@@ -97,16 +97,16 @@ def made_file(folder: Path, text: str, name: str = "shop.example.csv") -> Path:
 def read(file: Path, *settings: str) -> dict[str, Observations]:
     """By metric, of a file with one site."""
     actual = read_csv(file, metrics=load_config(settings, environ={}).metrics)
-    assert len({one.series.site for one in actual}) == 1
-    return {one.series.metric: one for one in actual}
+    assert len({row.series.site for row in actual}) == 1
+    return {row.series.metric: row for row in actual}
 
 
-def days(one: Observations) -> list[str]:
-    return [str(to_date(day)) for day in one.days]
+def days(row: Observations) -> list[str]:
+    return [str(to_date(day)) for day in row.days]
 
 
 def values(found: dict[str, Observations]) -> dict[str, list[float]]:
-    return {metric: one.values.tolist() for metric, one in found.items()}
+    return {metric: row.values.tolist() for metric, row in found.items()}
 
 
 def refused(file: Path, error: type[DataError] = DataError) -> str:
@@ -125,9 +125,9 @@ def test_report_of_google_analytics_has_all_its_tables_by_day(tmp_path: Path) ->
         "bounce_rate": [0.5, 0.25, 0.4],
         "visit_duration": [61.5, 83, 75],  # 00:01:23
     }
-    assert all(days(one) == ["2024-02-29", "2024-03-01", "2024-03-02"] for one in actual.values())
+    assert all(days(row) == ["2024-02-29", "2024-03-01", "2024-03-02"] for row in actual.values())
     assert actual["page_visits"].series.site == "shop.example"
-    kinds = {metric: (one.series.kind, one.series.additive) for metric, one in actual.items()}
+    kinds = {metric: (row.series.kind, row.series.additive) for metric, row in actual.items()}
     assert kinds == {
         "page_visits": (Kind.count, True),
         "unique_visitors": (Kind.count, False),
@@ -224,12 +224,12 @@ def test_wide_file_equals_pandas(tmp_path: Path) -> None:
     for separator in ",;\t":
         actual = read_csv(made_file(tmp_path, frame.to_csv(index=False, sep=separator)), site="not asked")
         assert len(actual) == 8
-        for one in actual:
-            column = "Sign-ups (new)" if one.series.metric == "sign_ups_new" else one.series.metric
-            wanted = frame[frame["Site"] == one.series.site].sort_values("Day")
-            assert days(one) == wanted["Day"].dt.strftime("%Y-%m-%d").tolist()
-            np.testing.assert_array_equal(one.values, wanted[column].to_numpy(float))
-        kinds = {one.series.metric: (one.series.kind, one.series.additive) for one in actual}
+        for row in actual:
+            column = "Sign-ups (new)" if row.series.metric == "sign_ups_new" else row.series.metric
+            wanted = frame[frame["Site"] == row.series.site].sort_values("Day")
+            assert days(row) == wanted["Day"].dt.strftime("%Y-%m-%d").tolist()
+            np.testing.assert_array_equal(row.values, wanted[column].to_numpy(float))
+        kinds = {row.series.metric: (row.series.kind, row.series.additive) for row in actual}
         assert kinds == {
             "page_visits": (Kind.count, True), "unique_visitors": (Kind.count, False),
             "bounce_rate": (Kind.rate, False), "sign_ups_new": (Kind.count, True),
@@ -240,9 +240,9 @@ def test_rows_in_another_order_are_the_same_days(tmp_path: Path) -> None:
     header, *rows = PLAUSIBLE.splitlines()
     turned = read(made_file(tmp_path, "\n".join([header, *reversed(rows)])))
     straight = read(made_file(tmp_path, PLAUSIBLE))
-    for metric, one in straight.items():
-        assert days(turned[metric]) == days(one) == ["2024-01-01", "2024-01-02", "2024-01-03"]
-        np.testing.assert_array_equal(turned[metric].values, one.values)
+    for metric, row in straight.items():
+        assert days(turned[metric]) == days(row) == ["2024-01-01", "2024-01-02", "2024-01-03"]
+        np.testing.assert_array_equal(turned[metric].values, row.values)
 
 
 def test_packed_sample_is_a_panel_like_any_other(tmp_path: Path) -> None:
@@ -258,16 +258,16 @@ def test_packed_sample_is_a_panel_like_any_other(tmp_path: Path) -> None:
 def test_site_is_the_files_name_or_the_one_said(tmp_path: Path) -> None:
     file = tmp_path / "shop.example.csv.gz"
     file.write_bytes(gzip.compress(b"# exported by hand\n\ndate,page_visits\n2024-01-01,5\n\n2024-01-02,\n"))
-    (one,) = read_csv(file)
-    assert one.series.site == "shop.example"
-    np.testing.assert_array_equal(one.values, [5, np.nan])
+    (row,) = read_csv(file)
+    assert row.series.site == "shop.example"
+    np.testing.assert_array_equal(row.values, [5, np.nan])
     assert read_csv(file, site="blog")[0].series.site == "blog"
 
 
 def test_long_file_with_other_names_of_its_columns(tmp_path: Path) -> None:
     file = made_file(tmp_path, "Site,Metric,Day,Value\na,unique_visitors,2024-01-01,5\n")
-    (one,) = read_csv(file)
-    assert (one.series.site, one.series.metric, one.values.tolist()) == ("a", "unique_visitors", [5])
+    (row,) = read_csv(file)
+    assert (row.series.site, row.series.metric, row.values.tolist()) == ("a", "unique_visitors", [5])
 
 
 def test_settings_win_over_the_format(tmp_path: Path) -> None:

@@ -314,8 +314,8 @@ def test_before_visits_had_ids(database: DatabaseConfig) -> None:
 def test_all_metrics_are_listed(database: DatabaseConfig) -> None:
     prepare(database, UMAMI)
     actual: list[MetricDefinition] = list_metrics(database, SOURCE)
-    assert [one.metric for one in actual] == list(METRICS)
-    assert [one.additive for one in actual] == [True, False, True, False, False]
+    assert [metric.metric for metric in actual] == list(METRICS)
+    assert [metric.additive for metric in actual] == [True, False, True, False, False]
 
 
 def list_events(database: DatabaseConfig, *, timezone: str = PARIS) -> list[KnownEvent]:
@@ -427,7 +427,7 @@ def test_days_are_read_by_an_index(database: DatabaseConfig, more: str) -> None:
     (scan,) = [node for node in nodes if "created_at" in node.get("Index Cond", "")]
     assert "created_at >=" in scan["Index Cond"]
     assert "created_at <" in scan["Index Cond"]
-    assert not [one for one in nodes if one["Node Type"] == "Seq Scan" and one["Relation Name"] == "website_event"]
+    assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "website_event"]
 
 
 def test_sites_are_listed_by_an_index(database: DatabaseConfig) -> None:
