@@ -250,7 +250,7 @@ def test_printed_measures_are_those_of_the_file(model: Model, tmp_path: Path, ho
 
 
 def test_printed_coverage_by_day_ahead_is_that_of_the_file(model: Model, tmp_path: Path) -> None:
-    rolling = roll(make_panel(150, noise=0.2, num_series=3), BacktestConfig(origins=6, horizon=16))
+    rolling = roll(make_panel(150, noise=0.2, num_series=3), BacktestConfig(origins=6, days_ahead=16))
     forecasts = forecast_by(rolling, model)
     text = describe_backtest(rolling, [forecasts, forecast_naive(rolling)])
     [line] = re.findall(r"^80% band held, by day ahead .*: (.*)$", text, re.MULTILINE)
