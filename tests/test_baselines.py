@@ -57,6 +57,15 @@ def test_quantiles_equal_a_loop(season: int) -> None:
                 assert quantiles[row, ahead, column] == pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
+def test_season_is_a_week_unless_said_otherwise() -> None:
+    values = histories(56)
+    np.testing.assert_array_equal(seasonal_naive(values, days_ahead=9), seasonal_naive(values, days_ahead=9, season=7))
+    np.testing.assert_array_equal(
+        seasonal_naive_quantiles(values, days_ahead=9, levels=(0.1,)),
+        seasonal_naive_quantiles(values, days_ahead=9, levels=(0.1,), season=7),
+    )
+
+
 def test_range_of_each_kind() -> None:
     quantiles = np.float32([[[-2.0, 0.5, 3.0]]] * 3)
     kinds = np.array([KIND_CODES[kind] for kind in (Kind.count, Kind.rate, Kind.other)])

@@ -2,8 +2,18 @@
 
 import pytest
 
-from forecasting.domain import KIND_CODES, Kind, check_days_ahead
-from forecasting.errors import SettingError
+from forecasting.domain import (
+    KIND_CODES,
+    MAX_DAYS_AHEAD,
+    MIN_DAYS,
+    MIN_KNOWN_DAYS,
+    Kind,
+    Series,
+    Verdict,
+    check_days_ahead,
+    check_version,
+)
+from forecasting.errors import InvalidVersion, SettingError
 from forecasting.model.rollout import COUNT, OTHER, RATE
 
 
@@ -17,3 +27,31 @@ def test_days_ahead_is_1_to_30(days: int) -> None:
 
 def test_codes_of_kinds_are_the_models() -> None:
     assert {Kind.count: COUNT, Kind.rate: RATE, Kind.other: OTHER} == KIND_CODES
+
+
+@pytest.mark.parametrize("version", ["v1.0.0", "1", "a" * 64, "A_b-c.9", "v1.previous.2", "base2"])
+def test_version_is_the_name_of_a_folder(version: str) -> None:
+    assert check_version(version) == version
+
+
+@pytest.mark.parametrize(
+    "version", ["base", "v1.previous", "a" * 65, "", ".v1", "-v1", "_v1", "v1.", "v1..2", "v 1", "v1/2", "v1\n", "vö"]
+)
+def test_version_that_is_reserved_or_no_name_is_refused(version: str) -> None:
+    with pytest.raises(InvalidVersion):
+        check_version(version)
+
+
+def test_verdicts_are_stored_by_these_numbers() -> None:
+    names = ["before", "observed", "gap", "unmeasured", "invalid", "outage", "partial", "bot", "definition_break"]
+    assert [(verdict.name, verdict.value) for verdict in Verdict] == [(name, code) for code, name in enumerate(names)]
+
+
+def test_documented_limits() -> None:
+    assert (MIN_DAYS, MIN_KNOWN_DAYS, MAX_DAYS_AHEAD) == (30, 28, 30)
+
+
+def test_series_is_named_by_metric_and_site() -> None:
+    series = Series("blog", "visits")
+    assert (series.name, series.key) == ("visits of blog", ("blog", "visits"))
+    assert (series.kind, series.additive, series.unit_scale) == (Kind.count, True, 1.0)
