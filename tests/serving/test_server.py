@@ -155,7 +155,7 @@ def test_table_that_somebody_holds_is_waited_for_until_the_deadline(
             began = time.monotonic()
             with pytest.raises(TimedOut) as error:
                 await history.read(sample_artifact.card.series[:1])
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 30  # a busy machine is slow; without the deadline it would take minutes
         assert str(error.value) == "PostgreSQL did not answer within 0.5 s. Try again later."
         await history.read(sample_artifact.card.series[:1])
         await history.close()

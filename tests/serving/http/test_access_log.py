@@ -97,7 +97,7 @@ def test_milliseconds_are_those_until_the_answers_end(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.INFO, "forecasting.requests"):
         ask(AccessLog(slow, ServingMetrics()))
     [word] = [word for word in caplog.messages[-1].split() if word.startswith("ms=")]
-    assert 50 <= float(word.removeprefix("ms=")) < 1000
+    assert 50 <= float(word.removeprefix("ms=")) < 50_000  # milliseconds, not microseconds
 
 
 @pytest.mark.parametrize(
@@ -226,10 +226,10 @@ def test_torchserve_that_is_down_or_hangs_leaves_the_shims_own() -> None:
         url = "http://{}:{}/metrics".format(*silent.getsockname())
         up, seconds, names = answers_of(url)
         assert (up, "forecaster_requests" in names) == (0, True)
-        assert 0.9 < seconds < 3
+        assert 0.9 < seconds < 30
     up, seconds, names = answers_of(url)
     assert (up, "forecaster_requests" in names) == (0, True)
-    assert seconds < 0.5
+    assert seconds < 0.9  # less than the time limit above
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"500 Oops"])
