@@ -1,23 +1,26 @@
-# Everything a newcomer needs. `make demo` and `make test` set up what is missing by themselves.
+# `make demo` and `make test` install what is missing first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 EXTRAS ?= dev
 
-.PHONY: demo test lint audit mutants train serve clean
+.PHONY: demo test check lint audit mutants train serve clean
 .DELETE_ON_ERROR:
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, found {sys.version.split()[0]} ($(PYTHON)). Say which to use: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, found {sys.version.split()[0]} ($(PYTHON)). Name one: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
 	touch $@
 
-demo: $(INSTALLED) ## the whole way once: PostgreSQL, training, .mar, TorchServe, one forecast
+demo: $(INSTALLED) ## once from the sample site to a forecast: PostgreSQL, training, .mar, TorchServe
 	$(BIN)/python scripts/demo.py
 
 test: $(INSTALLED) ## one worker for each core; make test PYTEST_ARGS='-n 0 tests/test_panel.py' runs without workers
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+check: lint ## before each commit, in under a minute: lint, types, and the tests that start no server
+	$(BIN)/python -m pytest -q -m fast $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

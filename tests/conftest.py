@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from tests.selection import begin_with_longest, is_worker, mark_fast
+from tests.selection import begin_with_longest, is_fast, is_worker, mark_fast
 
 if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, which is not ready yet
     from forecasting.artifact import Artifact
@@ -32,6 +32,12 @@ hypothesis.settings.register_profile(
     "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any speed")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m fast`, other modules are not even imported: that takes longer than the fast tests of most modules."""
+    is_left_out = config.option.markexpr == "fast" and collection_path.suffix == ".py" and not is_fast(collection_path)
+    return True if is_left_out else None  # None: pytest's own rules decide
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,10 +21,8 @@ FAST = (
     "test_panel.py",
     "test_predictor.py",
     "test_readme.py",
-    "training/test_augmentation.py",
     "training/test_data_module.py",
     "training/test_report.py",
-    "training/test_synthetic.py",
     "warehouse/csv",
     "warehouse/test_windows.py",
 )
@@ -39,10 +37,13 @@ def is_worker() -> bool:
 def mark_fast(items: Sequence[pytest.Item]) -> None:
     if missing := [name for name in FAST if not (TESTS / name).exists()]:
         raise pytest.UsageError(f"FAST in tests/selection.py names {', '.join(missing)}, which are not in {TESTS}.")
-    fast = {TESTS / name for name in FAST}
     for item in items:
-        if fast & {item.path, *item.path.parents}:
+        if is_fast(item.path):
             item.add_marker(pytest.mark.fast)
+
+
+def is_fast(module: Path) -> bool:
+    return not {TESTS / name for name in FAST}.isdisjoint({module, *module.parents})
 
 
 def begin_with_longest(items: list[pytest.Item]) -> None:

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import struct
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,7 @@ def test_messages_of_troubleshooting_are_those_of_the_code(document: Path) -> No
     assert {part for part in parts if part not in texts} == set()
 
 
+@cache
 def read_string_constants() -> str:
     modules = [ast.parse(file.read_text()) for file in (PROJECT / "forecasting").rglob("*.py")]
     nodes = [node for module in modules for node in ast.walk(module)]

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import Field, fields, is_dataclass
+from functools import cache
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from forecasting.errors import SettingError
@@ -20,7 +21,7 @@ FROM_ENVIRONMENT = {
 
 def list_settings(*, without: Collection[str] = ()) -> Iterator[tuple[str, Field[Any], Any]]:  # Any: of many types
     """(key, field, type) of every setting, except those of the sections in `without`."""
-    for key, declared, kind in _walk(Config, ""):
+    for key, declared, kind in _walk_all():
         if key.partition(".")[0] not in without:
             yield key, declared, kind
 
@@ -44,6 +45,12 @@ def find_kind(key: str, origin: str) -> Any:  # Any: a type or a generic alias
         hint = f"Did you mean {near[0]}?" if near else "--help-all lists them all."
         raise SettingError(f"There is no setting {key!r} (in {origin}). {hint}")
     return known[schema_key]
+
+
+@cache
+def _walk_all() -> tuple[tuple[str, Field[Any], Any], ...]:  # Any: of many types
+    """Once, since type hints are slow to resolve and each key that is set needs them."""
+    return tuple(_walk(Config, ""))
 
 
 def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
