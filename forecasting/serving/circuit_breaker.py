@@ -1,4 +1,4 @@
-"""A circuit breaker: that a part does not answer is said at once, not found out by each asker's own deadline."""
+"""A circuit breaker: once a part has failed several times, requests to it fail at once instead of after a deadline."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ PAUSE_SECONDS = 1.0
 
 
 class CircuitBreaker:
-    """Whoever calls a part reports each success and failure here.
+    """Callers of the part call `check` first and report each success and failure.
 
-    It opens with the third failure in a row, and calls `on_open`, which ends what still waits. Open, it lets one ask
-    each second; it closes with the next success.
+    After the third failure in a row it opens: `check` raises, except once a second, and `on_open` is called, which ends
+    the requests that still wait. The next success closes it.
     Source: Nygard (2007), Release It!, chapter 5.
     """
 
@@ -25,29 +25,29 @@ class CircuitBreaker:
         self._tried_at = 0.0
         self.succeeded_at = clock()
         self._num_failures = 0
-        self._last: ForecastingError | None = None
+        self._last_error: ForecastingError | None = None
 
     @property
     def is_open(self) -> bool:
         return self._num_failures >= FAILURES_TO_OPEN
 
     def check(self) -> None:
-        """Raises Unavailable while it is open, but to one a second."""
+        """Raises Unavailable while it is open, except for one caller a second."""
         if not self.is_open:
             return
         if self._clock() - self._tried_at < PAUSE_SECONDS:
-            raise self._refusal()
+            raise self._describe()
         self._tried_at = self._clock()
 
-    def succeeded(self) -> None:
+    def report_success(self) -> None:
         self._num_failures, self.succeeded_at = 0, self._clock()
 
-    def failed(self, error: ForecastingError) -> None:
-        was_open, self._last = self.is_open, error
+    def report_failure(self, error: ForecastingError) -> None:
+        was_open, self._last_error = self.is_open, error
         self._tried_at = self._clock()
         self._num_failures += 1
         if self.is_open and not was_open:
-            self._on_open(self._refusal())
+            self._on_open(self._describe())
 
-    def _refusal(self) -> Unavailable:
-        return Unavailable(f"{self._last} It is asked again each second: try again then.")
+    def _describe(self) -> Unavailable:
+        return Unavailable(f"{self._last_error} It is tried again every second.")

@@ -1,4 +1,4 @@
-"""Answers as they are sent, made once: kept while they hold, and for a while longer in case no new one can be made."""
+"""Forecasts as JSON: computed once, cached while they are valid, and reused as stale ones while a part is down."""
 
 import asyncio
 import time
@@ -15,44 +15,43 @@ from forecasting.serving.forecast_service import ForecastService
 from forecasting.serving.responses import Response
 from forecasting.warehouse.pages import Revision
 
-SERIES_AT_ONCE = 256  # computed and shaped in one go: some milliseconds in which nobody else is answered
-OVERHEAD_BYTES = 400  # of a kept answer, beside its text
+MAX_SERIES = 256  # computed and written in one go: some milliseconds in which the event loop does nothing else
+OVERHEAD_BYTES = 400  # of memory for each entry besides its JSON
 
 CacheKey = tuple[str, str, int]  # site, metric, days ahead
 
 
 class CacheStatus(StrEnum):
-    """Where an answer is from."""
-
     cached = "cached"
     computed = "computed"
     stale = "stale"
 
 
 class CacheTag(NamedTuple):
-    """What answers rest on: while it is the same, an answer is."""
+    """What a forecast was made from. A cached forecast is valid while its tag is the current one."""
 
     card: Card
     revision: Revision
 
 
 class CachedForecast(NamedTuple):
-    """An answer as JSON, and what it holds for; None: nobody can say."""
+    body: bytes  # JSON
+    status: CacheStatus
+    tag: CacheTag | None = None  # None if it may not be cached further
 
-    body: bytes
-    answered: CacheStatus
-    tag: CacheTag | None = None
+
+Result = CachedForecast | ForecastingError
 
 
 @runtime_checkable
-class Days(Protocol):
-    """What answers are made from, and whether that is known to hold: a RecentWindows."""
+class Revisions(Protocol):
+    """The state of the data, as RevisionWatch knows it."""
 
     @property
     def revision(self) -> Revision | None: ...
 
     @property
-    def keeps(self) -> bool: ...
+    def is_cacheable(self) -> bool: ...
 
     @property
     def is_current(self) -> bool: ...
@@ -65,69 +64,73 @@ class _Entry(NamedTuple):
 
 
 class ForecastCache:
-    """A version's answers. Equal questions that come together are one computation.
+    """The forecasts of one version. Equal requests that arrive together are computed once.
 
-    An answer is `cached` while the history has the revision that it was made of. Where a part is down, the last one is
-    given as `stale`, if it is not older than `stale_seconds`; so is one that nobody can say still holds.
+    A forecast is `cached` while the data has the revision that it was made from. While a part is down, or nobody knows
+    whether the data has changed, the last forecast is given as `stale` if it is at most `stale_seconds` old.
     """
 
-    def __init__(self, forecasts: ForecastService, days: Days, *, megabytes: float, stale_seconds: float) -> None:
-        self._forecasts = forecasts
-        self._days = days
+    def __init__(
+        self, service: ForecastService, revisions: Revisions, *, megabytes: float, stale_seconds: float
+    ) -> None:
+        self._service = service
+        self._revisions = revisions
         self._stale_seconds = stale_seconds
-        self.kept: LRUCache[CacheKey, _Entry] = LRUCache(megabytes * 2**20, getsizeof=_size_of)
-        self._computing: dict[CacheKey, asyncio.Future[CachedForecast | ForecastingError]] = {}
+        self.entries: LRUCache[CacheKey, _Entry] = LRUCache(megabytes * 2**20, getsizeof=_size_of)
+        self._computing: dict[CacheKey, asyncio.Future[Result]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def card(self) -> Card:
-        return self._forecasts.card
+        return self._service.card
 
     @property
     def tag(self) -> CacheTag | None:
-        """For which answers made now hold; None where changes are not counted, or were not seen at the last look."""
-        days = self._days
-        return CacheTag(self.card, days.revision) if days.revision and days.keeps and days.is_current else None
+        """The current one; None if nothing may be cached now."""
+        revisions = self._revisions
+        if revisions.revision is None or not revisions.is_cacheable or not revisions.is_current:
+            return None
+        return CacheTag(self.card, revisions.revision)
 
-    async def find(self, series: Sequence[SeriesCard], days_ahead: int) -> list[CachedForecast | ForecastingError]:
-        """Of each series, or why there is none: a DataError is its own, any other error a part's that is down."""
-        asked = {(one.site, one.metric, days_ahead): one for one in series}
-        told: dict[CacheKey, CachedForecast | ForecastingError] = {}
-        lacking = []
-        for key in asked:
-            kept = self._find_kept(key)
-            if kept is None:
-                lacking.append(key)
+    async def get(self, cards: Sequence[SeriesCard], days_ahead: int) -> list[Result]:
+        """The forecast of each series, or its error: a DataError, or another error if a part is down."""
+        cards_by_key = {(card.site, card.metric, days_ahead): card for card in cards}
+        results: dict[CacheKey, Result] = {}
+        missing = []
+        for key in cards_by_key:
+            forecast = self._find_cached(key)
+            if forecast is None:
+                missing.append(key)
             else:
-                told[key] = kept
-        new = [key for key in lacking if key not in self._computing]
-        for start in range(0, len(new), SERIES_AT_ONCE):
-            self._start([(key, asked[key]) for key in new[start : start + SERIES_AT_ONCE]])
-        for key, future in [(key, self._computing[key]) for key in lacking]:
-            told[key] = await asyncio.shield(future)
-        return [told[one.site, one.metric, days_ahead] for one in series]
+                results[key] = forecast
+        new = [key for key in missing if key not in self._computing]
+        for start in range(0, len(new), MAX_SERIES):
+            self._start_computing([(key, cards_by_key[key]) for key in new[start : start + MAX_SERIES]])
+        for key, future in [(key, self._computing[key]) for key in missing]:
+            results[key] = await asyncio.shield(future)
+        return [results[card.site, card.metric, days_ahead] for card in cards]
 
     async def finish(self) -> None:
-        """Returns when nothing is being computed any more."""
+        """Waits for what is being computed."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _find_kept(self, key: CacheKey) -> CachedForecast | None:
-        kept = self.kept.get(key)
-        if kept is None or kept.revision is None or kept.revision != self._days.revision:
+    def _find_cached(self, key: CacheKey) -> CachedForecast | None:
+        entry = self.entries.get(key)
+        if entry is None or entry.revision is None or entry.revision != self._revisions.revision:
             return None
-        if self._days.is_current:
-            return CachedForecast(kept.body, CacheStatus.cached, self.tag)
+        if self._revisions.is_current:
+            return CachedForecast(entry.body, CacheStatus.cached, self.tag)
         return self._find_stale(key)
 
     def _find_stale(self, key: CacheKey) -> CachedForecast | None:
-        kept = self.kept.get(key)
-        if kept is None or time.monotonic() - kept.made_at > self._stale_seconds:
+        entry = self.entries.get(key)
+        if entry is None or time.monotonic() - entry.made_at > self._stale_seconds:
             return None
-        return _as_stale(kept.body)
+        return CachedForecast(_mark_stale(entry.body), CacheStatus.stale)
 
-    def _start(self, series: Sequence[tuple[CacheKey, SeriesCard]]) -> None:
-        """In a task of its own: whoever asked first may leave, the others still wait."""
+    def _start_computing(self, series: Sequence[tuple[CacheKey, SeriesCard]]) -> None:
+        """In a task of its own: if the first caller leaves, the others still wait."""
         loop = asyncio.get_running_loop()
         for key, _ in series:
             self._computing[key] = loop.create_future()
@@ -139,43 +142,41 @@ class ForecastCache:
         keys = [key for key, _ in series]
         futures = [self._computing[key] for key in keys]
         try:
-            told = await self._make(keys, [one for _, one in series])
-        except Exception as error:  # noqa: BLE001 - a mistake of ours is raised where it was asked
+            results = await self._forecast(keys, [card for _, card in series])
+        except Exception as error:  # noqa: BLE001 - a bug, raised again where the forecast was requested
             for future in futures:
                 future.set_exception(error)
         else:
-            for future, one in zip(futures, told, strict=True):
-                future.set_result(one)
+            for future, result in zip(futures, results, strict=True):
+                future.set_result(result)
         finally:
             for key in keys:
-                self._computing.pop(key).cancel()  # of those that nobody has answered
+                self._computing.pop(key).cancel()  # has no effect on futures that are done
 
-    async def _make(
-        self, keys: Sequence[CacheKey], series: Sequence[SeriesCard]
-    ) -> list[CachedForecast | ForecastingError]:
+    async def _forecast(self, keys: Sequence[CacheKey], cards: Sequence[SeriesCard]) -> list[Result]:
         tag = self.tag
         try:
-            answers = await self._forecasts.answer(series, keys[0][2])
+            responses = await self._service.answer(cards, keys[0][2])
         except (ServingError, WarehouseError) as error:
             return [self._find_stale(key) or error for key in keys]
-        holds = tag if tag == self.tag else None
-        return [self._keep(key, answer, holds) for key, answer in zip(keys, answers, strict=True)]
+        valid_tag = tag if tag == self.tag else None  # the data may have changed meanwhile
+        return [self._store(key, response, valid_tag) for key, response in zip(keys, responses, strict=True)]
 
-    def _keep(self, key: CacheKey, answer: Response | DataError, tag: CacheTag | None) -> CachedForecast | DataError:
-        """What cannot be said to hold is kept all the same, to stand in where no new one can be made."""
-        if isinstance(answer, DataError):
-            return answer
-        body = orjson.dumps(answer)
-        kept = _Entry(body, tag and tag.revision, time.monotonic())
-        if _size_of(kept) <= self.kept.maxsize:
-            self.kept[key] = kept
+    def _store(self, key: CacheKey, response: Response | DataError, tag: CacheTag | None) -> CachedForecast | DataError:
+        """Stores forecasts without a tag, too: they can be given as stale ones."""
+        if isinstance(response, DataError):
+            return response
+        body = orjson.dumps(response)
+        entry = _Entry(body, tag and tag.revision, time.monotonic())
+        if _size_of(entry) <= self.entries.maxsize:
+            self.entries[key] = entry
         return CachedForecast(body, CacheStatus.computed, tag)
 
 
-def _size_of(kept: _Entry) -> int:
-    return len(kept.body) + OVERHEAD_BYTES
+def _size_of(entry: _Entry) -> int:
+    return len(entry.body) + OVERHEAD_BYTES
 
 
-def _as_stale(body: bytes) -> CachedForecast:
-    """Within a text JSON writes quotes otherwise, so that this is the answer's own key."""
-    return CachedForecast(body.replace(b'"stale":false', b'"stale":true', 1), CacheStatus.stale)
+def _mark_stale(body: bytes) -> bytes:
+    """Inside a JSON string quotes are escaped, so the first match is the response's own key."""
+    return body.replace(b'"stale":false', b'"stale":true', 1)

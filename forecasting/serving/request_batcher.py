@@ -1,8 +1,8 @@
-"""Many askers, few questions: what is asked while others are being answered waits, and goes out together."""
+"""Combines requests that arrive while others are being answered."""
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,108 +11,106 @@ Result = TypeVar("Result")
 
 
 @dataclass(eq=False)
-class _Waiter(Generic[Item, Result]):
-    """What one asker waits for."""
-
+class _Request(Generic[Item, Result]):
     items: Sequence[Item]
-    answered: "asyncio.Future[Sequence[Result]]"
+    results: "asyncio.Future[Sequence[Result]]"
 
 
 class RequestBatcher(Generic[Item, Result]):
-    """Asks `answer` for the items of all who wait, in their order, at most `max_items` at once: nobody waits for a
-    batch to fill, since the first goes out alone, and those that came meanwhile follow together.
+    """Passes items to `process` in batches of at most `max_items`, at most `max_running` batches at a time.
 
-    `num_at_once` questions may be under way. A batch of several askers that fails with `alone` is asked again for each
-    of them alone, so that what is wrong with one is not said to the others. Used in one event loop.
+    Nobody waits for a batch to fill: a batch has what arrived while the previous ones were running. If a batch of
+    several requests raises one of `retry_alone`, each of them is processed again by itself, so that a faulty request
+    fails alone. Used in one event loop.
     """
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        process: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         max_items: int,
-        num_at_once: int,
-        alone: tuple[type[Exception], ...] = (),
+        max_running: int,
+        retry_alone: tuple[type[Exception], ...] = (),
     ) -> None:
-        self._answer = answer
+        self._process = process
         self._max_items = max_items
-        self._num_at_once = num_at_once
-        self._alone = alone
-        self._waiting: deque[_Waiter[Item, Result]] = deque()
-        self._running: dict[asyncio.Task[None], list[_Waiter[Item, Result]]] = {}
+        self._max_running = max_running
+        self._retry_alone = retry_alone
+        self._waiting: deque[_Request[Item, Result]] = deque()
+        self._running: dict[asyncio.Task[None], list[_Request[Item, Result]]] = {}
 
-    async def ask(self, items: Sequence[Item]) -> list[Result]:
-        """The items' results, in their order; more than `max_items` go out in parts. Raises what `answer` raises."""
+    async def submit(self, items: Sequence[Item]) -> list[Result]:
+        """Results in the order of the items; more than `max_items` are split. Raises what `process` raises."""
         loop = asyncio.get_running_loop()
         parts = [items[start : start + self._max_items] for start in range(0, len(items), self._max_items)]
-        asked: list[_Waiter[Item, Result]] = [_Waiter(part, loop.create_future()) for part in parts]
-        self._waiting.extend(asked)
-        self._send()
+        requests: list[_Request[Item, Result]] = [_Request(part, loop.create_future()) for part in parts]
+        self._waiting.extend(requests)
+        self._start_batches()
         try:
-            return [result for one in asked for result in await one.answered]
+            return [result for request in requests for result in await request.results]
         finally:
-            for one in asked:
-                one.answered.cancel()  # of who gave up nothing more is asked
-                if one.answered.done() and not one.answered.cancelled():
-                    one.answered.exception()  # seen, though an earlier part's is what was raised
+            for request in requests:
+                request.results.cancel()  # if the caller gave up, waiting parts are skipped
+                if request.results.done() and not request.results.cancelled():
+                    request.results.exception()  # marks it as retrieved: an earlier part's error was raised
 
-    def fail(self, error: Exception) -> None:
-        """Ends what is under way or waits, with this for everybody."""
+    def fail_all(self, error: Exception) -> None:
+        """Ends everything that runs or waits with this error."""
         for task, batch in list(self._running.items()):
-            _refuse(batch, error)
+            _fail(batch, error)
             task.cancel()
-        _refuse(self._waiting, error)
+        _fail(self._waiting, error)
         self._waiting.clear()
 
-    def _send(self) -> None:
-        while self._waiting and len(self._running) < self._num_at_once:
-            batch = self._gather()
+    def _start_batches(self) -> None:
+        while self._waiting and len(self._running) < self._max_running:
+            batch = self._next_batch()
             if batch:
                 task = asyncio.ensure_future(self._run(batch))
                 self._running[task] = batch
-                task.add_done_callback(self._end)
+                task.add_done_callback(self._finish)
 
-    def _gather(self) -> list[_Waiter[Item, Result]]:
-        batch: list[_Waiter[Item, Result]] = []
+    def _next_batch(self) -> list[_Request[Item, Result]]:
+        batch: list[_Request[Item, Result]] = []
         num_items = 0
         while self._waiting and num_items + len(self._waiting[0].items) <= self._max_items:
-            one = self._waiting.popleft()
-            if not one.answered.done():
-                batch.append(one)
-                num_items += len(one.items)
+            request = self._waiting.popleft()
+            if not request.results.done():
+                batch.append(request)
+                num_items += len(request.items)
         return batch
 
-    def _end(self, task: "asyncio.Task[None]") -> None:
-        _refuse(self._running.pop(task), asyncio.CancelledError())
+    def _finish(self, task: "asyncio.Task[None]") -> None:
+        _fail(self._running.pop(task), asyncio.CancelledError())
         if not task.cancelled():
-            task.result()  # a mistake of ours is not swallowed
-        self._send()
+            task.result()  # raises if there is a bug in this class
+        self._start_batches()
 
-    async def _run(self, batch: Sequence[_Waiter[Item, Result]]) -> None:
+    async def _run(self, batch: Sequence[_Request[Item, Result]]) -> None:
         try:
-            results = await self._answer([item for one in batch for item in one.items])
-        except self._alone as error:
+            results = await self._process([item for request in batch for item in request.items])
+        except self._retry_alone as error:
             if len(batch) == 1:
-                _refuse(batch, error)
+                _fail(batch, error)
             else:
-                await asyncio.gather(*(self._run([one]) for one in batch))
+                await asyncio.gather(*(self._run([request]) for request in batch))
             return
-        except Exception as error:  # noqa: BLE001 - it is raised where it was asked
-            _refuse(batch, error)
+        except Exception as error:  # noqa: BLE001 - raised again in `submit`
+            _fail(batch, error)
             return
         start = 0
-        for one in batch:
-            end = start + len(one.items)
-            if not one.answered.done():
-                one.answered.set_result(results[start:end])
+        for request in batch:
+            end = start + len(request.items)
+            if not request.results.done():
+                request.results.set_result(results[start:end])
             start = end
 
 
-def _refuse(batch: Sequence[_Waiter[Item, Result]] | deque[_Waiter[Item, Result]], error: BaseException) -> None:
-    for one in batch:
-        if one.answered.done():
+def _fail(requests: Iterable[_Request[Item, Result]], error: BaseException) -> None:
+    for request in requests:
+        if request.results.done():
             continue
         if isinstance(error, asyncio.CancelledError):
-            one.answered.cancel()
+            request.results.cancel()
         else:
-            one.answered.set_exception(error)
+            request.results.set_exception(error)

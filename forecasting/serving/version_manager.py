@@ -1,4 +1,4 @@
-"""What the routes ask: the version that is served now, looked after each second, and exchanged for a promoted one."""
+"""The version that is served now: watched, and replaced by a promoted one."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from forecasting.artifact import Artifact, load_artifact, mark_promoted
 from forecasting.errors import CannotPromote, CannotStart, ForecastingError, Unavailable
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.promotions import Promotion, Promotions
-from forecasting.serving.served_model import ServedModel, Troubles
+from forecasting.serving.served_model import Problems, ServedModel
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.startup import start_torchserve
@@ -24,10 +24,12 @@ logger = logging.getLogger("forecasting.serving")
 
 
 class VersionManager:
-    """One version is served at any time; requests that began with the one before end with it."""
+    """Serves one version at a time, checks it every second, and switches to another. Requests that began with the
+    previous version finish with it.
+    """
 
     def __init__(self, config: Config, artifact: Artifact, supervisor: Supervisor, archive: Path) -> None:
-        """`archive` is the copy that the supervisor starts from, in a folder of ours."""
+        """`archive` is the copy that the supervisor starts TorchServe from, in a temporary folder."""
         self._config = config
         self._supervisor = supervisor
         self._archive = archive
@@ -36,37 +38,37 @@ class VersionManager:
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
-    def answers(self) -> ForecastCache:
-        return self.served.answers
+    def forecast_cache(self) -> ForecastCache:
+        return self.served.forecast_cache
 
     @property
-    def troubles(self) -> Troubles:
-        """As they were when it was last looked; of TorchServe as its supervisor has it, who knows more."""
-        found = self.served.troubles
-        return found._replace(model=self._supervisor.problem or found.model) if found.model else found
+    def problems(self) -> Problems:
+        """At the last check. While TorchServe is being restarted, its supervisor knows more than the client."""
+        problems = self.served.problems
+        return problems._replace(model=self._supervisor.problem or problems.model) if problems.model else problems
 
-    async def find_troubles(self) -> Troubles:
-        await self.served.find_troubles()
-        return self.troubles
+    async def find_problems(self) -> Problems:
+        await self.served.find_problems()
+        return self.problems
 
     async def list_sites(self) -> dict[str, str]:
-        """The sites that the source has by now, and their time zones."""
-        return await self.served.history.list_sites()
+        """The sites in the source and their time zones."""
+        return await self.served.windows.list_sites()
 
-    async def read_days(self) -> None:
-        """So that what stands in their way is known before somebody asks for a forecast."""
-        await self.served.history.bring_up_to_date()
+    async def read_new_days(self) -> None:
+        """Called at the start, so that problems show before the first request."""
+        await self.served.windows.updates.refresh()
 
     async def watch(self) -> None:
-        """Looks each second, and has TorchServe started again where it has to be. Until it is cancelled."""
+        """Checks the parts every second and lets the supervisor restart TorchServe, until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._supervisor.watch(self._move))
+            group.create_task(self._supervisor.watch(self._use_restarted))
             while True:
-                began, served = time.monotonic(), self.served
-                await served.look()
+                started, served = time.monotonic(), self.served
+                await served.check()
                 if served is self.served:
-                    self._supervisor.report_answer(served.model.breaker.succeeded_at)
-                await asyncio.sleep(max(0.0, began + self._config.serving.check_seconds - time.monotonic()))
+                    self._supervisor.report_answer(served.client.breaker.succeeded_at)
+                await asyncio.sleep(max(0.0, started + self._config.serving.check_seconds - time.monotonic()))
 
     async def promote(self, version: str) -> Promotion:
         """Starts to serve another version, or this one after it was trained again, now and after a restart.
@@ -99,13 +101,13 @@ class VersionManager:
 
     async def _promote(self, artifact: Artifact) -> None:
         """Raises what keeps the version from being served; the current version is served on."""
-        version, current = artifact.card.version, self.answers.card
+        version, current = artifact.card.version, self.forecast_cache.card
         if artifact.card == current:
             await asyncio.to_thread(mark_promoted, self._config.model_dir, version)
             return
         logger.info("promoting version %s; version %s answers until it is ready", version, current.version)
         try:
-            await self._exchange(artifact)
+            await self._switch_to(artifact)
         except ForecastingError as error:
             logger.warning("version %s is not promoted, %s is served on: %s", version, current.version, error)
             if isinstance(error, CannotStart):  # its text has a traceback, which is not for clients
@@ -115,45 +117,45 @@ class VersionManager:
             raise
         logger.info("version %s is served", version)
 
-    async def _exchange(self, artifact: Artifact) -> None:
+    async def _switch_to(self, artifact: Artifact) -> None:
+        """Starts the version beside the current one and verifies it; on any error everything is undone."""
         version, serving = artifact.card.version, self._config.serving
         async with AsyncExitStack() as undo:
             archive = await asyncio.to_thread(copy_archive, artifact, self._archive.parent)
             undo.callback(archive.unlink)
-            free_ports = replace(serving, torchserve_ports=[0])  # the one before still has its own
-            beside = start_of(archive, version, free_ports)
-            torchserve = await self._supervisor.start_second(beside)
+            beside = replace(serving, torchserve_ports=[0])  # the configured ones are still in use
+            torchserve = await self._supervisor.start_second(make_start(archive, version, beside))
             undo.push_async_callback(self._supervisor.end, torchserve)
             served = ServedModel(self._config, artifact, torchserve)
             undo.push_async_callback(served.close)
-            await served.prove()
+            await served.verify()
             await asyncio.to_thread(mark_promoted, self._config.model_dir, version)
             undo.pop_all()
-        before, start = self.served, start_of(archive, version, serving)
-        task = asyncio.create_task(self._retire(before, self._supervisor.switch_to(torchserve, start), self._archive))
+        previous_torchserve = self._supervisor.switch_to(torchserve, make_start(archive, version, serving))
+        task = asyncio.create_task(self._retire(self.served, previous_torchserve, self._archive))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         self.served, self._archive = served, archive
 
     async def _retire(self, served: ServedModel, torchserve: TorchServe, archive: Path) -> None:
-        """Whoever asks it by now still gets his answer."""
+        """Ends the previous version. Requests already in flight are still answered."""
         try:
-            await served.answers.finish()
+            await served.forecast_cache.finish()
         finally:
             await served.close()
             await self._supervisor.end(torchserve)
             await asyncio.to_thread(archive.unlink)
 
-    def _move(self, torchserve: TorchServe) -> None:
-        self.served.move(torchserve)
+    def _use_restarted(self, torchserve: TorchServe) -> None:
+        self.served.switch_to(torchserve)  # the version that is served by then
 
 
-def start_of(archive: Path, version: str, serving: ServingConfig) -> Start:
-    """How a supervisor starts it, and starts it again."""
+def make_start(archive: Path, version: str, serving: ServingConfig) -> Start:
+    """What a supervisor calls to start this version, and to restart it."""
     return partial(start_torchserve, archive, version, serving)
 
 
 def copy_archive(artifact: Artifact, folder: Path) -> Path:
-    """The version's archive as it is now: it changes when the version is trained again, which is served before."""
+    """A copy that stays as it is while the version is served: training the version again replaces its archive."""
     archive = ensure_archive(artifact)
     return Path(shutil.copy(archive, folder / f"{time.monotonic_ns()}.{archive.name}"))

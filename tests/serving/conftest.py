@@ -1,4 +1,4 @@
-"""The real TorchServe on a version of untrained weights: one for all of these tests."""
+"""One real TorchServe for all of these tests, with a version that has untrained weights."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def free_ports() -> "ServingConfig":
-    """Settings of a small TorchServe wherever there is room."""
+    """A small TorchServe on free ports."""
     from forecasting.settings.schema import ServingConfig
 
     return ServingConfig(workers=1, startup_timeout_seconds=60.0, torchserve_ports=[0])
@@ -25,7 +25,7 @@ def free_ports() -> "ServingConfig":
 
 @pytest.fixture(scope="package")
 def torchserve(untrained_artifact: "Artifact", free_ports: "ServingConfig") -> "Iterator[TorchServe]":
-    """Two workers, started as from a shell that has secrets in its environment."""
+    """With two workers, and with secrets in the environment that it is started from."""
     from forecasting.serving.torchserve.archive import ensure_archive
     from forecasting.serving.torchserve.startup import start_torchserve
 

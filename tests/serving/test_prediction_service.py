@@ -1,4 +1,4 @@
-"""PredictionService and the history behind it, on the real PostgreSQL: what they leave behind, and the site's name."""
+"""PredictionService and the windows behind it, on the real PostgreSQL: what they leave behind, and the site's name."""
 
 import asyncio
 import gc
@@ -57,7 +57,10 @@ def test_service_in_a_cycle_is_collected_from_its_own_thread_too(config: Config)
     """Garbage may be collected by any thread: one that waits for itself would wait for ever."""
     service = PredictionService(config)
     service.predict_page_visits()
-    loop, [thread] = service._loop, [one for one in threading.enumerate() if one.name == "PredictionService"]
+    loop, [thread] = (
+        service._loop,
+        [running for running in threading.enumerate() if running.name == "PredictionService"],
+    )
     service.itself = service  # type: ignore[attr-defined]
     del service
     loop.call_soon_threadsafe(gc.collect)
@@ -85,15 +88,15 @@ def test_model_that_cannot_be_loaded_leaves_no_thread(sample_artifact: Artifact,
 
 def read(config: Config, artifact: Artifact, times: int = 1) -> Window:
     async def run() -> Window:
-        history = RecentWindows(config, artifact.card)
+        windows = RecentWindows(config, artifact.card)
         try:
             for _ in range(times):
-                [found] = await history.read(artifact.card.series[:1])
-            if not isinstance(found, Window):
-                raise found
-            return found
+                [window] = await windows.read(artifact.card.series[:1])
+            if not isinstance(window, Window):
+                raise window
+            return window
         finally:
-            await history.close()
+            await windows.close()
 
     return asyncio.run(run())
 
@@ -130,19 +133,19 @@ def test_history_follows_its_days_to_where_they_may_be_kept(
     reader = replace(config, database=replace(config.database, user="onlooker", pgdata=embedded.pgdata))
 
     async def run() -> Window | DataError:
-        history = RecentWindows(reader, sample_artifact.card)
+        windows = RecentWindows(reader, sample_artifact.card)
         try:
-            await history.look()
-            assert (await history.list_sites(), history.trouble) == ({config.database.name: "UTC"}, None)
-            [found] = await history.read(sample_artifact.card.series[:1])
-            return found
+            await windows.check()
+            assert (await windows.list_sites(), windows.updates.problem) == ({config.database.name: "UTC"}, None)
+            [window] = await windows.read(sample_artifact.card.series[:1])
+            return window
         finally:
-            await history.close()
+            await windows.close()
 
     try:
-        found = asyncio.run(run())
-        assert isinstance(found, Window)
-        np.testing.assert_array_equal(found.history, read(config, sample_artifact).history)
+        window = asyncio.run(run())
+        assert isinstance(window, Window)
+        np.testing.assert_array_equal(window.history, read(config, sample_artifact).history)
     finally:
         execute(config.database, "drop owned by onlooker")
         execute(config.database, "drop role onlooker")

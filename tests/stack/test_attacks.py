@@ -20,7 +20,7 @@ from forecasting.serving.server import KEEP_ALIVE_SECONDS
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.embedded import find_server
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process, free_ports
-from tests.serving.asking import keys_of
+from tests.serving.torchserve.requests import read_keys
 from tests.waiting import becomes, get
 
 from .conftest import PATIENT
@@ -330,7 +330,7 @@ def test_an_admin_key_may(attacked: Process, http: httpx.Client) -> None:
 
 
 def torchserve_keys(process: Process) -> dict[str, str]:
-    return keys_of(Path(process.wait_for(r"its keys are in (\S+)")[1]))
+    return read_keys(Path(process.wait_for(r"its keys are in (\S+)")[1]))
 
 
 def torchserve_urls(process: Process) -> tuple[str, str]:

@@ -178,7 +178,7 @@ def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
         ),
         (
             "POST", "/model/retrain", None, 501,
-            "Retraining by request is not there yet. Run: python scripts/train.py --model-version v1.10, "
+            "Retraining by request is not available yet. Run: python scripts/train.py --model-version v1.10, "
             "then POST /model/promote.",
         ),
         ("GET", "/nope", None, 404, "There is no route '/nope'. GET / lists all routes."),

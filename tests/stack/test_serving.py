@@ -120,11 +120,11 @@ def test_what_stands_in_the_way_is_said_before_anything_starts(place: Place) -> 
         result = place.run("serve.py", *free_ports(), PORT=str(port), MODEL_VERSION="v2")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        "error: 2 things stand in the way:\n"
+        "error: 2 problems:\n"
         f"- There is no version v2 in {place.store} (there: v1.10). "
         "Train it: python scripts/train.py --model-version v2\n"
-        f"- Port {port} on 127.0.0.1 cannot be taken: Address already in use, held by {owner.name()} "
-        f"(process {owner.pid}). Stop what holds it, or choose another port with PORT or --port.\n"
+        f"- Port {port} on 127.0.0.1 cannot be used: Address already in use, held by {owner.name()} "
+        f"(process {owner.pid}). Stop that process, or choose another port with PORT or --port.\n"
     )
 
 

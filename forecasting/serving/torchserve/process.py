@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 
 from forecasting.errors import CannotStart
-from forecasting.serving.torchserve.client import read_key
 from forecasting.serving.torchserve.configuration import TEMPLATES
 from forecasting.serving.torchserve.installation import find_torchserve
 from forecasting.serving.torchserve.ports import HOST
+from forecasting.serving.torchserve.protocol import read_key
 
 STOP_SECONDS = 5.0
 # The environment variables that Java and the workers see: no DB_PASSWORD, no PYTHONPATH, nothing unknown.

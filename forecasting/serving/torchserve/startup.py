@@ -12,12 +12,12 @@ import orjson
 from forecasting.artifact import MODEL_NAME
 from forecasting.errors import CannotStart
 from forecasting.serving.torchserve.archive import read_card
-from forecasting.serving.torchserve.client import shorten
 from forecasting.serving.torchserve.configuration import num_workers, write_configuration
 from forecasting.serving.torchserve.installation import find_java
 from forecasting.serving.torchserve.logs import count_worker_starts, explain_failure
 from forecasting.serving.torchserve.ports import choose_ports
 from forecasting.serving.torchserve.process import TorchServe, start_java
+from forecasting.serving.torchserve.protocol import shorten
 from forecasting.serving.torchserve.run_folder import create_run_folder
 from forecasting.settings.schema import ServingConfig
 

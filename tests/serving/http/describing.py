@@ -1,4 +1,4 @@
-"""The OpenAPI description, taken apart: its operations, its models without references, and answers held against it."""
+"""Reads the OpenAPI description: operations, models without references, and whether a response matches."""
 
 import copy
 from collections.abc import Iterator
@@ -18,27 +18,27 @@ def operations(description: Json) -> Iterator[tuple[str, Json]]:
 
 
 def without_references(description: Json, schema: Any) -> Any:
-    """The schema with what it refers to in place. There are no cycles."""
+    """The schema with all references resolved. There are no cycles."""
     if isinstance(schema, list):
-        return [without_references(description, one) for one in schema]
+        return [without_references(description, part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
         name = schema["$ref"].removeprefix("#/components/schemas/")
         return without_references(description, description["components"]["schemas"][name])
-    return {key: without_references(description, one) for key, one in schema.items()}
+    return {key: without_references(description, part) for key, part in schema.items()}
 
 
 def content(answer: Json) -> Json:
-    """Of an answer or a body; nothing where it is no JSON."""
+    """JSON content of a response or a body; empty if it has another type."""
     return answer["content"].get("application/json", {})
 
 
 def find_faults(description: Json, schema: Json, value: Any) -> list[str]:
-    """What is wrong with a value, formats and keys that nobody described included."""
+    """What is wrong with a value, including its formats and undescribed keys."""
     whole = {"components": {"schemas": copy.deepcopy(description["components"]["schemas"])}, **schema}
-    for one in whole["components"]["schemas"].values():
-        if "properties" in one:
-            one["additionalProperties"] = False
+    for model in whole["components"]["schemas"].values():
+        if "properties" in model:
+            model["additionalProperties"] = False
     checked = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
     return [f"{list(error.instance_path)}: {error.message}" for error in checked.iter_errors(value)]

@@ -1,4 +1,4 @@
-"""The line and the counts of each request, of a small app of our own, and /metrics beside the real TorchServe."""
+"""The log line and the counts of each request, on small apps, and /metrics beside the real TorchServe."""
 
 import asyncio
 import logging
@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from forecasting.artifact import Artifact
 from forecasting.serving.http.access_log import MAX_PATH, AccessLog, quote
+from forecasting.serving.http.app import create_app
 from forecasting.serving.http.metrics import ServingMetrics
-from forecasting.serving.http.routes import create_app
 from forecasting.serving.torchserve.process import TorchServe
 from tests.serving.http.test_routes import in_process, never
 
@@ -42,37 +42,39 @@ def ask(app: ASGIApp, path: str = "/predict", method: str = "GET") -> httpx.Resp
 
 
 def parse(text: bytes) -> dict[str, Metric]:
-    """As Prometheus does, which refuses a metric that is described twice, or is there twice."""
+    """As Prometheus, which refuses a metric that is described or listed twice."""
     described = [tuple(line.split()[1:3]) for line in text.decode().splitlines() if line.startswith("# ")]
     assert len(described) == len(set(described))
-    found: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     for metric in text_string_to_metric_families(text.decode()):
-        assert metric.name not in found
-        found[metric.name] = metric
-    samples = [(one.name, *sorted(one.labels.items())) for metric in found.values() for one in metric.samples]
+        assert metric.name not in metrics
+        metrics[metric.name] = metric
+    samples = [
+        (sample.name, *sorted(sample.labels.items())) for metric in metrics.values() for sample in metric.samples
+    ]
     assert len(samples) == len(set(samples))
-    return found
+    return metrics
 
 
 def counted(counters: ServingMetrics, name: str) -> dict[tuple[str, ...], float]:
-    [metric] = [one for one in counters.registry.collect() if one.name == name]
-    return {tuple(one.labels.values()): one.value for one in metric.samples if one.name == f"{name}_total"}
+    [metric] = [family for family in counters.registry.collect() if family.name == name]
+    return {tuple(sample.labels.values()): sample.value for sample in metric.samples if sample.name == f"{name}_total"}
 
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """The log's, with the milliseconds taken for 0."""
-    said: list[str] = []
+    """Log lines, with ms=0.0."""
+    lines: list[str] = []
 
     class Kept(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             words = record.getMessage().split(" ")
-            said.append(" ".join("ms=0.0" if word.startswith("ms=") else word for word in words))
+            lines.append(" ".join("ms=0.0" if word.startswith("ms=") else word for word in words))
 
     handler, log = Kept(), logging.getLogger("forecasting.requests")
     log.addHandler(handler)
     with caplog.at_level(logging.INFO, log.name):
-        yield said
+        yield lines
     log.removeHandler(handler)
 
 
@@ -188,9 +190,9 @@ def test_watched_numbers_are_read_when_asked() -> None:
         "forecaster_torchserve_restarts_total", "Starts anew.", lambda: restarts[0], family=CounterMetricFamily
     )
     restarts[0] = 3
-    found = parse(asyncio.run(counters.write()))
-    assert found["forecaster_ready"].samples[0].value == 1
-    metric = found["forecaster_torchserve_restarts"]
+    metrics = parse(asyncio.run(counters.write()))
+    assert metrics["forecaster_ready"].samples[0].value == 1
+    metric = metrics["forecaster_torchserve_restarts"]
     assert (metric.type, metric.samples[0].name, metric.samples[0].value) == (
         "counter", "forecaster_torchserve_restarts_total", 3,
     )  # fmt: skip
@@ -199,26 +201,26 @@ def test_watched_numbers_are_read_when_asked() -> None:
 def test_without_torchserve_there_is_no_word_of_it(sample_artifact: Artifact) -> None:
     response = ask(create_app(in_process(sample_artifact, never)), "/metrics")
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    found = parse(response.content)
-    assert "torchserve_up" not in found
-    assert {"forecaster_requests", "forecaster_request_seconds", "process_resident_memory_bytes"} <= set(found)
+    metrics = parse(response.content)
+    assert "torchserve_up" not in metrics
+    assert {"forecaster_requests", "forecaster_request_seconds", "process_resident_memory_bytes"} <= set(metrics)
 
 
 def test_torchserves_metrics_follow_the_shims(torchserve: TorchServe) -> None:
-    found = parse(asyncio.run(ServingMetrics(lambda: torchserve.metrics_url).write()))
-    assert found["torchserve_up"].samples[0].value == 1
-    [requests] = found["ts_inference_requests"].samples
+    metrics = parse(asyncio.run(ServingMetrics(lambda: torchserve.metrics_url).write()))
+    assert metrics["torchserve_up"].samples[0].value == 1
+    [requests] = metrics["ts_inference_requests"].samples
     assert (requests.labels["model_name"], requests.labels["model_version"]) == ("forecaster", "v1.10")
     assert requests.value >= 1
     for name in ("Requests2XX", "QueueTime", "WorkerThreadTime", "WorkerLoadTime", "PredictionTime"):
-        assert found[name].samples, name
+        assert metrics[name].samples, name
 
 
 def answers_of(url: str) -> tuple[float, float, set[str]]:
-    """Whether TorchServe is said to be up, how long that took, and what else there is."""
+    """Value of torchserve_up, the seconds it took, and the names of all metrics."""
     begun = time.monotonic()
-    found = parse(asyncio.run(ServingMetrics(lambda: url).write()))
-    return found["torchserve_up"].samples[0].value, time.monotonic() - begun, set(found)
+    metrics = parse(asyncio.run(ServingMetrics(lambda: url).write()))
+    return metrics["torchserve_up"].samples[0].value, time.monotonic() - begun, set(metrics)
 
 
 def test_torchserve_that_is_down_or_hangs_leaves_the_shims_own() -> None:
@@ -244,5 +246,5 @@ def test_what_prometheus_would_refuse_does_not_come_into_the_answer(status: byte
             port = server.sockets[0].getsockname()[1]
             return await ServingMetrics(lambda: f"http://127.0.0.1:{port}/metrics").write()
 
-    found = parse(asyncio.run(run()))
-    assert found["torchserve_up"].samples[0].value == 0
+    metrics = parse(asyncio.run(run()))
+    assert metrics["torchserve_up"].samples[0].value == 0

@@ -1,4 +1,4 @@
-"""What comes over a connection in other pieces, or with other wishes, than most clients send: over real sockets."""
+"""Requests in unusual pieces, or with an Upgrade header: over real sockets."""
 
 import asyncio
 import json
@@ -13,8 +13,8 @@ import pytest
 import uvicorn
 
 from forecasting.artifact import Artifact
+from forecasting.serving.http.app import create_app
 from forecasting.serving.http.connection import guard_connections
-from forecasting.serving.http.routes import create_app
 from forecasting.settings.schema import GuardConfig
 from tests.serving.http.test_routes import in_process, never
 from tests.waiting import becomes
@@ -40,7 +40,7 @@ def port(sample_artifact: Artifact) -> Iterator[int]:
 
 
 def exchange(port: int, parts: Sequence[bytes], *, num_answers: int = 1) -> list[tuple[int, dict[str, str]]]:
-    """Status and JSON of each answer, to parts that are sent apart."""
+    """Status and JSON of each response, to parts that are sent separately."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:
@@ -60,8 +60,8 @@ def read_answer(received: BinaryIO) -> tuple[int, dict[str, str]]:
 
 
 def write_head(path: bytes, *headers: bytes) -> bytes:
-    said = b"".join(b"%s\r\n" % header for header in headers)
-    return b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s" % (path, said)
+    lines = b"".join(b"%s\r\n" % header for header in headers)
+    return b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s" % (path, lines)
 
 
 WITH_LENGTH = write_head(b"/predict", b"Content-Length: %d" % len(BODY)) + UPGRADE + b"\r\n"

@@ -1,4 +1,4 @@
-"""What is refused before the routes, in which words, on an app of one route; the attacks on the stack: tests/stack."""
+"""Requests that the guards refuse, with their texts, on a small app. Attacks on the whole stack: tests/stack."""
 
 import asyncio
 import json

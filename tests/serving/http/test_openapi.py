@@ -1,4 +1,4 @@
-"""What OpenAPI says of the routes, held against what is documented, written down here by hand."""
+"""The OpenAPI description, compared with the documented routes and keys, which are written down here."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from forecasting.artifact import Artifact
-from forecasting.serving.http.routes import create_app
+from forecasting.serving.http.app import create_app
 from tests import PROJECT
 from tests.serving.http.test_routes import in_process, never, send
 
@@ -58,7 +58,7 @@ def find(description: Json, name: str) -> Json:
 
 def type_of(schema: Json) -> str:
     if "anyOf" in schema:
-        return " or ".join(type_of(one) for one in schema["anyOf"])
+        return " or ".join(type_of(option) for option in schema["anyOf"])
     return " ".join([schema["type"], *([schema["format"]] if "format" in schema else [])])
 
 
@@ -85,19 +85,19 @@ def test_a_predictions_row_has_its_day_and_whole_visits_of_0_or_more(description
 
 @pytest.mark.parametrize("name", ["GET /predict/page-visits", "POST /predict/multiple"])
 def test_days_ahead_of_a_query_is_1_to_30_and_7_unless_said(description: Json, name: str) -> None:
-    [days] = [one for one in find(description, name)["parameters"] if one["name"] == "days_ahead"]
+    [days] = [parameter for parameter in find(description, name)["parameters"] if parameter["name"] == "days_ahead"]
     schema = days["schema"]
     assert (days["in"], days["required"]) == ("query", False)
     assert (schema["type"], schema["minimum"], schema["maximum"], schema["default"]) == ("integer", 1, 30, 7)
 
 
 def test_bodies_are_as_documented(description: Json) -> None:
-    asked = content(find(description, "POST /predict")["requestBody"])["schema"]
-    assert {key: asked["properties"][key]["default"] for key in ("days_ahead", "metric")} == {
+    schema = content(find(description, "POST /predict")["requestBody"])["schema"]
+    assert {key: schema["properties"][key]["default"] for key in ("days_ahead", "metric")} == {
         "days_ahead": 7, "metric": "page_visits",
     }  # fmt: skip
-    assert (asked["properties"]["days_ahead"]["minimum"], asked["properties"]["days_ahead"]["maximum"]) == (1, 30)
-    assert "required" not in asked
+    assert (schema["properties"]["days_ahead"]["minimum"], schema["properties"]["days_ahead"]["maximum"]) == (1, 30)
+    assert "required" not in schema
     whole, bare = content(find(description, "POST /predict/multiple")["requestBody"])["schema"]["oneOf"]
     assert whole["required"] == ["metrics"]
     assert (whole["properties"]["days_ahead"]["default"], whole["properties"]["metrics"]["type"]) == (7, "array")
@@ -122,18 +122,18 @@ def test_every_failure_is_described_with_its_text(description: Json, name: str) 
         if int(status) >= 400:
             shown = content(answer)
             assert shown["schema"]["required"][0] == "detail"
-            assert all(len(one["value"]["detail"]) > 20 for one in shown["examples"].values())
+            assert all(len(example["value"]["detail"]) > 20 for example in shown["examples"].values())
         assert ("Retry-After" in answer.get("headers", {})) == (status in {"429", "503"})
 
 
 def test_examples_are_what_their_schemas_say(description: Json) -> None:
-    """Those of answers and of bodies, and of each field."""
+    """Examples of responses, of bodies and of each field."""
     held = 0
     for _, operation in operations(description):
         bodies = [operation["requestBody"]] if "requestBody" in operation else []
-        for one in filter(None, map(content, (*operation["responses"].values(), *bodies))):
-            for example in one.get("examples", {}).values():
-                assert find_faults(description, one["schema"], example["value"]) == []
+        for described in filter(None, map(content, (*operation["responses"].values(), *bodies))):
+            for example in described.get("examples", {}).values():
+                assert find_faults(description, described["schema"], example["value"]) == []
                 held += 1
         for parameter in operation.get("parameters", []):
             for example in parameter["schema"]["examples"]:
@@ -177,20 +177,20 @@ def test_every_operation_and_field_is_explained(description: Json) -> None:
 
 
 def test_what_fastapi_makes_up_is_not_there(description: Json) -> None:
-    """Its own 422 is another shape than ours."""
+    """Its 422 has another shape than ours."""
     assert not {"HTTPValidationError", "ValidationError"} & set(description["components"]["schemas"])
 
 
 def test_metrics_are_text(description: Json) -> None:
     answer = find(description, "GET /metrics")["responses"]["200"]["content"]
-    assert {kind: one["schema"]["type"] for kind, one in answer.items()} == {"text/plain": "string"}
+    assert {kind: content_type["schema"]["type"] for kind, content_type in answer.items()} == {"text/plain": "string"}
 
 
 def test_who_asks_is_said_in_one_of_two_ways(description: Json) -> None:
     schemes = description["components"]["securitySchemes"]
     assert (schemes["bearer"]["type"], schemes["bearer"]["scheme"]) == ("http", "bearer")
     assert (schemes["key"]["in"], schemes["key"]["name"]) == ("header", "X-API-Key")
-    assert [list(one) for one in description["security"]] == [["bearer"], ["key"], []]
+    assert [list(scheme) for scheme in description["security"]] == [["bearer"], ["key"], []]
 
 
 def test_no_answer_is_checked_or_made_anew_on_its_way_out(app: FastAPI) -> None:

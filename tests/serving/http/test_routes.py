@@ -1,4 +1,4 @@
-"""HTTP alone: what a body may be, and how many sites are asked and fail. The routes' answers: tests/stack."""
+"""HTTP alone: malformed bodies, several sites, and parts that are down. What the routes forecast: tests/stack."""
 
 import asyncio
 import json
@@ -14,22 +14,22 @@ from forecasting.errors import DataError
 from forecasting.predictor import Window
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecast_service import ForecastService, ReadWindows
+from forecasting.serving.http.app import create_app
 from forecasting.serving.http.headers import SECURITY_HEADERS
-from forecasting.serving.http.routes import create_app
 from forecasting.serving.recent_windows import RecentWindows
-from forecasting.serving.served_model import Troubles
+from forecasting.serving.served_model import Problems
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, DatabaseConfig
-from tests.serving.asking import CacheBackend, model_in
+from tests.serving.backend import CacheBackend, load_model
 
 TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
 
 
 def in_process(artifact: Artifact, read: ReadWindows) -> CacheBackend:
     """A backend whose model runs here."""
-    forecasts = ForecastService(artifact.card, model_in(artifact.folder), read)
+    forecasts = ForecastService(artifact.card, load_model(artifact.folder), read)
     return CacheBackend(
-        ForecastCache(forecasts, RecentWindows(Config(), artifact.card), megabytes=1.0, stale_seconds=60.0)
+        ForecastCache(forecasts, RecentWindows(Config(), artifact.card).revisions, megabytes=1.0, stale_seconds=60.0)
     )
 
 
@@ -76,7 +76,7 @@ def test_lists_in_lists_are_refused_however_deep(sample_artifact: Artifact, dept
 
 
 @pytest.mark.parametrize(
-    ("asked", "detail"),
+    ("request_body", "detail"),
     [
         ({"metrics": ["x" * 201]}, "metrics.0: String should have at most 200 characters"),
         (["x" * 201], "0: String should have at most 200 characters"),
@@ -90,9 +90,9 @@ def test_lists_in_lists_are_refused_however_deep(sample_artifact: Artifact, dept
     ],
 )
 def test_malformed_request_for_many_is_told_what_is_wrong(
-    sample_artifact: Artifact, asked: object, detail: str
+    sample_artifact: Artifact, request_body: object, detail: str
 ) -> None:
-    response = asyncio.run(send(sample_artifact, never, "/predict/multiple", json.dumps(asked).encode()))
+    response = asyncio.run(send(sample_artifact, never, "/predict/multiple", json.dumps(request_body).encode()))
     assert (response.status_code, response.json()) == (422, {"detail": detail})
 
 
@@ -125,20 +125,20 @@ def two_sites(sample_artifact: Artifact) -> Artifact:
 
 
 def test_site_asked_for_twice_is_read_once(sample_artifact: Artifact, embedded: DatabaseConfig) -> None:
-    """In the order in which they were asked for first."""
+    """In the order of the request."""
     reads = 0
 
     async def run() -> httpx.Response:
-        history = RecentWindows(Config(database=embedded), sample_artifact.card)
+        windows = RecentWindows(Config(database=embedded), sample_artifact.card)
 
         async def read(series: Sequence[SeriesCard]) -> list[Window | DataError]:
             nonlocal reads
             reads += 1
-            return await history.read(series)
+            return await windows.read(series)
 
-        asked = {"metrics": ["page_visits"], "sites": ["siteanalytics", "b", "siteanalytics", "a", "b"]}
-        response = await send(sample_artifact, read, "/predict/multiple", json.dumps(asked).encode())
-        await history.close()
+        request_body = {"metrics": ["page_visits"], "sites": ["siteanalytics", "b", "siteanalytics", "a", "b"]}
+        response = await send(sample_artifact, read, "/predict/multiple", json.dumps(request_body).encode())
+        await windows.close()
         return response
 
     response = asyncio.run(run())
@@ -151,9 +151,9 @@ def test_database_that_is_down_is_said_for_several_sites_too(two_sites: Artifact
     nowhere = DatabaseConfig(embedded=False, host="127.0.0.1", port=1)
 
     async def run() -> httpx.Response:
-        history = RecentWindows(Config(database=nowhere), two_sites.card)
-        asked = {"metrics": ["page_visits"], "sites": ["blog", "shop"]}
-        return await send(two_sites, history.read, "/predict/multiple", json.dumps(asked).encode())
+        windows = RecentWindows(Config(database=nowhere), two_sites.card)
+        request_body = {"metrics": ["page_visits"], "sites": ["blog", "shop"]}
+        return await send(two_sites, windows.read, "/predict/multiple", json.dumps(request_body).encode())
 
     response = asyncio.run(run())
     assert response.status_code == 503
@@ -175,33 +175,33 @@ def test_a_mistake_of_ours_is_said_as_one_and_no_more(
 
 
 class Down(CacheBackend):
-    """Parts that do not answer."""
+    """A backend whose parts are down."""
 
-    troubles = Troubles()
+    problems = Problems()
 
-    async def find_troubles(self) -> Troubles:
-        return self.troubles
+    async def find_problems(self) -> Problems:
+        return self.problems
 
 
 KEYS = {"API_KEYS": "ci:read:key-of-sixteen-or-more"}
-MODEL, DAYS = "Nobody listens at http://10.0.0.1.", "The user forecaster may not connect to db.internal."
+MODEL, DAYS = "Nothing listens at http://10.0.0.1.", "The user forecaster may not connect to db.internal."
 
 
 @pytest.mark.parametrize(
-    ("troubles", "ready", "brief"),
+    ("problems", "ready", "brief"),
     [
-        (Troubles(), True, []),
-        (Troubles(model=MODEL), False, ["TorchServe does not answer."]),
-        (Troubles(days=DAYS), False, ["PostgreSQL does not answer."]),
-        (Troubles(days=DAYS, source=DAYS), False, ["PostgreSQL", "The source of new days"]),
-        (Troubles(source=DAYS), True, ["The source of new days does not answer."]),
+        (Problems(), True, []),
+        (Problems(model=MODEL), False, ["TorchServe does not answer."]),
+        (Problems(days=DAYS), False, ["PostgreSQL does not answer."]),
+        (Problems(days=DAYS, source=DAYS), False, ["PostgreSQL", "The source of new days"]),
+        (Problems(source=DAYS), True, ["The source of new days does not answer."]),
     ],
 )
 def test_what_is_down_is_said_in_full_to_those_with_a_key(
-    sample_artifact: Artifact, troubles: Troubles, ready: bool, brief: list[str]
+    sample_artifact: Artifact, problems: Problems, ready: bool, brief: list[str]
 ) -> None:
-    backend = Down(in_process(sample_artifact, never).answers)
-    backend.troubles = troubles
+    backend = Down(in_process(sample_artifact, never).forecast_cache)
+    backend.problems = problems
     app = create_app(backend, load_config(environ=KEYS))
 
     async def ask(path: str, **headers: str) -> httpx.Response:
@@ -210,9 +210,9 @@ def test_what_is_down_is_said_in_full_to_those_with_a_key(
             return await client.get(path)
 
     stranger, known = (asyncio.run(ask("/health", **headers)) for headers in ({}, {"X-API-Key": KEYS["API_KEYS"][8:]}))
-    assert known.json()["problems"] == troubles.tell()
+    assert known.json()["problems"] == problems.describe()
     assert len(stranger.json()["problems"]) == len(brief)
-    assert all(said.startswith(begin) for said, begin in zip(stranger.json()["problems"], brief, strict=True))
+    assert all(sentence.startswith(begin) for sentence, begin in zip(stranger.json()["problems"], brief, strict=True))
     assert "forecaster" not in stranger.text
     answer = asyncio.run(ask("/ready"))
     assert (answer.status_code, answer.json()["ready"]) == ((200, True) if ready else (503, False))

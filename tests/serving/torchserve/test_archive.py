@@ -1,4 +1,4 @@
-"""The .mar: made by the real torch-model-archiver, made again whenever it is not what it should be."""
+"""The .mar is packed by the real torch-model-archiver, and packed again whenever it is broken or outdated."""
 
 import os
 import shutil
@@ -74,8 +74,8 @@ def test_leftovers_of_a_killed_one_are_removed(artifact: Artifact) -> None:
 
 
 def test_archive_is_made_once(artifact: Artifact) -> None:
-    made = ensure_archive(artifact).stat()
-    assert ensure_archive(artifact).stat().st_ino == made.st_ino
+    first = ensure_archive(artifact).stat()
+    assert ensure_archive(artifact).stat().st_ino == first.st_ino
 
 
 SPOILERS: dict[str, Callable[[Path], object]] = {

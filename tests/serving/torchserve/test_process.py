@@ -21,16 +21,8 @@ from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.run_folder import remove_abandoned
 from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.settings.schema import TORCHSERVE_PORTS, ServingConfig
-from tests.serving.asking import (
-    VERSION,
-    as_request,
-    group_of,
-    is_alive,
-    keys_of,
-    make_instances,
-    on_day,
-    send,
-)
+from tests.serving.torchserve.processes import is_alive, list_group
+from tests.serving.torchserve.requests import VERSION, as_request, make_window_from, make_windows, read_keys, send
 from tests.waiting import becomes
 
 
@@ -43,26 +35,26 @@ def short_path() -> Iterator[Path]:
 
 @pytest.mark.parametrize("key", [None, "management", "wrong"])
 def test_prediction_needs_the_inference_key(torchserve: TorchServe, key: str | None) -> None:
-    path, body = f"/predictions/forecaster/{VERSION}", json.dumps(as_request(make_instances(1)))
-    said = {**keys_of(torchserve.key_file), "wrong": "wrong"}.get(str(key))
-    status, answer = send(torchserve.inference_url, "POST", path, key=said, body=body)
+    path, body = f"/predictions/forecaster/{VERSION}", json.dumps(as_request(make_windows(1)))
+    sent_key = {**read_keys(torchserve.key_file), "wrong": "wrong"}.get(str(key))
+    status, answer = send(torchserve.inference_url, "POST", path, key=sent_key, body=body)
     assert (status, answer["type"]) == (400, "InvalidKeyException")
-    right = keys_of(torchserve.key_file)["inference"]
+    right = read_keys(torchserve.key_file)["inference"]
     assert send(torchserve.inference_url, "POST", path, key=right, body=body)[0] == 200
 
 
 @pytest.mark.parametrize("key", [None, "inference", "wrong"])
 def test_management_needs_its_own_key(torchserve: TorchServe, key: str | None) -> None:
-    said = {**keys_of(torchserve.key_file), "wrong": "wrong"}.get(str(key))
-    status, answer = send(torchserve.management_url, "GET", "/models", key=said)
+    sent_key = {**read_keys(torchserve.key_file), "wrong": "wrong"}.get(str(key))
+    status, answer = send(torchserve.management_url, "GET", "/models", key=sent_key)
     assert (status, answer["type"]) == (400, "InvalidKeyException")
-    status, answer = send(torchserve.management_url, "GET", "/models", key=keys_of(torchserve.key_file)["management"])
+    status, answer = send(torchserve.management_url, "GET", "/models", key=read_keys(torchserve.key_file)["management"])
     assert (status, answer) == (200, {"models": [{"modelName": "forecaster", "modelUrl": "forecaster-v1.10.mar"}]})
 
 
 def test_settings_reach_torchserve(torchserve: TorchServe) -> None:
     path = f"/models/forecaster/{VERSION}"
-    _, [answer] = send(torchserve.management_url, "GET", path, key=keys_of(torchserve.key_file)["management"])
+    _, [answer] = send(torchserve.management_url, "GET", path, key=read_keys(torchserve.key_file)["management"])
     names = ("minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "maxRetryTimeoutInSec")
     assert [answer[name] for name in names] == [2, 2, 32, 1, 3, 86400]
 
@@ -70,7 +62,7 @@ def test_settings_reach_torchserve(torchserve: TorchServe) -> None:
 def test_nothing_can_be_added_from_outside(torchserve: TorchServe, untrained_artifact: Artifact) -> None:
     with socket.create_server(("127.0.0.1", 0)) as bait:
         url = f"http://127.0.0.1:{bait.getsockname()[1]}/model.mar"
-        key = keys_of(torchserve.key_file)["management"]
+        key = read_keys(torchserve.key_file)["management"]
         for path in (
             f"/models?url={url}",
             f"/models?url={untrained_artifact.archive}",
@@ -90,17 +82,17 @@ def test_keys_and_folder_are_their_owners_alone(torchserve: TorchServe) -> None:
 
 
 def test_it_listens_on_loopback_alone(torchserve: TorchServe) -> None:
-    found = {
-        one.laddr.port: one.laddr.ip
-        for one in psutil.Process(torchserve.process.pid).net_connections("tcp")
-        if one.status == psutil.CONN_LISTEN
+    listening = {
+        connection.laddr.port: connection.laddr.ip
+        for connection in psutil.Process(torchserve.process.pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
     }
-    assert set(found) == {torchserve.ports[f"{name}_port"] for name in TORCHSERVE_PORTS}
-    assert {ip.removeprefix("::ffff:") for ip in found.values()} == {"127.0.0.1"}
+    assert set(listening) == {torchserve.ports[f"{name}_port"] for name in TORCHSERVE_PORTS}
+    assert {ip.removeprefix("::ffff:") for ip in listening.values()} == {"127.0.0.1"}
 
 
 def test_secrets_do_not_reach_java_or_workers(torchserve: TorchServe) -> None:
-    processes = group_of(torchserve.process.pid)
+    processes = list_group(torchserve.process.pid)
     assert len(processes) == 3
     for pid in processes:
         environment = psutil.Process(pid).environ()
@@ -116,7 +108,7 @@ def test_logs_say_nothing_of_requests(torchserve: TorchServe) -> None:
     async def run() -> None:
         async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, 10.0) as client:
             for _ in range(100):
-                await client.predict([on_day("2024-01-01")])
+                await client.predict([make_window_from("2024-01-01")], 7)
 
     before = size()
     assert before > 0
@@ -131,7 +123,7 @@ def test_stop_leaves_nothing_and_a_runtime_directory_that_is_not_there_does_not_
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/no-such")
     server = start_torchserve(ensure_archive(untrained_artifact), VERSION, free_ports)
     assert server.run_dir.parent == Path(tempfile.gettempdir())
-    pids = group_of(server.process.pid)
+    pids = list_group(server.process.pid)
     assert server.is_running()
     assert len(pids) == 2
     server.stop()
@@ -157,7 +149,7 @@ def test_killed_parent_leaves_no_process(untrained_artifact: Artifact, short_pat
     ) as parent:
         assert parent.stdout is not None
         pid, folder = parent.stdout.readline().split()
-        pids = group_of(int(pid))
+        pids = list_group(int(pid))
         assert len(pids) == 2
         parent.kill()
     assert becomes(lambda: not any(is_alive(pid) for pid in pids))

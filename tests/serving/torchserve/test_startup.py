@@ -15,10 +15,8 @@ from forecasting.errors import CannotStart
 from forecasting.serving.torchserve.archive import ensure_archive, is_current
 from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.settings.schema import TORCHSERVE_PORTS, ServingConfig
-from tests.serving.asking import (
-    VERSION,
-    spoil_handler,
-)
+from tests.serving.torchserve.faulty_handler import spoil_handler
+from tests.serving.torchserve.requests import VERSION
 
 from .test_installation import make_java
 

@@ -1,4 +1,4 @@
-"""TorchServe killed, or standing still, and started again by itself: the real one."""
+"""The real TorchServe is killed or stopped, and restarted by its supervisor."""
 
 import asyncio
 import os
@@ -18,7 +18,8 @@ from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.serving.torchserve.supervisor import HUNG_SECONDS, SILENT_SECONDS, Supervisor
 from forecasting.settings.schema import ServingConfig
-from tests.serving.asking import VERSION, ask, group_of, is_alive, make_instances
+from tests.serving.torchserve.processes import is_alive, list_group
+from tests.serving.torchserve.requests import VERSION, make_windows, predict
 
 
 def test_killed_torchserve_is_started_again_and_the_rest_of_it_ended(
@@ -40,50 +41,50 @@ def test_killed_torchserve_is_started_again_and_the_rest_of_it_ended(
     problems: set[str] = set()
     with Supervisor(lambda is_cancelled: start_torchserve(archive, VERSION, free_ports, is_cancelled)) as supervisor:
         first = supervisor.torchserve
-        before, pids = ask(first, make_instances(2)), group_of(first.process.pid)
+        before, pids = predict(first, make_windows(2)), list_group(first.process.pid)
         asyncio.run(run(supervisor))
         assert started == [supervisor.torchserve]
         assert problems == {"TorchServe exited with code -9. It is being restarted."}
         assert (supervisor.problem, supervisor.num_restarts) == (None, 1)
         assert not [pid for pid in pids if is_alive(pid)]
         assert not first.run_dir.exists()
-        assert (ask(supervisor.torchserve, make_instances(2)) == before).all()
-        last = group_of(supervisor.torchserve.process.pid)
+        assert (predict(supervisor.torchserve, make_windows(2)) == before).all()
+        last = list_group(supervisor.torchserve.process.pid)
     assert not [pid for pid in last if is_alive(pid)]
 
 
 def test_torchserve_that_stands_still_is_replaced(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
-    """Java says nothing, so nobody waits until its workers would have been given up."""
+    """Java does not answer, so the supervisor does not wait as long as for its workers."""
     archive = ensure_archive(untrained_artifact)
     started: list[TorchServe] = []
 
     async def run(supervisor: Supervisor) -> float:
         watching = asyncio.create_task(supervisor.watch(started.append))
-        pids = group_of(supervisor.torchserve.process.pid)
+        pids = list_group(supervisor.torchserve.process.pid)
         os.kill(pids[0], signal.SIGSTOP)
         supervisor.report_answer()
         began = time.monotonic()
         while not supervisor.problem and time.monotonic() < began + 300:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.05)
-        noticed, said = time.monotonic() - began, supervisor.problem
+        noticed, problem = time.monotonic() - began, supervisor.problem
         while not started and time.monotonic() < began + 300:  # noqa: ASYNC110 - nor of this
             await asyncio.sleep(0.05)
         watching.cancel()
-        assert said is not None
+        assert problem is not None
         assert re.fullmatch(
-            r"TorchServe has not answered for \d+ s, and neither has its Java\. It is being restarted\.", said
+            r"TorchServe has not answered for \d+ s, and neither has its Java\. It is being restarted\.", problem
         )
         assert not [pid for pid in pids if is_alive(pid)]
         return noticed
 
     with Supervisor(lambda is_cancelled: start_torchserve(archive, VERSION, free_ports, is_cancelled)) as supervisor:
-        before = ask(supervisor.torchserve, make_instances(2))
+        before = predict(supervisor.torchserve, make_windows(2))
         assert SILENT_SECONDS < asyncio.run(run(supervisor)) < HUNG_SECONDS
-        assert (ask(supervisor.torchserve, make_instances(2)) == before).all()
+        assert (predict(supervisor.torchserve, make_windows(2)) == before).all()
 
 
 def test_what_a_worker_said_is_in_the_log_alone(caplog: pytest.LogCaptureFixture, torchserve: TorchServe) -> None:
-    """Whoever asks how TorchServe is may be anybody."""
+    """Anybody may read a problem in /health."""
     starts = []
 
     def fail(is_cancelled: Callable[[], bool]) -> TorchServe:
@@ -103,8 +104,8 @@ def test_what_a_worker_said_is_in_the_log_alone(caplog: pytest.LogCaptureFixture
     process.wait()
     ended = TorchServe(process, torchserve.run_dir / "none", ports=torchserve.ports)
     with Supervisor(fail) as supervisor:
-        said = asyncio.run(run(supervisor))
-    assert said == (
+        problem = asyncio.run(run(supervisor))
+    assert problem == (
         "TorchServe exited with code 7, and its restart failed. The next try is in 1 s. "
         "TorchServe's workers fail again and again."
     )

@@ -1,0 +1,56 @@
+"""The application: the routes and the layers in front of them."""
+
+from fastapi import FastAPI
+from starlette.routing import Route
+
+from forecasting import __version__
+from forecasting.serving.http.access_log import AccessLog
+from forecasting.serving.http.backend import Backend
+from forecasting.serving.http.error_responses import add_error_handlers
+from forecasting.serving.http.forecast_routes import add_forecast_routes
+from forecasting.serving.http.guards import add_guards
+from forecasting.serving.http.metrics import ServingMetrics
+from forecasting.serving.http.model_routes import add_model_routes, add_promotion_routes
+from forecasting.serving.http.openapi import DESCRIPTION, TAGS, complete_openapi
+from forecasting.serving.http.response_cache import ResponseCache
+from forecasting.serving.http.status_routes import add_metrics_route, add_status_routes
+from forecasting.settings.schema import Config
+
+WAIT_SHARE = 0.8  # of guard.request_seconds; the rest is for starting the promotion and for answering
+
+
+def create_app(
+    backend: Backend, config: Config | None = None, serving_metrics: ServingMetrics | None = None
+) -> FastAPI:
+    config, serving_metrics = config or Config(), serving_metrics or ServingMetrics()
+    app = FastAPI(
+        title="Website traffic forecasts",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        generate_unique_id_function=lambda route: route.name,
+        docs_url=None,  # FastAPI's pages load scripts from other servers: blank offline, and third parties learn of it
+        redoc_url=None,
+        redirect_slashes=False,  # it would redirect to whatever host the client names
+    )
+    add_status_routes(app, backend, with_keys=bool(config.api_keys))
+    add_metrics_route(app, serving_metrics)
+    add_model_routes(app, backend)
+    add_promotion_routes(app, backend, max_wait_seconds=WAIT_SHARE * config.guard.request_seconds)
+    add_forecast_routes(app, backend)
+    add_error_handlers(app)
+    complete_openapi(app)
+    _add_layers(app, backend, config, serving_metrics)
+    return app
+
+
+def _add_layers(app: FastAPI, backend: Backend, config: Config, serving_metrics: ServingMetrics) -> None:
+    """From the outside in: AccessLog, the guards, ResponseCache. The layer added last is the outermost."""
+    if config.serving.cache_mb:
+        app.add_middleware(
+            ResponseCache,
+            find_forecast_cache=lambda: backend.forecast_cache,
+            megabytes=config.serving.cache_mb / 2,
+        )
+    add_guards(app, config)
+    app.add_middleware(AccessLog, serving_metrics, {route.path for route in app.routes if isinstance(route, Route)})

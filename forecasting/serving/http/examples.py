@@ -1,0 +1,108 @@
+"""Examples of responses for the OpenAPI description."""
+
+from forecasting.serving.http.response_schema import Json
+
+_PAGE_VISITS: Json = {
+    "predictions": [
+        {"date": "2020-08-20", "predicted_visits": 3008, "lower": 1841, "upper": 3484},
+        {"date": "2020-08-21", "predicted_visits": 2759, "lower": 1562, "upper": 3207},
+    ],
+    "site": "siteanalytics",
+    "metric": "page_visits",
+    "additive": True,
+    "model_version": "v1.0.0",
+    "answered_by": "forecaster",
+    "prediction_date": "2026-11-23T20:39:31+00:00",
+    "data_until": "2020-08-19",
+    "days_ahead": 2,
+    "total_predicted_visits": 5767,
+    "total": {"value": 5767, "lower": 3662, "upper": 6590},
+    "band": 0.8,
+    "stale": False,
+}
+_VISITORS: Json = {
+    **_PAGE_VISITS,
+    "predictions": [
+        {"date": "2020-08-20", "predicted_value": 2295, "predicted_visits": 2295, "lower": 1417, "upper": 2635}
+    ],
+    "metric": "unique_visitors",
+    "additive": False,
+    "days_ahead": 1,
+    "total_predicted_visits": 2295,
+    "total": None,
+}
+_RATE: Json = {
+    **_VISITORS,
+    "predictions": [{"date": "2020-08-20", "predicted_value": 41.2, "lower": 33.5, "upper": 48.9}],
+    "metric": "bounce_rate",
+    "total_predicted_visits": None,
+}
+PAGE_VISITS = {"page_visits": _PAGE_VISITS}
+FORECASTS = {"page_visits": _PAGE_VISITS, "a count": _VISITORS, "a rate": _RATE}
+
+UNKNOWN_METRIC = "There is no metric 'nope' in version v1.0.0. It was trained on: page_visits, unique_visitors."
+_BY_METRIC: Json = {"page_visits": _PAGE_VISITS, "nope": {"error": UNKNOWN_METRIC}}
+MULTIPLE = {"by metric": _BY_METRIC, "by site": {"siteanalytics": _BY_METRIC}}
+
+NO_TORCHSERVE = "TorchServe is not running: nothing listens at http://127.0.0.1:8080/predictions/forecaster/v1.0.0."
+_HEALTHY: Json = {"status": "healthy", "service": "ml-prediction-api", "model_loaded": True, "problems": []}
+HEALTH = {
+    "healthy": _HEALTHY,
+    "degraded": {**_HEALTHY, "status": "degraded", "model_loaded": False, "problems": [NO_TORCHSERVE]},
+}
+READY = {"ready": {"ready": True}}
+INDEX = {
+    "routes": {
+        "service": "ml-prediction-api",
+        "routes": ["GET /health", "GET /predict/page-visits", "POST /predict"],
+        "documentation": "/openapi.json",
+    }
+}
+METRICS_TEXT = "Counts and times in Prometheus' text format: the server's, then TorchServe's."
+METRICS = 'forecaster_requests_total{method="GET",route="/health",status="200"} 1.0\n'
+
+MODEL_INFO = {
+    "model": {
+        "model_version": "v1.0.0",
+        "sequence_length": 7,
+        "prediction_horizon": 7,
+        "is_trained": True,
+        "total_parameters": 53_767,
+        "created_at": "2026-11-23T20:30:02+00:00",
+        "data_until": "2020-08-19",
+        "series": [
+            {"site": "siteanalytics", "metric": "page_visits", "metrics": {"mae": 412.0, "mase": 0.81}},
+        ],
+    }
+}
+SITES = {
+    "sites": {
+        "model_version": "v1.0.0",
+        "sites": [
+            {
+                "site": "siteanalytics",
+                "timezone": "UTC",
+                "metrics": [
+                    {"metric": "page_visits", "kind": "count", "additive": True, "answered_by": "forecaster"},
+                ],
+            }
+        ],
+        "untrained": ["new"],
+    }
+}
+_QUEUED = {
+    "id": "9f2c51d0a7e3b846",
+    "version": "v1.1.0",
+    "status": "queued",
+    "reason": None,
+    "follow": "/model/promote/9f2c51d0a7e3b846",
+}
+PROMOTIONS = {
+    "queued": _QUEUED,
+    "promoted": {**_QUEUED, "status": "promoted"},
+    "failed": {
+        **_QUEUED,
+        "status": "failed",
+        "reason": "TorchServe could not start with version v1.1.0. The server's log says why.",
+    },
+}

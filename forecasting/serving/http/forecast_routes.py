@@ -1,0 +1,118 @@
+"""The routes that forecast."""
+
+from collections.abc import Sequence
+
+import orjson
+from fastapi import FastAPI, Request, Response
+
+from forecasting.card import Card, SeriesCard
+from forecasting.errors import DataError, ForecastingError
+from forecasting.serving.forecast_cache import CachedForecast, CacheStatus, CacheTag, ForecastCache, Result
+from forecasting.serving.forecast_service import DEFAULT_METRIC, find_each
+from forecasting.serving.http import examples, response_schema
+from forecasting.serving.http.backend import Backend
+from forecasting.serving.http.openapi import BODY_FAILURES, FORECAST_FAILURES, describe_responses
+from forecasting.serving.http.request_schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, Site
+
+
+def add_forecast_routes(app: FastAPI, backend: Backend) -> None:
+    @app.get(
+        "/predict/page-visits",
+        summary="Page visits of the next days",
+        tags=["forecasts"],
+        responses=describe_responses(response_schema.Forecast, examples.PAGE_VISITS, 422, *FORECAST_FAILURES),
+        response_model=None,
+    )
+    async def predict_page_visits(http: Request, days_ahead: DaysAhead = 7, site: Site = None) -> Response:
+        """Exactly `days_ahead` days, from the day after the last complete day of the data."""
+        return await _forecast(http, backend.forecast_cache, DEFAULT_METRIC, site, days_ahead)
+
+    @app.post(
+        "/predict",
+        summary="Any metric of the next days",
+        tags=["forecasts"],
+        responses=describe_responses(response_schema.Forecast, examples.FORECASTS, *BODY_FAILURES, *FORECAST_FAILURES),
+        response_model=None,
+    )
+    async def predict(http: Request, request: PredictRequest) -> Response:
+        """Exactly `days_ahead` days of `metric`, from the day after the last complete day of the data."""
+        return await _forecast(http, backend.forecast_cache, request.metric, request.site, request.days_ahead)
+
+    @app.post(
+        "/predict/multiple",
+        summary="Many metrics and many sites at once",
+        tags=["forecasts"],
+        responses=describe_responses(
+            response_schema.ByMetric | response_schema.BySite, examples.MULTIPLE, *BODY_FAILURES, *FORECAST_FAILURES
+        ),
+        response_model=None,
+    )
+    async def predict_multiple(http: Request, request: MultipleBody, days_ahead: DaysAhead = 7) -> Response:
+        """An object has its own `days_ahead`; for a bare list of metrics, which older clients send, it comes from the
+        query. A metric that cannot be forecast has an `error` in place of its forecast.
+        """
+        if isinstance(request, list):
+            request = MultipleRequest.model_validate({"metrics": request, "days_ahead": days_ahead})
+        return await _forecast_multiple(http, backend.forecast_cache, request)
+
+
+async def _forecast(http: Request, cache: ForecastCache, metric: str, site: str | None, days_ahead: int) -> Response:
+    _note_for_log(http, cache.card, metric, site, days_ahead)
+    series = cache.card.find_series(metric=metric, site=site)
+    http.state.site = series.site
+    [result] = await cache.get([series], days_ahead)
+    if isinstance(result, ForecastingError):
+        raise result
+    http.state.answered, http.state.tag = result.status.value, result.tag
+    return Response(result.body, media_type="application/json")
+
+
+async def _forecast_multiple(http: Request, cache: ForecastCache, request: MultipleRequest) -> Response:
+    """By metric, or by site and metric."""
+    _note_for_log(http, cache.card, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
+    sites: list[str | None] = [*request.sites] if request.sites else [request.site]
+    matches = {site: find_each(cache.card, metrics=request.metrics, site=site) for site in dict.fromkeys(sites)}
+    cards = [match for by_metric in matches.values() for match in by_metric.values() if isinstance(match, SeriesCard)]
+    results = await cache.get(cards, request.days_ahead)
+    _raise_if_all_failed(results)
+    remaining = iter(results)
+    content = {
+        site: {
+            metric: _write(next(remaining) if isinstance(match, SeriesCard) else match)
+            for metric, match in by_metric.items()
+        }
+        for site, by_metric in matches.items()
+    }
+    http.state.answered, http.state.tag = _find_worst_status(results), _find_common_tag(results)
+    body = orjson.dumps(content if request.sites else content[request.site])
+    return Response(body, media_type="application/json")
+
+
+def _raise_if_all_failed(results: Sequence[Result]) -> None:
+    """Raises the error of a part that is down, if there is one and nothing could be forecast without that part."""
+    failures = [result for result in results if isinstance(result, ForecastingError)]
+    outages = [failure for failure in failures if not isinstance(failure, DataError)]
+    if outages and len(failures) == len(results):
+        raise outages[0]
+
+
+def _write(result: Result) -> orjson.Fragment | dict[str, str]:
+    return orjson.Fragment(result.body) if isinstance(result, CachedForecast) else {"error": str(result)}
+
+
+def _find_worst_status(results: Sequence[Result]) -> str | None:
+    """For the log: stale before computed before cached."""
+    statuses = {result.status for result in results if isinstance(result, CachedForecast)}
+    worst_first = CacheStatus.stale, CacheStatus.computed, CacheStatus.cached
+    return next((status.value for status in worst_first if status in statuses), None)
+
+
+def _find_common_tag(results: Sequence[Result]) -> CacheTag | None:
+    """The tag of the whole response; None if a part of it may be different the next time."""
+    tags = [result.tag if isinstance(result, CachedForecast) else None for result in results]
+    return tags[0] if tags and all(tag == tags[0] for tag in tags) else None
+
+
+def _note_for_log(http: Request, card: Card, metric: str, site: str | None, days_ahead: int) -> None:
+    http.state.metric, http.state.site, http.state.days_ahead = metric, site, days_ahead
+    http.state.version = card.version

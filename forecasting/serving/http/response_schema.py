@@ -1,0 +1,246 @@
+"""Responses as OpenAPI describes them: every field with its unit, range and an example.
+
+Responses are not validated, since that would cost more than making them. tests/serving/http/test_openapi.py and
+tests/stack/test_contract.py compare them with these models.
+"""
+
+import datetime as dt
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field, RootModel
+from typing_extensions import TypedDict  # pydantic takes the one of `typing` from Python 3.12 on
+
+from forecasting.domain import MAX_DAYS_AHEAD
+
+Json = dict[str, Any]  # Any: json's own types
+
+Metric = Annotated[str, Field(description="The metric.", examples=["page_visits"])]
+SiteName = Annotated[str, Field(description="The site.", examples=["siteanalytics"])]
+Version = Annotated[str, Field(description="The model version. Text: v1.10 is not v1.1.", examples=["v1.0.0"])]
+Additive = Annotated[
+    bool,
+    Field(
+        description="Whether days add up to a week. Visitors do not: the same one may come on two days.",
+        examples=[True],
+    ),
+]
+AnsweredBy = Annotated[
+    Literal["forecaster", "seasonal_naive"],
+    Field(
+        description="`seasonal_naive` repeats the last week, for series on which that is more accurate.",
+        examples=["forecaster"],
+    ),
+]
+Visits = Annotated[int, Field(ge=0, description="Visits on that day, for counts only.", examples=[3008])]
+
+
+class Row(TypedDict):
+    """One day. `page_visits` has `predicted_visits`, other counts have both values, rates only `predicted_value`."""
+
+    date: Annotated[
+        dt.date, Field(description="The day, YYYY-MM-DD, in the site's time zone.", examples=["2020-08-20"])
+    ]
+    predicted_visits: NotRequired[Visits]
+    predicted_value: NotRequired[
+        Annotated[
+            float,
+            Field(description="The median in the metric's own unit; not for `page_visits`.", examples=[3008]),
+        ]
+    ]
+    lower: Annotated[float, Field(description="Lower end of the prediction band, in the same unit.", examples=[1841])]
+    upper: Annotated[float, Field(description="Upper end of the prediction band, in the same unit.", examples=[3484])]
+
+
+class Total(TypedDict):
+    """The sum of the days and its own band, which is wider the more the errors of the days correlate."""
+
+    value: Annotated[int, Field(ge=0, description="Sum of the days' values.", examples=[5767])]
+    lower: Annotated[int, Field(ge=0, description="Lower end of the band.", examples=[3662])]
+    upper: Annotated[int, Field(ge=0, description="Upper end of the band.", examples=[6590])]
+
+
+class Forecast(TypedDict):
+    """Forecast of one metric of one site."""
+
+    predictions: Annotated[
+        list[Row],
+        Field(min_length=1, max_length=MAX_DAYS_AHEAD, description="Exactly `days_ahead` rows in order of date."),
+    ]
+    model_version: Version
+    prediction_date: Annotated[
+        dt.datetime,
+        Field(
+            description="When the forecast was made: ISO 8601, UTC, to the second.",
+            examples=["2026-11-23T20:39:31+00:00"],
+        ),
+    ]
+    days_ahead: Annotated[int, Field(ge=1, le=MAX_DAYS_AHEAD, description="As requested, in days.", examples=[2])]
+    total_predicted_visits: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Field(description="Sum of `predicted_visits`; null for metrics that are not counts.", examples=[5767]),
+    ]
+    site: SiteName
+    metric: Metric
+    additive: Additive
+    answered_by: AnsweredBy
+    data_until: Annotated[
+        dt.date,
+        Field(description="The last complete day of the data, YYYY-MM-DD.", examples=["2020-08-19"]),
+    ]
+    total: Annotated[Total | None, Field(description="Null if days do not add up.")]
+    band: Annotated[
+        float, Field(gt=0, lt=1, description="Probability that a day is between `lower` and `upper`.", examples=[0.8])
+    ]
+    stale: Annotated[
+        bool,
+        Field(
+            description="False: made from the current data. True: a part is down, and this is the last forecast that "
+            "could be made, at `prediction_date`.",
+            examples=[False],
+        ),
+    ]
+
+
+class Refused(TypedDict):
+    """In place of a forecast that cannot be made while others can."""
+
+    error: Annotated[str, Field(description="What was wrong, what was found, what to do.", examples=["There is ..."])]
+
+
+class ByMetric(RootModel[dict[str, Forecast | Refused]]):
+    """By metric, in the order of the request."""
+
+
+class BySite(RootModel[dict[str, ByMetric]]):
+    """By site, then by metric, if the request has `sites`."""
+
+
+class Failure(TypedDict):
+    """Every response with a status of 400 or more."""
+
+    detail: Annotated[str, Field(description="What was wrong, what was found, what to do.")]
+
+
+class Health(TypedDict):
+    """Health of all parts."""
+
+    status: Annotated[
+        Literal["healthy", "degraded"], Field(description="`degraded` while any part is down.", examples=["healthy"])
+    ]
+    service: Annotated[str, Field(description="This service's name.", examples=["ml-prediction-api"])]
+    model_loaded: Annotated[bool, Field(description="Whether TorchServe answers with the model.", examples=[True])]
+    problems: Annotated[
+        list[str],
+        Field(description="A sentence for each part that is down; empty if healthy.", examples=[[]]),
+    ]
+
+
+class Ready(TypedDict):
+    """Requests are answered."""
+
+    ready: Annotated[Literal[True], Field(description="True: requests are answered.", examples=[True])]
+
+
+class NotReady(TypedDict):
+    """A part is down."""
+
+    detail: Annotated[str, Field(description="A sentence for each part that is down.")]
+    ready: Annotated[Literal[False], Field(description="False: try again after Retry-After.", examples=[False])]
+
+
+class TrainedSeries(TypedDict):
+    """A series that the version was trained on."""
+
+    site: SiteName
+    metric: Metric
+    metrics: Annotated[
+        Json,
+        Field(
+            description="Accuracy on the test days: mae, rmse (in the metric's unit), mse, mape, wape, r2, mase, "
+            "coverage_80 (fractions), num_cutoffs, and `seasonal_naive` with the same for repeating the last week. A "
+            "measure that cannot be computed is null, or a text that says why.",
+            examples=[{"mae": 137.1, "mase": 0.81, "coverage_80": 0.79}],
+        ),
+    ]
+
+
+class ModelInfo(TypedDict):
+    """The version that is served."""
+
+    model_version: Version
+    sequence_length: Annotated[int, Field(ge=1, description="Days that the LSTM reads, one step each.", examples=[7])]
+    prediction_horizon: Annotated[int, Field(ge=1, description="Days that one forward pass forecasts.", examples=[7])]
+    is_trained: Annotated[bool, Field(description="True: an untrained model is not served.", examples=[True])]
+    total_parameters: Annotated[int, Field(ge=1, description="Number of learned parameters.", examples=[53_767])]
+    created_at: Annotated[
+        dt.datetime, Field(description="When it was trained: ISO 8601, UTC.", examples=["2026-11-23T20:30:02+00:00"])
+    ]
+    data_until: Annotated[
+        dt.date, Field(description="Last day of the training data, YYYY-MM-DD.", examples=["2020-08-19"])
+    ]
+    series: Annotated[list[TrainedSeries], Field(description="The series that it was trained on.")]
+
+
+class Promotion(TypedDict):
+    """A promotion and how far it is."""
+
+    id: Annotated[str, Field(description="Names the promotion.", examples=["9f2c51d0a7e3b846"])]
+    version: Annotated[str, Field(description="The version to serve.", examples=["v1.1.0"])]
+    status: Annotated[
+        Literal["queued", "running", "promoted", "refused", "failed"],
+        Field(
+            description="`promoted`: the version is served. `refused`: this version cannot be served. `failed`: "
+            "something broke on the way. After these two the version before is still served.",
+            examples=["promoted"],
+        ),
+    ]
+    reason: Annotated[
+        str | None, Field(description="Why the promotion was refused or failed, else null.", examples=[None])
+    ]
+    follow: Annotated[
+        str, Field(description="Path that says how the promotion goes.", examples=["/model/promote/9f2c51d0a7e3b846"])
+    ]
+
+
+class MetricInfo(TypedDict):
+    """A metric of a site."""
+
+    metric: Metric
+    kind: Annotated[
+        Literal["count", "rate", "other"],
+        Field(
+            description="`count`: whole numbers; `rate`: a fraction or percent; `other`: the metric's own unit.",
+            examples=["count"],
+        ),
+    ]
+    additive: Additive
+    answered_by: AnsweredBy
+
+
+class SiteInfo(TypedDict):
+    """A site that the version forecasts."""
+
+    site: SiteName
+    timezone: Annotated[
+        str | None,
+        Field(description="Time zone of the site's days; null if the data no longer has the site.", examples=["UTC"]),
+    ]
+    metrics: Annotated[list[MetricInfo], Field(description="Metrics that can be forecast.")]
+
+
+class Sites(TypedDict):
+    """What can be forecast."""
+
+    model_version: Version
+    sites: Annotated[list[SiteInfo], Field(description="Sites that the version was trained on.")]
+    untrained: Annotated[
+        list[str], Field(description="Sites that appeared later. Train a version to forecast them.", examples=[["new"]])
+    ]
+
+
+class Index(TypedDict):
+    """The list of routes."""
+
+    service: Annotated[str, Field(description="This service's name.", examples=["ml-prediction-api"])]
+    routes: Annotated[list[str], Field(description="As METHOD /path.", examples=[["GET /health"]])]
+    documentation: Annotated[str, Field(description="Path of this description.", examples=["/openapi.json"])]

@@ -1,0 +1,85 @@
+"""Routes about the server itself: health, readiness, metrics and the list of routes."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from forecasting.serving.http import examples, response_schema
+from forecasting.serving.http.backend import Backend
+from forecasting.serving.http.headers import RETRY_AFTER
+from forecasting.serving.http.metrics import CONTENT_TYPE, ServingMetrics
+from forecasting.serving.http.openapi import (
+    describe_failure,
+    describe_open_responses,
+    describe_responses,
+    describe_text,
+)
+
+SERVICE_NAME = "ml-prediction-api"  # documented
+
+
+def add_status_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> None:
+    def is_known(http: Request) -> bool:
+        return not with_keys or "client" in http.scope["state"]
+
+    @app.get(
+        "/health",
+        summary="Health of all parts",
+        tags=["status"],
+        responses=describe_open_responses(response_schema.Health, examples.HEALTH),
+        response_model=None,
+    )
+    async def health(http: Request) -> dict[str, Any]:
+        """Always 200, so that the problems can be read. Callers without an API key see them without details."""
+        problems = await backend.find_problems()
+        sentences = problems.describe(in_full=is_known(http))
+        return {
+            "status": "degraded" if sentences else "healthy",
+            "service": SERVICE_NAME,
+            "model_loaded": problems.model is None,
+            "problems": sentences,
+        }
+
+    @app.get(
+        "/ready",
+        summary="Whether requests are answered",
+        tags=["status"],
+        responses=describe_open_responses(response_schema.Ready, examples.READY)
+        | {503: describe_failure(503, response_schema.NotReady)},
+        response_model=None,
+    )
+    async def ready(http: Request) -> JSONResponse:
+        """For load balancers: 200 while TorchServe and PostgreSQL answer, else 503. A source of new days that is down
+        does not matter: forecasts are made from the days already read.
+        """
+        problems = await backend.find_problems()
+        if problems.is_ready:
+            return JSONResponse({"ready": True})
+        detail = " ".join(problems.describe(in_full=is_known(http)))
+        return JSONResponse({"detail": detail, "ready": False}, 503, RETRY_AFTER)
+
+    @app.get(
+        "/",
+        summary="List of routes",
+        tags=["status"],
+        responses=describe_responses(response_schema.Index, examples.INDEX),
+        response_model=None,
+    )
+    async def index() -> dict[str, Any]:
+        """All routes, and where they are described."""
+        paths = app.openapi()["paths"].items()
+        routes = [f"{method.upper()} {path}" for path, methods in paths for method in methods]
+        return {"service": SERVICE_NAME, "routes": routes, "documentation": app.openapi_url}
+
+
+def add_metrics_route(app: FastAPI, serving_metrics: ServingMetrics) -> None:
+    @app.get(
+        "/metrics",
+        summary="Metrics for Prometheus",
+        tags=["status"],
+        responses=describe_text(examples.METRICS_TEXT, examples.METRICS),
+    )
+    async def metrics() -> Response:
+        """The server's and TorchServe's metrics in Prometheus' text format."""
+        return Response(await serving_metrics.write(), media_type=CONTENT_TYPE)

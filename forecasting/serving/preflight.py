@@ -1,0 +1,82 @@
+"""Everything that could keep the server from starting, checked before anything starts."""
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from forecasting.artifact import load_artifact
+from forecasting.errors import CannotStart, ForecastingError
+from forecasting.serving.torchserve.archive import check_handler
+from forecasting.serving.torchserve.installation import find_java, find_torchserve
+from forecasting.serving.torchserve.ports import choose_ports, find_owner
+from forecasting.settings.schema import Config, ServingConfig
+
+
+def check_parts(config: Config) -> None:
+    """Raises all problems at once, so that nobody fixes one only to learn about the next."""
+    serving = config.serving
+    checks: tuple[Callable[[], object], ...] = (
+        partial(load_artifact, config.model_dir, config.model_version),
+        lambda: take_port(serving).close(),
+        partial(_check_ports_differ, serving),
+        check_handler,
+        find_torchserve,
+        partial(find_java, serving.java_home),
+        partial(choose_ports, serving),
+    )
+    errors = []
+    for check in checks:
+        try:
+            check()
+        except ForecastingError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise CannotStart(f"{len(errors)} problems:\n" + "\n".join(f"- {error}" for error in errors))
+
+
+def take_port(serving: ServingConfig) -> socket.socket:
+    """Binds our port before TorchServe starts. Until `listen` is called, connections are refused.
+
+    Raises CannotStart, naming the process that holds the port.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in serving.host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        with explain_address_errors(serving):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((serving.host, serving.port))
+    except CannotStart:
+        listener.close()
+        raise
+    return listener
+
+
+@contextmanager
+def explain_address_errors(serving: ServingConfig) -> Iterator[None]:
+    """CannotStart in place of an OSError of `bind` or `listen`."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise CannotStart(
+                f"serving.host is {serving.host!r}, which is not an address of this machine ({error.strerror}). "
+                "Set it to 127.0.0.1 for this machine alone, or to 0.0.0.0 for all its networks."
+            ) from error
+        advice = "Only root may use ports below 1024:" if error.errno == errno.EACCES else "Stop that process, or"
+        raise CannotStart(
+            f"Port {serving.port} on {serving.host} cannot be used: {error.strerror}{find_owner(serving.port)}. "
+            f"{advice} choose another port with PORT or --port."
+        ) from error
+
+
+def _check_ports_differ(serving: ServingConfig) -> None:
+    """Needed because our port is bound but does not listen yet: TorchServe would start with it, and then fail."""
+    names_by_port = {serving.port: ["serving.port"]}
+    for name, port in serving.each_torchserve_port.items():
+        names_by_port.setdefault(port, []).append(f"TorchServe's {name} port (serving.torchserve_ports)")
+    for port, names in names_by_port.items():
+        if port and len(names) > 1:
+            raise CannotStart(f"{' and '.join(names)} are both {port}. Change one of them, or use 0 for a free port.")

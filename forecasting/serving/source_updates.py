@@ -1,0 +1,89 @@
+"""Reads new days from the analytics source into `forecasting.daily`, in the background."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from forecasting.card import Card
+from forecasting.errors import DataError, SettingError, TimedOut, Unavailable, WarehouseError
+from forecasting.settings.schema import Config, DatabaseConfig
+from forecasting.warehouse.ingest import update
+from forecasting.warehouse.windows import SPARE_DAYS
+
+logger = logging.getLogger("forecasting.warehouse")
+
+SLOW_UPDATE_MINUTES = 5  # after which a running update counts as a problem
+CLOSE_SECONDS = 2.0  # for a running update to end
+
+
+class SourceUpdates:
+    """Runs an update when the last one is `serving.refresh_seconds` old. Forecasts are made from what was read before;
+    only the first update is waited for. A source that is down is a `problem`, but does not stop forecasts.
+
+    `on_update` gets the database that has `forecasting.daily`: the first update finds or creates it.
+    """
+
+    def __init__(self, config: Config, card: Card, on_update: Callable[[DatabaseConfig], Awaitable[None]]) -> None:
+        metrics = config.metrics | {series.metric: series.metric_config for series in card.series}
+        self._config = replace(config, metrics=metrics)
+        self._num_days = card.context_length + SPARE_DAYS
+        self._on_update = on_update
+        self._task: asyncio.Task[None] | None = None
+        self._started_at = 0.0  # these two by the monotonic clock
+        self._finished_at: float | None = None
+        self._last_problem: str | None = None
+        self.has_succeeded = False  # at least once
+
+    @property
+    def before_each_answer(self) -> bool:
+        return not self._config.serving.refresh_seconds
+
+    @property
+    def problem(self) -> str | None:
+        """Why new days cannot be read."""
+        minutes = (time.monotonic() - self._started_at) / 60
+        if self._task is None or self._task.done() or minutes < SLOW_UPDATE_MINUTES:
+            return self._last_problem
+        return f"Reading new days has taken {minutes:.0f} minutes so far."
+
+    async def refresh(self, *, wait: bool = True) -> None:
+        """Starts an update if one is due. Waits for it if it is the first, or if each answer needs the newest days: for
+        half of the deadline, which leaves the other half for the answer.
+        """
+        refresh_seconds = self._config.serving.refresh_seconds
+        if self._finished_at is None or time.monotonic() - self._finished_at >= refresh_seconds:
+            self._start()
+        if wait and self._task is not None and (self._finished_at is None or self.before_each_answer):
+            await asyncio.wait({self._task}, timeout=self._config.serving.deadline_seconds / 2)
+
+    async def wait_for_first(self) -> None:
+        """Raises TimedOut, and Unavailable if no update has ever succeeded."""
+        deadline = self._config.serving.deadline_seconds
+        done, _ = await asyncio.wait({self._start()}, timeout=deadline / 2)
+        if not done:
+            raise TimedOut(f"PostgreSQL did not answer within {deadline:g} s. Try again later.")
+        if not self.has_succeeded and self.problem:
+            raise Unavailable(self.problem)
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
+
+    def _start(self) -> "asyncio.Task[None]":
+        if self._task is None or self._task.done():
+            self._started_at = time.monotonic()
+            self._task = asyncio.create_task(self._update())
+        return self._task
+
+    async def _update(self) -> None:
+        try:
+            updated = await update(self._config, recent_days=self._num_days)
+            self._last_problem, self.has_succeeded = None, True
+            await self._on_update(updated.database)
+        except (WarehouseError, DataError, SettingError) as error:
+            self._last_problem = f"New days cannot be read: {error}"
+            logger.warning("%s", self._last_problem)
+        self._finished_at = time.monotonic()

@@ -1,0 +1,38 @@
+"""A backend for the routes, with a model in this process."""
+
+from functools import cache
+from pathlib import Path
+
+from forecasting.artifact import load_artifact
+from forecasting.errors import UnknownPromotion, UnknownVersion
+from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.prediction_service import LocalModel
+from forecasting.serving.promotions import Promotion
+from forecasting.serving.served_model import Problems
+
+SITES = {"a": "Europe/Paris", "new": "UTC", "siteanalytics": "UTC"}
+
+
+class CacheBackend:
+    """A backend for the routes that has forecasts, and nothing behind them that could fail."""
+
+    def __init__(self, forecast_cache: ForecastCache) -> None:
+        self.forecast_cache = forecast_cache
+
+    async def find_problems(self) -> Problems:
+        return Problems()
+
+    async def list_sites(self) -> dict[str, str]:
+        return SITES
+
+    async def promote(self, version: str) -> Promotion:
+        raise UnknownVersion(f"There is no version {version}.")
+
+    def find_promotion(self, promotion_id: str) -> Promotion:
+        raise UnknownPromotion(f"There is no promotion {promotion_id}.")
+
+
+@cache
+def load_model(folder: Path) -> LocalModel:
+    """Once for each version, since loading takes longer than most tests."""
+    return LocalModel(load_artifact(folder.parent, folder.name).load_predictor())
