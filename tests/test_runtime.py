@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from forecasting.runtime import render
+from forecasting.runtime.terminal import render
 
 PROGRAM = """
 import sys
-from forecasting.runtime import LOGGER, run, start_log
+from forecasting.runtime.log import LOGGER, start_log
+from forecasting.runtime.process import run
 from forecasting.errors import SettingError, TooFewDays
 def main():
     start_log(None, debug={debug})

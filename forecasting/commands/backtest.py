@@ -6,7 +6,8 @@ Reads the database or a CSV file.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from forecasting.runtime import LOGGER, start_log, without_collection
+from forecasting.runtime.log import LOGGER, start_log
+from forecasting.runtime.process import without_collection
 from forecasting.settings.command_line import SOURCE, CommandLine
 from forecasting.settings.schema import Config
 

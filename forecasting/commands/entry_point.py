@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from forecasting import __version__
 from forecasting.invocation import PROGRAM
-from forecasting.runtime import run
+from forecasting.runtime.process import run
 
 COMMANDS = {
     "train": "train a version on the traffic in PostgreSQL",

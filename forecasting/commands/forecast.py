@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from forecasting.runtime import LOGGER, start_log, without_collection
+from forecasting.runtime.log import LOGGER, start_log
+from forecasting.runtime.process import without_collection
 from forecasting.settings.command_line import SOURCE, CommandLine
 from forecasting.settings.loading import SERVED_VERSION
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from forecasting.errors import StoreNotWritable
 from forecasting.invocation import show_command
 from forecasting.resources import IS_CHECKOUT
-from forecasting.runtime import LOGGER, start_log
+from forecasting.runtime.log import LOGGER, start_log
 from forecasting.settings.command_line import CommandLine
 
 COMMAND = CommandLine(

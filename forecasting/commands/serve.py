@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from forecasting.domain import check_version
-from forecasting.runtime import start_log
+from forecasting.runtime.log import start_log
 from forecasting.settings.command_line import CommandLine
 
 COMMAND = CommandLine(

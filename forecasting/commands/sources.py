@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from forecasting.runtime import LOGGER, start_log
+from forecasting.runtime.log import LOGGER, start_log
 from forecasting.settings.command_line import SOURCE, CommandLine
 
 COMMAND = CommandLine(

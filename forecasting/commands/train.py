@@ -6,7 +6,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from forecasting.invocation import show_command
-from forecasting.runtime import LOGGER, Stopwatch, start_log, without_collection
+from forecasting.runtime.log import LOGGER, start_log
+from forecasting.runtime.process import without_collection
+from forecasting.runtime.stopwatch import Stopwatch
 from forecasting.settings.command_line import SOURCE, CommandLine
 from forecasting.settings.schema import Config
 from forecasting.training.export_worker import start_export_worker

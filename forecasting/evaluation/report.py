@@ -23,7 +23,7 @@ from forecasting.evaluation.scoring import (
 )
 from forecasting.model.forecaster import LEVELS, MEDIAN
 from forecasting.panel import Panel
-from forecasting.runtime import render
+from forecasting.runtime.terminal import render
 
 COLUMNS = (
     "MASE", "WAPE", "relative error", "series worse", "pinball", "80% band held", "90% band held", "ms a forecast",

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from forecasting.baselines import seasonal_naive_quantiles
 from forecasting.errors import SettingError
-from forecasting.runtime import num_cores
+from forecasting.runtime.machine import num_cores
 
 PEERS = ("AutoETS", "AutoTheta", "DynamicOptimizedTheta")
 MEDIAN_OF_PEERS = "median of the three"

@@ -13,7 +13,9 @@ import torch
 from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, SeriesKey
 from forecasting.errors import TooFewDays
 from forecasting.jobs.pages import LoadedVersion, PageForecasts, SeriesLookup, forecast_page, load_version
-from forecasting.runtime import LOGGER, progress, run_async
+from forecasting.runtime.log import LOGGER
+from forecasting.runtime.process import run_async
+from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import count_series, read_pages

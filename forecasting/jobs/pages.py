@@ -11,7 +11,7 @@ from forecasting.card import SeriesCard, describe_series_card, make_windows, res
 from forecasting.domain import Kind, SeriesKey
 from forecasting.panel import describe_series
 from forecasting.predictor import Predictor, usual_bands
-from forecasting.runtime import LOGGER
+from forecasting.runtime.log import LOGGER
 from forecasting.settings.schema import BASE_VERSION, Config, MetricConfig
 from forecasting.warehouse.pages import Page
 from forecasting.warehouse.windows import check_fraction, cut_page_windows

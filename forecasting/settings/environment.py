@@ -1,4 +1,4 @@
-"""What the environment says, and a `.env` file below it: databases, API keys, which process this is."""
+"""What only the environment sets, or a `.env` file below it: databases, API keys, which training process this is."""
 
 import hashlib
 import os
@@ -26,20 +26,21 @@ DATABASE_VARIABLES = {"DB_HOST": "host", "DB_PORT": "port", "DB_NAME": "name", "
 
 
 def read_environment() -> dict[str, str]:
-    said = {name: value for name, value in dotenv_values(Path.cwd() / ".env").items() if value is not None}
-    return {**said, **os.environ}
+    """The variables of `.env` in the working directory, overridden by the process's own."""
+    from_file = {name: value for name, value in dotenv_values(Path.cwd() / ".env").items() if value is not None}
+    return {**from_file, **os.environ}
 
 
 def read_database(environ: Mapping[str, str]) -> DatabaseConfig:
-    said = {name: environ[variable] for variable, name in DATABASE_VARIABLES.items() if environ.get(variable)}
+    values = {name: environ[variable] for variable, name in DATABASE_VARIABLES.items() if environ.get(variable)}
     if "DB_PASSWORD" in environ:
-        said["password"] = environ["DB_PASSWORD"]
-    port = said.pop("port", "5432")
+        values["password"] = environ["DB_PASSWORD"]
+    port = values.pop("port", "5432")
     require(port.isdecimal() and 0 < int(port) <= 65535, f"DB_PORT is {port!r}; a port is a number from 1 to 65535.")
     home = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     pgdata = environ.get("TRAFFIC_PGDATA") or Path(home) / "website-traffic-forecasting" / "pg"
-    embedded = not said and not environ.get("DB_PORT")
-    return DatabaseConfig(embedded=embedded, pgdata=Path(pgdata).absolute(), port=int(port), **said)
+    embedded = not values and not environ.get("DB_PORT")
+    return DatabaseConfig(embedded=embedded, pgdata=Path(pgdata).absolute(), port=int(port), **values)
 
 
 def read_cache_database(
@@ -51,43 +52,43 @@ def read_cache_database(
 
 
 def read_database_url(variable: str, environ: Mapping[str, str]) -> DatabaseConfig | None:
-    """None where the variable is unset. Errors never show the URL, which may hold a password."""
+    """None if the variable is unset. Errors never show the URL, which may hold a password."""
     url = environ.get(variable)
     if not url:
         return None
     form = (
-        f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the user "
-        "and the password % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23."
+        f"{variable} is not a PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the "
+        "user and the password % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23."
     )
     try:
         parts = urlsplit(url)
         port = parts.port or 5432
     except ValueError:
-        raise SettingError(form) from None  # its text may show a part of the password
+        raise SettingError(form) from None  # the cause may show a part of the password
     name = parts.path[1:]
     whole = parts.scheme in ("postgresql", "postgres") and name != "" and parts.fragment == ""
-    require(whole and not {"/", "@"} & set(name), form)  # these are of a password, cut in two
+    require(whole and not {"/", "@"} & set(name), form)  # these would be part of a password
     query = dict(parse_qsl(parts.query))
     sslmode = query.pop("sslmode", None)
-    host = query.pop("host", parts.hostname)  # a folder, of a unix socket, cannot stand before the path
-    require(not query, f"{variable} has the parameter {', '.join(sorted(query))}, which is not known: leave it out.")
-    said = {"host": host, "user": parts.username, "password": parts.password, "name": name}
-    told: dict[str, Any] = {key: unquote(value) for key, value in said.items() if value is not None}  # Any: text
+    host = query.pop("host", parts.hostname)  # the folder of a unix socket cannot stand before the path
+    require(not query, f"{variable} has the parameter {', '.join(sorted(query))}, which is not supported. Remove it.")
+    encoded = {"host": host, "user": parts.username, "password": parts.password, "name": name}
+    decoded: dict[str, Any] = {key: unquote(value) for key, value in encoded.items() if value is not None}  # Any: text
     require(sslmode in (None, *SSL_MODES), f"{variable} has sslmode={sslmode}; it must be {', '.join(SSL_MODES)}.")
-    return DatabaseConfig(embedded=False, port=port, sslmode=sslmode, variable=variable, **told)
+    return DatabaseConfig(embedded=False, port=port, sslmode=sslmode, variable=variable, **decoded)
 
 
 def read_api_keys(environ: Mapping[str, str]) -> tuple[ApiKey, ...]:
-    """Errors say which entry by its place alone: where the parts are mixed up, its name is the key."""
-    said = environ.get("API_KEYS", "").strip()
-    if not said:
+    """Errors name an entry by its place only: if its parts are mixed up, its name is the key."""
+    entries = environ.get("API_KEYS", "").strip()
+    if not entries:
         return ()
-    keys = tuple(_api_key(entry.strip(), place) for place, entry in enumerate(said.split(","), start=1))
+    keys = tuple(_api_key(entry.strip(), place) for place, entry in enumerate(entries.split(","), start=1))
     for place, key in enumerate(keys, start=1):
         before = keys[: place - 1]
         require(
-            key.name not in {one.name for one in before} and key.digest not in {one.digest for one in before},
-            f"API_KEYS, entry {place}, has the name or the key of an entry before it. Give each its own.",
+            key.name not in {other.name for other in before} and key.digest not in {other.digest for other in before},
+            f"API_KEYS, entry {place}, repeats the name or the key of an earlier entry. Give each its own.",
         )
     return keys
 
@@ -97,25 +98,25 @@ def _api_key(entry: str, place: int) -> ApiKey:
     right, _, key = rest.partition(":")
     require(
         right in Right.__members__ and bool(re.fullmatch(r"[A-Za-z0-9._-]{1,32}", name)),
-        f"API_KEYS, entry {place}, is not name:right:key with a name of up to 32 letters, digits, dots, hyphens and "
-        "underscores and the right read or admin, such as dashboard:read:KEY. Commas stand between entries alone.",
+        f"API_KEYS, entry {place}, is not name:right:key, such as dashboard:read:KEY. A name has up to 32 letters, "
+        "digits, dots, hyphens and underscores; a right is read or admin; commas only separate entries.",
     )
     require(
         bool(re.fullmatch(r"[!-~]{16,256}", key)),
-        f"API_KEYS, entry {place}: its key must be 16 to 256 letters, digits and signs without a space. Make one with: "
+        f"API_KEYS, entry {place}: the key must be 16 to 256 letters, digits and signs, without spaces. Make one with: "
         "python -c 'import secrets; print(secrets.token_urlsafe(32))'",
     )
     return ApiKey(name, Right(right), hashlib.sha256(key.encode()).digest())
 
 
 def read_process(environ: Mapping[str, str]) -> ProcessConfig:
-    said = {name: environ[variable] for variable, name in PROCESS_VARIABLES.items() if environ.get(variable)}
-    if "world_size" not in said:
+    values = {name: environ[variable] for variable, name in PROCESS_VARIABLES.items() if environ.get(variable)}
+    if "world_size" not in values:
         return ProcessConfig()
-    process = ProcessConfig(**{name: int(value) if value.isdecimal() else -1 for name, value in said.items()})
+    process = ProcessConfig(**{name: int(value) if value.isdecimal() else -1 for name, value in values.items()})
     require(
         0 <= process.rank < process.world_size and 0 <= process.local_rank < process.local_world_size,
-        f"RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE say {said}, which cannot be. Start with torchrun, which "
-        "sets them, or unset all four.",
+        f"RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE are {values}, which is impossible. Start with torchrun, "
+        "which sets them, or unset all four.",
     )
     return process

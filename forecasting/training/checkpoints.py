@@ -11,7 +11,7 @@ import torch
 from forecasting.errors import SettingError
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
-from forecasting.runtime import LOGGER
+from forecasting.runtime.log import LOGGER
 from forecasting.settings.schema import Config
 from forecasting.training.distributed import gather_from_ranks
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from forecasting.runtime import LOGGER
+from forecasting.runtime.log import LOGGER
 from forecasting.training.step_inputs import StepInputs
 
 WARM_UP = 3  # steps before the capture, on a side stream, in which libraries initialise themselves

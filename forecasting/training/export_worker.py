@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from forecasting.artifact import export_program, trace
 from forecasting.domain import Scaling
-from forecasting.runtime import LOGGER
+from forecasting.runtime.log import LOGGER
 from forecasting.settings.schema import ModelConfig
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from forecasting.evaluation.statsforecast_baselines import (
 from forecasting.model.forecaster import LEVELS
 from forecasting.panel import Panel
 from forecasting.predictor import Predictor, usual_bands
-from forecasting.runtime import LOGGER, progress
+from forecasting.runtime.log import LOGGER
+from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import BASE_VERSION, FINE_TUNE, Config
 from forecasting.training.calibration import calibrate
 from forecasting.training.distributed import require_single_process

@@ -12,7 +12,8 @@ from forecasting.domain import Series
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
 from forecasting.predictor import Bands
-from forecasting.runtime import LOGGER, Stopwatch
+from forecasting.runtime.log import LOGGER
+from forecasting.runtime.stopwatch import Stopwatch
 from forecasting.settings.schema import Config
 from forecasting.training.base_model import find_base
 from forecasting.training.calibration import calibrate

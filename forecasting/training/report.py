@@ -13,7 +13,7 @@ from forecasting.evaluation.report import MAX_NOTES, format_notes
 from forecasting.panel import Panel
 from forecasting.panel_building import MASKED
 from forecasting.predictor import SEASONAL_NAIVE, Bands
-from forecasting.runtime import render
+from forecasting.runtime.terminal import render
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.distributed import gather_from_ranks, num_ranks
 from forecasting.training.fit import Fitted

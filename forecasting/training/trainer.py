@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from forecasting.errors import SettingError
-from forecasting.runtime import num_cores
+from forecasting.runtime.machine import num_cores
 from forecasting.settings.schema import Accelerator, Config, Precision, TrainingConfig
 from forecasting.training.callbacks import EpochProgress, Interrupt
 from forecasting.training.lightning_module import ForecastModule

@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 from forecasting.domain import MASKABLE, Verdict, to_date
 from forecasting.panel import Panel
-from forecasting.runtime import render
+from forecasting.runtime.terminal import render
 from forecasting.settings.schema import Config
 from forecasting.warehouse.connection import connected, translate_errors
 from forecasting.warehouse.ingest import update_with_progress

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from forecasting.domain import SourceName
 from forecasting.errors import MissingTable, SchemaNotWritable, SettingError
-from forecasting.runtime import progress
+from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
 from forecasting.warehouse.catalog_store import write_catalog
@@ -65,7 +65,7 @@ async def update(
 
 async def update_with_progress(config: Config, *, whole: bool = False) -> UpdateResult:
     """`update`, with a progress bar on a terminal."""
-    with progress(f"reading {config.data.source}", None, of="days") as advance:
+    with progress(f"reading {config.data.source}", None, unit="days") as advance:
         return await update(config, whole=whole, advance=advance)
 
 

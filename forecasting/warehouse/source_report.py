@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from forecasting.domain import MIN_DAYS, SourceName
-from forecasting.runtime import render
+from forecasting.runtime.terminal import render
 from forecasting.settings.schema import Config
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
 from forecasting.warehouse.connection import connected, translate_errors

@@ -40,7 +40,9 @@ from serving_stack import (
 )
 
 from forecasting.errors import CannotStart
-from forecasting.runtime import describe_processor, render, run
+from forecasting.runtime.machine import describe_processor
+from forecasting.runtime.process import run
+from forecasting.runtime.terminal import render
 
 NUM_KNOWN = 64  # series that are asked for before the fault
 LEAD_SECONDS = 2.0  # of requests before the fault

@@ -26,7 +26,8 @@ from scratch_database import connected, execute, find_postmaster, read_server_ve
 from forecasting.errors import CannotStart
 from forecasting.evaluation.statsforecast_baselines import check_installed, forecast_peer
 from forecasting.jobs.pages import SeriesLookup, forecast_page, load_version
-from forecasting.runtime import describe_processor, run
+from forecasting.runtime.machine import describe_processor
+from forecasting.runtime.process import run
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connect

@@ -35,7 +35,9 @@ from serving_stack import (
 from forecasting.artifact import PROGRAM
 from forecasting.model.forecaster import MEDIAN
 from forecasting.predictor import Window
-from forecasting.runtime import describe_processor, render, run
+from forecasting.runtime.machine import describe_processor
+from forecasting.runtime.process import run
+from forecasting.runtime.terminal import render
 
 METRIC = "page_visits"
 NUM_CLIENTS, NUM_LISTS, LIST_LENGTH = 64, 4, 256

@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.progress import Progress
 from scratch_database import connected, read_server_version, scratch_database
 
-from forecasting.runtime import describe_processor, run
+from forecasting.runtime.machine import describe_processor
+from forecasting.runtime.process import run
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection

@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 from training_methods import METHODS
 
-from forecasting.runtime import describe_processor
+from forecasting.runtime.machine import describe_processor
 
 KERAS = "Keras, its defaults, on the bare LSTM"
 KERAS_JOB = "Keras: imports, 100 epochs, saving"

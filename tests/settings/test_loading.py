@@ -301,7 +301,7 @@ def test_a_url_may_name_a_socket_or_the_embedded_server(tmp_path: Path) -> None:
 def test_a_bad_url_is_refused_without_its_password(variable: str, url: str) -> None:
     with pytest.raises(SettingError) as refusal:
         load(**{variable: url})
-    form = f"{variable} is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the "
+    form = f"{variable} is not a PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the "
     assert str(refusal.value).startswith(form)
     shown = "".join(traceback.format_exception(refusal.value))
     assert "ter2" not in shown
@@ -311,7 +311,7 @@ def test_a_bad_url_is_refused_without_its_password(variable: str, url: str) -> N
 def test_an_unknown_parameter_of_a_url_is_named() -> None:
     with pytest.raises(SettingError) as refusal:
         load(SOURCE_URL="postgresql://reader:hunter2@host/umami?sslmode=require&options=-cx")
-    assert str(refusal.value) == "SOURCE_URL has the parameter options, which is not known: leave it out."
+    assert str(refusal.value) == "SOURCE_URL has the parameter options, which is not supported. Remove it."
 
 
 def test_passwords_of_urls_never_show() -> None:
@@ -362,8 +362,8 @@ def test_bad_url_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(SettingError) as error:
         load(SOURCE_URL=url)
     assert str(error.value) == (
-        "SOURCE_URL is no PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the user "
-        "and the password % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23."
+        "SOURCE_URL is not a PostgreSQL URL. Write it as postgresql://user:password@host:5432/database, and in the "
+        "user and the password % as %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23."
     )
 
 
@@ -380,8 +380,8 @@ def test_encryption_is_as_the_url_says() -> None:
 
 KEY = "hunter2-hunter2-hunter2"
 FORM = (
-    "is not name:right:key with a name of up to 32 letters, digits, dots, hyphens and underscores and the right read "
-    "or admin, such as dashboard:read:KEY. Commas stand between entries alone."
+    "is not name:right:key, such as dashboard:read:KEY. A name has up to 32 letters, digits, dots, hyphens and "
+    "underscores; a right is read or admin; commas only separate entries."
 )
 
 
@@ -407,19 +407,19 @@ def test_api_keys_never_show() -> None:
     ("said", "text"),
     [
         (KEY, f"API_KEYS, entry 1, {FORM}"),
-        (f"{KEY}:read:dashboard", "API_KEYS, entry 1: its key must be 16 to 256 letters, digits and signs"),
+        (f"{KEY}:read:dashboard", "API_KEYS, entry 1: the key must be 16 to 256 letters, digits and signs"),
         (f"dashboard:write:{KEY}", f"API_KEYS, entry 1, {FORM}"),
         (f"a b:read:{KEY}", f"API_KEYS, entry 1, {FORM}"),
         (f"a:read:{KEY},", f"API_KEYS, entry 2, {FORM}"),
-        (f"a:read:{KEY},b:read:hunter2", "API_KEYS, entry 2: its key must be 16 to 256 letters, digits and signs"),
+        (f"a:read:{KEY},b:read:hunter2", "API_KEYS, entry 2: the key must be 16 to 256 letters, digits and signs"),
         (f"a:read:{KEY},hunter2,b:read:{KEY}", f"API_KEYS, entry 2, {FORM}"),
         (
             f"a:read:{KEY},a:read:other-{KEY}",
-            "API_KEYS, entry 2, has the name or the key of an entry before it. Give each its own.",
+            "API_KEYS, entry 2, repeats the name or the key of an earlier entry. Give each its own.",
         ),
         (
             f"a:read:{KEY},b:admin:{KEY}",
-            "API_KEYS, entry 2, has the name or the key of an entry before it. Give each its own.",
+            "API_KEYS, entry 2, repeats the name or the key of an earlier entry. Give each its own.",
         ),
     ],
 )
@@ -456,8 +456,8 @@ def test_process_that_cannot_be_is_refused() -> None:
     with pytest.raises(SettingError) as refusal:
         load(RANK="2", WORLD_SIZE="2")
     assert str(refusal.value) == (
-        "RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE say {'rank': '2', 'world_size': '2'}, which cannot be. "
-        "Start with torchrun, which sets them, or unset all four."
+        "RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE are {'rank': '2', 'world_size': '2'}, which is "
+        "impossible. Start with torchrun, which sets them, or unset all four."
     )
 
 

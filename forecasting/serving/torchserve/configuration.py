@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from forecasting.resources import find_resource
-from forecasting.runtime import num_cores
+from forecasting.runtime.machine import num_cores
 from forecasting.serving.torchserve.archive import MANIFEST
 from forecasting.serving.torchserve.ports import HOST
 from forecasting.settings.schema import ServingConfig

@@ -1,0 +1,66 @@
+"""Where the lines of the package go: stdout and a file."""
+
+import logging
+import math
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from forecasting.errors import StoreNotWritable
+
+LOGGER = logging.getLogger("forecasting")
+LOGGER.addHandler(logging.NullHandler())  # a library is silent; a command starts its log
+LOSS_SECONDS = 60.0  # between two reports of dropped lines
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    """Lets `| head` end the program; logging itself would print an error for each further line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise  # noqa: PLE0704 - within the handler's except
+        super().handleError(record)
+
+
+class _LossyConsole(logging.StreamHandler[TextIO]):
+    """Drops lines that cannot be written and reports them once a minute; logging itself would print 12 kB for each."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._num_lost = 0
+        self._reported_at = -math.inf
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._num_lost += 1
+        if time.monotonic() - self._reported_at >= LOSS_SECONDS:
+            self._reported_at = time.monotonic()
+            with suppress(OSError):  # stderr may be the same file as stdout
+                print(f"the log cannot be written ({error.strerror}): {self._num_lost} lines lost", file=sys.stderr)
+
+
+def start_log(file: Path | None, *, debug: bool, lossy: bool = False) -> None:
+    """Writes the package's lines to stdout and, with their time, to `file`; tracebacks only with `debug`.
+
+    `lossy`: a server keeps running when nobody reads its stdout or the disk is full; it drops lines instead.
+    """
+    LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
+    console = _LossyConsole(sys.stdout) if lossy else _Console(sys.stdout)
+    console.addFilter(lambda record: record.levelno < logging.ERROR)  # errors end a program, and go to stderr
+    LOGGER.handlers = [console]
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file, encoding="utf-8")
+    except OSError as error:
+        raise StoreNotWritable(
+            f"{file.absolute()} cannot be written ({error.strerror}). Give this user the right, or set MODEL_DIR."
+        ) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOGGER.addHandler(handler)

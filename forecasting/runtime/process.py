@@ -1,0 +1,109 @@
+"""How a program ends, and its memory: exit codes, SIGTERM, garbage collection."""
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from forecasting.errors import ForecastingError, SettingError
+from forecasting.runtime.log import LOGGER
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Ends the program with main's code. One of our errors exits with 1, a misuse with 2; their text goes to stderr."""
+    signal.signal(signal.SIGTERM, _end)
+    keep_freed_memory()
+    try:
+        code = main() or 0
+    except ForecastingError as error:
+        LOGGER.debug("where it happened:", exc_info=True)
+        LOGGER.error("%s", error)
+        print(f"error: {error}", file=sys.stderr)
+        code = 2 if isinstance(error, SettingError) else 1
+    except (BrokenPipeError, KeyboardInterrupt) as ending:
+        code = _end_early(ending)
+    except SystemExit as ending:
+        if ending.code == 128 + signal.SIGTERM:
+            print("ended", file=sys.stderr)
+        raise
+    except Exception:
+        LOGGER.exception("a bug in the program itself")  # for the log; Python prints it on stderr
+        raise
+    gc.freeze()  # spares Python its last search for garbage: more than a second after torch and Lightning
+    sys.exit(code)
+
+
+def run_async(work: Coroutine[Any, Any, None]) -> None:
+    """asyncio.run, but SIGTERM cancels the work, which can then clean up."""
+    import asyncio
+
+    terminated = False
+
+    async def cancellable() -> None:
+        nonlocal terminated
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def end() -> None:
+            nonlocal terminated
+            terminated = True
+            if task is not None:
+                task.cancel()
+
+        loop.add_signal_handler(signal.SIGTERM, end)
+        await work
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        if not terminated:
+            raise
+        _end(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end_early(reason: BaseException) -> int:
+    if isinstance(reason, KeyboardInterrupt):
+        print("stopped", file=sys.stderr)
+        return 130
+    # The reader of our output is gone (`| head`), so there is nobody to tell.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _end(signum: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends a program by an exception, so that what it started is stopped."""
+    sys.exit(128 + signum)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """For imports: they make no garbage, and looking for it takes a quarter of their time. What they made is never
+    searched again.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep up to 256 MiB of freed memory for the next allocations. Does nothing without glibc.
+
+    Otherwise it may return the memory of an LSTM's gates to the system after each step and take it again for the next:
+    thousands of page faults, which take up to half the time of training (scripts/bench/bench_training.py).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            mallopt(parameter, 256 * 2**20)
