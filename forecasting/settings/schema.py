@@ -29,10 +29,8 @@ from forecasting.domain import (
 from forecasting.errors import SettingError
 from forecasting.settings.bounds import Section, require, setting
 
-BASE_VERSION, FINE_TUNE = (
-    "base",
-    "fine-tune",
-)  # instead of a version: the pretrained model; one trained for the backtest
+# What a backtest takes instead of a version: the pretrained model, or one trained for the backtest.
+BASE_VERSION, FINE_TUNE = "base", "fine-tune"
 DEFAULT_VERSION = "v1.0.0"  # what training writes if nobody names a version, as documented
 TORCHSERVE_PORTS = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
 CACHE_DATABASE = "traffic_cache"  # the embedded PostgreSQL's database for our own schema, if it is kept there
