@@ -117,7 +117,7 @@ def test_interrupted_it_leaves_whole_batches_and_then_completes(
         (["--days-ahead", "31"], 2, "error: forecast.days_ahead (--days-ahead) is 31; it must be 1 to 30.\n"),
         (
             ["forecast.batch_size=0"], 2,
-            "error: forecast.batch_size is 0; it must be 1 to 65536, what a model takes at once.\n",
+            "error: forecast.batch_size is 0; it must be 1 to 65536.\n",
         ),
         (
             ["--model", "v9"], 1,

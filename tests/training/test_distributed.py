@@ -38,7 +38,7 @@ def test_impossible_torchrun_variables_are_refused() -> None:
     with pytest.raises(SettingError) as refusal:
         load_config(environ={"RANK": "2", "WORLD_SIZE": "2"})
     assert str(refusal.value) == (
-        "RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE say {'rank': '2', 'world_size': '2'}, which cannot be. "
+        "RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE are {'rank': '2', 'world_size': '2'}, which is impossible. "
         "Start with torchrun, which sets them, or unset all four."
     )
     with pytest.raises(SettingError, match="process.rank in the command line: torchrun says which of how many"):

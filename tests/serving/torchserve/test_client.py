@@ -260,7 +260,7 @@ def test_failure_that_passes_is_not_seen(faulty: TorchServe, day: str) -> None:
 
 def test_worker_that_always_dies_is_unavailable(faulty: TorchServe) -> None:
     with pytest.raises(Unavailable) as error:
-        predict(faulty, [make_window_from("1999-01-02")])
+        predict(faulty, [make_window_from("1999-01-02")], seconds=120.0)  # two workers die and start meanwhile
     assert str(error.value).endswith(": Worker died. A new worker starts within seconds.")
     assert becomes(lambda: find_problem(faulty) is None)
 
