@@ -13,7 +13,7 @@ from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.serving.http.model_routes import add_model_routes, add_promotion_routes
 from forecasting.serving.http.openapi import DESCRIPTION, TAGS, complete_openapi
 from forecasting.serving.http.response_cache import ResponseCache
-from forecasting.serving.http.status_routes import add_metrics_route, add_status_routes
+from forecasting.serving.http.status_routes import add_health_routes, add_index_route, add_metrics_route
 from forecasting.settings.schema import Config
 
 WAIT_SHARE = 0.8  # of guard.request_seconds; the rest is for starting the promotion and for answering
@@ -33,7 +33,8 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,  # it would redirect to whatever host the client names
     )
-    add_status_routes(app, backend, with_keys=bool(config.api_keys))
+    add_health_routes(app, backend, with_keys=bool(config.api_keys))
+    add_index_route(app)
     add_metrics_route(app, serving_metrics)
     add_model_routes(app, backend)
     add_promotion_routes(app, backend, max_wait_seconds=WAIT_SHARE * config.guard.request_seconds)

@@ -19,7 +19,7 @@ from forecasting.serving.http.openapi import (
 SERVICE_NAME = "ml-prediction-api"  # documented
 
 
-def add_status_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> None:
+def add_health_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> None:
     def is_known(http: Request) -> bool:
         return not with_keys or "client" in http.scope["state"]
 
@@ -59,6 +59,8 @@ def add_status_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> Non
         detail = " ".join(problems.describe(in_full=is_known(http)))
         return JSONResponse({"detail": detail, "ready": False}, 503, RETRY_AFTER)
 
+
+def add_index_route(app: FastAPI) -> None:
     @app.get(
         "/",
         summary="List of routes",
