@@ -1,6 +1,7 @@
-"""Known advisories of what is installed, by pip-audit. pyproject.toml has those that cannot be fixed, each with why.
+"""Looks for known security advisories of the installed packages, with pip-audit.
 
-Exit 0: nothing found, or nothing could be looked up, which it says; 1: found, or pip-audit failed.
+pyproject.toml lists advisories that cannot be fixed, each with its reason. Exit 0: none found, or the service could not
+be reached, which is printed. Exit 1: some found, or pip-audit failed.
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 UNREACHABLE = "not audited: the advisory service could not be reached"
-# What pip-audit ends with where the service does not answer, of requests' and its own errors.
+# Errors of requests and of pip-audit when the service does not answer.
 NO_CONNECTION = re.compile("ConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|Could not connect")
 
 
@@ -28,12 +29,12 @@ class Verdict:
 
 
 def judge(report: Mapping[str, Any], ignored: Mapping[str, str]) -> Verdict:  # Any: json's own types
-    """Of pip-audit's JSON. An advisory is ignored by any of its names."""
+    """From pip-audit's JSON. Ignoring any of an advisory's names ignores it."""
     packages = report["dependencies"]
-    skipped = [one["name"] for one in packages if "skip_reason" in one]
+    skipped = [package["name"] for package in packages if "skip_reason" in package]
     if len(skipped) == len(packages):
         return Verdict([f"{UNREACHABLE} ({len(packages)} packages)"], 0)
-    found, passed, seen = [], [], set()
+    advisories, passed, seen = [], [], set()
     for package in packages:
         for advisory in package.get("vulns", []):
             names = [advisory["id"], *advisory.get("aliases", [])]
@@ -43,18 +44,18 @@ def judge(report: Mapping[str, Any], ignored: Mapping[str, str]) -> Verdict:  # 
                 passed.append(f"ignored: {where}: {reasons[0]}")
             else:
                 fixes = ", ".join(advisory.get("fix_versions", [])) or "no version yet"
-                found.append(f"FOUND: {where}; fixed by {fixes}")
-    lines = [*found, *passed]
+                advisories.append(f"FOUND: {where}; fixed by {fixes}")
+    lines = [*advisories, *passed]
     lines += [f"not reported, though pyproject.toml ignores it: {name}" for name in ignored if name not in seen]
     lines += [f"not looked up: {', '.join(skipped)}"] if skipped else []
     lines.append(
-        f"{len(packages) - len(skipped)} packages audited, {len(found)} advisories found, {len(passed)} ignored"
+        f"{len(packages) - len(skipped)} packages audited, {len(advisories)} advisories found, {len(passed)} ignored"
     )
-    return Verdict(lines, 1 if found else 0)
+    return Verdict(lines, 1 if advisories else 0)
 
 
 def judge_failure(stderr: str) -> Verdict:
-    """Of a pip-audit that ended without a report."""
+    """For a pip-audit that ended without a report."""
     last = (stderr.strip().splitlines() or ["pip-audit said nothing"])[-1]
     if NO_CONNECTION.search(stderr):
         return Verdict([f"{UNREACHABLE} ({last[:200]})"], 0)
@@ -66,13 +67,13 @@ def read_ignored(pyproject: str) -> dict[str, str]:
 
 
 def list_installed() -> list[str]:
-    """As requirements, but our own package. Without local versions: torch 2.13.0+cpu is known as 2.13.0."""
+    """As requirements, without our own package. Advisories name torch 2.13.0+cpu as 2.13.0."""
     own = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["name"]
-    versions = {one.name: one.version.partition("+")[0] for one in distributions() if one.name != own}
+    versions = {package.name: package.version.partition("+")[0] for package in distributions() if package.name != own}
     return [f"{name}=={version}" for name, version in sorted(versions.items())]
 
 
-def ask(requirements: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+def run_pip_audit(requirements: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text("\n".join(requirements))
@@ -83,8 +84,8 @@ def ask(requirements: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 
 def main() -> int:
     ignored = read_ignored((PROJECT / "pyproject.toml").read_text())
-    answer = ask(list_installed())
-    verdict = judge(json.loads(answer.stdout), ignored) if answer.stdout else judge_failure(answer.stderr)
+    result = run_pip_audit(list_installed())
+    verdict = judge(json.loads(result.stdout), ignored) if result.stdout else judge_failure(result.stderr)
     print("\n".join(verdict.lines))
     return verdict.code
 
