@@ -357,6 +357,6 @@ def test_connecting_at_once_starts_one_server_without_blocking_the_loop(empty: P
 
     sums, longest = asyncio.run(use())
     assert sums == [PAGE_VISITS] * 4
-    assert longest < 0.4, json.dumps({"seconds that the loop stood still": longest})
+    assert longest < 1.0, json.dumps({"seconds that the loop stood still": longest})
     assert len(servers(empty)) == 1
     find_server(empty).leave()

@@ -255,7 +255,7 @@ def test_what_no_forecast_can_be_is_a_bad_answer(faulty: TorchServe, day: str, t
 @pytest.mark.parametrize("day", ["1999-01-07", "1999-01-08"])
 def test_failure_that_passes_is_not_seen(faulty: TorchServe, day: str) -> None:
     """The handler raises, or its only worker dies, at the first try only."""
-    assert predict(faulty, [make_window_from(day)]).shape == (1, 7, 7)
+    assert predict(faulty, [make_window_from(day)], seconds=120.0).shape == (1, 7, 7)
 
 
 def test_worker_that_always_dies_is_unavailable(faulty: TorchServe) -> None:

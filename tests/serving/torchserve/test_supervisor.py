@@ -125,7 +125,7 @@ def test_end_does_not_wait_for_a_start(untrained_artifact: Artifact, free_ports:
     with Supervisor(lambda is_cancelled: start_torchserve(archive, VERSION, free_ports, is_cancelled)) as supervisor:
         asyncio.run(run(supervisor))
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_start_that_is_cancelled_says_so(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
