@@ -6,6 +6,7 @@ who run a model in this process only; serving asks TorchServe, whose handler rol
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,7 @@ class Bands:
     num_weeks: int = 0  # of the series' own past that this rests on
 
 
+@cache
 def usual_bands(horizon: int) -> Bands:
     """The bands of most series, for one whose own past says nothing."""
     return Bands(extend_scale((1.0,) * horizon), CORRELATION)
