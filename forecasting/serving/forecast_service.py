@@ -70,7 +70,8 @@ class ForecastService:
         if not cards:
             return []
         quantiles = await self._model.predict(windows, days_ahead)
-        quantiles = let_naive_answer(quantiles, stack_windows(windows, days_ahead), levels=self.card.levels)
+        if any(window.naive for window in windows):
+            quantiles = let_naive_answer(quantiles, stack_windows(windows, days_ahead), levels=self.card.levels)
         cutoffs = [window.first_day + self.card.context_length - 1 for window in windows]
         return write_responses(quantiles, cards, cutoffs, self.card, made_at=dt.datetime.now(dt.UTC))
 
