@@ -107,10 +107,10 @@ class _PastForecasts:
         context, self.horizon = forecaster.settings.context_length, forecaster.settings.prediction_horizon
         self._ends = np.cumsum([0, *(len(origins) for origins in cutoffs)])
         self._scaling = forecaster.scaling
-        series = np.repeat(rows, np.diff(self._ends))
+        places = np.repeat(np.arange(len(rows)), np.diff(self._ends))
         origins = np.concatenate(cutoffs)
-        past, self._actual = _cut(panel, series, origins, context)
-        kind = np.array([KIND_CODES[panel.series[row].kind] for row in series], np.int64)
+        past, self._actual = _cut(panel.values[rows], places, origins, context)
+        kind = np.array([KIND_CODES[panel.series[row].kind] for row in rows], np.int64)[places]
         scale = np.tile(np.array(usual_bands(self.horizon).scale, np.float32), (len(origins), 1))
         naive = np.zeros(len(origins), bool)
         windows = Windows(past, panel.first_day + origins + 1 - context, kind, scale, naive)
@@ -167,14 +167,17 @@ class _PastForecasts:
 
 
 def _cut(
-    panel: Panel, series: Int[np.ndarray, " origins"], cutoffs: Int[np.ndarray, " origins"], context: int
+    values: Float[np.ndarray, "series all_days"],
+    series: Int[np.ndarray, " origins"],
+    cutoffs: Int[np.ndarray, " origins"],
+    context: int,
 ) -> tuple[Float[np.ndarray, "origins context"], Float[Tensor, "origins days"]]:
-    """The days up to each cutoff, and those after it; NaN beyond the panel."""
-    before, after = (np.full((len(panel.series), days), np.nan, np.float32) for days in (context, MAX_DAYS_AHEAD))
-    values = np.concatenate([before, panel.values, after], axis=1)
-    places = cutoffs[:, None] + context
-    past = values[series[:, None], places + np.arange(1 - context, 1)]
-    return past, torch.from_numpy(values[series[:, None], places + np.arange(1, 1 + MAX_DAYS_AHEAD)])
+    """The days up to each cutoff, and those after it; NaN where there are no values."""
+    before, after = (np.full((len(values), days), np.nan, np.float32) for days in (context, MAX_DAYS_AHEAD))
+    padded = np.concatenate([before, values, after], axis=1)
+    columns = cutoffs[:, None] + context
+    past = padded[series[:, None], columns + np.arange(1 - context, 1)]
+    return past, torch.from_numpy(padded[series[:, None], columns + np.arange(1, 1 + MAX_DAYS_AHEAD)])
 
 
 def _needed(
