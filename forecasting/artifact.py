@@ -25,7 +25,7 @@ from forecasting.invocation import show_command
 from forecasting.predictor import Predictor
 from forecasting.resources import find_resource
 from forecasting.settings.bounds import known_settings
-from forecasting.settings.schema import ModelConfig
+from forecasting.settings.schema import BASE_VERSION, ModelConfig
 
 if TYPE_CHECKING:
     import torch
@@ -193,6 +193,11 @@ def load_base(folder: Path = BASE) -> "Forecaster":
     forecaster = Forecaster(_read_settings(card["model"]))
     forecaster.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
     return forecaster.eval()
+
+
+def load_base_predictor() -> Predictor:
+    """Raises what load_base does."""
+    return forecaster_predictor(BASE_VERSION, load_base())
 
 
 def forecaster_predictor(name: str, forecaster: "Forecaster") -> Predictor:

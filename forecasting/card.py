@@ -21,15 +21,8 @@ from forecasting.settings.bounds import known_settings
 from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
 
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
-DAY_SETTINGS = (
-    "source",
-    "query",
-    "csv",
-    "missing",
-    "timezone",
-    "timezones",
-    "writer_timezone",
-)  # they decide which days are read
+# The settings that decide which days are read.
+DAY_SETTINGS = ("source", "query", "csv", "missing", "timezone", "timezones", "writer_timezone")
 
 
 @dataclass(frozen=True)
@@ -54,10 +47,6 @@ class SeriesCard:
     @property
     def key(self) -> SeriesKey:
         return self.site, self.metric
-
-    @property
-    def bands(self) -> Bands:
-        return Bands(self.band_scale, self.day_correlation, self.calibration_weeks)
 
     @property
     def metric_config(self) -> MetricConfig:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from forecasting.artifact import forecaster_predictor, list_versions, load_artifact, load_base
+from forecasting.artifact import list_versions, load_artifact, load_base_predictor
 from forecasting.card import SeriesCard, describe_series_card, make_windows, restore_settings
 from forecasting.domain import Kind, SeriesKey
 from forecasting.panel import describe_series
@@ -47,7 +47,7 @@ def load_version(config: Config) -> LoadedVersion:
         LOGGER.info("note: there is no version in %s yet: the base model forecasts", config.model_dir)
         version = BASE_VERSION
     if version == BASE_VERSION:
-        return LoadedVersion(forecaster_predictor(BASE_VERSION, load_base()), config)
+        return LoadedVersion(load_base_predictor(), config)
     artifact = load_artifact(config.model_dir, version)
     return LoadedVersion(artifact.load_predictor(), restore_settings(artifact.card, config), artifact.card.series)
 

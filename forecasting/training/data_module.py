@@ -184,7 +184,7 @@ def order_across_ranks(panel: Panel, index: Int[Tensor, "windows 2"]) -> Int[Ten
 
     Sorted by site, metric and day, so the order of training does not depend on which rank holds which series.
     """
-    names = [(series.site, series.metric) for series in panel.series]
+    names = [series.key for series in panel.series]
     counts = torch.bincount(index[:, 0].cpu(), minlength=len(names)).tolist()
     counts_of_ranks = gather_from_ranks(list(zip(names, counts, strict=True)))
     all_counts = sorted(named_count for rank_counts in counts_of_ranks for named_count in rank_counts)

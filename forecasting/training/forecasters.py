@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.artifact import forecaster_predictor, load_artifact, load_base
+from forecasting.artifact import forecaster_predictor, load_artifact, load_base_predictor
 from forecasting.baselines import seasonal_naive_quantiles, within_range
 from forecasting.card import SeriesCard, describe_series_card, make_windows
 from forecasting.domain import KIND_CODES, MIN_DAYS, Series, SeriesKey, to_date
@@ -44,7 +44,7 @@ class Model:
     def find_card(self, series: Series) -> SeriesCard:
         """Its own, or one with the bands of most series."""
         usual = usual_bands(self.predictor.horizon)
-        return self.cards.get((series.site, series.metric)) or describe_series_card(series, usual)
+        return self.cards.get(series.key) or describe_series_card(series, usual)
 
 
 def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[RollingForecasts]:
@@ -66,7 +66,7 @@ def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Rolli
 
 def load_base_model() -> Model:
     """The base model as it is. Raises UnknownVersion if it is missing."""
-    return Model(forecaster_predictor("base", load_base()))
+    return Model(load_base_predictor())
 
 
 def load_version(version: str, config: Config, panel: Panel) -> Model:
@@ -78,7 +78,7 @@ def load_version(version: str, config: Config, panel: Panel) -> Model:
         card.version, card.data["last_day"],
     )  # fmt: skip
     model = Model(artifact.load_predictor(), {series.key: series for series in card.series})
-    unknown = [series.name for series in panel.series if (series.site, series.metric) not in model.cards]
+    unknown = [series.name for series in panel.series if series.key not in model.cards]
     if unknown:
         LOGGER.info("note: %s was not trained on %d of the series, such as %s", card.version, len(unknown), unknown[0])
     return model

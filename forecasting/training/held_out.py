@@ -64,11 +64,10 @@ def choose_answerers(held_out: HeldOutForecasts, panel: Panel) -> list[str]:
 def _is_beaten(held_out: HeldOutForecasts) -> bool:
     naive_error = np.abs(held_out.naive - held_out.actual)
     error = np.abs(held_out.quantiles[..., MEDIAN] - held_out.actual)
-    if not np.isfinite(error - naive_error).any():
+    if not is_worse(error, naive_error, held_out.first_days):
         return False
-    if np.nanmean(naive_error) <= MIN_NAIVE_SHARE * np.nanmean(np.abs(held_out.actual)):
-        return False  # the forecaster repeats a series that repeats itself, and is ready for the day on which it stops
-    return is_worse(error, naive_error, held_out.first_days)
+    # The forecaster also repeats a series that repeats itself, and is ready for the day on which that ends.
+    return bool(np.nanmean(naive_error) > MIN_NAIVE_SHARE * np.nanmean(np.abs(held_out.actual)))
 
 
 def relative_error(measured: list[dict[str, Any]]) -> float | None:  # Any: as measure_test_part returns them
