@@ -1,6 +1,5 @@
 """What scripts/audit.py makes of pip-audit's reports; the advisory service itself is not asked."""
 
-import importlib.util
 import re
 from types import ModuleType
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests import PROJECT
+from tests.loading import load_file
 
 MARKUP = {"name": "markup", "version": "1.0", "vulns": []}
 SKIPPED = {"name": "torch", "skip_reason": "Dependency not found on PyPI and could not be audited: torch (2.13.0)"}
@@ -17,12 +17,7 @@ HOLED = {"name": "markup", "version": "1.0", "vulns": [HOLE]}
 
 @pytest.fixture(scope="module")
 def audit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("audit", PROJECT / "scripts" / "audit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(PROJECT / "scripts" / "audit.py")
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,18 @@
 """scripts/mutants.py names modules and tests that exist, and reads its table. `make mutants` itself takes an hour."""
 
-import importlib.util
 from types import ModuleType
 
 import pytest
 
 from tests import PROJECT
+from tests.loading import load_file
 
 TABLE = (PROJECT / "tests" / "MUTANTS.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def mutants() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mutants", PROJECT / "scripts" / "mutants.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(PROJECT / "scripts" / "mutants.py")
 
 
 def test_modules_and_their_tests_are_there(mutants: ModuleType) -> None:

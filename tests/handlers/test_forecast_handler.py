@@ -1,6 +1,5 @@
 """The handler as TorchServe drives it: its own Context, requests in batches, an exported model in a folder."""
 
-import importlib.util
 import json
 import warnings
 import zipfile
@@ -13,6 +12,8 @@ import numpy as np
 import orjson
 import pytest
 import torch
+
+from tests.loading import load_file
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ResourceWarning)  # ts 0.12 leaves the file with its version open
@@ -30,18 +31,7 @@ Handle = Callable[..., list[tuple[int, Any]]]
 
 @pytest.fixture(scope="session")
 def module() -> ModuleType:
-    with pytest.MonkeyPatch.context() as paths:
-        paths.syspath_prepend(str(ROLLOUT))
-        return load_handler()
-
-
-def load_handler() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("forecast_handler", HANDLER)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load_file(HANDLER, beside=ROLLOUT)
 
 
 @pytest.fixture(scope="session")

@@ -118,9 +118,11 @@ def test_no_peeking(model: Model, horizon: int) -> None:
         after = roll(changed_after(panel, cutoff), settings)
         at = before.cutoffs == cutoff
         for forecast in (lambda rolling: forecast_by(rolling, model), forecast_naive):
-            found, again = forecast(before).quantiles, forecast(after).quantiles
-            np.testing.assert_array_equal(again[at], found[at])
-            assert (cutoff == before.cutoffs.max()) == np.array_equal(again, found)  # later ones do see the change
+            forecasts, repeated = forecast(before).quantiles, forecast(after).quantiles
+            np.testing.assert_array_equal(repeated[at], forecasts[at])
+            assert (cutoff == before.cutoffs.max()) == np.array_equal(
+                repeated, forecasts
+            )  # later ones do see the change
 
 
 @needs_statsforecast
@@ -129,14 +131,14 @@ def test_peers_do_not_peek() -> None:
     before = roll(panel, BacktestConfig(origins=2))
     cutoff = before.cutoffs.min()
     after = roll(changed_after(panel, cutoff), BacktestConfig(origins=2))
-    found, again = contestants.forecast_peers(before), contestants.forecast_peers(after)
-    assert [one.name for one in found] == ["AutoETS", "AutoTheta", "DynamicOptimizedTheta", "median of the three"]
-    for one, other in zip(found, again, strict=True):
+    forecasts, repeated = contestants.forecast_peers(before), contestants.forecast_peers(after)
+    assert [peer.name for peer in forecasts] == ["AutoETS", "AutoTheta", "DynamicOptimizedTheta", "median of the three"]
+    for peer, repeated_peer in zip(forecasts, repeated, strict=True):
         at = before.cutoffs == cutoff
-        np.testing.assert_array_equal(one.quantiles[at], other.quantiles[at])
-    each = np.stack([one.quantiles for one in found[:3]])
-    np.testing.assert_array_equal(found[3].quantiles, np.median(each, axis=0))
-    rates = found[0].quantiles[before.rows == 2]
+        np.testing.assert_array_equal(peer.quantiles[at], repeated_peer.quantiles[at])
+    each = np.stack([peer.quantiles for peer in forecasts[:3]])
+    np.testing.assert_array_equal(forecasts[3].quantiles, np.median(each, axis=0))
+    rates = forecasts[0].quantiles[before.rows == 2]
     assert rates.min() >= 0
     assert rates.max() <= 1
 
@@ -148,10 +150,10 @@ def test_fine_tuning_does_not_peek(quick: Config) -> None:
     before = roll(panel, config.backtest)
     cutoff = before.cutoffs.min() + 7
     after = roll(changed_after(panel, int(cutoff)), config.backtest)
-    found, again = (forecast_fine_tuned(rolling, config).quantiles for rolling in (before, after))
+    forecasts, repeated = (forecast_fine_tuned(rolling, config).quantiles for rolling in (before, after))
     at = before.cutoffs == cutoff
-    np.testing.assert_array_equal(found[at], again[at])
-    assert not np.array_equal(found[~at], again[~at])
+    np.testing.assert_array_equal(forecasts[at], repeated[at])
+    assert not np.array_equal(forecasts[~at], repeated[~at])
 
 
 def test_history_hides_older_days(model: Model) -> None:
@@ -160,8 +162,8 @@ def test_history_hides_older_days(model: Model) -> None:
     older = panel.values.copy()
     older[:, : 120 - 35] = 1e6
     for forecast in (lambda rolling: forecast_by(rolling, model), forecast_naive):
-        found = forecast(roll(panel, settings)).quantiles
-        np.testing.assert_array_equal(found, forecast(roll(replace(panel, values=older), settings)).quantiles)
+        forecasts = forecast(roll(panel, settings)).quantiles
+        np.testing.assert_array_equal(forecasts, forecast(roll(replace(panel, values=older), settings)).quantiles)
     assert roll(panel, settings).visible(0).size == 35
     assert np.isnan(roll(panel, settings).histories(slice(None), 56)[:, :21]).all()
 
@@ -182,20 +184,20 @@ def read_back(file: Path) -> pd.DataFrame:
 def test_file_holds_what_was_forecast(model: Model, tmp_path: Path) -> None:
     panel = made_uneven()
     rolling = roll(panel, BacktestConfig(origins=3))
-    found = forecast_by(rolling, model)
-    write_forecasts(tmp_path / "out.csv", rolling, found)
+    forecasts = forecast_by(rolling, model)
+    write_forecasts(tmp_path / "out.csv", rolling, forecasts)
     frame = read_back(tmp_path / "out.csv")
     assert list(frame.columns) == ["series", "metric", "cutoff", "date", "value", "forecast", *QUANTILES]
-    assert len(frame) == found.quantiles.shape[0] * 7
-    written = frame[QUANTILES].to_numpy(np.float32).reshape(found.quantiles.shape)
-    np.testing.assert_array_equal(written, found.quantiles)
+    assert len(frame) == forecasts.quantiles.shape[0] * 7
+    written = frame[QUANTILES].to_numpy(np.float32).reshape(forecasts.quantiles.shape)
+    np.testing.assert_array_equal(written, forecasts.quantiles)
     np.testing.assert_array_equal(frame["value"].to_numpy(np.float32), rolling.actual().ravel())
     assert (frame["forecast"] == frame["q50"]).all()
     ahead = (frame["date"] - frame["cutoff"]).dt.days
     assert (ahead.to_numpy().reshape(-1, 7) == np.arange(1, 8)).all()
     assert frame["date"][frame["series"] == "shop"].max() == pd.Timestamp(to_date(panel.first_day + 189))
     with pytest.raises(SettingError) as error:
-        write_forecasts(tmp_path / "no" / "out.csv", rolling, found)
+        write_forecasts(tmp_path / "no" / "out.csv", rolling, forecasts)
     assert str(error.value) == (
         f"--out {tmp_path}/no/out.csv cannot be written (No such file or directory). Choose another place."
     )
@@ -226,7 +228,7 @@ def recomputed(frame: pd.DataFrame, naive: pd.Series, panel: Panel) -> list[floa
     held_80 = frame["value"].between(frame["q10"], frame["q90"]).mean()
     held_90 = frame["value"].between(frame["q05"], frame["q95"]).mean()
     wape = (frame["forecast"] - frame["value"]).abs().sum() / frame["value"].sum()
-    worse = float(sum(one > 1 for one in relative))
+    worse = float(sum(error > 1 for error in relative))
     return [np.mean(mase), wape, np.exp(np.mean(np.log(relative))), worse, np.mean(pinball), held_80, held_90]
 
 
@@ -234,9 +236,9 @@ def recomputed(frame: pd.DataFrame, naive: pd.Series, panel: Panel) -> list[floa
 def test_printed_measures_are_those_of_the_file(model: Model, tmp_path: Path, horizon: int) -> None:
     panel = made_uneven()
     rolling = roll(panel, BacktestConfig(origins=4, days_ahead=horizon))
-    found = [forecast_by(rolling, model), forecast_naive(rolling)]
-    text = describe_backtest(rolling, found)
-    write_forecasts(tmp_path / "out.csv", rolling, found[0])
+    forecasts = [forecast_by(rolling, model), forecast_naive(rolling)]
+    text = describe_backtest(rolling, forecasts)
+    write_forecasts(tmp_path / "out.csv", rolling, forecasts[0])
     frame = read_back(tmp_path / "out.csv")
     naive = pd.Series(seasonal_naive(rolling.histories(slice(None), 90), days_ahead=horizon).ravel())
     judged = ~frame["metric"].str.endswith("_rate") & (frame["series"] != "news")  # below 5 a day
@@ -269,11 +271,11 @@ def test_units_of_the_source(model: Model, tmp_path: Path, quick: Config) -> Non
     """A rate kept as 0..1 for a source of percents is written as percents; a version may keep another unit."""
     panel = made_uneven()
     percents = replace(panel, series=tuple(
-        replace(one, unit_scale=100.0) if one.kind is Kind.rate else one for one in panel.series
+        replace(series, unit_scale=100.0) if series.kind is Kind.rate else series for series in panel.series
     ))  # fmt: skip
     settings = BacktestConfig(origins=2)
-    for name, one in (("plain", panel), ("percent", percents)):
-        rolling = roll(one, settings)
+    for name, source in (("plain", panel), ("percent", percents)):
+        rolling = roll(source, settings)
         write_forecasts(tmp_path / f"{name}.csv", rolling, forecast_by(rolling, model))
     plain, percent = (read_back(tmp_path / f"{name}.csv").query("metric == 'bounce_rate'") for name in
                       ("plain", "percent"))  # fmt: skip
@@ -283,10 +285,10 @@ def test_units_of_the_source(model: Model, tmp_path: Path, quick: Config) -> Non
     forecaster = model.predictor.forward
     assert isinstance(forecaster, Forecaster)
     card = card_of(percents, forecaster, quick)
-    version = replace(model, cards={one.key: one for one in card.series})
+    version = replace(model, cards={series.key: series for series in card.series})
     unsaid = replace(
         panel,
-        series=tuple(replace(one, kind=Kind.count) for one in panel.series),
+        series=tuple(replace(series, kind=Kind.count) for series in panel.series),
         values=np.where(np.arange(4)[:, None] == 2, 100 * panel.values, panel.values).astype(np.float32),
     )
     by_version = forecast_by(roll(unsaid, settings), version).quantiles
@@ -403,16 +405,16 @@ def test_series_that_a_version_leaves_to_the_seasonal_naive_forecast(model: Mode
     forecaster = model.predictor.forward
     assert isinstance(forecaster, Forecaster)
     cards = card_of(panel, forecaster, quick).series
-    mixed = [replace(one, answered_by=SEASONAL_NAIVE) if row in (1, 2) else one for row, one in enumerate(cards)]
-    plain, found = (
+    mixed = [replace(card, answered_by=SEASONAL_NAIVE) if row in (1, 2) else card for row, card in enumerate(cards)]
+    plain, forecasts = (
         forecast_by(rolling, replace(model, cards={card.key: card for card in some})).quantiles
         for some in (cards, mixed)
     )
     left = np.isin(rolling.rows, (1, 2))
-    np.testing.assert_array_equal(found[~left], plain[~left])
+    np.testing.assert_array_equal(forecasts[~left], plain[~left])
     expected = seasonal_naive_quantiles(rolling.histories(slice(None), 56), days_ahead=30, levels=LEVELS)
     highest = np.where(rolling.rows == 2, 1, np.inf)[:, None, None]
-    np.testing.assert_allclose(found[left], np.clip(expected, 0, highest)[left], rtol=1e-6)
+    np.testing.assert_allclose(forecasts[left], np.clip(expected, 0, highest)[left], rtol=1e-6)
 
 
 def made_of_two_eras() -> Panel:
@@ -432,13 +434,13 @@ def test_fine_tuning_goes_by_the_sites_that_live(quick: Config) -> None:
     panel = made_of_two_eras()
     config = replace(quick, backtest=BacktestConfig(origins=4, refit=14), model=replace(quick.model, init=Init.scratch))
     rolling = roll(panel, config.backtest)
-    found = forecast_fine_tuned(rolling, config).quantiles
-    assert np.isfinite(found).all()
+    forecasts = forecast_fine_tuned(rolling, config).quantiles
+    assert np.isfinite(forecasts).all()
     alone = replace(panel, series=panel.series[1:], values=panel.values[1:], verdicts=panel.verdicts[1:]).tail(200)
     by_itself = forecast_fine_tuned(roll(alone, config.backtest), config).quantiles
-    assert by_itself.shape == found[rolling.rows == 1].shape
-    error, of_itself = (np.abs(one[..., MEDIAN] - rolling.actual()[rolling.rows == 1]).mean()
-                        for one in (found[rolling.rows == 1], by_itself))  # fmt: skip
+    assert by_itself.shape == forecasts[rolling.rows == 1].shape
+    error, of_itself = (np.abs(quantiles[..., MEDIAN] - rolling.actual()[rolling.rows == 1]).mean()
+                        for quantiles in (forecasts[rolling.rows == 1], by_itself))  # fmt: skip
     assert error == pytest.approx(of_itself, rel=0.3)
 
 
@@ -451,7 +453,7 @@ def test_base_as_it_is_forecasts_where_days_are_too_few_to_train_on(
     config = load_config(["backtest.origins=1"], environ={})
     rolling = roll(replace(panel, values=values), config.backtest).select(np.array([True, False]))
     with caplog.at_level(logging.INFO):
-        found = forecast_fine_tuned(rolling, config)
+        forecasts = forecast_fine_tuned(rolling, config)
     assert "note: the base as it is forecasts from 2024-07-11 on: There is no window to " in caplog.text
     expected = forecast_by(rolling, contestants.load_base_model())
-    np.testing.assert_allclose(found.quantiles, expected.quantiles, rtol=1e-5)
+    np.testing.assert_allclose(forecasts.quantiles, expected.quantiles, rtol=1e-5)

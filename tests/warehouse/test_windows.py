@@ -29,15 +29,15 @@ def observe(metric: str, num_days: int, missing: tuple[int, ...] = ()) -> Observ
 def as_page(*observed: Observations) -> Page:
     """As PostgreSQL gives it: the newest day first."""
     return Page(
-        keys=tuple((one.series.site, one.series.metric) for one in observed),
-        counts=np.array([one.days.size for one in observed]),
-        days=np.concatenate([one.days[::-1] for one in observed]),
-        values=np.concatenate([one.values[::-1] for one in observed]),
+        keys=tuple(observations.series.key for observations in observed),
+        counts=np.array([observations.days.size for observations in observed]),
+        days=np.concatenate([observations.days[::-1] for observations in observed]),
+        values=np.concatenate([observations.values[::-1] for observations in observed]),
     )
 
 
 def windows_of(*observed: Observations, missing: Missing = Missing.zero) -> list[Window | DataError]:
-    series = [make_series(one.series.metric) for one in observed]
+    series = [make_series(observations.series.metric) for observations in observed]
     return cut_windows(as_page(*observed), series, context_length=56, missing=missing)
 
 

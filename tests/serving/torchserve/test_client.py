@@ -1,7 +1,6 @@
 """The client with the real TorchServe: forecasts, failures, silence, and killed processes."""
 
 import asyncio
-import importlib.util
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.settings.schema import ServingConfig
+from tests.loading import load_file
 from tests.serving.torchserve.faulty_handler import spoil_handler
 from tests.serving.torchserve.processes import find_workers, is_alive, list_group
 from tests.serving.torchserve.requests import (
@@ -70,13 +70,7 @@ def test_forecaster_program_handler_and_http_agree(
 
 
 def ask_handler(artifact: Artifact, windows: list[Window]) -> np.ndarray:
-    spec = importlib.util.spec_from_file_location("forecast_handler", HANDLER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as paths:
-        paths.syspath_prepend(str(ROLLOUT.parent))
-        spec.loader.exec_module(module)
+    module = load_file(HANDLER, beside=ROLLOUT.parent)
     context = Context("forecaster", str(artifact.folder), {}, 32, None, "0.12.0")
     handler = module.ForecastHandler()
     handler.initialize(context)
