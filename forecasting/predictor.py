@@ -34,12 +34,12 @@ class Bands:
 
     scale: tuple[float, ...]
     day_correlation: float  # of the errors of two days, 0..1: how wide the band of a total is
-    num_weeks: int = 0  # of the series' own past that this rests on
+    num_weeks: int = 0  # of the series' own past behind these factors
 
 
 @cache
 def usual_bands(horizon: int) -> Bands:
-    """The bands of most series, for one whose own past says nothing."""
+    """The bands of most series, for a series without a past to calibrate on."""
     return Bands(extend_scale((1.0,) * horizon), CORRELATION)
 
 

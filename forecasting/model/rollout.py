@@ -2,8 +2,8 @@
 .mar beside the handler.
 
 Medians are fed back: they stand for the days that nobody has seen yet, and the model forecasts the horizon after them.
-Its bands would then start anew, as narrow as for tomorrow. So the bands of later days are those of the horizon's last
-day, which grow with each day ahead, in the units in which traffic is about as noisy at any level.
+The model's own bands would then start again as narrow as for tomorrow. So later days take the band of the horizon's
+last day, widened with each day ahead, in units in which traffic is about equally noisy at every level.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 COUNT, RATE, OTHER = 0, 1, 2  # `kind`, as tensors carry it
-MAX_LOG_COUNT = 60.0  # exp of it, 1e26, still is a float32; no traffic comes near
-SMALLEST_SCALE = 1e-6  # of a band, so that nothing is divided by 0
+MAX_LOG_COUNT = 60.0  # exp of it is 1e26: fits float32, far above any traffic
+SMALLEST_SCALE = 1e-6  # of a band: avoids a division by 0
 
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # as Forecaster.forward
 
@@ -71,9 +71,9 @@ def within_range(quantiles: Tensor, kind: Tensor) -> Tensor:
 
 
 def to_even(values: Tensor, kind: Tensor) -> Tensor:
-    """In units in which noise is about even at every level: log(1 + y) of counts, and asin(sqrt(y)) of rates.
+    """Values in units in which noise is about equal at every level: log(1 + y) for counts, asin(sqrt(y)) for rates.
 
-    Source of the second: Anscombe (1948), Biometrika 35.
+    Source of the latter: Anscombe (1948), Biometrika 35.
     """
     kind = kind.view(-1, *[1] * (values.dim() - 1))
     count = torch.log1p(values.clamp(min=0.0))
@@ -82,7 +82,7 @@ def to_even(values: Tensor, kind: Tensor) -> Tensor:
 
 
 def from_even(x: Tensor, kind: Tensor) -> Tensor:
-    """The inverse of `to_even`, as far as there is one: what lies beyond the range of a rate is its end."""
+    """The inverse of `to_even`. Rates are clipped to 0..1."""
     kind = kind.view(-1, *[1] * (x.dim() - 1))
     count = torch.expm1(x.clamp(max=MAX_LOG_COUNT))
     rate = torch.sin(x.clamp(0.0, torch.pi / 2)) ** 2

@@ -120,9 +120,8 @@ def test_no_peeking(model: Model, horizon: int) -> None:
         for forecast in (lambda rolling: forecast_by(rolling, model), forecast_naive):
             forecasts, repeated = forecast(before).quantiles, forecast(after).quantiles
             np.testing.assert_array_equal(repeated[at], forecasts[at])
-            assert (cutoff == before.cutoffs.max()) == np.array_equal(
-                repeated, forecasts
-            )  # later ones do see the change
+            # Later cutoffs do see the change.
+            assert (cutoff == before.cutoffs.max()) == np.array_equal(repeated, forecasts)
 
 
 @needs_statsforecast
