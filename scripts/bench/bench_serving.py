@@ -41,6 +41,7 @@ from forecasting.runtime.terminal import render
 
 METRIC = "page_visits"
 NUM_CLIENTS, NUM_LISTS, LIST_LENGTH = 64, 4, 256
+MONTH_DAYS = 30
 FIRST_PER_SECOND = 400  # more than one client gets answers for
 SAMPLE_SECONDS = 10.0
 MIN_GROWTH_SECONDS = 120  # that a slope of memory needs to mean anything
@@ -75,6 +76,13 @@ class Questions:
 
     def check_answer(self, question: int, body: bytes) -> str | None:
         return self._compare(question, [row["predicted_visits"] for row in orjson.loads(body)["predictions"]])
+
+    def check_month(self, question: int, body: bytes) -> str | None:
+        """A forecast of MONTH_DAYS begins with the one of seven days."""
+        medians = [row["predicted_visits"] for row in orjson.loads(body)["predictions"]]
+        if len(medians) != MONTH_DAYS:
+            return f"{len(medians)} days instead of {MONTH_DAYS}"
+        return self._compare(question, medians[: self.truth.shape[1]])
 
     def check_lists(self, question: int, body: bytes) -> str | None:
         by_site, places = orjson.loads(body), self.lists[question]
@@ -166,6 +174,7 @@ def measure_computed(stack: Stack, questions: Questions, loader: Loader, argumen
         cases = [
             *single_cases(plans, questions, NUM_CLIENTS),
             *single_cases(plans, questions, 1),
+            month_case(plans["shim"], questions),
             *list_cases(plans, questions, key=find_torchserve(shim).key),
         ]
         loads = take_turns(cases, loader, repetitions=arguments.repetitions)
@@ -199,6 +208,13 @@ def single_cases(plans: Mapping[str, Plan], questions: Questions, clients: int) 
         Case(name, server, replace(plan, clients=clients), checks.get(server, questions.check_quantiles))
         for server, plan in plans.items()
     ]
+
+
+def month_case(plan: Plan, questions: Questions) -> Case:
+    """30 days ahead: the handler rolls the forecast out, in one request to TorchServe."""
+    requests = [ask_shim(site, METRIC, days_ahead=MONTH_DAYS) for site in questions.sites]
+    name = f"one series, {MONTH_DAYS} days ahead, 1 client"
+    return Case(name, "shim", replace(plan, requests=requests, clients=1), questions.check_month)
 
 
 def list_cases(plans: Mapping[str, Plan], questions: Questions, *, key: str) -> Sequence[Case]:

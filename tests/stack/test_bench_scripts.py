@@ -93,7 +93,7 @@ def test_bench_serving(scratch: Path) -> None:
     sizes = ("--sites", "256", "--seconds", "0.1", "--repetitions", "1")
     lines = run_benchmark("bench_serving.py", *sizes, folder=scratch)
     rows = [line.split() for line in lines if " client" in line and "generator" not in line]
-    assert len(rows) == 2 + 1 + 3 * 3
+    assert len(rows) == 2 + 1 + 3 * 3 + 1
     for row in rows:
         requests, failed, looked_at, wrong = (int(number.replace(",", "")) for number in row[-4:])
         assert requests >= looked_at > 0
