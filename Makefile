@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 EXTRAS ?= dev
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test check lint audit mutants train serve clean
 .DELETE_ON_ERROR:
@@ -17,10 +18,10 @@ demo: $(INSTALLED) ## once from the sample site to a forecast: PostgreSQL, train
 	$(BIN)/python scripts/demo.py
 
 test: $(INSTALLED) ## one worker for each core; make test PYTEST_ARGS='-n 0 tests/test_panel.py' runs without workers
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 check: lint ## before each commit, in under a minute: lint, types, and the tests that start no server
-	$(BIN)/python -m pytest -q -m fast $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m fast $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 NUM_DAYS, DAYS_AHEAD = 90, 7
 MAX_READ_SERIES = 10_000  # for reading beside fetch, which needs 300 bytes of memory for each row
 CHUNK = 1000  # series made by one statement
+WARM_UPS = 3  # calls of each method before it is timed: the first ones compile
 MIB = 2**20
 TODAY = dt.date(2030, 1, 1)
 # Weekly seasonality, growth and noise, in the order of the primary key, as a first refresh writes them.
@@ -159,8 +160,7 @@ def compare_methods(page: Page, *, repetitions: int, sample: int) -> None:
         "AutoETS": (lambda: forecast_peer("AutoETS", histories[:sample], horizon=DAYS_AHEAD), sample),
         "SeasonalNaive": (lambda: forecast_peer("SeasonalNaive", histories, horizon=DAYS_AHEAD), len(histories)),
     }  # fmt: skip
-    for method, _ in methods.values():
-        method()  # compiles what it needs
+    take_turns([method for method, _ in methods.values()], WARM_UPS)
     medians = take_turns([method for method, _ in methods.values()], repetitions)
     print(f"\nforecasting {DAYS_AHEAD} days with 80% and 90% bands on one core, {NUM_DAYS} days of history in memory")
     for (name, (_, number)), seconds in zip(methods.items(), medians, strict=True):
