@@ -160,8 +160,9 @@ def compare_methods(page: Page, *, repetitions: int, sample: int) -> None:
         "AutoETS": (lambda: forecast_peer("AutoETS", histories[:sample], horizon=DAYS_AHEAD), sample),
         "SeasonalNaive": (lambda: forecast_peer("SeasonalNaive", histories, horizon=DAYS_AHEAD), len(histories)),
     }  # fmt: skip
-    take_turns([method for method, _ in methods.values()], WARM_UPS)
-    medians = take_turns([method for method, _ in methods.values()], repetitions)
+    calls = [method for method, _ in methods.values()]
+    take_turns(calls, WARM_UPS)
+    medians = take_turns(calls, repetitions)
     print(f"\nforecasting {DAYS_AHEAD} days with 80% and 90% bands on one core, {NUM_DAYS} days of history in memory")
     for (name, (_, number)), seconds in zip(methods.items(), medians, strict=True):
         print(f"  {name:32}{number / seconds:10,.0f} series/s   (of {number:,})", flush=True)

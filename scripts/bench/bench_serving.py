@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 import numpy as np
 import orjson
@@ -75,11 +76,11 @@ class Questions:
         return [slice(begin, begin + LIST_LENGTH) for begin in range(0, len(self.sites) - LIST_LENGTH + 1, LIST_LENGTH)]
 
     def check_answer(self, question: int, body: bytes) -> str | None:
-        return self._compare(question, [row["predicted_visits"] for row in orjson.loads(body)["predictions"]])
+        return self._compare(question, read_medians(orjson.loads(body)))
 
     def check_month(self, question: int, body: bytes) -> str | None:
         """A forecast of MONTH_DAYS begins with the one of seven days."""
-        medians = [row["predicted_visits"] for row in orjson.loads(body)["predictions"]]
+        medians = read_medians(orjson.loads(body))
         if len(medians) != MONTH_DAYS:
             return f"{len(medians)} days instead of {MONTH_DAYS}"
         return self._compare(question, medians[: self.truth.shape[1]])
@@ -88,8 +89,7 @@ class Questions:
         by_site, places = orjson.loads(body), self.lists[question]
         if list(by_site) != list(self.sites[places]):
             return "other sites than asked for"
-        forecasts = [metrics[METRIC]["predictions"] for metrics in by_site.values()]
-        return self._compare(places, [[row["predicted_visits"] for row in rows] for rows in forecasts])
+        return self._compare(places, [read_medians(metrics[METRIC]) for metrics in by_site.values()])
 
     def check_quantiles(self, question: int, body: bytes) -> str | None:
         return self._compare(question, np.array(orjson.loads(body)["quantiles"])[0, :, MEDIAN])
@@ -101,6 +101,11 @@ class Questions:
         expected, answered = self.truth[place], np.array(medians, float)
         is_near = answered.shape == expected.shape and np.abs(answered - expected).max() <= TOLERANCE
         return None if is_near else f"{answered.tolist()} instead of {expected.tolist()}"
+
+
+def read_medians(forecast: Mapping[str, Any]) -> list[int]:  # Any: json's own types
+    """Of each day of a forecast, as the routes answer it."""
+    return [row["predicted_visits"] for row in forecast["predictions"]]
 
 
 def main() -> None:

@@ -150,15 +150,19 @@ class _Generator:
         watch = asyncio.create_task(self._give_up())
         await (self._send_on_answers() if self.plan.rate is None else self._send_when_due(self.plan.rate))
         end = time.perf_counter() + self.plan.deadline_seconds + 1
-        while (self.waiting or any(one.asked for one in self.all)) and time.perf_counter() < end:  # noqa: ASYNC110 - once
+        while self._is_busy() and time.perf_counter() < end:  # noqa: ASYNC110 - once
             await asyncio.sleep(0.005)
         self.closing = True
         watch.cancel()
-        for one in list(self.all):
-            one.transport.abort()
+        for connection in list(self.all):
+            connection.transport.abort()
         arrays = (np.array(part) for part in (self.due, self.took, self.status, self.question))
         cpu_seconds = time.process_time() - cpu_seconds
         return Load(*arrays, self.answers, self.plan.seconds, cpu_seconds, self.begun)
+
+    def _is_busy(self) -> bool:
+        """Whether a request waits for a connection or for its answer."""
+        return bool(self.waiting) or any(connection.asked for connection in self.all)
 
     async def _send_on_answers(self) -> None:
         number = len(self.plan.requests)
@@ -240,9 +244,9 @@ class _Generator:
             oldest = time.perf_counter() - self.begun - self.plan.deadline_seconds
             while self.idle and self.idle[0].idle_since < time.perf_counter() - IDLE_SECONDS:
                 self.idle.pop(0).transport.abort()
-            for one in list(self.all):
-                if one.asked and one.asked[0] < oldest:
-                    one.end(NO_ANSWER)
+            for connection in list(self.all):
+                if connection.asked and connection.asked[0] < oldest:
+                    connection.end(NO_ANSWER)
             while self.waiting and self.waiting[0][0] < oldest:
                 self.note(*self.waiting.popleft(), NO_ANSWER, b"")
 

@@ -140,12 +140,12 @@ def test_an_hour_across_midnight_belongs_to_the_day_in_which_it_begins(fathom: D
 
 
 def test_metrics(fathom: DatabaseConfig) -> None:
-    actual = {metric.metric: metric for metric in list_metrics(fathom, SOURCE)}
-    assert set(actual) == {"page_visits", "unique_visitors", "visits", "bounce_rate", "visit_duration"}
-    assert {metric for metric, one in actual.items() if one.additive} == {"page_visits", "visits"}
-    assert "upper bound" in actual["unique_visitors"].text
-    assert (actual["bounce_rate"].kind, actual["bounce_rate"].unit) == (Kind.rate, Unit.fraction)
-    assert actual["visit_duration"].kind is Kind.other
+    definitions = {definition.metric: definition for definition in list_metrics(fathom, SOURCE)}
+    assert set(definitions) == {"page_visits", "unique_visitors", "visits", "bounce_rate", "visit_duration"}
+    assert {metric for metric, definition in definitions.items() if definition.additive} == {"page_visits", "visits"}
+    assert "upper bound" in definitions["unique_visitors"].text
+    assert (definitions["bounce_rate"].kind, definitions["bounce_rate"].unit) == (Kind.rate, Unit.fraction)
+    assert definitions["visit_duration"].kind is Kind.other
 
 
 def test_sites_and_a_name_that_occurs_twice(fathom: DatabaseConfig) -> None:

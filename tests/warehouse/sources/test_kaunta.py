@@ -183,10 +183,10 @@ def test_dropped_partitions_are_no_days(kaunta: DatabaseConfig) -> None:
 
 
 def test_metrics(kaunta: DatabaseConfig) -> None:
-    actual = {metric.metric: metric for metric in list_metrics(kaunta, SOURCE)}
-    assert set(actual) == {"page_visits", "unique_visitors", "visits", "bounce_rate"}
-    assert {metric for metric, one in actual.items() if one.additive} == {"page_visits", "visits"}
-    assert (actual["bounce_rate"].kind, actual["bounce_rate"].unit) == (Kind.rate, Unit.fraction)
+    definitions = {definition.metric: definition for definition in list_metrics(kaunta, SOURCE)}
+    assert set(definitions) == {"page_visits", "unique_visitors", "visits", "bounce_rate"}
+    assert {metric for metric, definition in definitions.items() if definition.additive} == {"page_visits", "visits"}
+    assert (definitions["bounce_rate"].kind, definitions["bounce_rate"].unit) == (Kind.rate, Unit.fraction)
 
 
 def test_sites_and_a_name_that_occurs_twice(kaunta: DatabaseConfig) -> None:
