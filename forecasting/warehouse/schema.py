@@ -1,15 +1,17 @@
 """Our own schema, `forecasting`: where it is kept, and how it is created."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
-from forecasting.errors import MissingTable, SchemaNotWritable
+from forecasting.errors import MissingTable, SchemaNotWritable, WarehouseError
 from forecasting.invocation import show_command
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
@@ -18,6 +20,7 @@ from forecasting.warehouse.queries import Connection, fetch, load_query
 logger = logging.getLogger("forecasting.warehouse")
 
 OWN_TIMEOUT_SECONDS = 3600.0  # of a statement on our own schema
+MIGRATIONS = files("forecasting.warehouse") / "sql" / "schema"
 
 
 @dataclass(frozen=True)
@@ -61,33 +64,76 @@ async def _open_schema(database: DatabaseConfig) -> AsyncIterator[OwnConnection]
 
 
 async def create_schema(connection: Connection) -> None:
-    """Creates our own schema if it is missing. Raises SchemaNotWritable with the SQL that the owner must run."""
+    """Creates our own schema if it is missing, and brings an older one up to date.
+
+    Raises SchemaNotWritable with what the owner must run, and WarehouseError if a newer program has made it.
+    """
     await fetch(connection, "lock_forecasting")
     (schema,) = await fetch(connection, "find_forecasting")
     database, user = schema["database"], schema["reader"]
-    if not schema["has_tables"]:
-        try:
-            async with connection.transaction():
-                await connection.execute(load_query("create_forecasting"))
-        except asyncpg.InsufficientPrivilegeError as error:
-            grant = f' GRANT USAGE, CREATE ON SCHEMA forecasting TO "{user}";' if schema["has_schema"] else ""
-            raise SchemaNotWritable(
-                f"The database {database} has no schema forecasting with its tables, and the user {user} may not "
-                f'create it. Ask its owner to run: GRANT CREATE ON DATABASE "{database}" TO "{user}";{grant}'
-            ) from error
-    elif not schema["writable"]:
+    if schema["has_tables"] and not schema["writable"]:
         raise SchemaNotWritable(
             f"The user {user} may not write to the schema forecasting of the database {database}. Ask its owner to "
-            f'run: GRANT USAGE ON SCHEMA forecasting TO "{user}"; '
-            f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA forecasting TO "{user}";'
+            f"run: {_write_grants(user)}"
         )
+    version = (await fetch(connection, "read_schema_version"))[0]["number"] if schema["has_version"] else 0
+    names = list_migrations()
+    if version > len(names):
+        raise WarehouseError(
+            f"The schema forecasting of the database {database} has version {version}, and this program knows version "
+            f"{len(names)}. Update the program, or keep the schema elsewhere with CACHE_URL."
+        )
+    try:
+        async with connection.transaction():
+            for name in names[version:]:
+                await connection.execute(load_query(name))
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise _refuse_migrations(schema, names[version:]) from error
+
+
+def list_migrations() -> list[str]:
+    """The files of sql/schema in their order: the n-th makes version n of our own schema."""
+    return sorted(f"schema/{file.name.removesuffix('.sql')}" for file in MIGRATIONS.iterdir())
+
+
+def load_schema() -> str:
+    """Everything that creates our own schema."""
+    return "\n".join(load_query(name) for name in list_migrations())
+
+
+def _refuse_migrations(schema: Any, names: Sequence[str]) -> SchemaNotWritable:  # Any: PostgreSQL's row
+    database, user = schema["database"], schema["reader"]
+    if schema["has_tables"]:
+        scripts = ", ".join(f"{name.rpartition('/')[2]}.sql" for name in names)
+        return SchemaNotWritable(
+            f"The schema forecasting of the database {database} was made by an earlier version of this program, and "
+            f"the user {user} may not change it. Ask its owner to run {scripts} in {MIGRATIONS}, and then: "
+            f"{_write_grants(user)}"
+        )
+    grant = f' GRANT USAGE, CREATE ON SCHEMA forecasting TO "{user}";' if schema["has_schema"] else ""
+    return SchemaNotWritable(
+        f"The database {database} has no schema forecasting with its tables, and the user {user} may not "
+        f'create it. Ask its owner to run: GRANT CREATE ON DATABASE "{database}" TO "{user}";{grant}'
+    )
+
+
+def _write_grants(user: str) -> str:
+    return (
+        f'GRANT USAGE ON SCHEMA forecasting TO "{user}"; '
+        f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA forecasting TO "{user}";'
+    )
 
 
 @contextmanager
 def translate_missing_schema(data: DataConfig) -> Iterator[None]:
-    """PostgreSQL's error about the missing schema as MissingTable, with the command to run."""
+    """PostgreSQL's error about the missing or older schema as MissingTable, with the command to run."""
     try:
         yield
+    except asyncpg.UndefinedColumnError as error:
+        raise MissingTable(
+            "The schema forecasting of this database was made by an earlier version of this program. "
+            f"Run: {show_command('sources', '--update')}"
+        ) from error
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
         raise MissingTable(
             f"This database has no schema forecasting with its tables yet: nothing was read from {data.source}. "

@@ -33,7 +33,7 @@ from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connect
 from forecasting.warehouse.daily import read_pages
 from forecasting.warehouse.pages import DailyQuery, Page
-from forecasting.warehouse.queries import load_query
+from forecasting.warehouse.schema import load_schema
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -109,7 +109,7 @@ def print_machine(database: DatabaseConfig) -> None:
 async def fill(database: DatabaseConfig, start: int, end: int) -> None:
     """With the series numbered start to end, and none of their forecasts."""
     print(f"making {end - start:,} series of {NUM_DAYS} days ...", file=sys.stderr, flush=True)
-    await execute(database, load_query("create_forecasting"))
+    await execute(database, load_schema())
     for first in range(start, end, CHUNK):
         await execute(database, FILL, first, min(first + CHUNK, end) - 1, NUM_DAYS)
     await execute(database, "vacuum analyze forecasting.daily")

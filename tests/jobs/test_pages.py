@@ -22,7 +22,7 @@ from forecasting.predictor import usual_bands
 from forecasting.settings.schema import Config, DatabaseConfig, ForecastConfig, MetricConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.pages import Page
-from forecasting.warehouse.queries import load_query
+from forecasting.warehouse.schema import load_schema
 from scripts.bench.versions import write_version
 from tests.conftest import VERSION
 
@@ -68,7 +68,7 @@ def store(untrained: Forecaster, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def many(database: DatabaseConfig) -> DatabaseConfig:
     """20 sites of 21 to 78 days."""
-    execute(database, load_query("create_forecasting"), MANY)
+    execute(database, load_schema(), MANY)
     return database
 
 

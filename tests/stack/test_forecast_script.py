@@ -38,9 +38,9 @@ def forecasts(database: "DatabaseConfig") -> dict[tuple[Any, ...], list[float]]:
 @pytest.fixture
 def many(database: "DatabaseConfig") -> "DatabaseConfig":
     """300 sites of 90 days, and no daily_metrics."""
-    from forecasting.warehouse.queries import load_query
+    from forecasting.warehouse.schema import load_schema
 
-    prepare(database, load_query("create_forecasting"), MANY)
+    prepare(database, load_schema(), MANY)
     return database
 
 

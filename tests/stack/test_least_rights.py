@@ -10,7 +10,7 @@ import pytest
 
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connected
-from forecasting.warehouse.queries import load_query
+from forecasting.warehouse.schema import load_schema
 from scripts.bench.harness import Place
 from tests import PROJECT
 from tests.waiting import becomes, get
@@ -73,7 +73,7 @@ def test_readmes_rights_are_enough_to_make_the_schema_and_no_more(database: Data
 def test_readmes_rights_are_enough_where_the_schema_is_given_and_no_more(
     database: DatabaseConfig, umami: Place
 ) -> None:
-    prepare(database, load_query("create_forecasting"), grants(1, database))
+    prepare(database, load_schema(), grants(1, database))
     trained = umami.run("train.py", "data.source=umami", PARIS, "data.metrics=page_visits", *QUICK)
     assert trained.returncode == 0, trained.stderr
     forecasts = forecast(umami)

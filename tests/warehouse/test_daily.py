@@ -26,8 +26,7 @@ from forecasting.warehouse.daily import count_series, read_pages
 from forecasting.warehouse.ingest import update
 from forecasting.warehouse.pages import DailyQuery, Page
 from forecasting.warehouse.panel_loader import read_panel
-from forecasting.warehouse.queries import load_query
-from forecasting.warehouse.schema import create_schema
+from forecasting.warehouse.schema import create_schema, load_schema
 
 from .sources.plans import explain_query
 from .test_siteanalytics import OWN, SITES, TODAY, prepare, read
@@ -159,14 +158,14 @@ def test_without_daily_metrics_what_is_there_is_taken(database: DatabaseConfig) 
         "for each metric."
     )
     row = "insert into forecasting.daily values ('s', 'm', '2024-01-01', 1)"
-    assert bring_up_to_date(database, load_query("create_forecasting"), row) is None
+    assert bring_up_to_date(database, load_schema(), row) is None
 
 
 def test_events_whose_clock_nobody_knows_do_not_stand_before_it(database: DatabaseConfig) -> None:
     """As long as it is not filled from the same source: then it would be out of date, and nobody would say so."""
     event = "truncate daily_metrics; insert into page_visits (visitor_id, timestamp) values ('ann', '2024-01-01 12:00')"
     row = "insert into forecasting.daily values ('s', 'm', '2024-01-01', 1)"
-    assert bring_up_to_date(database, load_query("create_forecasting"), event, row) is None
+    assert bring_up_to_date(database, load_schema(), event, row) is None
     refill = "truncate page_visits; insert into daily_metrics (date, page_visits) values ('2024-01-01', 5)"
     assert bring_up_to_date(database, refill) == 1
     with pytest.raises(SettingError, match=r"^daily_metrics has no row, so page_visits is read\."):
@@ -237,7 +236,7 @@ def assert_equal(ours: Panel, theirs: Panel) -> None:
 
 
 def test_shares_of_the_panel_are_disjoint_and_together_the_whole(database: DatabaseConfig) -> None:
-    whole = read(database, load_query("create_forecasting"), RAGGED)
+    whole = read(database, load_schema(), RAGGED)
     shares = [read(database, share=(number, 3)) for number in range(3)]
     assert sorted(series.name for share in shares for series in share.series) == sorted(
         series.name for series in whole.series
@@ -269,7 +268,7 @@ def test_what_was_asked_for_and_is_not_there_is_named(
             select 'shop', 'clicks', date '2023-02-28' - d, d from generate_series(0, 60) as d;
         insert into forecasting.daily (site, metric, day, value) values ('blog', 'clicks', '2023-01-01', 1);
     """
-    asyncio.run(prepare(database, load_query("create_forecasting"), filled))
+    asyncio.run(prepare(database, load_schema(), filled))
     # The last day is that of the sites and metrics asked for: with the other's beside them, they have nothing since.
     both = {"sites": ["blog", *asked.get("sites", [])]} if error is TooFewDays and "sites" in asked else asked
     both = {"metrics": ["visits", "clicks"]} if error is TooFewDays and "metrics" in asked else both
@@ -281,7 +280,7 @@ def test_what_was_asked_for_and_is_not_there_is_named(
 def test_units_are_asked_for(database: DatabaseConfig) -> None:
     asyncio.run(
         prepare(
-            database, f"drop table daily_metrics; {load_query('create_forecasting')}",
+            database, f"drop table daily_metrics; {load_schema()}",
             "insert into forecasting.daily (site, metric, day, value) "
             "select 'blog', 'bounce_rate', date '2024-02-29' - d, 10 + d / 64.0 from generate_series(0, 39) as d",
         )
@@ -352,7 +351,7 @@ def test_pages_are_read_by_the_primary_key_alone(
     database: DatabaseConfig, analyzed: bool, name: str, values: tuple[object, ...]
 ) -> None:
     """Whatever the statistics are: nothing is sorted, and the table is never read as a whole."""
-    asyncio.run(prepare(database, load_query("create_forecasting"), RAGGED, *(["analyze"] if analyzed else [])))
+    asyncio.run(prepare(database, load_schema(), RAGGED, *(["analyze"] if analyzed else [])))
     nodes = explain_query(database, name, *values, before="prefer_index")
     scans = [node for node in nodes if node.get("Relation Name") == "daily"]
     assert scans
@@ -370,7 +369,7 @@ def test_the_last_days_of_long_histories_are_read_alone(database: DatabaseConfig
             select 'site ' || n, 'visits', date '2024-02-29' - 100 * n - d, d
             from generate_series(1, 5) as n, generate_series(0, 3999) as d;
     """
-    asyncio.run(prepare(database, load_query("create_forecasting"), long))
+    asyncio.run(prepare(database, load_schema(), long))
     sites = [f"site {number}" for number in range(1, 6)]
     values = (sites, ["visits"] * 5, TODAY, 20, [])
     nodes = explain_query(database, "read_last_days", *values, before="prefer_index", analyze=True)

@@ -8,7 +8,7 @@ from forecasting.domain import SourceName, Verdict
 from forecasting.settings.keys import list_settings
 from forecasting.settings.schema import DatabaseConfig, DataConfig
 from forecasting.warehouse.csv.formats import LONG, WIDE, detect_format
-from forecasting.warehouse.queries import load_query
+from forecasting.warehouse.schema import load_schema
 from forecasting.warehouse.sources.query import open_source
 from tests import PROJECT
 from tests.warehouse.ingesting import ask_own
@@ -79,7 +79,7 @@ def test_the_query_runs(database: DatabaseConfig, tmp_path: Path) -> None:
 
 
 def test_every_table_of_our_own_schema_is_described(database: DatabaseConfig) -> None:
-    prepare(database, load_query("create_forecasting"))
+    prepare(database, load_schema())
     tables = ask_own(database, "select tablename from pg_tables where schemaname = 'forecasting'")
     described = set(re.findall(r"^\| (`forecasting\.[^|]*) \|", README, re.MULTILINE))
     assert {name for cell in described for name in re.findall(r"`forecasting\.(\w+)`", cell)} == {

@@ -1,6 +1,15 @@
--- Our own schema. The sources' tables are only read. Run by the first program that needs the schema; running it again
--- changes no row.
+-- Our own schema. The sources' tables are only read. Each file in this folder takes the schema from one version to the
+-- next: the first program that needs a newer version runs the missing ones in the order of their names. Versions of
+-- this program up to 0.1.0 did not number the schema, so this file takes whatever they left to version 1. Running a
+-- file again changes no row.
 create schema if not exists forecasting;
+
+-- The version of this schema: the number of the last file that was run.
+create table if not exists forecasting.schema_version (
+    is_only boolean primary key default true check (is_only),
+    number integer not null
+);
+insert into forecasting.schema_version (number) values (1) on conflict do nothing;
 
 -- Daily values as the source has them, in its units. Panels are built from this table.
 create table if not exists forecasting.daily (

@@ -1,0 +1,3 @@
+-- The version of our own schema.
+select schema_version.number
+from forecasting.schema_version;
