@@ -93,8 +93,17 @@ class Series:
         return f"{self.metric} of {self.site}"
 
     @property
+    def can_be_zero(self) -> bool:
+        return can_be_zero(self.kind, additive=self.additive)
+
+    @property
     def key(self) -> SeriesKey:
         return self.site, self.metric
+
+
+def can_be_zero(kind: Kind, *, additive: bool) -> bool:
+    """Whether a day without a row can stand for zero. A rate or a mean has no value on a day without traffic."""
+    return kind is Kind.count or (kind is Kind.other and additive)
 
 
 def to_day(date: dt.date) -> int:

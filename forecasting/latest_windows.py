@@ -33,11 +33,13 @@ def cut_latest_windows(
     *,
     context_length: int,
     missing: Missing = Missing.zero,
+    can_be_zero: Sequence[bool] | None = None,
 ) -> LatestWindows:
     """The same windows as those of the panel that `build_panel` would make of each series.
 
     The rows of one series follow those of another, `counts` rows each, in any order, all before today. Rows from before
-    the window, if only one, show whether the window begins with a gap or before the series does.
+    the window, if only one, show whether the window begins with a gap or before the series does. `can_be_zero`, by
+    default of counts alone, tells of each series whether a missing day can stand for zero at all.
     """
     series = np.repeat(np.arange(len(counts)), counts)
     measured = ~np.isnan(values)
@@ -53,8 +55,9 @@ def cut_latest_windows(
     if missing is Missing.zero:
         gaps = np.arange(context_length) > (first - last + context_length - 1)[:, None]
         gaps[series[inside], column[inside]] = False
-        history[gaps] = 0.0
-        num_days = last - first + 1
+        fills = np.array([kind is Kind.count for kind in kinds] if can_be_zero is None else can_be_zero, bool)
+        history[gaps & fills[:, None]] = 0.0
+        num_days = np.where(fills, last - first + 1, num_days)
     enough = (num_days >= MIN_DAYS) & (np.isfinite(history).sum(1) >= MIN_KNOWN_DAYS)
     return LatestWindows(history, last, enough)
 

@@ -33,9 +33,9 @@ def build_panel(
     """The panel of all series, up to the last complete day of any of them.
 
     `cutoff` is a later last day, for a panel that holds only a share of all series. Today and later days are left out.
-    NaN and impossible values are masked. Days missing between two others are zero or masked, as `missing` says; days
-    before a series began or after its last value are always masked, since nobody measured zero. Series of fewer than 30
-    days are left out, counting zeros.
+    NaN and impossible values are masked. Days missing between two others are zero or masked, as `missing` says, and
+    masked in any case where they cannot be zero, as of a rate. Days before a series began or after its last value are
+    always masked, since nobody measured zero. Series of fewer than 30 days are left out, counting zeros.
 
     Raises DuplicateDays, and TooFewDays if no series is left or a series of a `named` metric is too short.
     """
@@ -105,9 +105,13 @@ def _drop_short(
 
 def _count_days(observed: Observations, missing: Missing) -> int:
     """Days with a value; a missing day has one where it counts as zero."""
-    if missing is Missing.mask or not observed.days.size:
+    if not _fills_gaps(observed, missing) or not observed.days.size:
         return int(np.isfinite(observed.values).sum())
     return int(observed.days.max() - observed.days.min()) + 1
+
+
+def _fills_gaps(observed: Observations, missing: Missing) -> bool:
+    return missing is Missing.zero and observed.series.can_be_zero
 
 
 def _lay_out(
@@ -119,7 +123,7 @@ def _lay_out(
     values = np.full(num_days, np.nan, np.float32)
     known = verdicts[columns] == Verdict.observed
     values[columns[known]] = observed.values[known]
-    if missing is Missing.zero:
+    if _fills_gaps(observed, missing):
         values[verdicts == Verdict.gap] = 0.0
     notes += _write_notes(observed, verdicts, first_day=first_day, missing=missing)
     return values, verdicts
@@ -154,7 +158,7 @@ def _write_notes(
             notes.append(f"{name}: {_write_num_days(days.size)} {description}, masked ({_write_span(days)})")
     num_gaps = int(np.sum(verdicts == Verdict.gap))
     if num_gaps:
-        treatment = "taken as zero" if missing is Missing.zero else "masked"
+        treatment = "taken as zero" if _fills_gaps(observed, missing) else "masked"
         notes.append(f"{name}: {_write_num_days(num_gaps)} without data, {treatment}")
     if observed.days.max() - first_day + 1 < len(verdicts):
         notes.append(f"{name} ends on {to_date(observed.days.max())}: the days after it are unknown")

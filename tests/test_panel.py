@@ -62,6 +62,36 @@ def test_gap_is_zero_or_masked_and_said(missing: Missing, value: float) -> None:
     assert panel.notes == (f"page_visits of blog: 2 days without data, {how}",)
 
 
+@pytest.mark.parametrize(
+    ("kind", "additive", "value"),
+    [
+        (Kind.rate, False, np.nan),  # a bounce rate
+        (Kind.other, False, np.nan),  # a duration
+        (Kind.other, True, 0.0),  # revenue
+        (Kind.count, False, 0.0),  # people
+    ],
+)
+def test_day_without_a_row_is_zero_only_where_that_has_a_meaning(kind: Kind, additive: bool, value: float) -> None:
+    observed = observe([0.5] * 40)
+    observed = replace(without(observed, 20, 21), series=Series("blog", "metric", kind, additive))
+    panel = build_panel([observed], today=TODAY, missing=Missing.zero)
+    np.testing.assert_array_equal(panel.values[0, 19:23], np.float32([0.5, value, value, 0.5]))
+    how = "masked" if np.isnan(value) else "taken as zero"
+    assert panel.notes == (f"metric of blog: 2 days without data, {how}",)
+    sparse = replace(observed, days=observed.days[::2], values=observed.values[::2])
+    if np.isnan(value):  # 19 values are not 30 days
+        with pytest.raises(TooFewDays, match="metric of blog has 19 days of data"):
+            build_panel([sparse], today=TODAY, missing=Missing.zero)
+    windows = cut_latest_windows(
+        np.array([38]), observed.days, observed.values, [kind], context_length=56, can_be_zero=[not np.isnan(value)]
+    )
+    np.testing.assert_array_equal(windows.history[0, -21:-17], np.float32([0.5, value, value, 0.5]))
+    if kind is Kind.other and additive:  # by default counts alone can be zero
+        return
+    windows = cut_latest_windows(np.array([38]), observed.days, observed.values, [kind], context_length=56)
+    np.testing.assert_array_equal(windows.history[0, -21:-17], np.float32([0.5, value, value, 0.5]))
+
+
 def test_impossible_values_are_masked_and_named_whatever_gaps_become() -> None:
     values = [5.0] * 40
     values[3], values[7] = -1.0, np.inf
@@ -214,7 +244,7 @@ def test_windows_of_many_series_are_those_of_their_panels(missing: Missing) -> N
         kinds.append(list(Kind)[number % 3])
     windows = cut_latest_windows(
         np.array([len(one) for one in days]), np.concatenate(days), np.concatenate(values), kinds,
-        context_length=56, missing=missing,
+        context_length=56, missing=missing, can_be_zero=[kind is not Kind.rate for kind in kinds],
     )  # fmt: skip
     expected = [window_of_panel(*one, missing) for one in zip(days, values, kinds, strict=True)]
     np.testing.assert_array_equal(windows.enough, [one is not None for one in expected])

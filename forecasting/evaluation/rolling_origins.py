@@ -45,11 +45,12 @@ class Rolling:
         return np.where(hidden, np.float32(np.nan), values)
 
     def actual(self) -> Float[np.ndarray, "origins days"]:
-        """The values that followed. A missing day counts as zero; unmeasured and impossible values are NaN."""
+        """The values that followed. A missing day counts as zero where it can; other unknown values are NaN."""
         days = self.cutoffs[:, None] + np.arange(1, self.days_ahead + 1)
         values = self.panel.values[self.rows[:, None], days]
         missing = self.panel.verdicts[self.rows[:, None], days] == Verdict.gap
-        return np.where(missing, np.float32(0), values)
+        fills = np.array([self.panel.series[row].can_be_zero for row in self.rows], bool)
+        return np.where(missing & fills[:, None], np.float32(0), values)
 
     def known_until(self, cutoff: int) -> Panel:
         """The panel that a model may be fitted on at a cutoff."""

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard
-from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Kind, Missing
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Kind, Missing, can_be_zero
 from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
 from forecasting.latest_windows import LatestWindows, cut_latest_windows
 from forecasting.panel import Observations, describe_series
@@ -30,6 +30,7 @@ def cut_page_windows(
         [card.kind for card in cards],
         context_length=context_length,
         missing=missing,
+        can_be_zero=[can_be_zero(card.kind, additive=card.additive) for card in cards],
     )
 
 

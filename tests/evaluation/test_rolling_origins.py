@@ -1,9 +1,11 @@
 """Which cutoffs a backtest takes, and what each may see, on a panel of three series worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from forecasting.domain import Series, Verdict
+from forecasting.domain import Kind, Series, Verdict
 from forecasting.errors import TooFewDays
 from forecasting.evaluation.rolling_origins import Rolling, roll
 from forecasting.panel import Panel
@@ -95,6 +97,13 @@ def test_actual_values_follow_the_cutoff_and_gaps_are_zero() -> None:
         panel.values[0, column], panel.verdicts[0, column] = np.nan, verdict
     actual = rolling_of(panel, history_days=None).actual()
     np.testing.assert_array_equal(actual, [[0, np.nan, 53], [1061, 1062, 1063]])
+
+
+def test_day_without_a_rate_is_not_measured_at_all() -> None:
+    panel = make_panel((0, 100), (20, 100))
+    panel = replace(panel, series=tuple(replace(row, kind=Kind.rate, additive=False) for row in panel.series))
+    panel.values[0, 51], panel.verdicts[0, 51] = np.nan, Verdict.gap
+    assert np.isnan(rolling_of(panel, history_days=None).actual()[0, 0])
 
 
 def test_panel_known_at_a_cutoff_ends_there() -> None:
