@@ -1,8 +1,9 @@
 """Forecasts as JSON: computed once, cached while they are valid, and reused as stale ones while a part is down."""
 
 import asyncio
+import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -60,6 +61,7 @@ class Revisions(Protocol):
 class _Entry(NamedTuple):
     body: bytes
     revision: Revision | None
+    data_until: dt.date
     made_at: float  # by the monotonic clock
 
 
@@ -67,15 +69,24 @@ class ForecastCache:
     """The forecasts of one version. Equal requests that arrive together are computed once.
 
     A forecast is `cached` while the data has the revision that it was made from. While a part is down, or nobody knows
-    whether the data has changed, the last forecast is given as `stale` if it is at most `stale_seconds` old.
+    whether the data has changed, the last forecast is given as `stale` if it is at most `stale_seconds` old. So is any
+    forecast that lacks days which cannot be read.
     """
 
     def __init__(
-        self, service: ForecastService, revisions: Revisions, *, megabytes: float, stale_seconds: float
+        self,
+        service: ForecastService,
+        revisions: Revisions,
+        *,
+        megabytes: float,
+        stale_seconds: float,
+        misses_days: Callable[[dt.date], bool] = lambda data_until: False,
     ) -> None:
+        """`misses_days` tells whether days after `data_until` should be known by now, but cannot be read."""
         self._service = service
         self._revisions = revisions
         self._stale_seconds = stale_seconds
+        self._misses_days = misses_days
         self.entries: LRUCache[CacheKey, _Entry] = LRUCache(megabytes * 2**20, getsizeof=_size_of)
         self._computing: dict[CacheKey, asyncio.Future[Result]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,7 +97,12 @@ class ForecastCache:
 
     @property
     def tag(self) -> CacheTag | None:
-        """The current one; None if nothing may be cached now."""
+        """The current one; None if no response may be kept now."""
+        return None if self._misses_days(dt.date.min) else self._entry_tag
+
+    @property
+    def _entry_tag(self) -> CacheTag | None:
+        """The current one; None if no forecast may be kept now."""
         revisions = self._revisions
         if revisions.revision is None or not revisions.is_cacheable or not revisions.is_current:
             return None
@@ -120,8 +136,13 @@ class ForecastCache:
         if entry is None or entry.revision is None or entry.revision != self._revisions.revision:
             return None
         if self._revisions.is_current:
-            return CachedForecast(entry.body, CacheStatus.cached, self.tag)
+            return self._give(entry, CacheStatus.cached, self.tag)
         return self._find_stale(key)
+
+    def _give(self, entry: _Entry, status: CacheStatus, tag: CacheTag | None) -> CachedForecast:
+        if self._misses_days(entry.data_until):
+            return CachedForecast(_mark_stale(entry.body), CacheStatus.stale)
+        return CachedForecast(entry.body, status, tag)
 
     def _find_stale(self, key: CacheKey) -> CachedForecast | None:
         entry = self.entries.get(key)
@@ -154,12 +175,12 @@ class ForecastCache:
                 self._computing.pop(key).cancel()  # has no effect on futures that are done
 
     async def _forecast(self, keys: Sequence[CacheKey], cards: Sequence[SeriesCard]) -> list[Result]:
-        tag = self.tag
+        tag = self._entry_tag
         try:
             responses = await self._service.answer(cards, keys[0][2])
         except (ServingError, WarehouseError) as error:
             return [self._find_stale(key) or error for key in keys]
-        valid_tag = tag if tag == self.tag else None  # the data may have changed meanwhile
+        valid_tag = tag if tag == self._entry_tag else None  # the data may have changed meanwhile
         return [self._store(key, response, valid_tag) for key, response in zip(keys, responses, strict=True)]
 
     def _store(self, key: CacheKey, response: Response | DataError, tag: CacheTag | None) -> CachedForecast | DataError:
@@ -167,10 +188,11 @@ class ForecastCache:
         if isinstance(response, DataError):
             return response
         body = orjson.dumps(response)
-        entry = _Entry(body, tag and tag.revision, time.monotonic())
+        data_until = dt.date.fromisoformat(response["data_until"])
+        entry = _Entry(body, tag and tag.revision, data_until, time.monotonic())
         if _size_of(entry) <= self.entries.maxsize:
             self.entries[key] = entry
-        return CachedForecast(body, CacheStatus.computed, tag)
+        return self._give(entry, CacheStatus.computed, tag)
 
 
 def _size_of(entry: _Entry) -> int:

@@ -29,10 +29,21 @@ ReadWindows = Callable[[Sequence[SeriesCard]], Awaitable[list[Window | DataError
 class ForecastService:
     """Reads the windows of series, forecasts them in one request to the model, and writes the answers."""
 
-    def __init__(self, card: Card, model: Model, read_windows: ReadWindows) -> None:
+    def __init__(
+        self,
+        card: Card,
+        model: Model,
+        read_windows: ReadWindows,
+        *,
+        misses_days: Callable[[dt.date], bool] = lambda data_until: False,
+    ) -> None:
+        """`misses_days` tells whether answers with such a `data_until` are stale. A cache, which gives an answer again
+        later, must find that out itself.
+        """
         self.card = card
         self._model = model
         self._read_windows = read_windows
+        self._misses_days = misses_days
 
     async def predict(self, *, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Response:
         [answer] = await self.answer([self.card.find_series(metric=metric, site=site)], days_ahead)
@@ -73,7 +84,10 @@ class ForecastService:
         if any(window.naive for window in windows):
             quantiles = let_naive_answer(quantiles, stack_windows(windows, days_ahead), levels=self.card.levels)
         cutoffs = [window.first_day + self.card.context_length - 1 for window in windows]
-        return write_responses(quantiles, cards, cutoffs, self.card, made_at=dt.datetime.now(dt.UTC))
+        answers = write_responses(quantiles, cards, cutoffs, self.card, made_at=dt.datetime.now(dt.UTC))
+        for answer in answers:
+            answer["stale"] = self._misses_days(dt.date.fromisoformat(answer["data_until"]))
+        return answers
 
 
 def find_each(card: Card, *, metrics: Iterable[str], site: str | None) -> dict[str, SeriesCard | DataError]:

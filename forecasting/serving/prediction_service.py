@@ -43,7 +43,7 @@ class PredictionService:
         model = LocalModel(artifact.load_predictor())  # before the thread starts: nobody would stop it on a failure
         self.card = artifact.card
         history = RecentWindows(config, artifact.card)
-        self._forecasts = ForecastService(artifact.card, model, history.read)
+        self._forecasts = ForecastService(artifact.card, model, history.read, misses_days=history.misses_days)
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run_loop, args=(self._loop,), name="PredictionService", daemon=True)
         thread.start()

@@ -1,5 +1,6 @@
 """The latest windows of a version's series: kept up to date with the source, read in batches, and cached."""
 
+import datetime as dt
 from collections.abc import Sequence
 
 from cachetools import LRUCache
@@ -40,6 +41,11 @@ class RecentWindows:
     def problem(self) -> str | None:
         """Why no windows can be read: PostgreSQL does not answer, or there is no day yet."""
         return self.revisions.problem or (self.updates.problem if self.revisions.is_empty else None)
+
+    def misses_days(self, data_until: dt.date = dt.date.min) -> bool:
+        """Whether a forecast from days up to this one lacks later days, because they cannot be read."""
+        revision = self.revisions.revision
+        return self.updates.misses_days(data_until, today=revision.today if revision else None)
 
     async def check(self) -> None:
         """Checks whether PostgreSQL answers and cached windows are still valid. Starts an update if one is due."""

@@ -54,6 +54,7 @@ class ServedModel:
             self.windows.revisions,
             megabytes=serving.cache_mb / 2,
             stale_seconds=serving.stale_seconds,
+            misses_days=self.windows.misses_days,
         )
         self._checking: asyncio.Task[None] | None = None
         self._checked_at: float | None = None

@@ -1,15 +1,17 @@
 """Reads new days from the analytics source into `forecasting.daily`, in the background."""
 
 import asyncio
+import datetime as dt
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from forecasting.card import Card
-from forecasting.errors import DataError, SettingError, TimedOut, Unavailable, WarehouseError
+from forecasting.errors import ForecastingError, TimedOut, Unavailable
 from forecasting.settings.schema import Config, DatabaseConfig
-from forecasting.warehouse.ingest import update
+from forecasting.warehouse.connection import first_line
+from forecasting.warehouse.ingest import UpdateResult, update
 from forecasting.warehouse.windows import SPARE_DAYS
 
 logger = logging.getLogger("forecasting.warehouse")
@@ -20,7 +22,8 @@ CLOSE_SECONDS = 2.0  # for a running update to end
 
 class SourceUpdates:
     """Runs an update when the last one is `serving.refresh_seconds` old. Forecasts are made from what was read before;
-    only the first update is waited for. A source that is down is a `problem`, but does not stop forecasts.
+    only the first update is waited for. Whatever keeps days from being read is a `problem`, which does not stop
+    forecasts, and is tried again at the usual pace.
 
     `on_update` gets the database that has `forecasting.daily`: the first update finds or creates it.
     """
@@ -34,6 +37,8 @@ class SourceUpdates:
         self._started_at = 0.0  # these two by the monotonic clock
         self._finished_at: float | None = None
         self._last_problem: str | None = None
+        self._read_on: dt.date | None = None  # the day of the last update that succeeded
+        self._notes: tuple[str, ...] = ()  # of that update
         self.has_succeeded = False  # at least once
 
     @property
@@ -47,6 +52,15 @@ class SourceUpdates:
         if self._task is None or self._task.done() or minutes < SLOW_UPDATE_MINUTES:
             return self._last_problem
         return f"Reading new days has taken {minutes:.0f} minutes so far."
+
+    def misses_days(self, data_until: dt.date, *, today: dt.date | None) -> bool:
+        """Whether days before `today` (None: that of data.timezone) may be missing because they cannot be read.
+
+        After an update that succeeded today, every day that the source had is known.
+        """
+        today = today or self._config.data.today()
+        has_read_today = self._read_on is not None and self._read_on >= today
+        return self.problem is not None and not has_read_today and data_until < today - dt.timedelta(days=1)
 
     async def refresh(self, *, wait: bool = True) -> None:
         """Starts an update if one is due. Waits for it if it is the first, or if each answer needs the newest days: for
@@ -81,9 +95,29 @@ class SourceUpdates:
     async def _update(self) -> None:
         try:
             updated = await update(self._config, recent_days=self._num_days)
-            self._last_problem, self.has_succeeded = None, True
             await self._on_update(updated.database)
-        except (WarehouseError, DataError, SettingError) as error:
+        except Exception as error:  # noqa: BLE001 - an update is nobody's request, so nobody else would hear of it
+            self._report(error)
+        else:
+            self._last_problem, self.has_succeeded = None, True
+            self._read_on = self._config.data.today()
+            self._log_news(updated)
+        self._finished_at = time.monotonic()
+
+    def _report(self, error: Exception) -> None:
+        if isinstance(error, ForecastingError):
             self._last_problem = f"New days cannot be read: {error}"
             logger.warning("%s", self._last_problem)
-        self._finished_at = time.monotonic()
+            return
+        self._last_problem = (
+            f"New days cannot be read, for a reason that nobody foresaw: {type(error).__name__}: {first_line(error)}. "
+            "Please report it; the server's log has the details."
+        )
+        logger.exception("%s", self._last_problem)
+
+    def _log_news(self, updated: UpdateResult) -> None:
+        """What the update says about the source, unless the previous one has said it."""
+        for note in updated.notes:
+            if note not in self._notes:
+                logger.warning("%s: %s", self._config.data.source, note)
+        self._notes = updated.notes

@@ -127,6 +127,27 @@ def test_last_answer_stands_in_and_says_so(cache: ForecastCache, days: Days) -> 
     assert find(cache)[0].status == "computed"
 
 
+def test_answer_that_lacks_days_is_stale_until_they_can_be_read(sample_artifact: Artifact, days: Days) -> None:
+    forecasts = ForecastService(sample_artifact.card, load_model(sample_artifact.folder), days.read)
+    missed: list[dt.date] = []
+
+    def misses_days(data_until: dt.date) -> bool:
+        return bool(missed) and data_until < missed[0]
+
+    cache = ForecastCache(forecasts, days, megabytes=1.0, stale_seconds=60.0, misses_days=misses_days)
+    [fresh] = find(cache)
+    data_until = dt.date.fromisoformat(json.loads(fresh.body)["data_until"])
+    missed.append(data_until)  # other series may lack days, this one does not: but whole responses are not kept
+    assert (find(cache)[0].status, cache.tag) == ("cached", None)
+    missed[0] = data_until + dt.timedelta(days=1)
+    [stale], [also_stale] = find(cache), find(cache, days_ahead=8)
+    assert (stale.status, stale.tag, also_stale.status) == ("stale", None, "stale")
+    assert json.loads(stale.body) == json.loads(fresh.body) | {"stale": True}
+    missed.clear()
+    assert [find(cache)[0].body, find(cache, days_ahead=8)[0].status] == [fresh.body, "cached"]
+    assert len(days.reads) == 2
+
+
 def test_answer_that_nobody_can_vouch_for_is_stale(cache: ForecastCache, days: Days) -> None:
     find(cache)
     days.is_current = False

@@ -95,7 +95,7 @@ class Forecast(TypedDict):
         bool,
         Field(
             description="False: made from the current data. True: a part is down, and this is the last forecast that "
-            "could be made, at `prediction_date`.",
+            "could be made, at `prediction_date`, or days after `data_until` cannot be read. GET /health says why.",
             examples=[False],
         ),
     ]
