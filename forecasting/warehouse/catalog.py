@@ -27,7 +27,9 @@ async def read_catalog(connection: OwnConnection, data: DataConfig) -> SourceCat
         metrics = await source.list_metrics(connection)
         sites = await source.list_sites(connection)
         events = await source.list_events(connection, timezone=data.timezone)
-        return SourceCatalog(source, sites, metrics, events, tuple(await source.find_warnings(connection)))
+        misdated = [warning for site in sites for warning in site.find_warnings()]
+        notes = (*await source.find_warnings(connection), *misdated)
+        return SourceCatalog(source, sites, metrics, events, notes)
 
 
 def timezone_of(site: Site, data: DataConfig) -> str:

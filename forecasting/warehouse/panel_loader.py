@@ -21,6 +21,7 @@ from forecasting.warehouse.origin import find_origin, read_metric_settings
 from forecasting.warehouse.pages import DailyHistory, DailyQuery
 from forecasting.warehouse.queries import Connection, fetch
 from forecasting.warehouse.schema import translate_missing_schema
+from forecasting.warehouse.sources.source import EARLIEST_DATE, count_rows
 from forecasting.warehouse.units import rates_as_fractions
 
 PAGE_SIZE = 4096  # series read at a time
@@ -122,9 +123,15 @@ async def read_history(
         await refuse_missing(connection, query, {(row.series.site, row.series.metric) for row in series})
     if last_date is not None and not series:
         raise TooFewDays(f"No series is in share {share[0]} of {share[1]}. Use fewer processes, or load more series.")
-    notes: list[str] = []
+    notes = _describe_misdated(extent["num_misdated"])
     observations = rates_as_fractions(series, settings, named=data.metrics, notes=notes)
     return DailyHistory(observations, today, query.first_date, last_date, tuple(notes))
+
+
+def _describe_misdated(num_rows: int) -> list[str]:
+    if not num_rows:
+        return []
+    return [f"forecasting.daily has {count_rows(num_rows)} dated before {EARLIEST_DATE.year} or after 9999, left out"]
 
 
 async def _read_series(

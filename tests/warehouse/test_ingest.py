@@ -744,7 +744,7 @@ def test_values_corrected_on_any_day_are_seen(database: DatabaseConfig) -> None:
 
 def test_days_that_were_wrong_go_wherever_they_are(database: DatabaseConfig) -> None:
     config = Config(database=database)
-    wrong = "insert into daily_metrics (date, page_visits) values ('2124-01-01', 1), ('1924-01-01', 1)"
+    wrong = "insert into daily_metrics (date, page_visits) values ('2124-01-01', 1), ('1994-01-01', 1)"
     bring(config, LATE, OWN_DAYS, wrong)
     assert len(stored(database, site=site_of(database))) == 101  # a day that is still to come is none
     bring(config, LATE, "delete from daily_metrics where extract(year from date) <> 2024", recent_days=60)

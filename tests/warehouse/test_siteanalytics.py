@@ -253,7 +253,11 @@ def test_rows_without_a_date_are_left_out_and_told(database: DatabaseConfig) -> 
     undated = "insert into daily_metrics (date, page_visits) values (null, 7), ('infinity', 8), ('-infinity', 9)"
     panel = read(database, OWN, undated)
     assert panel.num_days == 40
-    assert panel.notes == ("daily_metrics has 3 rows without a date, left out",)
+    assert panel.notes == (
+        "daily_metrics has 1 row without a date, left out",
+        f"{database.name} has 2 rows dated before 1990 or in the future (from -infinity to infinity), left out. "
+        "Correct their dates, and check the clock of the writer",
+    )
 
 
 def test_two_rows_of_one_day_are_refused(database: DatabaseConfig) -> None:

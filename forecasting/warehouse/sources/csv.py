@@ -1,7 +1,9 @@
 """A CSV file as a source: `data.csv`, in any of the formats in `csv/formats.py`."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -21,7 +23,7 @@ from forecasting.warehouse.copy_format import (
 )  # fmt: skip
 from forecasting.warehouse.csv.observations import read_csv
 from forecasting.warehouse.queries import Connection, Write
-from forecasting.warehouse.sources.source import MetricDefinition, Site, Source, Span, site_of_days
+from forecasting.warehouse.sources.source import EARLIEST_DATE, MetricDefinition, Site, Source, Span, site_of_days
 
 
 def open_source(data: DataConfig) -> "CsvFile":
@@ -56,10 +58,11 @@ class CsvFile(Source):
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
         days: dict[str, list[Int[np.ndarray, " days"]]] = {}
+        latest = self.data.today() + dt.timedelta(days=1)  # which has begun in some time zone
         for row in self.observations:
             days.setdefault(row.series.site, []).append(row.days)
         return [
-            site_of_days(site, to_date(min(map(np.min, series))), to_date(max(map(np.max, series))), self.data)
+            site_of_days(_find_extent(site, np.unique(np.concatenate(series)), latest), self.data)
             for site, series in days.items()
         ]
 
@@ -71,6 +74,23 @@ class CsvFile(Source):
             if row.series.site in keys:
                 await write(_encode(row, (row.days >= first) & (row.days < until)))
         await write(TRAILER)
+
+
+def _find_extent(site: str, days: Int[np.ndarray, " days"], latest: dt.date) -> dict[str, Any]:  # Any: of a row
+    """What `site_of_days` needs to know about the sorted days of a site."""
+    is_misdated = (days < to_day(EARLIEST_DATE)) | (days > to_day(latest))
+    (first, last), (misdated_first, misdated_last) = (
+        (to_date(part[0]), to_date(part[-1])) if part.size else (None, None)
+        for part in (days[~is_misdated], days[is_misdated])
+    )
+    return {
+        "key": site,
+        "first_day": first,
+        "last_day": last,
+        "num_misdated": int(is_misdated.sum()),
+        "misdated_first": misdated_first and str(misdated_first),
+        "misdated_last": misdated_last and str(misdated_last),
+    }
 
 
 def _encode(observations: Observations, inside: Bool[np.ndarray, " days"]) -> bytes:

@@ -19,7 +19,15 @@ from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.connection import CONNECTION_ERRORS, first_line, translate_errors
 from forecasting.warehouse.copy_format import HEADER, TRAILER
 from forecasting.warehouse.queries import Connection, Write, load_query
-from forecasting.warehouse.sources.source import MetricDefinition, Site, Source, Span, count_rows, site_of_days
+from forecasting.warehouse.sources.source import (
+    EARLIEST_DATE,
+    MetricDefinition,
+    Site,
+    Source,
+    Span,
+    count_rows,
+    site_of_days,
+)  # fmt: skip
 
 COLUMNS = ("site", "metric", "day", "value")
 COUNTS = ("int2", "int4", "int8")
@@ -35,7 +43,6 @@ CASTS = {  # by the type of the column that should be a date
     "timestamptz": "(moment at time zone 'Europe/Paris')::date",
     "timestamp": "(moment at time zone 'UTC' at time zone 'Europe/Paris')::date if it holds UTC, or moment::date",
 }
-EARLIEST_DAY = dt.date(1970, 1, 1)  # older than any traffic, and finite: the query may count days from it
 FETCH_SIZE = 10_000  # rows
 
 
@@ -76,7 +83,7 @@ class UserQuery(Source):
         async with self._reading(connection):
             query = await self._check(connection)
             rows = await connection.fetch(query.followed_by("query_sites"), *self._all_days(query))
-        return [site_of_days(row["key"], row["first_day"], row["last_day"], self.data) for row in rows]
+        return [site_of_days(row, self.data) for row in rows]
 
     async def find_warnings(self, connection: Connection) -> Sequence[str]:
         async with self._reading(connection):
@@ -100,7 +107,7 @@ class UserQuery(Source):
 
     def _all_days(self, query: CheckedQuery) -> tuple[dt.date, ...]:
         """The values of $1 and $2, if the query has them. Tomorrow is included: it has begun in some time zone."""
-        return (EARLIEST_DAY, self.data.today() + dt.timedelta(days=2)) if query.takes_days else ()
+        return (EARLIEST_DATE, self.data.today() + dt.timedelta(days=2)) if query.takes_days else ()
 
     @asynccontextmanager
     async def _reading(self, connection: Connection) -> AsyncIterator[None]:

@@ -79,7 +79,7 @@ class DailyMetrics(Source):
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
         await self._set_timezone(connection)
         rows = await fetch(connection, "sources/daily_metrics_sites")
-        return [site_of_days(row["key"], row["first_day"], row["last_day"], self.data) for row in rows]
+        return [site_of_days(row, self.data) for row in rows]
 
     async def find_warnings(self, connection: Connection) -> Sequence[str]:
         (row,) = await fetch(connection, "sources/daily_metrics_undated")

@@ -5,12 +5,15 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from forecasting.domain import Kind, Unit
 from forecasting.errors import MissingTable
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
+
+EARLIEST_DATE = dt.date(1990, 1, 1)  # the web is younger: an older date is a mistake. Also in sql/
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,20 @@ class Site:
     first: dt.datetime | None = None  # the oldest data in the source
     last: dt.datetime | None = None  # the newest data in the source
     timezone: str | None = None
+    num_misdated: int = 0  # rows from before 1990 or the future, which are left out
+    misdated_first: str | None = None  # their days as PostgreSQL writes them: datetimes end at the year 9999
+    misdated_last: str | None = None
+
+    def find_warnings(self) -> list[str]:
+        if not self.num_misdated:
+            return []
+        first, last = self.misdated_first, self.misdated_last
+        days = first if first == last else f"from {first} to {last}"
+        return [
+            f"{self.name} has {count_rows(self.num_misdated)} dated before {EARLIEST_DATE.year} or in the future "
+            f"({days}), left out. Correct {'its date' if self.num_misdated == 1 else 'their dates'}, and check the "
+            "clock of the writer"
+        ]
 
 
 @dataclass(frozen=True)
@@ -180,11 +197,16 @@ async def check_tables(
         )
 
 
-def site_of_days(name: str, first_day: dt.date, last_day: dt.date, data: DataConfig) -> Site:
-    """A site whose days are known but not the times of day: noon stands for both."""
-    zone = ZoneInfo(data.timezone_of(name))
-    first, last = (dt.datetime.combine(day, dt.time(12), zone) for day in (first_day, last_day))
-    return Site(name, name, first=first, last=last)
+def site_of_days(row: Any, data: DataConfig) -> Site:  # Any: a row of PostgreSQL or a dictionary
+    """A site whose days are known but not the times of day: noon stands for both.
+
+    `row` has key, first_day and last_day (None: no day), and what a Site says of misdated rows.
+    """
+    key = row["key"]
+    zone = ZoneInfo(data.timezone_of(key))
+    first, last = (day and dt.datetime.combine(day, dt.time(12), zone) for day in (row["first_day"], row["last_day"]))
+    misdated = {name: row[name] for name in ("num_misdated", "misdated_first", "misdated_last")}
+    return Site(key, key, first=first, last=last, **misdated)
 
 
 def distinguish_names(sites: Sequence[Site]) -> list[Site]:

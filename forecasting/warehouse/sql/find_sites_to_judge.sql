@@ -4,6 +4,6 @@
 select sites.site, min(d.day) as first_day, max(d.day) as last_day
 from forecasting.sites
 inner join forecasting.daily as d on d.site = sites.site
-where sites.source = $1::text and sites.rules <> $2::text and isfinite(d.day)
+where sites.source = $1::text and sites.rules <> $2::text and d.day >= '1990-01-01' and d.day < '9999-12-31'
 group by sites.site
 order by sites.site;

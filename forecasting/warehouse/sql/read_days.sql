@@ -23,7 +23,8 @@ where
     (d.site, d.metric) > ($1::text, $2::text)
     and d.day < $9::date
     and d.day >= $10::date
-    and d.day > '-infinity'
+    and d.day >= '1990-01-01'
+    and d.day < '9999-12-31'
     and (cardinality($4::text[]) = 0 or d.site = any($4::text[]))
     and (cardinality($5::text[]) = 0 or d.metric = any($5::text[]))
     and (

@@ -14,9 +14,18 @@ select
     array[(
         select min(oldest.day) - date '1970-01-01'
         from forecasting.daily as oldest
-        where oldest.site = d.site and oldest.metric = d.metric and isfinite(oldest.day)
+        where
+            oldest.site = d.site
+            and oldest.metric = d.metric
+            and oldest.day >= '1990-01-01'
+            and oldest.day < '9999-12-31'
     )] as oldest
 from forecasting.daily as d
-where d.site = any($1::text[]) and d.day >= $2::date and d.day < $3::date and isfinite(d.day)
+where
+    d.site = any($1::text[])
+    and d.day >= $2::date
+    and d.day < $3::date
+    and d.day >= '1990-01-01'
+    and d.day < '9999-12-31'
 group by d.site, d.metric
 order by d.site, d.metric;

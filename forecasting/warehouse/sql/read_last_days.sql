@@ -22,7 +22,7 @@ cross join lateral (
             d.site = series.site
             and d.metric = series.metric
             and d.day < $3::date
-            and d.day > '-infinity'
+            and d.day >= '1990-01-01'
         order by d.day desc
         limit $4::integer
     ) as recent

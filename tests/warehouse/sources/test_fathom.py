@@ -185,6 +185,8 @@ def test_a_week_is_read_by_the_index(fathom: DatabaseConfig) -> None:
     assert [(step["Index Name"], step["Actual Rows"], step["Actual Loops"]) for step in steps] == [
         ("unique_site_stats", 1, 3),
         ("unique_site_stats", 1, 3),
+        ("unique_site_stats", 0, 3),  # these two count hours with an impossible date
+        ("unique_site_stats", 0, 3),
     ]
 
 

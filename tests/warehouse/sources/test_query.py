@@ -241,12 +241,12 @@ def test_rows_without_a_site_a_metric_or_a_day(shops: DatabaseConfig) -> None:
     """
     assert read(shops, text) == {("a", "visits", "2024-06-05"): 1}
     noon = dt.datetime(2024, 6, 5, 12, tzinfo=ZoneInfo("UTC"))
-    assert list_sites(shops, source(text)) == [Site("a", "a", first=noon, last=noon)]
+    assert list_sites(shops, source(text)) == [Site("a", "a", None, noon, noon, None, 2, "-infinity", "infinity")]
     assert [metric.metric for metric in list_metrics(shops, source(text))] == ["visits"]
     assert ask(shops, source(text).find_warnings) == [
         "traffic.sql returns 2 rows without a site, left out",
         "traffic.sql returns 1 row without a metric, left out",
-        "traffic.sql returns 3 rows without a day, left out",
+        "traffic.sql returns 1 row without a day, left out",
     ]
     assert ask(shops, source(ROW).find_warnings) == []
 

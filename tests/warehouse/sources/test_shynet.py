@@ -294,7 +294,7 @@ def test_days_and_sites_are_found_in_the_indexes(database: DatabaseConfig) -> No
         assert "start_time < " in condition
     sites = explain_sites(database, "shynet")
     scans = [node for node in sites if node.get("Relation Name") in ("analytics_session", "analytics_hit")]
-    assert len(scans) == 4
+    assert len(scans) == 4 + 4  # the last four count rows with an impossible date
     for scan in scans:
         assert scan["Index Cond"]
         # A site's last session is a robot's, the one before is not.

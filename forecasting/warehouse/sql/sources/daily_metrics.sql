@@ -17,6 +17,5 @@ cross join lateral jsonb_each_text(row_.content) as entry (metric, value)
 where
     m.date >= $2::date
     and m.date < $3::date
-    and isfinite(m.date)
     and entry.metric = any($4::text[])
     and coalesce(row_.content ->> 'site', current_database()) = any($1::text[]);

@@ -2,5 +2,5 @@
 select
     count(*) filter (where given.site is null) as site,
     count(*) filter (where given.metric is null) as metric,
-    count(*) filter (where given.day is null or not isfinite(given.day)) as day
+    count(*) filter (where given.day is null) as day
 from given;

@@ -12,4 +12,5 @@ select
     null::text as metric,
     false as is_break
 from annotation
+where annotation.date >= '1990-01-01' and annotation.date < now() + interval '100 years'
 order by day, key;
