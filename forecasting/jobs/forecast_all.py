@@ -19,7 +19,7 @@ from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import Config, MetricConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import count_series, read_pages
-from forecasting.warehouse.forecast_writer import encode_forecasts, prepare_writing, write_forecasts
+from forecasting.warehouse.forecast_writer import encode_forecasts, write_forecasts
 from forecasting.warehouse.ingest import update_with_progress
 from forecasting.warehouse.inventory import refuse_unknown
 from forecasting.warehouse.origin import find_origin, read_metric_settings
@@ -99,7 +99,6 @@ async def _forecast(version: LoadedVersion, tally: Tally) -> None:
         connected(own, timeout_seconds=OWN_TIMEOUT_SECONDS) as reading,
     ):
         LOGGER.info("%s", describe_update(updated, config))
-        await prepare_writing(writing)
         with translate_errors("looking for series in forecasting.daily"):
             query, settings = await _make_query(reading, version)
             await refuse_unknown(reading, query)

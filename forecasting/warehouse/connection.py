@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,15 @@ import asyncpg
 from forecasting.errors import CannotConnect, WarehouseError
 from forecasting.settings.schema import CACHE_DATABASE, DatabaseConfig
 from forecasting.warehouse.queries import Connection
+from forecasting.warehouse.session import Session, make_limits
 
 __all__ = ["Connection", "OwnConnection", "Pool", "connect", "connected", "first_line", "open_pool", "translate_errors"]
 
+OwnConnection = Session
 if TYPE_CHECKING:  # only the stubs are generic
-    OwnConnection = asyncpg.Connection[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
 else:
-    OwnConnection, Pool = asyncpg.Connection, asyncpg.Pool
+    Pool = asyncpg.Pool
 
 logger = logging.getLogger("forecasting.warehouse")
 
@@ -41,21 +43,18 @@ CONNECTION_ERRORS = (
     asyncpg.OperatorInterventionError,
 )
 NO_SERVER = "no server answers. Check DB_HOST and DB_PORT, and that the server runs and listens there."
-VARIABLES = re.compile(r"DB_[A-Z]+(?: and DB_[A-Z]+)?")  # in the texts below; replaced by the variable that holds a URL
+VARIABLES = re.compile(
+    r"DB_[A-Z]+(?:, DB_[A-Z]+)*(?: and DB_[A-Z]+)?"
+)  # in the texts below; replaced by the variable that holds a URL
 NOT_POSTGRESQL = "the server that answers is not PostgreSQL. Check DB_PORT."
 # What happened and what to check. The first match counts, so narrow errors come before wide ones.
-REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (
-        TimeoutError,
-        f"no answer within {CONNECT_TIMEOUT_SECONDS:.0f} s. Check DB_HOST and DB_PORT, and look for a firewall.",
-    ),
-    (socket.gaierror, "the host name is unknown. Check DB_HOST."),
-    (asyncpg.InvalidPasswordError, "the password is wrong. Check DB_USER and DB_PASSWORD."),
+SENT_BY_SERVER: tuple[tuple[type[Exception], str], ...] = (
+    (asyncpg.InvalidPasswordError, "the password is wrong ({error}). Check DB_USER and DB_PASSWORD."),
     (
         asyncpg.InvalidAuthorizationSpecificationError,
         "the server refuses this user ({error}). Check DB_USER, and pg_hba.conf on the server.",
     ),
-    (asyncpg.InvalidCatalogNameError, "there is no such database. Check DB_NAME."),
+    (asyncpg.InvalidCatalogNameError, "there is no such database ({error}). Check DB_NAME."),
     (
         asyncpg.InsufficientPrivilegeError,
         "the user may not use this database ({error}). Grant CONNECT on it, or check DB_NAME and DB_USER.",
@@ -63,23 +62,44 @@ REASONS: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.CannotConnectNowError, "the server is not ready ({error}). Try again in a moment."),
     (
         asyncpg.TooManyConnectionsError,
-        "the server has too many open connections. Close some, or raise its max_connections.",
+        "the server has too many open connections ({error}). Close some, or raise its max_connections.",
     ),
+    (Exception, "the server refuses the connection ({error}). Check DB_HOST, DB_PORT and DB_NAME, and its log."),
+)
+REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (
+        TimeoutError,
+        f"no answer within {CONNECT_TIMEOUT_SECONDS:.0f} s. Check DB_HOST and DB_PORT, and look for a firewall.",
+    ),
+    (socket.gaierror, "the host name is unknown. Check DB_HOST."),
+    (UnicodeError, "there can be no such host name. Check DB_HOST."),
+    (ssl.SSLCertVerificationError, "the server's certificate is not trusted ({error}). Check DB_HOST and sslmode."),
+    (ssl.SSLError, "TLS fails ({error}). Check sslmode, and the server's settings of TLS."),
     (asyncpg.PostgresConnectionError, NOT_POSTGRESQL),
     (ConnectionRefusedError, NO_SERVER),
     (ConnectionError, NOT_POSTGRESQL),
     (OSError, NO_SERVER),
     (Exception, "{error}."),
 )
+# asyncpg gives these the same type as other errors.
+WITHOUT_TLS = (
+    "rejected SSL upgrade",
+    "the server has no TLS, which sslmode={sslmode} demands. Turn it on there, leave sslmode out, or check DB_PORT.",
+)
+ERROR_BEFORE_TLS = (
+    "error response during SSL exchange",
+    "the server refuses the connection before TLS begins, so its reason is not shown. Look into its log.",
+)
 
 
 async def connect(
     config: DatabaseConfig, *, writable: bool = False, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS
 ) -> OwnConnection:
-    """An open connection in UTC, read-only unless `writable`. With `config.embedded` the server is started first.
+    """An open connection whose transactions are in UTC, and read-only unless `writable`. With `config.embedded` the
+    server is started first.
 
-    The server ends any statement that takes longer than `timeout_seconds`. Raises CannotConnect, which never contains
-    the password.
+    The server ends any statement of a transaction that takes longer than `timeout_seconds`. Raises CannotConnect,
+    which never contains the password.
     """
     # The server times out first, which keeps the connection usable. The client is for a server that cannot.
     client_timeout = timeout_seconds + CLIENT_GRACE_SECONDS
@@ -114,7 +134,11 @@ async def open_pool(
         return await _connect(config, writable=writable, **options)
 
     return await asyncpg.create_pool(
-        min_size=0, max_size=max_size, command_timeout=timeout_seconds, connect=connect_one
+        min_size=0,
+        max_size=max_size,
+        command_timeout=timeout_seconds,
+        connect=connect_one,
+        connection_class=Session,
     )
 
 
@@ -143,20 +167,36 @@ async def _connect(
     timeout_seconds: float | None = None,
     **options: Any,  # Any: asyncpg's
 ) -> OwnConnection:
-    settings = {"application_name": APPLICATION_NAME, "timezone": "UTC"}
-    if timeout_seconds is not None:
-        settings["statement_timeout"] = f"{timeout_seconds * 1000:.0f}"
-    if not writable:
-        settings["default_transaction_read_only"] = "on"
-    options = {"timeout": CONNECT_TIMEOUT_SECONDS, "server_settings": settings, **options}
+    options = {
+        "timeout": CONNECT_TIMEOUT_SECONDS,
+        "server_settings": {"application_name": APPLICATION_NAME},  # poolers refuse most others
+        "connection_class": Session,
+        **options,
+    }
     try:
-        if config.embedded:
-            return await _connect_embedded(config, options)
-        server = {"host": config.host, "port": config.port, "user": config.user, "password": config.password}
-        server |= {"ssl": config.sslmode} if config.sslmode else {}
-        return await _open(database=config.name, **server, **options)
-    except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        connection = await (_connect_embedded if config.embedded else _connect_to_server)(config, options)
+    except (*CONNECTION_ERRORS, UnicodeError, asyncpg.PostgresError) as error:
         raise CannotConnect(f"{_describe_server(config)}: {_explain(error, config)}") from error
+    connection.limits = make_limits(writable=writable, timeout_seconds=timeout_seconds)
+    return connection
+
+
+async def _connect_to_server(config: DatabaseConfig, options: dict[str, Any]) -> OwnConnection:  # Any: asyncpg's
+    options = {
+        **options, "host": config.host, "port": config.port, "database": config.name,
+        "user": config.user, "password": config.password,
+    }  # fmt: skip
+    if config.sslmode:
+        options["ssl"] = config.sslmode
+    connection = await _open(**options)
+    try:
+        if await connection.is_direct():
+            return connection
+    except BaseException:
+        connection.terminate()
+        raise
+    await connection.close()
+    return await _open(**options, statement_cache_size=0)  # else it names prepared statements, which stay in a session
 
 
 async def _connect_embedded(config: DatabaseConfig, options: dict[str, Any]) -> OwnConnection:  # Any: asyncpg's
@@ -194,10 +234,13 @@ def _describe_server(config: DatabaseConfig) -> str:
 
 
 def _explain(error: Exception, config: DatabaseConfig) -> str:
-    text = next(text for kind, text in REASONS if isinstance(error, kind))
+    reasons = SENT_BY_SERVER if isinstance(error, asyncpg.PostgresError) and "severity" in error.as_dict() else REASONS
+    text = next(text for kind, text in reasons if isinstance(error, kind))
+    marked = [WITHOUT_TLS, ERROR_BEFORE_TLS] if config.sslmode else [ERROR_BEFORE_TLS]
+    text = next((text for mark, text in marked if mark in str(error)), text)
     if config.variable:
         text = VARIABLES.sub(config.variable, text)
-    return text.format(error=first_line(error))
+    return text.format(error=first_line(error), sslmode=config.sslmode)
 
 
 def first_line(error: Exception) -> str:

@@ -15,12 +15,6 @@ from forecasting.warehouse.queries import Connection, load_query
 COLUMNS = ("site", "metric", "cutoff", "quantiles")
 
 
-async def prepare_writing(connection: Connection) -> None:
-    """Must be called once per connection, before `write_forecasts`."""
-    with translate_errors("preparing to write forecasts"):
-        await connection.execute(load_query("create_incoming_forecasts"))
-
-
 def encode_forecasts(
     keys: Sequence[SeriesKey],
     cutoffs: Int[np.ndarray, " series"],
@@ -38,6 +32,7 @@ async def write_forecasts(
     """Writes the forecasts in one transaction. Returns how many rows are new or changed."""
     with translate_errors("writing forecasts"):
         async with connection.transaction():
+            await connection.execute(load_query("create_incoming_forecasts"))
             await connection.copy_to_table(
                 "incoming_forecasts",
                 schema_name="pg_temp",

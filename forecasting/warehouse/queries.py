@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,21 @@ def load_query(name: str) -> str:
     return (files("forecasting.warehouse") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
+@asynccontextmanager
+async def in_transaction(connection: Connection) -> AsyncIterator[None]:
+    """The transaction that the connection is in, or one for this block: the limits hold in transactions alone."""
+    if connection.is_in_transaction():
+        yield
+        return
+    async with connection.transaction():
+        yield
+
+
 async def fetch(connection: Connection, name: str, *values: Any) -> list[Any]:  # Any: PostgreSQL's types both ways
     """The rows of sql/<name>.sql. At DEBUG the time taken is logged."""
     began = time.perf_counter()
-    rows = await connection.fetch(load_query(name), *values)
+    async with in_transaction(connection):
+        rows = await connection.fetch(load_query(name), *values)
     logger.debug("%s.sql: %d rows in %.1f ms", name, len(rows), 1000 * (time.perf_counter() - began))
     return rows
 
@@ -42,7 +54,8 @@ async def copy_out(
 ) -> None:
     """Writes the rows of sql/<name>.sql in PostgreSQL's binary COPY format, in chunks as they arrive."""
     began = time.perf_counter()
-    await connection.copy_from_query(as_subquery(load_query(name)), *values, output=write, format="binary")
+    async with in_transaction(connection):
+        await connection.copy_from_query(as_subquery(load_query(name)), *values, output=write, format="binary")
     logger.debug("%s.sql: copied in %.1f ms", name, 1000 * (time.perf_counter() - began))
 
 

@@ -69,24 +69,26 @@ def refusal(config: DatabaseConfig) -> str:
 
 
 def test_right_password_connects(guarded: DatabaseConfig) -> None:
-    async def ask() -> tuple[str, str, str]:
+    async def ask() -> tuple[str, ...]:
         connection = await connect(guarded)
-        row = await connection.fetchrow(
-            "select current_setting('application_name'), current_setting('default_transaction_read_only'), "
-            "current_setting('TimeZone')"
-        )
+        async with connection.transaction():
+            row = await connection.fetchrow(
+                "select current_setting('application_name'), current_setting('transaction_read_only'), "
+                "current_setting('TimeZone'), current_setting('statement_timeout')"
+            )
         await connection.close()
         return tuple(row)
 
-    assert asyncio.run(ask()) == ("website-traffic-forecasting", "on", "UTC")
+    assert asyncio.run(ask()) == ("website-traffic-forecasting", "on", "UTC", "1min")
 
 
 def test_only_a_writable_connection_writes(guarded: DatabaseConfig) -> None:
     async def write(writable: bool) -> None:
         connection = await connect(guarded, writable=writable)
         try:
-            await connection.execute("create table written ()")
-            await connection.execute("drop table written")
+            async with connection.transaction():
+                await connection.execute("create table written ()")
+                await connection.execute("drop table written")
         finally:
             await connection.close()
 
@@ -98,13 +100,13 @@ def test_only_a_writable_connection_writes(guarded: DatabaseConfig) -> None:
 def test_wrong_password(guarded: DatabaseConfig) -> None:
     assert refusal(replace(guarded, password=f"not {SECRET}")) == (
         f"Cannot connect to PostgreSQL at host 127.0.0.1, port {guarded.port}, database postgres, as user postgres: "
-        "the password is wrong. Check DB_USER and DB_PASSWORD."
+        'the password is wrong (password authentication failed for user "postgres"). Check DB_USER and DB_PASSWORD.'
     )
 
 
 def test_wrong_password_in_a_url_names_the_url(guarded: DatabaseConfig) -> None:
     assert refusal(replace(guarded, password=f"not {SECRET}", variable="SOURCE_URL")).endswith(
-        "the password is wrong. Check SOURCE_URL."
+        'the password is wrong (password authentication failed for user "postgres"). Check SOURCE_URL.'
     )
 
 
@@ -119,7 +121,7 @@ def test_refused_user(guarded: DatabaseConfig) -> None:
 def test_no_such_database(guarded: DatabaseConfig) -> None:
     assert refusal(replace(guarded, name="siteanalytics")) == (
         f"Cannot connect to PostgreSQL at host 127.0.0.1, port {guarded.port}, database siteanalytics, "
-        "as user postgres: there is no such database. Check DB_NAME."
+        'as user postgres: there is no such database (database "siteanalytics" does not exist). Check DB_NAME.'
     )
 
 
@@ -143,7 +145,8 @@ def test_all_connections_taken(guarded: DatabaseConfig) -> None:
             await asyncio.gather(*(connection.close() for connection in taken))
 
     assert asyncio.run(take_all()).endswith(
-        "as user reader: the server has too many open connections. Close some, or raise its max_connections."
+        "as user reader: the server has too many open connections (remaining connection slots are reserved for roles "
+        "with the SUPERUSER attribute). Close some, or raise its max_connections."
     )
 
 
@@ -160,6 +163,30 @@ def test_unknown_host() -> None:
     assert refusal(DatabaseConfig(embedded=False, host="database.invalid", password=SECRET)) == (
         "Cannot connect to PostgreSQL at host database.invalid, port 5432, database siteanalytics, as user postgres: "
         "the host name is unknown. Check DB_HOST."
+    )
+
+
+@pytest.mark.parametrize("host", ["a..b", ".", "a" * 64])
+def test_impossible_host(host: str) -> None:
+    assert refusal(DatabaseConfig(embedded=False, host=host, password=SECRET)) == (
+        f"Cannot connect to PostgreSQL at host {host}, port 5432, database siteanalytics, as user postgres: "
+        "there can be no such host name. Check DB_HOST."
+    )
+
+
+def test_server_without_tls(guarded: DatabaseConfig) -> None:
+    assert refusal(replace(guarded, sslmode="require", variable="SOURCE_URL")) == (
+        f"Cannot connect to PostgreSQL at host 127.0.0.1, port {guarded.port}, database postgres, as user postgres: "
+        "the server has no TLS, which sslmode=require demands. Turn it on there, leave sslmode out, or "
+        "check SOURCE_URL."
+    )
+
+
+def test_any_other_reason_of_the_server_is_shown(guarded: DatabaseConfig) -> None:
+    assert refusal(replace(guarded, name="template0")) == (
+        f"Cannot connect to PostgreSQL at host 127.0.0.1, port {guarded.port}, database template0, as user postgres: "
+        'the server refuses the connection (database "template0" is not currently accepting connections). Check '
+        "DB_HOST, DB_PORT and DB_NAME, and its log."
     )
 
 

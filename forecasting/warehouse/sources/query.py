@@ -99,10 +99,12 @@ class UserQuery(Source):
         async with self._reading(connection):
             query = await self._check(connection)
             values = (span.first, span.until, list(span.keys))
-            cursor = await connection.cursor(query.followed_by("query"), *values)
+            # In SQL, since asyncpg's own cursors leave a prepared statement in the server session.
+            await connection.execute(f"declare days no scroll cursor for {query.followed_by('query')}", *values)
             await write(HEADER)
-            while rows := await cursor.fetch(FETCH_SIZE):
+            while rows := await connection.fetch(f"fetch {FETCH_SIZE} from days"):
                 await write(b"".join(row["fields"] for row in rows))
+            await connection.execute("close days")
             await write(TRAILER)
 
     def _all_days(self, query: CheckedQuery) -> tuple[dt.date, ...]:

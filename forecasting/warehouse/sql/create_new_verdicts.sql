@@ -1,7 +1,7 @@
--- Receives changed verdicts by COPY. Emptied when a transaction ends, dropped with the session.
+-- Receives changed verdicts by COPY. Dropped when the transaction ends.
 create temporary table if not exists new_verdicts (
     site text,
     metric text,
     day date,
     verdict text
-) on commit delete rows;
+) on commit drop;
