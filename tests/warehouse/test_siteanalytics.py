@@ -493,16 +493,18 @@ def test_lost_connection_is_a_warehouse_error(database: DatabaseConfig) -> None:
 def test_reading_changes_nothing_in_the_session(database: DatabaseConfig) -> None:
     """A pool's connection goes on to other uses."""
 
-    async def run() -> str:
+    async def run() -> tuple[str, str]:
         connection = await connect(database)
+        before = await connection.fetchval("select current_setting('TimeZone')")
         await read_panel(connection, data=DataConfig(timezone="Asia/Tokyo"), metrics={})
-        zone = await connection.fetchval("select current_setting('TimeZone')")
+        after = await connection.fetchval("select current_setting('TimeZone')")
         await connection.close()
-        return zone
+        return before, after
 
     stored = "alter table daily_metrics alter date type timestamptz using date::timestamp at time zone 'UTC'"
     read(database, OWN, stored)
-    assert asyncio.run(run()) == "UTC"
+    before, after = asyncio.run(run())
+    assert before == after != "Asia/Tokyo"
 
 
 def test_today_is_that_of_the_time_zone() -> None:
