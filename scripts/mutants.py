@@ -9,6 +9,7 @@ aside; 2: no such module, or its tests fail without any change.
 """
 
 import argparse
+import ast
 import random
 import re
 import shlex
@@ -20,6 +21,7 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +53,7 @@ TESTS = {
     "forecasting/serving/circuit_breaker.py": "tests/serving/test_circuit_breaker.py",
     "forecasting/serving/request_batcher.py": "tests/serving/test_request_batcher.py",
     "forecasting/serving/responses.py": "tests/serving/test_responses.py",
+    "forecasting/settings/bounds.py": "tests/settings/test_bounds.py",
     "forecasting/settings/loading.py": "tests/settings",
     "forecasting/settings/schema.py": "tests/settings",
     "forecasting/warehouse/copy_format.py": "tests/warehouse/test_copy_format.py",
@@ -109,18 +112,28 @@ def copy_project(folder: Path) -> None:
 
 
 def is_mistake(item: "WorkItem", source: str) -> bool:
-    """False for what only guards against mistakes of ours, and where Cosmic Ray takes the star of `f(*, a)`, `f(*a)` or
-    `[*a]` for a multiplication.
+    """False for what only guards against mistakes of ours, for the numbers of a class's fields (defaults and bounds are
+    choices), and where Cosmic Ray takes the star of `f(*, a)`, `f(*a)` or `[*a]` for a multiplication.
     """
     (mutation,) = item.mutations
     if not PLAUSIBLE.fullmatch(mutation.operator_name):
         return False
     line, column = mutation.start_pos
+    if "NumberReplacer" in mutation.operator_name and any(line in lines for lines in list_fields(source)):
+        return False
     lines = source.splitlines(keepends=True)
     if re.search(r"(frozen|strict|slots)=$", lines[line - 1][:column]):
         return False
     before = ("".join(lines[: line - 1]) + lines[line - 1][:column]).rstrip()
     return "BinaryOperator" not in mutation.operator_name or before[-1] not in "([{,=:"
+
+
+@cache
+def list_fields(source: str) -> list[range]:
+    """The lines of each field in the body of a class."""
+    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
+    fields = [node for a_class in classes for node in a_class.body if isinstance(node, ast.AnnAssign)]
+    return [range(node.lineno, (node.end_lineno or node.lineno) + 1) for node in fields]
 
 
 def sample_mutants(module: Path, *, size: int, seed: int) -> "tuple[int, list[WorkItem]]":

@@ -70,3 +70,10 @@ def test_range_of_each_kind() -> None:
     quantiles = np.float32([[[-2.0, 0.5, 3.0]]] * 3)
     kinds = np.array([KIND_CODES[kind] for kind in (Kind.count, Kind.rate, Kind.other)])
     assert within_range(quantiles, kinds)[:, 0].tolist() == [[0.0, 0.5, 3.0], [0.0, 0.5, 1.0], [-2.0, 0.5, 3.0]]
+
+
+def test_weekday_that_was_never_known_is_the_mean_of_the_days_that_were() -> None:
+    single = np.full((1, 14), np.nan)
+    single[0, 3] = 8.0
+    quantiles = seasonal_naive_quantiles(single, days_ahead=7, levels=[0.5])
+    np.testing.assert_array_equal(quantiles[0, :, 0], [8.0] * 7)

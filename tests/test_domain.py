@@ -1,5 +1,7 @@
 """The words that all else uses."""
 
+import datetime as dt
+
 import pytest
 
 from forecasting.domain import (
@@ -12,6 +14,8 @@ from forecasting.domain import (
     Verdict,
     check_days_ahead,
     check_version,
+    to_date,
+    to_day,
 )
 from forecasting.errors import InvalidVersion, SettingError
 from forecasting.model.rollout import COUNT, OTHER, RATE
@@ -23,6 +27,14 @@ def test_days_ahead_is_1_to_30(days: int) -> None:
         check_days_ahead(days)
     assert str(refusal.value) == f"days_ahead is {days}; it must be 1 to 30."
     assert [check_days_ahead(good) for good in (1, 30)] == [1, 30]
+
+
+def test_days_are_counted_from_1970() -> None:
+    """1970-01-01 was a Thursday: the models' weekday is (day + 3) mod 7, Monday 0."""
+    assert to_day(dt.date(1970, 1, 1)) == 0
+    assert to_day(dt.date(2000, 3, 1)) == 11_017
+    assert to_date(11_017) == dt.date(2000, 3, 1)
+    assert (to_day(dt.date(2000, 3, 1)) + 3) % 7 == dt.date(2000, 3, 1).weekday()
 
 
 def test_codes_of_kinds_are_the_models() -> None:

@@ -106,7 +106,7 @@ def test_rows_before_the_window_tell_a_gap_from_days_before_the_series() -> None
 
 
 def test_impossible_values_are_negative_above_one_or_beyond_float32() -> None:
-    values = np.array([-0.1, 0.0, 1.0, 1.1, 3.4e38, 3.5e38, -3.5e38, np.nan, np.inf])
+    values = np.array([-0.1, 0.0, 1.0, 1.1, np.finfo(np.float32).max, 3.5e38, -3.5e38, np.nan, np.inf])
     yes, no = np.array(True), np.array(False)
     beyond = [False] * 5 + [True] * 4
     assert out_of_range(values, no, no).tolist() == beyond

@@ -11,6 +11,7 @@ from forecasting.artifact import forecaster_predictor, load_base
 from forecasting.baselines import seasonal_naive
 from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, Kind, Scaling
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
+from forecasting.model.rollout import from_even, to_even, within_range
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.predictor import Predictor, Window, Windows, extend_scale, stack_windows, usual_bands
 from forecasting.settings.schema import ModelConfig
@@ -129,6 +130,7 @@ def test_bands_of_minmax_scaling_are_in_raw_units() -> None:
 
 def test_usual_bands_grow_with_the_days_ahead() -> None:
     scale = usual_bands(7).scale
+    assert usual_bands(7).num_weeks == 0
     assert len(scale) == MAX_DAYS_AHEAD
     assert scale[:7] == (1.0,) * 7
     assert scale[13] == pytest.approx(1.2)  # a week after the horizon
@@ -172,3 +174,18 @@ def test_stacked_windows_are_cut_to_the_days_ahead() -> None:
         [1, 2],
         [False, True],
     )
+
+
+def test_counts_reach_down_to_zero_and_rates_from_zero_to_one() -> None:
+    quantiles = torch.tensor([[[-2.0, 0.25, 3.0]]]).expand(3, 1, 3)
+    kinds = torch.tensor([KIND_CODES[kind] for kind in (Kind.count, Kind.rate, Kind.other)])
+    limited = within_range(quantiles, kinds)
+    assert limited[:, 0].tolist() == [[0.0, 0.25, 3.0], [0.0, 0.25, 1.0], [-2.0, 0.25, 3.0]]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_even_units_are_those_of_math_and_lead_back(kind: Kind) -> None:
+    code, values = KIND_CODES[kind], torch.linspace(0, 1, 11, dtype=torch.float64)[None]
+    units = to_even(values, torch.tensor([code]))
+    np.testing.assert_allclose(units[0], [even(value, code) for value in values[0].tolist()])
+    np.testing.assert_allclose(from_even(units, torch.tensor([code])), values, atol=1e-12)

@@ -27,7 +27,7 @@ def roll_out(
     *,
     horizon: int,
     median: int,
-    logarithmic: bool = True,
+    logarithmic: bool,
 ) -> Tensor:
     """Quantiles [batch, days, levels] of as many days as `band_scale` [batch, days] has, in the histories' units.
 

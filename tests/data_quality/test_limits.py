@@ -45,3 +45,12 @@ def test_day_of_a_break_is_of_the_new_definition(num_days: int, verdict: Verdict
     """With it, 14 days say what is usual since."""
     views = [100.0] * (40 + num_days) + [0.0]
     assert judge_one_site(views, breaks=[40])[0, -1] == verdict
+
+
+@pytest.mark.parametrize(("highest", "verdict"), [(0.89, Verdict.bot), (0.9, Verdict.observed)])
+def test_bounces_are_of_bots_only_if_no_day_before_was_as_high(highest: float, verdict: Verdict) -> None:
+    bounce = [0.5] * 27 + [highest, 0.9]
+    verdicts = judge_one_site(
+        [100.0] * 28 + [500.0], [100.0] * 28 + [500.0], bounce, kinds=[*[Kind.count] * 2, Kind.rate]
+    )
+    assert verdicts[0, 28] == verdict

@@ -138,6 +138,18 @@ def test_hours_say_nothing_where_they_are_rarely_active_or_known() -> None:
     assert (judge_site([50.0] * 44, hours=few) == Verdict.observed).all()
 
 
+def test_day_with_traffic_in_its_first_hour_alone_is_partial_not_silent() -> None:
+    hours = [bits([0, *OFFICE])] * 30 + [bits([0])]
+    assert judge_site([500.0] * 31, hours=hours)[0, 30] == Verdict.partial
+
+
+@pytest.mark.parametrize(("num_known", "verdict"), [(13, Verdict.observed), (14, Verdict.partial)])
+def test_silent_days_do_not_count_among_the_days_that_tell_the_usual_hours(num_known: int, verdict: Verdict) -> None:
+    """Half of the days before were silent: the days with traffic alone are counted, and looked at."""
+    hours = [0, bits(OFFICE)] * num_known + [bits(range(8, 14))]
+    assert judge_site([500.0] * len(hours), hours=hours)[0, -1] == verdict
+
+
 @pytest.mark.parametrize("hours", [ALWAYS, OFFICE])
 def test_clock_change_is_no_partial_day(hours: Sequence[int]) -> None:
     """A day of 23 hours lacks its last, and each hour after the change comes one earlier; of 25, one later."""

@@ -1,6 +1,7 @@
 """Many requests at once: few batches, each caller gets its own results, and a faulty request fails alone."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -111,3 +112,31 @@ def test_opened_breaker_ends_what_waits_and_lets_one_ask_a_second() -> None:
     breaker.report_success()
     breaker.check()
     assert not breaker.is_open
+
+
+def test_error_of_a_later_part_is_not_reported_as_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """The caller hears of the first part's error. asyncio logs an error that nobody took."""
+
+    async def run() -> None:
+        batcher = RequestBatcher(Doubler().answer, max_items=1, max_running=2)
+        with pytest.raises(BadAnswer):
+            await batcher.submit([13, 13])
+
+    asyncio.run(run())
+    gc.collect()
+    assert caplog.messages == []
+
+
+def test_all_that_wait_are_ended_though_one_has_left() -> None:
+    async def run() -> list[list[int] | BaseException]:
+        batcher = RequestBatcher(Doubler().answer, max_items=50, max_running=1)
+        tasks = [asyncio.create_task(batcher.submit([number])) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        batcher.fail_all(Unavailable("Nobody is there."))
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, left, last = asyncio.run(run())
+    assert str(first) == str(last) == "Nobody is there."
+    assert isinstance(left, asyncio.CancelledError)

@@ -51,6 +51,7 @@ def test_documented_answer_of_page_visits() -> None:
         {"date": "2024-01-03", "predicted_visits": 201, "lower": 191, "upper": 211},
     ]
     assert (shaped["days_ahead"], shaped["total_predicted_visits"], shaped["data_until"]) == (2, 301, "2024-01-01")
+    assert shaped["band"] == 0.8  # from the level 0.1 to 0.9
     assert shaped["prediction_date"] == "2024-06-01T12:00:00+00:00"
 
 
@@ -60,6 +61,10 @@ def test_total_adds_up_and_its_band_follows_the_correlation_of_days() -> None:
     assert equal == {"value": 400, "lower": 360, "upper": 440}  # 10 a day, times 4
     between = answer(make_series(day_correlation=0.25), 100, 100, 100, 100)["total"]
     assert between["upper"] == round(400 + 10 * math.sqrt(4 + 12 * 0.25))
+
+
+def test_total_of_counts_is_never_negative() -> None:
+    assert answer(make_series(day_correlation=1.0), 4, 5)["total"] == {"value": 9, "lower": 0, "upper": 29}
 
 
 def test_visitors_do_not_add_up() -> None:

@@ -55,4 +55,7 @@ def test_nothing_but_rates_without_a_unit_is_refused() -> None:
     rate = MetricConfig(kind=Kind.rate)
     with pytest.raises(AmbiguousUnit, match="it has no value yet"):
         rates_as_fractions([observe([np.nan], rate)], {"bounce_rate": rate}, named=[], notes=[])
+    rows = [observe([20.0], rate), observe([30.0], rate, metric="exit_rate")]
+    with pytest.raises(AmbiguousUnit, match=r"^bounce_rate is a rate, .* its values are 20\.\.20"):
+        rates_as_fractions(rows, {"bounce_rate": rate, "exit_rate": rate}, named=[], notes=[])
     assert rates_as_fractions([], {}, named=[], notes=[]) == ()
