@@ -7,6 +7,7 @@ import socket
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -158,52 +159,66 @@ def test_a_hundred_thousand_metrics(http: httpx.Client) -> None:
     assert many_bytes.status_code == 413
 
 
-def dribble(connection: socket.socket, start: bytes, drop: bytes) -> bytes:
-    """Sends a drop each 0.2 s until there is an answer, which is returned, or the connection is closed."""
-    end = time.monotonic() + KEEP_ALIVE_SECONDS  # when it would be closed in any case
-    connection.sendall(start)
-    connection.settimeout(0.2)
-    while time.monotonic() < end:
-        try:
-            answer = connection.recv(65536)
-        except TimeoutError:
-            connection.sendall(drop)
-        else:
-            connection.settimeout(PATIENCE_SECONDS)
-            return answer + (read_all(connection) if answer else b"")
+def dribble(process: Process, first: bytes, start: bytes, drop: bytes) -> bytes:
+    """The answer to `start`, after which a drop is sent each 0.2 s; empty if the connection is closed without one.
+
+    `first` is a whole request without the key, to be sent and answered before.
+    """
+    with closing(connect(process)) as connection:
+        if first:
+            connection.sendall(first)
+            answered = b""
+            while not answered.endswith(b"}"):
+                answered += connection.recv(65536)
+            assert parse(answered)[0] == 401
+        end = time.monotonic() + KEEP_ALIVE_SECONDS  # when it would be closed in any case
+        connection.sendall(start)
+        connection.settimeout(0.2)
+        while time.monotonic() < end:
+            try:
+                answer = connection.recv(65536)
+            except TimeoutError:
+                connection.sendall(drop)
+            else:
+                connection.settimeout(PATIENCE_SECONDS)
+                return answer + (read_all(connection) if answer else b"")
     raise AssertionError("the connection is still open")
 
 
-def test_headers_that_dribble(attacked: Process, http: httpx.Client) -> None:
-    with closing(connect(attacked)) as connection:
-        answer = dribble(connection, b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n")
-    status, headers, body = parse(answer)
+HEADERS = b"GET /health HTTP/1.1\r\n"
+BODY = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {READ}\r\nContent-Length: 1000\r\n\r\n"
+SLOW_CLIENTS = {
+    "headers": (b"", HEADERS, b"X-A: b\r\n"),
+    "nothing": (b"", b"", b""),
+    "blank lines": (b"", b"", b"\r\n"),
+    "second request": (b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", HEADERS, b"X-A: b\r\n"),
+    "body": (b"", BODY.encode(), b" "),
+}
+
+
+@pytest.fixture(scope="module")
+def slow_clients(attacked: Process) -> Iterator[dict[str, "Future[bytes]"]]:
+    """What each of them got, all at once: each waits for ten seconds."""
+    with ThreadPoolExecutor(len(SLOW_CLIENTS)) as pool:
+        yield {name: pool.submit(dribble, attacked, *parts) for name, parts in SLOW_CLIENTS.items()}
+
+
+@pytest.mark.parametrize("name", ["headers", "second request"])
+def test_headers_that_dribble(slow_clients: dict[str, "Future[bytes]"], http: httpx.Client, name: str) -> None:
+    status, headers, body = parse(slow_clients[name].result())
     assert (status, headers["connection"]) == (408, "close")
     assert body == {"detail": "No request headers arrived within 10 s."}
 
 
-@pytest.mark.parametrize("drop", [b"", b"\r\n"])
-def test_a_connection_that_asks_nothing(attacked: Process, http: httpx.Client, drop: bytes) -> None:
-    with closing(connect(attacked)) as connection:
-        dribble(connection, b"", drop)
+@pytest.mark.parametrize("name", ["nothing", "blank lines"])
+def test_a_connection_that_asks_nothing(
+    slow_clients: dict[str, "Future[bytes]"], http: httpx.Client, name: str
+) -> None:
+    slow_clients[name].result()  # closed
 
 
-def test_a_second_request_that_dribbles(attacked: Process, http: httpx.Client) -> None:
-    with closing(connect(attacked)) as connection:
-        connection.sendall(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n")
-        answered = b""
-        while not answered.endswith(b"}"):
-            answered += connection.recv(65536)
-        assert parse(answered)[0] == 401
-        answer = dribble(connection, b"GET /health HTTP/1.1\r\n", b"X-A: b\r\n")
-    assert parse(answer)[0] == 408
-
-
-def test_a_body_that_dribbles(attacked: Process, http: httpx.Client) -> None:
-    start = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {READ}\r\nContent-Length: 1000\r\n\r\n"
-    with closing(connect(attacked)) as connection:
-        answer = dribble(connection, start.encode(), b" ")
-    status, headers, body = parse(answer)
+def test_a_body_that_dribbles(slow_clients: dict[str, "Future[bytes]"], http: httpx.Client) -> None:
+    status, headers, body = parse(slow_clients["body"].result())
     assert (status, headers["connection"]) == (408, "close")
     assert body == {"detail": "The request body did not arrive within 10 s (guard.request_seconds)."}
 
@@ -224,8 +239,12 @@ def test_an_answer_that_nobody_reads(attacked: Process, http: httpx.Client) -> N
 
 def remote_ports(process: Process) -> set[int]:
     """Of the connections that are open on the shim's side."""
-    found = psutil.Process(process.process.pid).net_connections("tcp")
-    return {one.raddr.port for one in found if one.raddr and one.status == psutil.CONN_ESTABLISHED}
+    connections = psutil.Process(process.process.pid).net_connections("tcp")
+    return {
+        connection.raddr.port
+        for connection in connections
+        if connection.raddr and connection.status == psutil.CONN_ESTABLISHED
+    }
 
 
 def test_more_connections_than_may_be(attacked: Process, http: httpx.Client) -> None:
