@@ -38,6 +38,7 @@ class SeriesCard:
     day_correlation: float  # Bands.day_correlation
     calibration_weeks: int = 0  # of the series' own past behind the two fields above
     answered_by: str = FORECASTER  # or SEASONAL_NAIVE, if that measured better
+    site_key: str | None = None  # Series.site_key; versions before 0.2 have none
     metrics: Mapping[str, Any] = field(default_factory=dict)  # Any: numbers, null, or the reason for a null
 
     @property
@@ -70,6 +71,7 @@ def describe_series_card(
         day_correlation=bands.day_correlation,
         calibration_weeks=bands.num_weeks,
         answered_by=answered_by,
+        site_key=series.site_key,
         metrics=metrics or {},
     )
 

@@ -80,13 +80,16 @@ class Right(StrEnum):
 
 @dataclass(frozen=True)
 class Series:
-    """One metric of one site. Values times `unit_scale` are in the source's unit."""
+    """One metric of one site. Values times `unit_scale` are in the source's unit. `site` is a name, which may change;
+    with the source, `site_key` and `metric` say which series it is.
+    """
 
     site: str
     metric: str
     kind: Kind = Kind.count
     additive: bool = True
     unit_scale: float = 1.0
+    site_key: str | None = None  # the source's own key of the site; None without a source
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -16,13 +16,13 @@ from forecasting.jobs.pages import LoadedVersion, PageForecasts, SeriesLookup, f
 from forecasting.runtime.log import LOGGER
 from forecasting.runtime.process import run_async
 from forecasting.runtime.terminal import progress
-from forecasting.settings.schema import Config, MetricConfig
+from forecasting.settings.schema import Config
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import count_series, read_pages
 from forecasting.warehouse.forecast_writer import encode_forecasts, write_forecasts
 from forecasting.warehouse.ingest import update_with_progress
 from forecasting.warehouse.inventory import refuse_unknown
-from forecasting.warehouse.origin import find_origin, read_metric_settings
+from forecasting.warehouse.origin import find_origin, read_metric_settings, read_site_index
 from forecasting.warehouse.pages import DailyQuery, Page
 from forecasting.warehouse.schema import OWN_TIMEOUT_SECONDS
 from forecasting.warehouse.source_report import describe_update
@@ -100,27 +100,29 @@ async def _forecast(version: LoadedVersion, tally: Tally) -> None:
     ):
         LOGGER.info("%s", describe_update(updated, config))
         with translate_errors("looking for series in forecasting.daily"):
-            query, settings = await _make_query(reading, version)
+            query, lookup = await _make_query(reading, version)
             await refuse_unknown(reading, query)
             total = await count_series(reading, query) if sys.stderr.isatty() else None
         with progress(version.predictor.name, total) as advance:
-            await _Pipeline(version, settings, tally, advance).run(reading, writing, query)
+            await _Pipeline(version, lookup, tally, advance).run(reading, writing, query)
 
 
-async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[DailyQuery, dict[str, MetricConfig]]:
-    """Which days to read, and the settings of each metric."""
+async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[DailyQuery, SeriesLookup]:
+    """Which days to read, and the card of each series."""
     data, process = version.config.data, version.config.process
     origin = await find_origin(reading, data)
+    index = await read_site_index(reading, source=origin.source)
     query = DailyQuery(
         today=origin.today(data),
         num_days=version.predictor.context_length + SPARE_DAYS,
-        sites=data.sites,
+        sites=index.find_present_names(data.sites),
         metrics=data.metrics,
         source=origin.source,
         masked=version.config.verdicts.masked,
         share=(process.rank, process.world_size),
     )
-    return query, await read_metric_settings(reading, version.config.metrics, source=origin.source)
+    metrics = await read_metric_settings(reading, version.config.metrics, source=origin.source)
+    return query, SeriesLookup(version, metrics, index, database=version.config.read_from.name)
 
 
 class _Pipeline:
@@ -129,13 +131,13 @@ class _Pipeline:
     def __init__(
         self,
         version: LoadedVersion,
-        metrics: Mapping[str, MetricConfig],
+        lookup: SeriesLookup,
         tally: Tally,
         advance: Callable[[int], None],
     ) -> None:
         self._config = version.config.forecast
         self._version = version
-        self._lookup = SeriesLookup(version, metrics, database=version.config.read_from.name)
+        self._lookup = lookup
         self._tally = tally
         self._advance = advance
         self._pages: asyncio.Queue[Page | None] = asyncio.Queue(MAX_WAITING)

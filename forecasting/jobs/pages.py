@@ -14,6 +14,8 @@ from forecasting.predictor import Predictor, usual_bands
 from forecasting.runtime.log import LOGGER
 from forecasting.settings.schema import BASE_VERSION, Config, MetricConfig
 from forecasting.warehouse.pages import Page
+from forecasting.warehouse.site_directory import locate_sites
+from forecasting.warehouse.sites import SiteIndex
 from forecasting.warehouse.windows import check_fraction, cut_page_windows
 
 
@@ -59,14 +61,18 @@ class SeriesLookup:
     version's card of the same metric elsewhere, else it is a count; its bands are those of most series.
     """
 
-    def __init__(self, version: LoadedVersion, metrics: Mapping[str, MetricConfig], *, database: str) -> None:
+    def __init__(
+        self, version: LoadedVersion, metrics: Mapping[str, MetricConfig], index: SiteIndex, *, database: str
+    ) -> None:
         """`database` is the name of a site where no column gives one: the version's only site, whatever its name."""
-        self.cards = list(version.cards)
+        cards, sites = locate_sites(version.cards, index, database=database)
+        self.cards = list(cards)
         self.without_unit: set[int] = set()  # places in `cards` of rates of unknown unit
         self._metrics = metrics
         self._horizon = version.predictor.horizon
-        self._places = {card.key: place for place, card in enumerate(self.cards)}
-        if len({card.site for card in self.cards}) == 1:
+        names = {site.name: site.stored_name for site in sites}
+        self._places = {(names[card.site], card.metric): place for place, card in enumerate(self.cards)}
+        if len(sites) == 1:
             self._places |= {(database, card.metric): place for place, card in enumerate(self.cards)}
         self._unknown: dict[str, int] = {}  # by metric, of sites that the version does not know
 

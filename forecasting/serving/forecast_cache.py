@@ -15,11 +15,12 @@ from forecasting.errors import DataError, ForecastingError, ServingError, Wareho
 from forecasting.serving.forecast_service import ForecastService
 from forecasting.serving.responses import Response
 from forecasting.warehouse.pages import Revision
+from forecasting.warehouse.site_directory import SiteDirectory
 
 MAX_SERIES = 256  # computed and written in one go: some milliseconds in which the event loop does nothing else
 OVERHEAD_BYTES = 400  # of memory for each entry besides its JSON
 
-CacheKey = tuple[str, str, int]  # site, metric, days ahead
+CacheKey = tuple[str, str | None, str, int]  # site, its key, metric, days ahead
 
 
 class CacheStatus(StrEnum):
@@ -93,7 +94,12 @@ class ForecastCache:
 
     @property
     def card(self) -> Card:
+        """With the present names of the sites."""
         return self._service.card
+
+    @property
+    def sites(self) -> SiteDirectory:
+        return self._service.sites
 
     @property
     def tag(self) -> CacheTag | None:
@@ -110,7 +116,7 @@ class ForecastCache:
 
     async def get(self, cards: Sequence[SeriesCard], days_ahead: int) -> list[Result]:
         """The forecast of each series, or its error: a DataError, or another error if a part is down."""
-        cards_by_key = {(card.site, card.metric, days_ahead): card for card in cards}
+        cards_by_key = {_cache_key(card, days_ahead): card for card in cards}
         results: dict[CacheKey, Result] = {}
         missing = []
         for key in cards_by_key:
@@ -124,7 +130,7 @@ class ForecastCache:
             self._start_computing([(key, cards_by_key[key]) for key in new[start : start + MAX_SERIES]])
         for key, future in [(key, self._computing[key]) for key in missing]:
             results[key] = await asyncio.shield(future)
-        return [results[card.site, card.metric, days_ahead] for card in cards]
+        return [results[_cache_key(card, days_ahead)] for card in cards]
 
     async def finish(self) -> None:
         """Waits for what is being computed."""
@@ -177,7 +183,7 @@ class ForecastCache:
     async def _forecast(self, keys: Sequence[CacheKey], cards: Sequence[SeriesCard]) -> list[Result]:
         tag = self._entry_tag
         try:
-            responses = await self._service.answer(cards, keys[0][2])
+            responses = await self._service.answer(cards, keys[0][-1])
         except (ServingError, WarehouseError) as error:
             return [self._find_stale(key) or error for key in keys]
         valid_tag = tag if tag == self._entry_tag else None  # the data may have changed meanwhile
@@ -193,6 +199,11 @@ class ForecastCache:
         if _size_of(entry) <= self.entries.maxsize:
             self.entries[key] = entry
         return self._give(entry, CacheStatus.computed, tag)
+
+
+def _cache_key(card: SeriesCard, days_ahead: int) -> CacheKey:
+    """With both the site's name and its key: two sites may exchange their names."""
+    return card.site, card.site_key, card.metric, days_ahead
 
 
 def _size_of(entry: _Entry) -> int:

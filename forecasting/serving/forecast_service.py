@@ -12,6 +12,8 @@ from forecasting.domain import check_days_ahead
 from forecasting.errors import DataError
 from forecasting.predictor import Window, let_naive_answer, stack_windows
 from forecasting.serving.responses import Response, write_responses
+from forecasting.warehouse.site_directory import SiteDirectory
+from forecasting.warehouse.sites import SiteIndex
 
 DEFAULT_METRIC = "page_visits"
 
@@ -35,18 +37,31 @@ class ForecastService:
         model: Model,
         read_windows: ReadWindows,
         *,
+        find_sites: Callable[[], SiteDirectory] | None = None,
         misses_days: Callable[[dt.date], bool] = lambda data_until: False,
     ) -> None:
-        """`misses_days` tells whether answers with such a `data_until` are stale. A cache, which gives an answer again
+        """Without `find_sites` the sites have the names that they had when the version was trained.
+
+        `misses_days` tells whether answers with such a `data_until` are stale. A cache, which gives an answer again
         later, must find that out itself.
         """
-        self.card = card
+        trained = SiteDirectory.of(card, SiteIndex(()), database="")
+        self._find_sites = find_sites or (lambda: trained)
         self._model = model
         self._read_windows = read_windows
         self._misses_days = misses_days
 
+    @property
+    def sites(self) -> SiteDirectory:
+        return self._find_sites()
+
+    @property
+    def card(self) -> Card:
+        """With the present names of the sites."""
+        return self.sites.card
+
     async def predict(self, *, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Response:
-        [answer] = await self.answer([self.card.find_series(metric=metric, site=site)], days_ahead)
+        [answer] = await self.answer([self.sites.find_series(metric=metric, site=site)], days_ahead)
         if isinstance(answer, DataError):
             raise answer
         return answer
@@ -55,7 +70,7 @@ class ForecastService:
         self, *, metrics: Sequence[str], days_ahead: int = 7, site: str | None = None
     ) -> dict[str, Response]:
         """By metric; a metric that cannot be forecast has the reason in place of its answer."""
-        matches = find_each(self.card, metrics=metrics, site=site)
+        matches = find_each(self.sites, metrics=metrics, site=site)
         cards = [match for match in matches.values() if isinstance(match, SeriesCard)]
         answers = iter(await self.answer(cards, days_ahead))
         results = {name: next(answers) if isinstance(match, SeriesCard) else match for name, match in matches.items()}
@@ -90,12 +105,12 @@ class ForecastService:
         return answers
 
 
-def find_each(card: Card, *, metrics: Iterable[str], site: str | None) -> dict[str, SeriesCard | DataError]:
+def find_each(sites: SiteDirectory, *, metrics: Iterable[str], site: str | None) -> dict[str, SeriesCard | DataError]:
     """By metric, in the order of the request without repetitions: the series, or why there is none."""
     matches: dict[str, SeriesCard | DataError] = {}
     for metric in dict.fromkeys(metrics):
         try:
-            matches[metric] = card.find_series(metric=metric, site=site)
+            matches[metric] = sites.find_series(metric=metric, site=site)
         except DataError as error:
             matches[metric] = error
     return matches

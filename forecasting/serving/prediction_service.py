@@ -42,8 +42,10 @@ class PredictionService:
         artifact = load_artifact(config.model_dir, config.model_version)
         model = LocalModel(artifact.load_predictor())  # before the thread starts: nobody would stop it on a failure
         self.card = artifact.card
-        history = RecentWindows(config, artifact.card)
-        self._forecasts = ForecastService(artifact.card, model, history.read, misses_days=history.misses_days)
+        history = self._windows = RecentWindows(config, artifact.card)
+        self._forecasts = ForecastService(
+            artifact.card, model, history.read, find_sites=history.sites.find, misses_days=history.misses_days
+        )
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run_loop, args=(self._loop,), name="PredictionService", daemon=True)
         thread.start()
@@ -53,12 +55,21 @@ class PredictionService:
         return self.predict(days_ahead=days_ahead)
 
     def predict(self, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Response:
-        return self._run(self._forecasts.predict(metric=metric, days_ahead=days_ahead, site=site))
+        """`site` is a site's name, or an earlier one."""
+        return self._run(self._predict(metric, days_ahead, site))
 
     def predict_multiple(
         self, metrics: Sequence[str], days_ahead: int = 7, site: str | None = None
     ) -> dict[str, Response]:
-        return self._run(self._forecasts.predict_multiple(metrics=metrics, days_ahead=days_ahead, site=site))
+        return self._run(self._predict_multiple(metrics, days_ahead, site))
+
+    async def _predict(self, metric: str, days_ahead: int, site: str | None) -> Response:
+        await self._windows.list_sites()
+        return await self._forecasts.predict(metric=metric, days_ahead=days_ahead, site=site)
+
+    async def _predict_multiple(self, metrics: Sequence[str], days_ahead: int, site: str | None) -> dict[str, Response]:
+        await self._windows.list_sites()
+        return await self._forecasts.predict_multiple(metrics=metrics, days_ahead=days_ahead, site=site)
 
     def close(self) -> None:
         """Done by itself at the latest when the program ends, or nobody holds the service any more."""

@@ -6,20 +6,24 @@ from collections.abc import Sequence
 from cachetools import LRUCache
 
 from forecasting.card import Card, SeriesCard, restore_settings
-from forecasting.domain import SeriesKey
 from forecasting.errors import CannotConnect, DataError, TimedOut
 from forecasting.predictor import Window
 from forecasting.serving.circuit_breaker import CircuitBreaker
 from forecasting.serving.database_client import DatabaseClient, close_pool
 from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.serving.revision_watch import RevisionWatch
+from forecasting.serving.site_watch import SiteWatch
 from forecasting.serving.source_updates import SourceUpdates
 from forecasting.serving.window_reader import WindowReader
 from forecasting.settings.schema import Config, DatabaseConfig
+from forecasting.warehouse.pages import Revision
+from forecasting.warehouse.site_directory import SiteDirectory
 
 MAX_RUNNING = 4  # queries at a time
 MAX_SERIES = 1024  # in one query
 MAX_CACHED = 65536  # windows of less than 1 kB each
+
+CacheKey = tuple[str, str | None, str]  # site, its key, metric
 
 
 class RecentWindows:
@@ -29,12 +33,14 @@ class RecentWindows:
 
     def __init__(self, config: Config, card: Card) -> None:
         trained = restore_settings(card, config)
-        self._cache: LRUCache[SeriesKey, Window] = LRUCache(MAX_CACHED)
+        self._cache: LRUCache[CacheKey, Window] = LRUCache(MAX_CACHED)
         self._batcher = RequestBatcher(self._read_batch, max_items=MAX_SERIES, max_running=MAX_RUNNING)
         self.breaker = CircuitBreaker(self._batcher.fail_all)
         self.client = DatabaseClient(config.kept_in, deadline_seconds=config.serving.deadline_seconds)
         self.updates = SourceUpdates(trained, card, self._use_database)
         self.revisions = RevisionWatch(self.client, trained, self.breaker, self._cache.clear)
+        self.sites = SiteWatch(self.client, trained, card)
+        self._named_at: Revision | None = None  # when the sites were last read
         self._reader = WindowReader(self.client, trained, card, self.updates)
 
     @property
@@ -48,9 +54,15 @@ class RecentWindows:
         return self.updates.misses_days(data_until, today=revision.today if revision else None)
 
     async def check(self) -> None:
-        """Checks whether PostgreSQL answers and cached windows are still valid. Starts an update if one is due."""
+        """Checks whether PostgreSQL answers, what the sites are called, and whether cached windows are still valid.
+        Starts an update if one is due.
+        """
         await self.updates.refresh(wait=False)
         await self.revisions.check()
+        revision = self.revisions.revision
+        is_new = revision is not None and (revision != self._named_at or revision.number is None)
+        if is_new and self.revisions.is_current and await self.sites.refresh():
+            self._named_at = revision
 
     async def read(self, cards: Sequence[SeriesCard]) -> list[Window | DataError]:
         """The window up to each series' own last known day, or why there is none, whatever series it is read with.
@@ -61,17 +73,18 @@ class RecentWindows:
             await self.updates.refresh()
             self.breaker.check()
             return await self._reader.read(cards)
-        cached = [self._cache.get(card.key) if self.revisions.is_current else None for card in cards]
+        cached = [self._cache.get(_cache_key(card)) if self.revisions.is_current else None for card in cards]
         missing = [card for card, window in zip(cards, cached, strict=True) if window is None]
         if missing:
             await self.updates.refresh()
         read = iter(await self._batcher.submit(missing))
         return [window or next(read) for window in cached]
 
-    async def list_sites(self) -> dict[str, str]:
-        """The sites in the source and their time zones; empty if nothing has been read, or can be."""
+    async def list_sites(self) -> SiteDirectory:
+        """The sites as PostgreSQL has them at this moment, or as it last had them."""
         await self.updates.refresh()
-        return await self._reader.list_sites()
+        await self.sites.refresh()
+        return self.sites.directory
 
     async def close(self) -> None:
         await self.updates.close()
@@ -90,13 +103,18 @@ class RecentWindows:
         if self.revisions.is_cacheable and revision == self.revisions.revision:
             for card, window in zip(cards, windows, strict=True):
                 if isinstance(window, Window):
-                    self._cache[card.key] = window
+                    self._cache[_cache_key(card)] = window
         return windows
 
     async def _use_database(self, database: DatabaseConfig) -> None:
         """Switches to the database that an update has found: open connections may lead to another."""
-        if database == self.client.database:
-            return
-        previous = await self.client.switch_to(database)
-        self.revisions.forget()
-        await close_pool(previous)
+        if database != self.client.database:
+            previous = await self.client.switch_to(database)
+            self.revisions.forget()
+            await close_pool(previous)
+        await self.sites.refresh()
+
+
+def _cache_key(card: SeriesCard) -> CacheKey:
+    """With both the site's name and its key: two sites may exchange their names."""
+    return card.site, card.site_key, card.metric

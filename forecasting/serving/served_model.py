@@ -21,12 +21,14 @@ class Problems(NamedTuple):
     model: str | None = None
     days: str | None = None  # that forecasts are made from
     source: str | None = None  # of new days; forecasts are made from those already read
+    sites: str | None = None  # all of the version's sites are gone from the source
 
     def describe(self, *, in_full: bool = True) -> list[str]:
         """In full they name hosts, users and error messages, which are not for everybody."""
         if not in_full:
             names = {"TorchServe": self.model, "PostgreSQL": self.days, "The source of new days": self.source}
-            return [f"{name} does not answer." for name, problem in names.items() if problem]
+            sentences = [f"{name} does not answer." for name, problem in names.items() if problem]
+            return [*sentences, "The source has no site that can be forecast."] if self.sites else sentences
         return list(dict.fromkeys(problem for problem in self if problem))
 
     @property
@@ -39,7 +41,8 @@ class ServedModel:
     """Uses a TorchServe that somebody else starts and ends. Used in one event loop."""
 
     def __init__(self, config: Config, artifact: Artifact, torchserve: TorchServe) -> None:
-        card, serving = artifact.card, config.serving
+        self.card = card = artifact.card
+        serving = config.serving
         self._check_seconds = serving.check_seconds
         self.client = TorchServeClient(
             torchserve.inference_url,
@@ -50,7 +53,7 @@ class ServedModel:
         )
         self.windows = RecentWindows(config, card)
         self.forecast_cache = ForecastCache(
-            ForecastService(card, self.client, self.windows.read),
+            ForecastService(card, self.client, self.windows.read, find_sites=self.windows.sites.find),
             self.windows.revisions,
             megabytes=serving.cache_mb / 2,
             stale_seconds=serving.stale_seconds,
@@ -62,7 +65,8 @@ class ServedModel:
 
     @property
     def problems(self) -> Problems:
-        return Problems(self._model_problem, self.windows.problem, self.windows.updates.problem)
+        windows = self.windows
+        return Problems(self._model_problem, windows.problem, windows.updates.problem, windows.sites.directory.problem)
 
     async def find_problems(self) -> Problems:
         """At most `serving.check_seconds` old."""

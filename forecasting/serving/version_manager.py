@@ -19,6 +19,7 @@ from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.serving.torchserve.supervisor import Start, Supervisor
 from forecasting.settings.schema import Config, ServingConfig
+from forecasting.warehouse.site_directory import SiteDirectory
 
 logger = logging.getLogger("forecasting.serving")
 
@@ -51,8 +52,8 @@ class VersionManager:
         await self.served.find_problems()
         return self.problems
 
-    async def list_sites(self) -> dict[str, str]:
-        """The sites in the source and their time zones."""
+    async def list_sites(self) -> SiteDirectory:
+        """The sites of the version and of the source, as they are at this moment."""
         return await self.served.windows.list_sites()
 
     async def read_new_days(self) -> None:
@@ -101,7 +102,7 @@ class VersionManager:
 
     async def _promote(self, artifact: Artifact) -> None:
         """Raises what keeps the version from being served; the current version is served on."""
-        version, current = artifact.card.version, self.forecast_cache.card
+        version, current = artifact.card.version, self.served.card
         if artifact.card == current:
             await asyncio.to_thread(mark_promoted, self._config.model_dir, version)
             return

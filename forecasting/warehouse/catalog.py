@@ -33,7 +33,10 @@ async def read_catalog(connection: OwnConnection, data: DataConfig) -> SourceCat
 
 
 def timezone_of(site: Site, data: DataConfig) -> str:
-    return data.timezone_of(site.name, otherwise=site.timezone)
+    """That of `data.timezones` for the site's name, or else for an earlier name."""
+    names = (site.name, *reversed(site.aliases))
+    name = next((name for name in names if name in data.sites_with_timezone), site.name)
+    return data.timezone_of(name, otherwise=site.timezone)
 
 
 def local_day(moment: dt.datetime, timezone: str) -> dt.date:

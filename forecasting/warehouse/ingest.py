@@ -5,8 +5,8 @@ next one continues after them. Updates that run at the same time each skip what 
 """
 
 import datetime as dt
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from forecasting.domain import SourceName
 from forecasting.errors import MissingTable, SchemaNotWritable, SettingError
@@ -57,7 +57,7 @@ async def update(
         if catalog is None:
             return UpdateResult(None, own.database)
         ingest = _Ingest(config, catalog, source_connection, own.connection, scope)
-        tasks, notes = await ingest.prepare()
+        ingest, tasks, notes = await ingest.prepare()
         num_days = sum((task.span.until - task.span.first).days for task in tasks)
         num_rows = await ingest.copy(tasks, advance=lambda days: advance and advance(days, num_days))
     return UpdateResult(num_rows, own.database, num_days, (*catalog.notes, *notes), own.refusal)
@@ -94,22 +94,23 @@ class _Ingest:
     own_connection: OwnConnection
     scope: Scope
 
-    async def prepare(self) -> tuple[list[ReadTask], list[str]]:
-        """Stores the catalog. What to read, and notes about changed sites."""
-        own, catalog, data = self.own_connection, self.catalog, self.config.data
-        source = catalog.source.name
+    async def prepare(self) -> "tuple[_Ingest, list[ReadTask], Sequence[str]]":
+        """Stores the catalog. The update with the sites' names in our tables, what to read, and notes about changed
+        sites.
+        """
+        own, data, source = self.own_connection, self.config.data, self.catalog.source.name
         with translate_errors("updating the schema forecasting"):
             async with own.transaction():
                 await fetch(own, "lock_forecasting")
-                notes = await write_catalog(own, catalog, data, whole=self.scope.whole)
-                sites = await fetch(own, "read_sites")
-                read_until = {row["key"]: row["read_until"] for row in sites if row["source"] == source}
-                tasks = plan_tasks(catalog, read_until, data, self.scope)
+                written = await write_catalog(own, self.catalog, data, whole=self.scope.whole)
+                named = replace(self, catalog=written.catalog)
+                read_until = {site.key: site.read_until for site in written.stored}
+                tasks = plan_tasks(named.catalog, read_until, data, self.scope)
                 for task in tasks:
                     if task.from_start:
                         await fetch(own, "rewind_progress", source, list(task.span.keys), task.span.first)
-                await claim_new_sites(own, await self.read_rules())
-        return tasks, notes
+                await claim_new_sites(own, await named.read_rules())
+        return named, tasks, written.notes
 
     async def copy(self, tasks: list[ReadTask], *, advance: Callable[[int], object]) -> int:
         """Copies the days and judges them. How many rows changed."""

@@ -1,15 +1,15 @@
 """What our own schema knows about `forecasting.daily`: where its days come from, what they measure, their revision."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from forecasting.domain import Kind, Unit
 from forecasting.settings.schema import DataConfig, MetricConfig
-from forecasting.warehouse.connection import translate_errors
 from forecasting.warehouse.pages import Revision
 from forecasting.warehouse.queries import Connection, fetch
+from forecasting.warehouse.sites import SiteIndex, StoredSite
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,22 @@ async def read_revision(connection: Connection, data: DataConfig) -> Revision:
     return Revision(row["number"], Origin("", row["timezones"]).today(data))
 
 
-async def read_site_timezones(connection: Connection, *, source: str) -> dict[str, str]:
-    with translate_errors("reading forecasting.sites"):
-        rows = await fetch(connection, "read_sites")
-    return {row["site"]: row["timezone"] for row in rows if row["source"] == source}
+async def read_stored_sites(connection: Connection) -> list[StoredSite]:
+    """Of all sources."""
+    return [_make_site(row) for row in await fetch(connection, "read_sites")]
+
+
+async def read_site_index(
+    connection: Connection, *, source: str, series: Collection[tuple[str, str | None]] | None = None
+) -> SiteIndex:
+    """The sites of a source: all, or those that the names and keys of `series` may mean."""
+    keys = [key for _, key in series or () if key is not None]
+    names = None if series is None else [name for name, _ in series]
+    return SiteIndex([_make_site(row) for row in await fetch(connection, "find_sites", source, keys, names)])
+
+
+def _make_site(row: Any) -> StoredSite:  # Any: PostgreSQL's row
+    return StoredSite(**{**row, "aliases": tuple(row["aliases"])})
 
 
 async def read_metric_settings(

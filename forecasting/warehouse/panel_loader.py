@@ -17,10 +17,11 @@ from forecasting.warehouse.connection import connected, translate_errors
 from forecasting.warehouse.daily import read_pages, read_verdicts
 from forecasting.warehouse.ingest import update_with_progress
 from forecasting.warehouse.inventory import refuse_missing
-from forecasting.warehouse.origin import find_origin, read_metric_settings
+from forecasting.warehouse.origin import find_origin, read_metric_settings, read_site_index
 from forecasting.warehouse.pages import DailyHistory, DailyQuery
 from forecasting.warehouse.queries import Connection, fetch
 from forecasting.warehouse.schema import translate_missing_schema
+from forecasting.warehouse.sites import SiteIndex
 from forecasting.warehouse.sources.source import EARLIEST_DATE, count_rows
 from forecasting.warehouse.units import rates_as_fractions
 
@@ -107,19 +108,21 @@ async def read_history(
     origin = await find_origin(connection, data)
     source, today = origin.source, today or origin.today(data)
     settings = await read_metric_settings(connection, metrics, source=source)
-    (extent,) = await fetch(connection, "read_daily_extent", today, data.sites, source)
+    index = await read_site_index(connection, source=source)
+    requested = index.find_present_names(data.sites)
+    (extent,) = await fetch(connection, "read_daily_extent", today, requested, source)
     last_date = extent["last_day"]
     query = DailyQuery(
         today=dt.date.max,
         first_date=_first_date(last_date, num_days=num_days),
-        sites=data.sites,
+        sites=requested,
         metrics=data.metrics,
         source=source,
         masked=masked,
         share=share,
     )
-    series = await _read_series(connection, query, settings)
-    if last_date is not None or data.sites:
+    series = await _read_series(connection, query, settings, index)
+    if last_date is not None or requested:
         await refuse_missing(connection, query, {(row.series.site, row.series.metric) for row in series})
     if last_date is not None and not series:
         raise TooFewDays(f"No series is in share {share[0]} of {share[1]}. Use fewer processes, or load more series.")
@@ -135,7 +138,7 @@ def _describe_misdated(num_rows: int) -> list[str]:
 
 
 async def _read_series(
-    connection: Connection, query: DailyQuery, settings: Mapping[str, MetricConfig]
+    connection: Connection, query: DailyQuery, settings: Mapping[str, MetricConfig], index: SiteIndex
 ) -> list[Observations]:
     """Sorted by site, then by metric in the order of the settings."""
     verdicts = await read_verdicts(connection, query)
@@ -146,6 +149,8 @@ async def _read_series(
             days, values = page.days[start:end], page.values[start:end]
             if not np.isnan(values).all():
                 series = describe_series(*key, settings.get(key[1], MetricConfig()), otherwise=Kind.count)
+                site = index.find_name(series.site)
+                series = replace(series, site_key=site.key if site else None)
                 observations.append(_observe(series, days, values, verdicts.get(key, {})))
     order = {metric: place for place, metric in enumerate(settings)}
 

@@ -76,8 +76,7 @@ async def create_schema(connection: Connection) -> None:
             f"The user {user} may not write to the schema forecasting of the database {database}. Ask its owner to "
             f"run: {_write_grants(user)}"
         )
-    version = (await fetch(connection, "read_schema_version"))[0]["number"] if schema["has_version"] else 0
-    names = list_migrations()
+    version, names = await _read_version(connection, schema), list_migrations()
     if version > len(names):
         raise WarehouseError(
             f"The schema forecasting of the database {database} has version {version}, and this program knows version "
@@ -89,6 +88,20 @@ async def create_schema(connection: Connection) -> None:
                 await connection.execute(load_query(name))
     except asyncpg.InsufficientPrivilegeError as error:
         raise _refuse_migrations(schema, names[version:]) from error
+
+
+async def has_current_schema(connection: Connection) -> bool:
+    """Whether our own schema exists and is not of an earlier version."""
+    (schema,) = await fetch(connection, "find_forecasting")
+    return schema["has_tables"] and await _read_version(connection, schema) >= len(list_migrations())
+
+
+async def _read_version(connection: Connection, schema: Any) -> int:  # Any: PostgreSQL's row
+    """0 if it is not known."""
+    if not schema["has_version"]:
+        return 0
+    (row,) = await fetch(connection, "read_schema_version")
+    return int(row["number"])
 
 
 def list_migrations() -> list[str]:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +14,10 @@ from forecasting.settings.schema import Config
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
 from forecasting.warehouse.connection import connected, translate_errors
 from forecasting.warehouse.ingest import UpdateResult
+from forecasting.warehouse.origin import read_stored_sites
 from forecasting.warehouse.queries import fetch
+from forecasting.warehouse.schema import has_current_schema
+from forecasting.warehouse.sites import name_sites
 from forecasting.warehouse.sources import siteanalytics
 from forecasting.warehouse.sources.source import MetricDefinition, Site
 
@@ -59,6 +63,9 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
     async with connected(config.kept_in) as own:
         with translate_errors("looking for the schema forecasting"):
             (schema,) = await fetch(own, "find_forecasting")
+            stored = await read_stored_sites(own) if await has_current_schema(own) else []
+    named = name_sites(catalog.sites, stored, source=catalog.source.name)
+    catalog = replace(catalog, sites=named.sites)
     is_file = config.data.source is SourceName.csv
     warnings = [*catalog.notes, *_find_warnings(catalog, config, now)]
     return "\n".join(
@@ -117,8 +124,9 @@ def _describe_sites(catalog: SourceCatalog, config: Config) -> str:
 def _find_warnings(catalog: SourceCatalog, config: Config, now: dt.datetime) -> Iterator[str]:
     if not catalog.sites:
         yield f"{catalog.source.name} has no site yet. Check the database and data.source"
+    names = {name for site in catalog.sites for name in (site.name, *site.aliases)}
     for name in config.data.sites_with_timezone:
-        if catalog.sites and name not in {site.name for site in catalog.sites}:
+        if catalog.sites and name not in names:
             yield f"data.timezones names the site {name!r}, which does not exist"
     for site in catalog.sites:
         yield from _find_site_warnings(site, timezone_of(site, config.data), now)

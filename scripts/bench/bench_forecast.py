@@ -34,6 +34,7 @@ from forecasting.warehouse.connection import OwnConnection, connect
 from forecasting.warehouse.daily import read_pages
 from forecasting.warehouse.pages import DailyQuery, Page
 from forecasting.warehouse.schema import load_schema
+from forecasting.warehouse.sites import SiteIndex
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -151,7 +152,7 @@ def compare_methods(page: Page, *, repetitions: int, sample: int) -> None:
     check_installed()
     torch.set_num_threads(1)
     model = load_version(load_config(["model_version=base"]))
-    lookup = SeriesLookup(model, {}, database="")
+    lookup = SeriesLookup(model, {}, SiteIndex(()), database="")
     histories = list(page.values.reshape(-1, NUM_DAYS))
     methods: dict[str, tuple[Callable[[], object], int]] = {
         "this, the base model": (

@@ -23,6 +23,7 @@ from forecasting.settings.schema import Config, DatabaseConfig, ForecastConfig, 
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.pages import Page
 from forecasting.warehouse.schema import load_schema
+from forecasting.warehouse.sites import SiteIndex
 from scripts.bench.versions import write_version
 from tests.conftest import VERSION
 
@@ -223,7 +224,7 @@ def make_lookup(
     sample_artifact: Artifact, *cards: SeriesCard, **metrics: MetricConfig
 ) -> tuple[LoadedVersion, SeriesLookup]:
     version = replace(load_version(Config(model_dir=sample_artifact.folder.parent)), cards=cards)
-    return version, SeriesLookup(version, metrics, database="mine")
+    return version, SeriesLookup(version, metrics, SiteIndex(()), database="mine")
 
 
 def describe(lookup: SeriesLookup, site: str, metric: str) -> tuple[Kind, float, tuple[float, ...]]:

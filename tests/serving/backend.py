@@ -9,8 +9,13 @@ from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.prediction_service import LocalModel
 from forecasting.serving.promotions import Promotion
 from forecasting.serving.served_model import Problems
+from forecasting.warehouse.site_directory import SiteDirectory
+from forecasting.warehouse.sites import SiteIndex, StoredSite
 
-SITES = {"a": "Europe/Paris", "new": "UTC", "siteanalytics": "UTC"}
+TIMEZONES = {"a": "Europe/Paris", "new": "UTC", "siteanalytics": "UTC"}
+SITES = SiteIndex(
+    [StoredSite(name, "siteanalytics", name, zone, None, None, (), is_gone=False) for name, zone in TIMEZONES.items()]
+)
 
 
 class CacheBackend:
@@ -22,8 +27,8 @@ class CacheBackend:
     async def find_problems(self) -> Problems:
         return Problems()
 
-    async def list_sites(self) -> dict[str, str]:
-        return SITES
+    async def list_sites(self) -> SiteDirectory:
+        return SiteDirectory.of(self.forecast_cache.card, SITES, database="")
 
     async def promote(self, version: str) -> Promotion:
         raise UnknownVersion(f"There is no version {version}.")

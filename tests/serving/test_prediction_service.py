@@ -136,7 +136,8 @@ def test_history_follows_its_days_to_where_they_may_be_kept(
         windows = RecentWindows(reader, sample_artifact.card)
         try:
             await windows.check()
-            assert (await windows.list_sites(), windows.updates.problem) == ({config.database.name: "UTC"}, None)
+            sites = await windows.list_sites()
+            assert (sites.timezones, windows.updates.problem) == ({"siteanalytics": "UTC"}, None)
             [window] = await windows.read(sample_artifact.card.series[:1])
             return window
         finally:

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.promotions import Promotion
 from forecasting.serving.served_model import Problems
+from forecasting.warehouse.site_directory import SiteDirectory
 
 
 @runtime_checkable
@@ -16,8 +17,8 @@ class Backend(Protocol):
 
     async def find_problems(self) -> Problems: ...
 
-    async def list_sites(self) -> dict[str, str]:
-        """The sites in the source and their time zones."""
+    async def list_sites(self) -> SiteDirectory:
+        """The sites of the version and of the source, as they are at this moment."""
         ...
 
     async def promote(self, version: str) -> Promotion:

@@ -45,7 +45,13 @@ _BY_METRIC: Json = {"page_visits": _PAGE_VISITS, "nope": {"error": UNKNOWN_METRI
 MULTIPLE = {"by metric": _BY_METRIC, "by site": {"siteanalytics": _BY_METRIC}}
 
 NO_TORCHSERVE = "TorchServe is not running: nothing listens at http://127.0.0.1:8080/predictions/forecaster/v1.0.0."
-_HEALTHY: Json = {"status": "healthy", "service": "ml-prediction-api", "model_loaded": True, "problems": []}
+_HEALTHY: Json = {
+    "status": "healthy",
+    "service": "ml-prediction-api",
+    "model_loaded": True,
+    "problems": [],
+    "changes": [],
+}
 HEALTH = {
     "healthy": _HEALTHY,
     "degraded": {**_HEALTHY, "status": "degraded", "model_loaded": False, "problems": [NO_TORCHSERVE]},
@@ -81,6 +87,7 @@ SITES = {
         "sites": [
             {
                 "site": "siteanalytics",
+                "aliases": [],
                 "timezone": "UTC",
                 "metrics": [
                     {"metric": "page_visits", "kind": "count", "additive": True, "answered_by": "forecaster"},

@@ -58,7 +58,7 @@ def add_forecast_routes(app: FastAPI, backend: Backend) -> None:
 
 async def _forecast(http: Request, cache: ForecastCache, metric: str, site: str | None, days_ahead: int) -> Response:
     _note_for_log(http, cache.card, metric, site, days_ahead)
-    series = cache.card.find_series(metric=metric, site=site)
+    series = cache.sites.find_series(metric=metric, site=site)
     http.state.site = series.site
     [result] = await cache.get([series], days_ahead)
     if isinstance(result, ForecastingError):
@@ -71,7 +71,7 @@ async def _forecast_multiple(http: Request, cache: ForecastCache, request: Multi
     """By metric, or by site and metric."""
     _note_for_log(http, cache.card, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
     sites: list[str | None] = [*request.sites] if request.sites else [request.site]
-    matches = {site: find_each(cache.card, metrics=request.metrics, site=site) for site in dict.fromkeys(sites)}
+    matches = {site: find_each(cache.sites, metrics=request.metrics, site=site) for site in dict.fromkeys(sites)}
     cards = [match for by_metric in matches.values() for match in by_metric.values() if isinstance(match, SeriesCard)]
     results = await cache.get(cards, request.days_ahead)
     _raise_if_all_failed(results)

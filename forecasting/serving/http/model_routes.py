@@ -1,6 +1,5 @@
 """Routes about the version that is served, and about serving another one."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,6 +17,7 @@ from forecasting.serving.http.openapi import (
 )
 from forecasting.serving.http.request_schema import PromoteRequest, PromotionId, Wait
 from forecasting.serving.promotions import Promotion
+from forecasting.warehouse.site_directory import SiteDirectory
 
 PROMOTE_PATH = "/model/promote"
 
@@ -46,7 +46,7 @@ def add_model_routes(app: FastAPI, backend: Backend) -> None:
     )
     async def sites() -> dict[str, Any]:
         """What can be forecast, and the sites that appeared after the version was trained."""
-        return describe_sites(backend.forecast_cache.card, await backend.list_sites())
+        return describe_sites(await backend.list_sites())
 
     @app.post(
         "/model/retrain",
@@ -107,9 +107,9 @@ def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
     }
 
 
-def describe_sites(card: Card, timezones: Mapping[str, str]) -> dict[str, Any]:  # Any: json's own types
+def describe_sites(directory: SiteDirectory) -> dict[str, Any]:  # Any: json's own types
     metrics_by_site: dict[str, list[dict[str, Any]]] = {}
-    for series in card.series:
+    for series in directory.card.series:
         metric = {
             "metric": series.metric,
             "kind": series.kind.value,
@@ -117,11 +117,13 @@ def describe_sites(card: Card, timezones: Mapping[str, str]) -> dict[str, Any]: 
             "answered_by": series.answered_by,
         }
         metrics_by_site.setdefault(series.site, []).append(metric)
+    timezones = directory.timezones
     sites = [
-        {"site": site, "timezone": timezones.get(site), "metrics": metrics} for site, metrics in metrics_by_site.items()
+        {"site": site, "aliases": directory.aliases_of(site), "timezone": timezones.get(site), "metrics": metrics}
+        for site, metrics in metrics_by_site.items()
     ]
     untrained = sorted(set(timezones) - set(metrics_by_site))
-    return {"model_version": card.version, "sites": sites, "untrained": untrained}
+    return {"model_version": directory.card.version, "sites": sites, "untrained": untrained}
 
 
 def describe_promotion(promotion: Promotion) -> dict[str, str | None]:

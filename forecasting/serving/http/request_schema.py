@@ -17,7 +17,7 @@ MAX_NAME = 200
 # The limit also makes pydantic refuse lone surrogates, which JSON can express but no response in UTF-8 could repeat.
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 DAYS_AHEAD = f"Days to forecast after the last day of the data, 1 to {MAX_DAYS_AHEAD}."
-ONLY_SITE = "The site. Optional if there is only one."
+ONLY_SITE = "The site, by its name or an earlier one. Optional if there is only one."
 DaysAhead = Annotated[int, Query(ge=1, le=MAX_DAYS_AHEAD, description=DAYS_AHEAD, examples=[7])]
 Site = Annotated[Name | None, Query(description=ONLY_SITE, examples=["siteanalytics"])]
 BodyDaysAhead = Annotated[int, Field(ge=1, le=MAX_DAYS_AHEAD, description=DAYS_AHEAD, examples=[7])]

@@ -133,6 +133,14 @@ class Health(TypedDict):
         list[str],
         Field(description="A sentence for each part that is down; empty if healthy.", examples=[[]]),
     ]
+    changes: Annotated[
+        list[str],
+        Field(
+            description="A sentence for each site that was renamed or deleted in the source after the version was "
+            "trained.",
+            examples=[["The site Blog is called Journal now."]],
+        ),
+    ]
 
 
 class Ready(TypedDict):
@@ -221,6 +229,9 @@ class SiteInfo(TypedDict):
     """A site that the version forecasts."""
 
     site: SiteName
+    aliases: Annotated[
+        list[str], Field(description="Earlier names of the site, which requests may use.", examples=[["Blog"]])
+    ]
     timezone: Annotated[
         str | None,
         Field(description="Time zone of the site's days; null if the data no longer has the site.", examples=["UTC"]),

@@ -2,9 +2,8 @@
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -42,7 +41,7 @@ class Site:
     """Timezone-aware datetimes; None if there is none or it is unknown."""
 
     key: str  # in the source
-    name: str  # in panels
+    name: str  # in the source; in a catalog that is stored, the one in our tables
     began: dt.datetime | None = None  # older data no longer belong to the site
     first: dt.datetime | None = None  # the oldest data in the source
     last: dt.datetime | None = None  # the newest data in the source
@@ -50,6 +49,7 @@ class Site:
     num_misdated: int = 0  # rows from before 1990 or the future, which are left out
     misdated_first: str | None = None  # their days as PostgreSQL writes them: datetimes end at the year 9999
     misdated_last: str | None = None
+    aliases: tuple[str, ...] = ()  # earlier names in our tables
 
     def find_warnings(self) -> list[str]:
         if not self.num_misdated:
@@ -138,7 +138,7 @@ class EventSource(Source):
         return self.definitions
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
-        return distinguish_names([Site(**row) for row in await fetch(connection, f"sources/{self.name}_sites")])
+        return [Site(**row) for row in await fetch(connection, f"sources/{self.name}_sites")]
 
     async def list_events(self, connection: Connection, *, timezone: str) -> Sequence[KnownEvent]:
         if not self.has_events:
@@ -207,17 +207,6 @@ def site_of_days(row: Any, data: DataConfig) -> Site:  # Any: a row of PostgreSQ
     first, last = (day and dt.datetime.combine(day, dt.time(12), zone) for day in (row["first_day"], row["last_day"]))
     misdated = {name: row[name] for name in ("num_misdated", "misdated_first", "misdated_last")}
     return Site(key, key, first=first, last=last, **misdated)
-
-
-def distinguish_names(sites: Sequence[Site]) -> list[Site]:
-    """Appends the first characters of the key to names that occur twice, or the whole key if those are equal too."""
-    names = Counter(site.name for site in sites)
-    prefixes = Counter((site.name, site.key[:8]) for site in sites)
-    return [
-        site if names[site.name] == 1 else replace(site, name=f"{site.name} ({suffix})")
-        for site in sites
-        for suffix in (site.key[:8] if prefixes[site.name, site.key[:8]] == 1 else site.key,)
-    ]
 
 
 def count_rows(num_rows: int) -> str:

@@ -1,4 +1,4 @@
--- Deletes sites and their days: they are gone from the source, or are other sites now.
+-- Deletes sites of another source and their days: a site of this source has their name.
 -- $1 text[]   sites
 with deleted as (
     delete from forecasting.sites

@@ -14,5 +14,5 @@ select
     array(
         select distinct sites.timezone
         from forecasting.sites
-        where sites.source = $1::text
+        where sites.source = $1::text and sites.gone_at is null
     ) as timezones;

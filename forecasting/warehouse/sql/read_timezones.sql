@@ -2,4 +2,4 @@
 -- $1 text     source
 select coalesce(array_agg(distinct sites.timezone), '{}') as timezones
 from forecasting.sites
-where sites.source = $1::text;
+where sites.source = $1::text and sites.gone_at is null;

@@ -1,4 +1,4 @@
--- Sites that were renamed in the source keep their days.
+-- Sites that have another name in the source keep their days and their forecasts.
 -- $1 text[]   sites
 -- $2 text[]   their new names, which no other stored site has
 with renamed as (
@@ -6,11 +6,18 @@ with renamed as (
     from unnest($1::text[], $2::text[]) as old (site, name)
 ),
 
-moved as (
+moved_days as (
     update forecasting.daily as d
     set site = renamed.name
     from renamed
     where d.site = renamed.site
+),
+
+moved_forecasts as (
+    update forecasting.forecasts as forecast
+    set site = renamed.name
+    from renamed
+    where forecast.site = renamed.site
 )
 
 update forecasting.sites

@@ -12,6 +12,7 @@ from forecasting.domain import to_date
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connect
 from forecasting.warehouse.copy_format import DATES_SINCE, decode_texts, split_rows
+from forecasting.warehouse.sites import name_sites
 from forecasting.warehouse.sources.source import MetricDefinition, Site, Source, Span
 
 T = TypeVar("T")
@@ -45,7 +46,8 @@ def ask(config: DatabaseConfig, question: Callable[[OwnConnection], Awaitable[T]
 
 
 def list_sites(config: DatabaseConfig, source: Source) -> list[Site]:
-    return list(ask(config, source.list_sites))
+    """By the names that they get in our tables, where none has been read yet."""
+    return list(name_sites(ask(config, source.list_sites), (), source=source.name).sites)
 
 
 def list_metrics(config: DatabaseConfig, source: Source, *, user: str | None = None) -> list[MetricDefinition]:

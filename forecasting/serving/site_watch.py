@@ -1,0 +1,56 @@
+"""What the sites of a version are called now, as forecasting.sites has it."""
+
+import logging
+from functools import partial
+
+from forecasting.card import Card
+from forecasting.errors import MissingTable, TimedOut, WarehouseError
+from forecasting.serving.database_client import DatabaseClient
+from forecasting.serving.revision_watch import CHECK_SECONDS
+from forecasting.settings.schema import Config
+from forecasting.warehouse.connection import Connection, translate_errors
+from forecasting.warehouse.origin import read_site_index
+from forecasting.warehouse.schema import translate_missing_schema
+from forecasting.warehouse.site_directory import SiteDirectory
+from forecasting.warehouse.sites import SiteIndex
+
+logger = logging.getLogger("forecasting.warehouse")
+
+
+class SiteWatch:
+    """The sites as of the last `refresh`; before the first, as they were when the version was trained."""
+
+    def __init__(self, client: DatabaseClient, config: Config, card: Card) -> None:
+        self._client = client
+        self._config = config
+        self._card = card
+        self._logged: set[str] = set()
+        self.directory = self._list_sites(SiteIndex(()))
+
+    def find(self) -> SiteDirectory:
+        return self.directory
+
+    async def refresh(self) -> bool:
+        """Logs every change once. Whether PostgreSQL could say."""
+        try:
+            index = await self._client.run(partial(_read_index, config=self._config), max_seconds=CHECK_SECONDS)
+        except MissingTable:
+            return False  # nothing has been read from the source yet
+        except (WarehouseError, TimedOut) as error:
+            logger.warning("the sites cannot be listed: %s", error)
+            return False
+        if index.sites != self.directory.index.sites:
+            self.directory = self._list_sites(index)
+            for change in self.directory.changes:
+                if change not in self._logged:
+                    logger.info("%s", change)
+            self._logged = set(self.directory.changes)
+        return True
+
+    def _list_sites(self, index: SiteIndex) -> SiteDirectory:
+        return SiteDirectory.of(self._card, index, database=self._config.read_from.name)
+
+
+async def _read_index(connection: Connection, *, config: Config) -> SiteIndex:
+    with translate_errors("reading forecasting.sites"), translate_missing_schema(config.data):
+        return await read_site_index(connection, source=config.data.source.value)
