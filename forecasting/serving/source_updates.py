@@ -18,6 +18,7 @@ logger = logging.getLogger("forecasting.warehouse")
 
 SLOW_UPDATE_MINUTES = 5  # after which a running update counts as a problem
 CLOSE_SECONDS = 2.0  # for a running update to end
+COMPARE_PAUSE = 100  # times as long as looking for changed days took: at most 1% of a source's time goes into it
 
 
 class SourceUpdates:
@@ -36,6 +37,7 @@ class SourceUpdates:
         self._task: asyncio.Task[None] | None = None
         self._started_at = 0.0  # these two by the monotonic clock
         self._finished_at: float | None = None
+        self._compare_again_at = 0.0  # by the monotonic clock
         self._last_problem: str | None = None
         self._read_on: dt.date | None = None  # the day of the last update that succeeded
         self._notes: tuple[str, ...] = ()  # of that update
@@ -94,13 +96,16 @@ class SourceUpdates:
 
     async def _update(self) -> None:
         try:
-            updated = await update(self._config, recent_days=self._num_days)
+            compare = time.monotonic() >= self._compare_again_at
+            updated = await update(self._config, recent_days=self._num_days, compare=compare)
             await self._on_update(updated.database)
         except Exception as error:  # noqa: BLE001 - an update is nobody's request, so nobody else would hear of it
             self._report(error)
         else:
             self._last_problem, self.has_succeeded = None, True
             self._read_on = self._config.data.today()
+            if compare:
+                self._compare_again_at = time.monotonic() + COMPARE_PAUSE * updated.compare_seconds
             self._log_news(updated)
         self._finished_at = time.monotonic()
 

@@ -5,6 +5,7 @@ next one continues after them. Updates that run at the same time each skip what 
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,12 +15,14 @@ from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
 from forecasting.warehouse.catalog_store import write_catalog
+from forecasting.warehouse.changed_history import find_changed_history
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.day_copier import DayCopier
 from forecasting.warehouse.ingest_plan import ReadTask, Scope, plan_tasks
-from forecasting.warehouse.origin import find_origin, has_rows
+from forecasting.warehouse.origin import find_origin, has_rows, read_stored_sites
 from forecasting.warehouse.queries import Connection, fetch
 from forecasting.warehouse.schema import open_own_schema
+from forecasting.warehouse.sites import StoredSite
 from forecasting.warehouse.verdict_store import VerdictRules, claim_new_sites, judge_again, read_rules
 
 Advance = Callable[[int, int], object]
@@ -32,6 +35,7 @@ class UpdateResult:
     num_days: int = 0  # read from the source
     notes: tuple[str, ...] = ()
     refusal: SchemaNotWritable | None = None  # why it is not in the configured database
+    compare_seconds: float = 0.0  # that it took to look for changes in days that were read earlier
 
 
 async def update(
@@ -39,16 +43,18 @@ async def update(
     *,
     whole: bool = False,
     recent_days: int | None = None,
+    compare: bool = True,
     now: dt.datetime | None = None,
     advance: Advance | None = None,
 ) -> UpdateResult:
     """Reads the complete days since the last update, and the last `data.reread_days` again. `whole` reads every day.
 
-    Daily totals that other programs write may change on any day, so all days are read, or only the `recent_days` last
-    ones. `advance` is called with the number of days read since the last call, and the total. Raises WarehouseError
-    and DataError; chunks read before stay.
+    `compare`: older days whose totals have changed in the source are read again, too. Daily totals that other programs
+    write may change on any day, so all days are read, or only the `recent_days` last ones. `advance` is called with the
+    number of days read since the last call, and the total. Raises WarehouseError and DataError; chunks read before
+    stay.
     """
-    scope = Scope(now or dt.datetime.now(dt.UTC), whole, recent_days)
+    scope = Scope(now or dt.datetime.now(dt.UTC), whole, recent_days, compare)
     async with (
         connected(config.read_from, timeout_seconds=config.data.statement_timeout_seconds) as source_connection,
         open_own_schema(config) as own,
@@ -58,9 +64,12 @@ async def update(
             return UpdateResult(None, own.database)
         ingest = _Ingest(config, catalog, source_connection, own.connection, scope)
         ingest, tasks, notes = await ingest.prepare()
+        changes = await ingest.find_changes(tasks)
+        tasks = [*changes.tasks, *tasks]
         num_days = sum((task.span.until - task.span.first).days for task in tasks)
         num_rows = await ingest.copy(tasks, advance=lambda days: advance and advance(days, num_days))
-    return UpdateResult(num_rows, own.database, num_days, (*catalog.notes, *notes), own.refusal)
+    notes = (*catalog.notes, *notes, *changes.notes)
+    return UpdateResult(num_rows, own.database, num_days, notes, own.refusal, changes.seconds)
 
 
 async def update_with_progress(config: Config, *, whole: bool = False) -> UpdateResult:
@@ -85,6 +94,15 @@ async def _read_catalog(
 
 
 @dataclass(frozen=True)
+class _Changes:
+    """What has changed in the source since it was read."""
+
+    tasks: Sequence[ReadTask] = ()  # that read it again
+    notes: Sequence[str] = ()
+    seconds: float = 0.0  # that it took to find out
+
+
+@dataclass(frozen=True)
 class _Ingest:
     """One update of our own schema from a source."""
 
@@ -93,6 +111,7 @@ class _Ingest:
     source_connection: OwnConnection
     own_connection: OwnConnection
     scope: Scope
+    before: Sequence[StoredSite] = ()  # the sites as they were stored before this update
 
     async def prepare(self) -> "tuple[_Ingest, list[ReadTask], Sequence[str]]":
         """Stores the catalog. The update with the sites' names in our tables, what to read, and notes about changed
@@ -102,8 +121,9 @@ class _Ingest:
         with translate_errors("updating the schema forecasting"):
             async with own.transaction():
                 await fetch(own, "lock_forecasting")
+                before = await read_stored_sites(own)
                 written = await write_catalog(own, self.catalog, data, whole=self.scope.whole)
-                named = replace(self, catalog=written.catalog)
+                named = replace(self, catalog=written.catalog, before=before)
                 read_until = {site.key: site.read_until for site in written.stored}
                 tasks = plan_tasks(named.catalog, read_until, data, self.scope)
                 for task in tasks:
@@ -111,6 +131,22 @@ class _Ingest:
                         await fetch(own, "rewind_progress", source, list(task.span.keys), task.span.first)
                 await claim_new_sites(own, await named.read_rules())
         return named, tasks, written.notes
+
+    async def find_changes(self, tasks: Sequence[ReadTask]) -> "_Changes":
+        """Looks for changes in days that were read earlier, and are not read from the start by these tasks."""
+        if self.scope.whole or not self.scope.compare:
+            return _Changes()
+        began, source = time.monotonic(), self.catalog.source.name
+        read_anyway = {key for task in tasks if task.from_start for key in task.span.keys}
+        stored = [site for site in self.before if site.key not in read_anyway]
+        own, data = self.own_connection, self.config.data
+        changed, notes = await find_changed_history(self.source_connection, own, self.catalog, stored, data)
+        if changed:
+            with translate_errors("updating the schema forecasting"):
+                await fetch(own, "forget_rules", source, [history.site.key for history in changed])
+        notes += [f"{history.describe(source)}: they are read again" for history in changed]
+        again = tuple(task for history in changed for task in history.plan_tasks())
+        return _Changes(again, tuple(notes), time.monotonic() - began)
 
     async def copy(self, tasks: list[ReadTask], *, advance: Callable[[int], object]) -> int:
         """Copies the days and judges them. How many rows changed."""

@@ -16,6 +16,7 @@ class Scope:
     now: dt.datetime
     whole: bool = False  # every day that the source has
     recent_days: int | None = None  # of daily totals, only these last days; None: all days
+    compare: bool = True  # whether to look for changes in days that were read earlier
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class StoredSite:
     read_until: dt.date | None = field(compare=False)  # earlier days have been read
     aliases: tuple[str, ...]  # earlier names, the latest last
     is_gone: bool  # from the source
+    first_day: dt.date | None = field(default=None, compare=False)  # the oldest that the source had when last asked
 
     def is_called(self, name: str) -> bool:
         """Whether this is what a site that the source calls `name` may be called in our tables."""

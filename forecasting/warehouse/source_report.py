@@ -9,15 +9,17 @@ from typing import Any
 from rich.table import Table
 
 from forecasting.domain import MIN_DAYS, SourceName
+from forecasting.invocation import show_command
 from forecasting.runtime.terminal import render
-from forecasting.settings.schema import Config
+from forecasting.settings.schema import Config, DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
-from forecasting.warehouse.connection import connected, translate_errors
+from forecasting.warehouse.changed_history import find_changed_history
+from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.ingest import UpdateResult
 from forecasting.warehouse.origin import read_stored_sites
 from forecasting.warehouse.queries import fetch
 from forecasting.warehouse.schema import has_current_schema
-from forecasting.warehouse.sites import name_sites
+from forecasting.warehouse.sites import StoredSite, name_sites
 from forecasting.warehouse.sources import siteanalytics
 from forecasting.warehouse.sources.source import MetricDefinition, Site
 
@@ -60,14 +62,15 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
         with translate_errors(f"asking {config.data.source} for its sites and metrics"):
             catalog = await read_catalog(connection, config.data)
             (rights,) = await fetch(connection, "find_rights", list(catalog.source.tables))
-    async with connected(config.kept_in) as own:
-        with translate_errors("looking for the schema forecasting"):
-            (schema,) = await fetch(own, "find_forecasting")
-            stored = await read_stored_sites(own) if await has_current_schema(own) else []
-    named = name_sites(catalog.sites, stored, source=catalog.source.name)
-    catalog = replace(catalog, sites=named.sites)
+        async with connected(config.kept_in) as own:
+            with translate_errors("looking for the schema forecasting"):
+                (schema,) = await fetch(own, "find_forecasting")
+                stored = await read_stored_sites(own) if await has_current_schema(own) else []
+            named = name_sites(catalog.sites, stored, source=catalog.source.name)
+            catalog = replace(catalog, sites=named.sites)
+            changes = await _find_changes(connection, own, catalog, stored, config.data)
     is_file = config.data.source is SourceName.csv
-    warnings = [*catalog.notes, *_find_warnings(catalog, config, now)]
+    warnings = [*catalog.notes, *_find_warnings(catalog, config, now), *changes]
     return "\n".join(
         [
             *([f"csv: {config.data.csv}"] if is_file else _describe_rights(rights, catalog)),
@@ -79,6 +82,19 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
             *_list_warnings(warnings),
         ]
     )
+
+
+async def _find_changes(
+    connection: OwnConnection,
+    own: OwnConnection,
+    catalog: SourceCatalog,
+    stored: Sequence[StoredSite],
+    data: DataConfig,
+) -> list[str]:
+    """Sentences about days that were read earlier and have changed since."""
+    changed, notes = await find_changed_history(connection, own, catalog, stored, data)
+    command = show_command("sources", "--update")
+    return [*notes, *(f"{history.describe(catalog.source.name)}. Run: {command}" for history in changed)]
 
 
 def _list_warnings(warnings: Sequence[str]) -> Iterator[str]:

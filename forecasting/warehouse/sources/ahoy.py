@@ -40,4 +40,10 @@ class Ahoy(EventSource):
         ]
 
 
-SOURCE = Ahoy(name="ahoy", tables=("ahoy_visits", "ahoy_events"), definitions=DEFINITIONS, has_events=True)
+SOURCE = Ahoy(
+    name="ahoy",
+    tables=("ahoy_visits", "ahoy_events"),
+    definitions=DEFINITIONS,
+    has_events=True,
+    counted="visits",  # views may not be tracked
+)

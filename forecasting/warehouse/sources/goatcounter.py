@@ -1,4 +1,4 @@
-"""GoatCounter 2.4 and later on PostgreSQL: hourly totals of pages in `hit_counts`. GoatCounter keeps robots out.
+"""GoatCounter on PostgreSQL: hourly totals of pages in `hit_counts`. GoatCounter keeps robots out.
 
 What GoatCounter calls a visit is a visitor's first view of a page within 8 hours. Summed over pages this counts neither
 people nor visits as other tools define them. It is read as page_visits, the only metric.

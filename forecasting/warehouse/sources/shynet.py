@@ -14,5 +14,8 @@ DEFINITIONS = (
 )
 
 SOURCE = EventSource(
-    name="shynet", tables=("core_service", "analytics_session", "analytics_hit"), definitions=DEFINITIONS
+    name="shynet",
+    tables=("core_service", "analytics_session", "analytics_hit"),
+    definitions=DEFINITIONS,
+    counted="visits",  # a hit is a human's only if its session is
 )

@@ -3,12 +3,13 @@
 The events are read if `daily_metrics` has no row. Where it has rows, the backend or another program fills it.
 """
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from forecasting.domain import Kind
 from forecasting.errors import MissingTable, SettingError, WarehouseError
 from forecasting.settings.schema import DataConfig
-from forecasting.warehouse.metric_names import infer_stored
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
 from forecasting.warehouse.sources.source import (
     MetricDefinition,
@@ -71,9 +72,9 @@ class DailyMetrics(Source):
 
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
         return [
-            MetricDefinition(name, f"the column of daily_metrics ({type_})", kind=kind, additive=additive)
+            MetricDefinition(name, f"the column of daily_metrics ({type_})", kind=kind, additive=kind is Kind.count)
             for name, type_ in (await self._read_types(connection)).items()
-            for kind, additive in (infer_stored(name, whole=type_ in COUNTS),)
+            for kind in (Kind.count if type_ in COUNTS else Kind.other,)
         ]
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
@@ -120,6 +121,7 @@ class PageVisits(Source):
     name: str = "siteanalytics"
     tables: Sequence[str] = ("page_visits",)
     quiet_is_zero: bool = True
+    counted: str | None = "page_visits"
     writer_timezone: str
 
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
@@ -135,6 +137,11 @@ class PageVisits(Source):
     async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
         values = (list(span.keys), span.first, span.until, span.timezone, self.writer_timezone)
         await copy_out(connection, "sources/page_visits", *values, write=write)
+
+    async def count_days(self, connection: Connection, span: Span) -> dict[tuple[str, dt.date], float]:
+        values = (list(span.keys), span.first, span.until, span.timezone, self.writer_timezone)
+        rows = await fetch(connection, "sources/page_visits_totals", *values)
+        return {(row["key"], row["day"]): row["total"] for row in rows}
 
 
 def _missing_tables(names: Sequence[str], database: str) -> MissingTable:

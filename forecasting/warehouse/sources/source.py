@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from forecasting.domain import EARLIEST_DATE, Kind, Unit
+from forecasting.domain import Kind, Unit
 from forecasting.errors import MissingTable
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
+
+EARLIEST_DATE = dt.date(1990, 1, 1)  # the web is younger: an older date is a mistake. Also in sql/
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Source(ABC):
     name: str
     tables: Sequence[str] = ()  # that are read
     quiet_is_zero: bool
+    counted: str | None = None  # the metric whose totals `count_days` returns; None: it cannot
 
     @abstractmethod
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
@@ -117,6 +120,10 @@ class Source(ABC):
         NULL if the source has no hours.
         """
 
+    async def count_days(self, connection: Connection, span: Span) -> dict[tuple[str, dt.date], float]:
+        """The totals of the metric `counted` by key and day, which cost less to read than all metrics."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class EventSource(Source):
@@ -124,12 +131,14 @@ class EventSource(Source):
 
     `<name>_sites.sql` returns (key, name, began, first, last, timezone). `<name>.sql` returns the rows that `copy_days`
     writes, for the keys $1 text[], from the day $2 to before the day $3, in the time zone $4. `<name>_events.sql`
-    returns (key, day, note, metric, is_break), with days in the time zone $1.
+    returns (key, day, note, metric, is_break), with days in the time zone $1. `<name>_totals.sql` returns (key, day,
+    total) of the metric `counted`, for the same parameters as `<name>.sql`.
     """
 
     definitions: Sequence[MetricDefinition]
     has_events: bool = False
     quiet_is_zero: bool = True
+    counted: str | None = "page_visits"
 
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
         await check_tables(connection, self.tables, missing_error=self._missing_tables)
@@ -146,6 +155,11 @@ class EventSource(Source):
     async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
         values = (list(span.keys), span.first, span.until, span.timezone)
         await copy_out(connection, f"sources/{self.name}", *values, write=write)
+
+    async def count_days(self, connection: Connection, span: Span) -> dict[tuple[str, dt.date], float]:
+        values = (list(span.keys), span.first, span.until, span.timezone)
+        rows = await fetch(connection, f"sources/{self.name}_totals", *values)
+        return {(row["key"], row["day"]): row["total"] for row in rows if row["total"]}
 
     def _missing_tables(self, names: Sequence[str], database: str) -> MissingTable:
         return MissingTable(

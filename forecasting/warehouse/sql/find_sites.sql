@@ -10,7 +10,8 @@ select
     sites.began,
     sites.read_until,
     array_remove(sites.aliases, sites.site) as aliases,
-    sites.gone_at is not null as is_gone
+    sites.gone_at is not null as is_gone,
+    sites.first_day
 from forecasting.sites
 where
     sites.source = $1::text

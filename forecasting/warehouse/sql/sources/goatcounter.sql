@@ -6,19 +6,26 @@
 -- $4 text     time zone
 -- Hours are stored in UTC, in a column without a time zone. An hour counts on the local day in which it begins: it
 -- cannot be split where midnight is not a whole UTC hour, as in Asia/Kolkata.
+-- Before GoatCounter 2.4 `total` counted every view, and `total_unique` what `total` counts since. Where there is no such
+-- column, the name resolves to the NULL that `absent` provides.
 with viewed as (
     select
         hit.site_id,
         hit.total,
         hit.hour at time zone 'UTC' at time zone $4::text as local_time
-    from hit_counts as hit
+    from (values (null::integer)) as absent (total_unique)
+    cross join lateral (
+        select stored.site_id, stored.path_id, stored.hour, coalesce(total_unique, stored.total) as total
+        from hit_counts as stored
+        where
+            stored.site_id = any($1::text[]::integer[])
+            and stored.hour >= ($2::date::timestamp at time zone $4::text) at time zone 'UTC'
+            and stored.hour < ($3::date::timestamp at time zone $4::text) at time zone 'UTC'
+    ) as hit
     inner join paths as path on path.path_id = hit.path_id and path.site_id = hit.site_id
     where
-        hit.site_id = any($1::text[]::integer[])
-        and hit.hour >= ($2::date::timestamp at time zone $4::text) at time zone 'UTC'
-        and hit.hour < ($3::date::timestamp at time zone $4::text) at time zone 'UTC'
         -- Older versions also stored hours with nothing but repeated views.
-        and hit.total > 0
+        hit.total > 0
         and coalesce(path.event, 0) = 0
 )
 
