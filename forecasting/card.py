@@ -22,7 +22,7 @@ from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
 
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
 # The settings that decide which days are read.
-DAY_SETTINGS = ("source", "query", "csv", "missing", "timezone", "timezones", "writer_timezone")
+DAY_SETTINGS = ("source", "query", "csv", "decimal", "columns", "missing", "timezone", "timezones", "writer_timezone")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ MAX_DAYS_AHEAD = 30  # documented
 MAX_BATCH = 65536  # windows in one call of an exported model
 MASKABLE = ("outage", "partial", "bot", "definition_break")  # verdicts on days whose value is doubtful
 EPOCH = dt.date(1970, 1, 1)
+EARLIEST_DATE = dt.date(1990, 1, 1)  # the web is younger: an older date is a mistake. Also in warehouse/sql
 
 SeriesKey = tuple[str, str]  # site and metric
 

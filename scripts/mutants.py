@@ -58,10 +58,14 @@ TESTS = {
     "forecasting/settings/schema.py": "tests/settings",
     "forecasting/warehouse/copy_format.py": "tests/warehouse/test_copy_format.py",
     "forecasting/warehouse/csv/cells.py": "tests/warehouse/csv",
+    "forecasting/warehouse/csv/dates.py": "tests/warehouse/csv",
     "forecasting/warehouse/csv/formats.py": "tests/warehouse/csv",
+    "forecasting/warehouse/csv/layout.py": "tests/warehouse/csv",
+    "forecasting/warehouse/csv/numbers.py": "tests/warehouse/csv",
     "forecasting/warehouse/csv/observations.py": "tests/warehouse/csv",
     "forecasting/warehouse/csv/rows.py": "tests/warehouse/csv",
     "forecasting/warehouse/csv/tables.py": "tests/warehouse/csv",
+    "forecasting/warehouse/metric_names.py": "tests/warehouse/csv",
     "forecasting/warehouse/units.py": "tests/warehouse/test_units.py",
 }
 

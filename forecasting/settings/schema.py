@@ -33,6 +33,8 @@ from forecasting.settings.bounds import Section, require, setting
 BASE_VERSION, FINE_TUNE = "base", "fine-tune"
 DEFAULT_VERSION = "v1.0.0"  # what training writes if nobody names a version, as documented
 TORCHSERVE_PORTS = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
+DECIMAL_MARKS = {"point": ".", "comma": ",", "dot": ".", ".": ".", ",": ","}
+COLUMN_ROLES = {"series": "site", "day": "date"}  # other words for what a column of a CSV file is
 CACHE_DATABASE = "traffic_cache"  # the embedded PostgreSQL's database for our own schema, if it is kept there
 
 
@@ -73,7 +75,7 @@ class ModelConfig(Section):
 class MetricConfig:
     kind: Kind | None = setting(None, "count, rate or other; unset: from the column's type")
     unit: Unit | None = setting(None, "how a rate is stored: fraction (0..1) or percent (0..100); never guessed")
-    additive: bool | None = setting(None, "whether days add up to a week's total; unset: counts do")
+    additive: bool | None = setting(None, "whether days add up to a week's total; unset: by the source, or its name")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,12 @@ class DataConfig(Section):
     )
     query: Path | None = setting(None, "for source=query: a file of SQL that returns site, metric, day and value")
     csv: Path | None = setting(None, "for source=csv: the file")
+    decimal: str | None = setting(
+        None, "the decimal mark of the numbers in the CSV file: point or comma; unset: told by the numbers"
+    )
+    columns: list[str] = setting(
+        list, "columns of the CSV file: date=Day,value=Views; also site=, metric=, or a metric of any name=its title"
+    )
     days_back: int = setting(
         60, "days to train and test on, counted back from the last complete day", flags=["--days-back"], least=MIN_DAYS
     )
@@ -104,6 +112,18 @@ class DataConfig(Section):
         return dt.datetime.now(ZoneInfo(timezone or self.timezone)).date()
 
     @property
+    def decimal_mark(self) -> str | None:
+        """`.` or `,`; None if the file is to tell."""
+        return DECIMAL_MARKS[self.decimal] if self.decimal else None
+
+    @cached_property
+    def column_titles(self) -> dict[str, str]:
+        """The titles that `columns` names, or their numbers from 1, by what they are: date, site, metric, value, or the
+        name of a metric."""
+        parts = (entry.partition("=") for entry in self.columns)
+        return {COLUMN_ROLES.get(role.strip(), role.strip()): title.strip() for role, _, title in parts}
+
+    @property
     def sites_with_timezone(self) -> list[str]:
         return list(self._timezones)
 
@@ -118,6 +138,12 @@ class DataConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        text = f"data.decimal is {self.decimal!r}; it must be point or comma."
+        require(self.decimal is None or self.decimal in DECIMAL_MARKS, text)
+        for entry in self.columns:
+            role, equals, title = (part.strip() for part in entry.partition("="))
+            text = f"data.columns has {entry!r}. Write what a column is and its title, such as date=Day,value=Views."
+            require(bool(role and equals and title), text)
         for entry in self.timezones:
             require("=" in entry, f"data.timezones has {entry!r}. Write site=zone, such as blog=Europe/Paris.")
         zones = {f"data.timezones for the site {site!r}": zone for site, zone in self._timezones.items()}

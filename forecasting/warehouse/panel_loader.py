@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.domain import MASKABLE, MIN_DAYS, Kind, Series, Verdict
+from forecasting.domain import EARLIEST_DATE, MASKABLE, MIN_DAYS, Kind, Series, Verdict
 from forecasting.errors import TooFewDays
 from forecasting.panel import Observations, Panel, describe_series
 from forecasting.panel_building import build_panel
@@ -22,7 +22,7 @@ from forecasting.warehouse.pages import DailyHistory, DailyQuery
 from forecasting.warehouse.queries import Connection, fetch
 from forecasting.warehouse.schema import translate_missing_schema
 from forecasting.warehouse.sites import SiteIndex
-from forecasting.warehouse.sources.source import EARLIEST_DATE, count_rows
+from forecasting.warehouse.sources.source import count_rows
 from forecasting.warehouse.units import rates_as_fractions
 
 PAGE_SIZE = 4096  # series read at a time

@@ -1,51 +1,34 @@
-"""Parses a cell of a CSV file as a day or a number, in the notations of the known formats. All raise ValueError."""
+"""Parses a cell of a CSV file as a percentage or a duration. All raise ValueError."""
 
-import datetime as dt
 import re
-from functools import lru_cache
 
-from forecasting.domain import to_day
+from forecasting.warehouse.csv.numbers import parse_number
 
-THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d)")
-# Matomo's Formatter: `1 days 2 hours`, `1 hours 2 min`, `11 min 2s`, `46s`
-WORDS = re.compile(r"(?:(\d+) days ?)?(?:(\d+) hours ?)?(?:(\d+) min ?)?(?:(\d+(?:\.\d+)?)s)?")
-DATES_IN_WORDS = ("%a, %b %d, %Y", "%A, %B %d, %Y", "%b %d, %Y", "%B %d, %Y")
-
-
-@lru_cache(maxsize=65536)
-def parse_day(text: str) -> int:
-    """An ISO 8601 date, with or without a time of day, as days since 1970-01-01."""
-    return to_day(dt.datetime.fromisoformat(text.strip()).date())
+CLOCK = re.compile(r"([0-9]+):([0-5][0-9]):([0-5][0-9](?:\.[0-9]+)?)")
+# `1 days 2 hours`, `1 hours 2 min`, `11 min 2s`, `46s` as Matomo writes them; `1h 2m 3s` as other tools do
+WORDS = re.compile(
+    r"(?:([0-9]+) ?d(?:ays?)? ?)?(?:([0-9]+) ?h(?:ours?)? ?)?(?:([0-9]+) ?m(?:in)? ?)?"
+    r"(?:([0-9]+(?:\.[0-9]+)?) ?s(?:ec)?)?"
+)
 
 
-def parse_day_in_words(text: str) -> int:
-    """ISO 8601, or `Wed, Jan 31, 2024`. The year is required."""
-    for form in DATES_IN_WORDS:
-        try:
-            return to_day(dt.datetime.strptime(text.strip(), form).date())  # a date has no time zone
-        except ValueError:
-            continue
-    return parse_day(text)
-
-
-def parse_english(text: str) -> float:
-    """1234.5 or 1,234.5."""
-    return float(text.replace(",", "") if THOUSANDS.fullmatch(text) else text)
-
-
-def parse_percent(text: str) -> float:
+def parse_percent(text: str, decimal: str) -> float:
     """45.2% or 45.2 %, as 45.2."""
-    if not text.endswith("%"):
+    body = text.strip()
+    if not (body.endswith("%") or body.startswith("%")):
         raise ValueError
-    return float(text[:-1])
+    return parse_number(body.strip("% \u00a0\u202f"), decimal)
 
 
-def parse_seconds(text: str) -> float:
+def parse_duration(text: str, decimal: str) -> float:
     """`83`, `00:01:23` or `1 min 23s`, in seconds."""
     if clock := CLOCK.fullmatch(text):
-        return float(int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3]))
-    if words := WORDS.fullmatch(text):
+        return float(int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]))
+    if text and (words := WORDS.fullmatch(text)):
         parts = zip(words.groups(), (86400, 3600, 60, 1), strict=True)
         return float(sum(float(part) * seconds for part, seconds in parts if part))
-    return parse_english(text)
+    return parse_number(text, decimal)
+
+
+def is_duration(text: str) -> bool:
+    return bool(text) and bool(CLOCK.fullmatch(text) or WORDS.fullmatch(text))

@@ -1,44 +1,96 @@
 """The series of a CSV file, plain or gzip. A day without a row is missing."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from forecasting.domain import MIN_DAYS, Kind, Series, Unit
+from forecasting.domain import EARLIEST_DATE, MIN_DAYS, Kind, Series, Unit, to_day
 from forecasting.errors import AmbiguousUnit, DataError, unknown_metric, unknown_site
 from forecasting.panel import Observations, Panel, describe_series
 from forecasting.panel_building import build_panel
-from forecasting.settings.schema import Config, MetricConfig
-from forecasting.warehouse.csv.formats import LONG, Column
+from forecasting.settings.schema import Config, DataConfig, MetricConfig
+from forecasting.warehouse.csv.formats import Column, Notation
 from forecasting.warehouse.csv.rows import FileContent, ValuesByDay, read_content
+from forecasting.warehouse.metric_names import infer_properties
+
+
+@dataclass(frozen=True)
+class CsvSeries:
+    """Every series of a file, and a sentence about each thing that was left out."""
+
+    observations: Sequence[Observations]
+    notes: Sequence[str]
 
 
 def read_csv_panel(file: Path, config: Config) -> Panel:
     """The panel of all series in a file, or of those that `data.metrics` and `data.sites` name."""
-    observations = read_csv(file, metrics=config.metrics)
-    selected = _select(observations, metrics=config.data.metrics, sites=config.data.sites)
-    return build_panel(selected, today=config.data.today(), missing=config.data.missing, named=config.data.metrics)
+    content = read_csv_series(file, metrics=config.metrics, data=config.data)
+    selected = _select(content.observations, metrics=config.data.metrics, sites=config.data.sites)
+    dated, notes = _drop_misdated(selected)
+    panel = build_panel(dated, today=config.data.today(), missing=config.data.missing, named=config.data.metrics)
+    return replace(panel, notes=(*content.notes, *notes, *panel.notes))
+
+
+def _drop_misdated(observations: Sequence[Observations]) -> tuple[list[Observations], list[str]]:
+    """Without days that are older than the web: one typing error would make the panel two thousand years long."""
+    dated = [(row, row.days >= to_day(EARLIEST_DATE)) for row in observations]
+    notes = [
+        f"{row.series.name}: {int(np.sum(~keep))} rows dated before {EARLIEST_DATE.year}, left out"
+        for row, keep in dated
+        if not keep.all()
+    ]
+    return [replace(row, days=row.days[keep], values=row.values[keep]) for row, keep in dated], notes
 
 
 def read_csv(
     file: Path, *, metrics: Mapping[str, MetricConfig] | None = None, site: str | None = None
 ) -> list[Observations]:
-    """Every series of the file, in the order of their first rows. The header decides the format (`formats.py`).
+    """`read_csv_series` with default settings: the series alone."""
+    return list(read_csv_series(file, metrics=metrics, site=site).observations)
+
+
+def read_csv_series(
+    file: Path,
+    *,
+    metrics: Mapping[str, MetricConfig] | None = None,
+    site: str | None = None,
+    data: DataConfig | None = None,
+) -> CsvSeries:
+    """Every series of the file, in the order of their first rows. The header decides the format (`formats.py`), and
+    `data` says how to read what the file leaves open: its columns, its decimal mark and the time zones of its sites.
 
     A column `series` or `site` names the sites. Without one, all rows belong to `site`, or to a site named after the
     file. The settings in `metrics` win over the format. An empty cell is a day that nobody measured: NaN.
     Raises DataError, DuplicateDays and AmbiguousUnit naming the line.
     """
     settings = metrics or {}
-    content = read_content(file, site=site or Path(file.name.removesuffix(".gz")).stem)
-    if content.format is not LONG:
+    content = read_content(file, site=site or Path(file.name.removesuffix(".gz")).stem, data=data or DataConfig())
+    if not content.is_long:
         _refuse_sparse(file, content)
         _refuse_unit(file, content, settings)
-    return [
+    observations = [
         _observe(site, metric, values, _combine(content.columns.get(metric), settings.get(metric, MetricConfig())))
         for (site, metric), values in content.series.items()
+    ]
+    return CsvSeries(_unify_kinds(observations), content.notes)
+
+
+def _unify_kinds(observations: Sequence[Observations]) -> list[Observations]:
+    """A metric that is whole at one site and has fractions at another is no count at either."""
+    kinds: dict[str, set[Kind]] = {}
+    for row in observations:
+        kinds.setdefault(row.series.metric, set()).add(row.series.kind)
+    mixed = {metric for metric, found in kinds.items() if len(found) > 1}
+    return [
+        replace(
+            row, series=replace(row.series, kind=Kind.other, unit_scale=1.0), values=row.values * row.series.unit_scale
+        )
+        if row.series.metric in mixed
+        else row
+        for row in observations
     ]
 
 
@@ -57,8 +109,7 @@ def _refuse_unit(file: Path, content: FileContent, settings: Mapping[str, Metric
     """Refuses a rate above 1, unless the format or a setting makes it a percentage."""
     for (site, metric), values in content.series.items():
         properties, setting = content.columns[metric].properties, settings.get(metric, MetricConfig())
-        is_rate_by_name = properties.kind is None and metric.endswith("_rate")
-        if setting.kind or setting.unit or not (is_rate_by_name or properties.unit is Unit.fraction):
+        if setting.kind or setting.unit or properties.kind is not Kind.rate or properties.unit is Unit.percent:
             continue
         too_high = [(line, value) for value, line in values.values() if value > 1]
         if too_high:
@@ -75,11 +126,12 @@ def _combine(column: Column | None, setting: MetricConfig) -> MetricConfig:
     if column is None:
         return setting
     properties = column.properties
+    has_percent_sign = column.notation is Notation.percent
     if setting.kind not in (None, properties.kind) or (setting.unit and properties.kind is not Kind.rate):
         return setting
     return MetricConfig(
         kind=properties.kind,
-        unit=properties.unit if column.has_percent_sign else setting.unit or properties.unit,
+        unit=properties.unit if has_percent_sign else setting.unit or properties.unit,
         additive=properties.additive if setting.additive is None else setting.additive,
     )
 
@@ -93,14 +145,18 @@ def _observe(site: str, metric: str, values_by_day: ValuesByDay, setting: Metric
 
 
 def _describe(site: str, metric: str, values: Float[np.ndarray, " days"], setting: MetricConfig) -> Series:
-    """Unless the settings say otherwise, a metric is a count, or a rate if it is named `*_rate` and its first 30 values
-    are within 0..1.
+    """What neither the settings nor the format say, by the name and the first 30 values: a rate is named so and within
+    0..1, a count is whole and never negative, anything else is neither. What is not known to add up does not.
 
     Only the first values decide: a backtest must not learn from later days what a series is.
     """
-    first = values[np.isfinite(values)][:MIN_DAYS]
-    is_rate = metric.endswith("_rate") and bool(np.all((first >= 0) & (first <= 1)))
-    return describe_series(site, metric, setting, otherwise=Kind.rate if is_rate else Kind.count)
+    first, named = values[np.isfinite(values)][:MIN_DAYS], infer_properties(metric)
+    is_rate = named.kind is Kind.rate and bool(np.all((first >= 0) & (first <= 1)))
+    is_count = named.kind is None and bool(np.all((first >= 0) & (first == np.floor(first))))
+    otherwise = Kind.rate if is_rate else Kind.count if is_count else Kind.other
+    kind = setting.kind or (Kind.rate if setting.unit else otherwise)
+    additive = bool(named.additive) and kind is not Kind.rate if setting.additive is None else setting.additive
+    return describe_series(site, metric, replace(setting, additive=additive), otherwise=otherwise)
 
 
 def _select(

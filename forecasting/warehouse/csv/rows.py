@@ -1,50 +1,42 @@
 """The rows of a CSV file as numbers by series and day, each with its line. One error names everything that is wrong."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-from forecasting.domain import SeriesKey, to_date
+from forecasting.domain import Kind, SeriesKey, to_date
 from forecasting.errors import DataError, DuplicateDays
-from forecasting.warehouse.csv.cells import parse_day
-from forecasting.warehouse.csv.formats import (
-    DAY_COLUMNS,
-    GA4,
-    LONG,
-    PER_VISIT,
-    SITE_COLUMNS,
-    VISITS,
-    Column,
-    Format,
-    detect_format,
-    find_column,
-    interpret_column,
-    list_formats,
-)
+from forecasting.settings.schema import DataConfig
+from forecasting.warehouse.csv.cells import parse_duration, parse_percent
+from forecasting.warehouse.csv.dates import all_midnights, decide_order, parse_date
+from forecasting.warehouse.csv.formats import LONG, PER_VISIT, VISITS, Column, Notation, detect_format, list_formats
+from forecasting.warehouse.csv.layout import Layout, find_layout
+from forecasting.warehouse.csv.numbers import NAMES, UNMEASURED, NumberColumn, decide_decimal, parse_number
 from forecasting.warehouse.csv.tables import Table, read_tables
-
-T = TypeVar("T")
+from forecasting.warehouse.csv.vocabulary import DAY_TITLES, translate
 
 MAX_SHOWN = 5  # bad rows that an error lists
-TOTALS = ("grand total", "total", "totals")  # labels of the row of totals in a Google Analytics exploration
-NTH_DAY = "nth day"
-NOT_A_NUMBER = "is not a number. Write it as 1234.5, or leave the day out."
 
 ValuesByDay = dict[int, tuple[float, int]]  # of one series: day -> value, line
+PARSERS: dict[Notation, Callable[[str, str], float]] = {
+    Notation.number: parse_number,
+    Notation.percent: parse_percent,
+    Notation.duration: parse_duration,
+}
 
 
 @dataclass
 class FileContent:
-    """The values in a file's tables, and the problems found by line."""
+    """The values in a file's tables, the problems found by line, and notes for people."""
 
-    format: Format
+    is_long: bool = False
     series: dict[SeriesKey, ValuesByDay] = field(default_factory=dict)
-    columns: dict[str, Column] = field(default_factory=dict)  # by metric
+    columns: dict[str, Column] = field(default_factory=dict)  # by metric; none of a long table
     ignored: list[str] = field(default_factory=list)  # titles of columns of words
     bad_rows: list[tuple[int, str]] = field(default_factory=list)
     repeated_days: list[tuple[int, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, site: str, metric: str, day: int, value: float, *, line: int) -> None:
         values = self.series.setdefault((site, metric), {})
@@ -56,165 +48,194 @@ class FileContent:
             values[day] = (value, line)
 
 
-def read_content(file: Path, *, site: str) -> FileContent:
+@dataclass(frozen=True)
+class Conventions:
+    """How the file writes numbers and dates."""
+
+    decimal: str
+    date_order: str
+    days_as_written: bool  # a time with a zone is the midnight that begins the day
+
+
+def read_content(file: Path, *, site: str, data: DataConfig) -> FileContent:
     """`site` names the site if the file has no column of sites. Raises DataError and DuplicateDays."""
-    tables = read_tables(file)
-    content = FileContent(_detect_format(file, tables))
-    if content.format is LONG:
-        for table in tables:
-            _read_long(file, table, content)
-    else:
-        for table in _tables_by_day(file, tables, content.format):
-            _read_columns(file, table, content, site=site)
+    tables = read_tables(file, titles=list(data.column_titles.values()))
+    layouts = [layout for table in tables if (layout := find_layout(file, table, data.column_titles))]
+    if not layouts:
+        raise _not_by_day(file, tables)
+    content = FileContent(is_long=any(layout.format is LONG for layout in layouts))
+    content.notes += _describe_skipped(file, tables, layouts)
+    conventions = _decide(file, layouts, data)
+    for layout in layouts:
+        if layout.format is LONG:
+            _read_long(layout, content, conventions, site=site, data=data)
+        else:
+            _read_wide(file, layout, content, conventions, site=site, data=data)
     _refuse_problems(file, content)
+    if content.ignored:
+        titles = ", ".join(dict.fromkeys(content.ignored))
+        content.notes.append(f"{file.name}: no numbers are in {titles}, which is ignored")
     _divide_by_visits(content)
     return content
 
 
-def _detect_format(file: Path, tables: Sequence[Table]) -> Format:
+def _not_by_day(file: Path, tables: Sequence[Table]) -> DataError:
     header = tables[0].header
-    file_format = detect_format(header, below_comments=tables[0].below_comments)
-    if file_format is None:
-        raise DataError(
-            f"{file} has an unknown header: {', '.join(header)}. Use one of these, or export the days again:\n"
-            f"{list_formats()}"
-        )
-    return file_format
-
-
-def _tables_by_day(file: Path, tables: Sequence[Table], file_format: Format) -> list[Table]:
-    """Those with a column of days. A report of Google Analytics has other tables too."""
-    by_day = [table for table in tables if find_column(table.header, file_format.day_columns) is not None]
-    if not by_day:
-        raise DataError(
+    if tables[0].below_comments or {translate(name) for name in header} & DAY_TITLES:
+        known = detect_format(header, below_comments=tables[0].below_comments)
+        return DataError(
             f"{file} has no table by day, only by {', '.join(repr(table.header[0]) for table in tables)}. Export one "
-            f"row per day from {file_format.name}: {file_format.header}."
+            f"row per day from {known.name}: {known.header}."
         )
-    return by_day
+    return DataError(
+        f"{file} has an unknown header: {', '.join(header)}. Name its columns with data.columns, such as "
+        f"data.columns=date=Day,value=Views, or use one of these:\n{list_formats()}"
+    )
 
 
-def _read_long(file: Path, table: Table, content: FileContent) -> None:
-    """Reads one value per row; columns beside the four are ignored."""
-    names = {"series": SITE_COLUMNS, "metric": ("metric",), "date": DAY_COLUMNS, "value": ("value",)}
-    positions = {name: find_column(table.header, titles) for name, titles in names.items()}
-    indexes = {name: index for name, index in positions.items() if index is not None}
-    if missing := [name for name in names if name not in indexes]:
-        raise DataError(
-            f"{file} has no column {', '.join(missing)}. Its first line must name {', '.join(names)}; it is: "
-            f"{', '.join(table.header)}."
+def _describe_skipped(file: Path, tables: Sequence[Table], layouts: Sequence[Layout]) -> Iterator[str]:
+    read = {layout.table.header_line for layout in layouts}
+    for table in tables:
+        if table.header_line not in read:
+            by = f"the table on line {table.header_line}, by {table.header[0]!r},"
+            yield f"{file.name}: {by} is not by day, and is skipped"
+
+
+def _decide(file: Path, layouts: Sequence[Layout], data: DataConfig) -> Conventions:
+    days = [cell for layout in layouts if not layout.counts_days for cell in layout.cells(layout.day)]
+    usual = {layout.usual_decimal for layout in layouts}
+    columns = [column for layout in layouts for column in _number_columns(layout)]
+    return Conventions(
+        decimal=decide_decimal(
+            str(file), columns, setting=data.decimal_mark, usual=usual.pop() if len(usual) == 1 else None
+        ),
+        date_order=decide_order(str(file), days),
+        days_as_written=any(layout.format.days_as_written for layout in layouts)
+        or all_midnights(text for _, text in days),
+    )
+
+
+def _number_columns(layout: Layout) -> Iterator[NumberColumn]:
+    """The columns whose cells may prove a decimal mark. A long table has one for each metric."""
+    if layout.long:
+        metric, value = layout.long
+        cells: dict[str, list[tuple[int, str]]] = {}
+        for line, row in layout.rows:
+            if len(row) == len(layout.table.header):
+                cells.setdefault(row[metric], []).append((line, row[value].strip()))
+        title = layout.table.header[value]
+        yield from (NumberColumn(title, values) for values in cells.values())
+    for index, column in layout.columns.items():
+        stripped = [(line, text.strip("% \u00a0\u202f")) for line, text in layout.cells(index)]
+        kind = column.properties.kind
+        adds_up = kind is None and bool(column.properties.additive)
+        yield NumberColumn(
+            layout.table.header[index],
+            stripped,
+            is_count=kind is Kind.count or adds_up,
+            is_mean=kind in (Kind.other, Kind.rate),
         )
-    site, metric, date, value = indexes.values()
-    for line, row in table.rows:
+
+
+def _read_long(layout: Layout, content: FileContent, conventions: Conventions, *, site: str, data: DataConfig) -> None:
+    """Reads one value per row."""
+    metric, value = layout.long or (0, 0)
+    for line, row in layout.rows:
         try:
-            fields = table.fit(row)
-            day = _parse_day(fields[date], content.format)
-            number = _parse(float, fields[value].strip() or "nan", NOT_A_NUMBER)
+            fields = layout.table.fit(row)
+            row_site = site if layout.site is None else fields[layout.site]
+            day = _parse_day(fields[layout.day], layout, conventions, timezone=data.timezone_of(row_site))
+            text = fields[value].strip()
+            number = _parse_value(
+                text, Notation.number, conventions, f"is not {_describe_number(data)}, or leave the day out."
+            )
         except ValueError as error:
             content.bad_rows.append((line, str(error)))
         else:
-            content.add(fields[site], fields[metric], day, number, line=line)
+            content.add(row_site, fields[metric], day, number, line=line)
 
 
-def _read_columns(file: Path, table: Table, content: FileContent, *, site: str) -> None:
+def _read_wide(
+    file: Path, layout: Layout, content: FileContent, conventions: Conventions, *, site: str, data: DataConfig
+) -> None:
     """Reads one value per row and metric."""
-    rows = [(line, row) for line, row in table.rows if content.format is not GA4 or not _is_total(row)]
-    columns = _read_header(file, table, rows, content)
-    find_day = _day_finder(file, table, content.format)
-    site_index = find_column(table.header, SITE_COLUMNS)
-    for line, row in rows:
+    for index, column in layout.columns.items():
+        if content.columns.setdefault(column.metric, column).properties != column.properties:
+            line = next((line for line, _ in layout.cells(index)), layout.table.header_line)
+            raise DataError(
+                f"{file}, line {line}: the column {layout.table.header[index]!r} has percent signs in one table but "
+                "not in another. Use one unit."
+            )
+    content.ignored += layout.ignored
+    find_day = _day_finder(file, layout, conventions)
+    for line, row in layout.rows:
         try:
-            fields = table.fit(row)
-            day = find_day(fields)
-            values = [_parse_cell(fields[index], table.header[index], column) for index, column in columns.items()]
-            row_site = site if site_index is None else _parse_site(fields[site_index])
+            fields = layout.table.fit(row)
+            row_site = site if layout.site is None else _parse_site(fields[layout.site])
+            day = find_day(fields, data.timezone_of(row_site))
+            values = [
+                _parse_cell(fields[index], layout.table.header[index], column, conventions, data)
+                for index, column in layout.columns.items()
+            ]
         except ValueError as error:
             content.bad_rows.append((line, str(error)))
             continue
-        for column, value in zip(columns.values(), values, strict=True):
+        for column, value in zip(layout.columns.values(), values, strict=True):
             content.add(row_site, column.metric, day, value, line=line)
 
 
-def _is_total(row: Sequence[str]) -> bool:
-    """Whether it is the row of totals of an exploration, labelled in its first cell or behind its last."""
-    return not row[0].strip()[:1].isdigit() and any(cell.strip().lower() in TOTALS for cell in row)
-
-
-def _read_header(
-    file: Path, table: Table, rows: Sequence[tuple[int, list[str]]], content: FileContent
-) -> dict[int, Column]:
-    """The columns that are metrics, by their index."""
-    columns: dict[int, Column] = {}
-    titles: dict[str, str] = {}
-    for index, title in enumerate(table.header):
-        if title.lower() in (*content.format.day_columns, *SITE_COLUMNS):
-            continue
-        line, first = _first_cell(rows, index)
-        try:
-            column = interpret_column(title, first, content.format)
-        except ValueError as error:
-            raise DataError(f"{file}, line {line or table.header_line}: {error}") from error
-        if column is None:
-            content.ignored.append(title)
-        elif column.metric in titles:
-            raise DataError(
-                f"{file}: the columns {titles[column.metric]!r} and {title!r} are both {column.metric}. Keep one."
-            )
-        elif content.columns.setdefault(column.metric, column).properties != column.properties:
-            raise DataError(
-                f"{file}, line {line}: the column {title!r} has percent signs in one table but not in another. Use one "
-                "unit."
-            )
-        else:
-            columns[index], titles[column.metric] = column, title
-    return columns
-
-
-def _first_cell(rows: Sequence[tuple[int, list[str]]], index: int) -> tuple[int, str]:
-    """The first cell of a column that is not empty, with its line."""
-    cells = ((line, row[index].strip()) for line, row in rows if len(row) > index and row[index].strip())
-    return next(cells, (0, ""))
-
-
-def _day_finder(file: Path, table: Table, file_format: Format) -> Callable[[Sequence[str]], int]:
-    """A function that finds the day of a row: by its date, or counted from the start date in the comments."""
-    date_index = find_column(table.header, [name for name in file_format.day_columns if name != NTH_DAY])
-    if date_index is not None:
-        return lambda fields: _parse_day(fields[date_index], file_format)
-    number_index = find_column(table.header, (NTH_DAY,)) or 0
-    if table.start_date is None:
+def _day_finder(file: Path, layout: Layout, conventions: Conventions) -> Callable[[Sequence[str], str], int]:
+    """A function that finds the day of a row in a time zone: by its date, or counted from the date in the comments."""
+    table = layout.table
+    if not layout.counts_days:
+        return lambda fields, timezone: _parse_day(fields[layout.day], layout, conventions, timezone=timezone)
+    if not table.dates:
         raise DataError(
-            f"{file}, line {table.header_line}: no comment gives the day from which 'Nth day' counts. Write "
-            "`# Start date: 20241231` above the table, or export it with Date."
+            f"{file}, line {table.header_line}: no comment gives the day from which {table.header[layout.day]!r} "
+            "counts. Write `# Start date: 20241231` above the table, or export it with Date."
         )
     try:
-        first_day = parse_day(table.start_date)
+        first_day = parse_date(table.dates[0], "", timezone="UTC")
     except ValueError as error:
-        raise DataError(f"{file}: the start date {table.start_date!r} in its comments is not a date.") from error
-    return lambda fields: first_day + _parse_number(fields[number_index])
+        raise DataError(f"{file}: the start date {table.dates[0]!r} in its comments is not a date.") from error
+    title = table.header[layout.day]
+    return lambda fields, _: first_day + _parse_number_of_day(fields[layout.day], title)
 
 
-def _parse(parse: Callable[[str], T], text: str, problem: str) -> T:
-    """Raises ValueError with the text and the problem."""
+def _parse_day(text: str, layout: Layout, conventions: Conventions, *, timezone: str) -> int:
     try:
-        return parse(text)
+        return parse_date(text, conventions.date_order, timezone=timezone, as_written=conventions.days_as_written)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text.strip()!r} is not a date. {layout.format.day_hint}") from error
+
+
+def _parse_cell(text: str, title: str, column: Column, conventions: Conventions, data: DataConfig) -> float:
+    """An empty cell is a day that nobody measured: NaN."""
+    expected = _describe_number(data) if column.notation is Notation.number else column.notation.value
+    return _parse_value(
+        text.strip(), column.notation, conventions, f"in column {title!r} is not {expected}, or leave it empty."
+    )
+
+
+def _parse_value(text: str, notation: Notation, conventions: Conventions, problem: str) -> float:
+    """Raises ValueError with the text and the problem."""
+    if text.lower() in UNMEASURED:
+        return float("nan")
+    try:
+        return PARSERS[notation](text, conventions.decimal)
     except ValueError as error:
         raise ValueError(f"{text!r} {problem}") from error
 
 
-def _parse_day(text: str, file_format: Format) -> int:
-    return _parse(file_format.parse_day, text, f"is not a date. {file_format.day_hint}")
+def _describe_number(data: DataConfig) -> str:
+    if data.decimal_mark is None:
+        return Notation.number.value
+    return f"a number with data.decimal={NAMES[data.decimal_mark]}. Write it as 1234{data.decimal_mark}5"
 
 
-def _parse_cell(text: str, title: str, column: Column) -> float:
-    """An empty cell is a day that nobody measured: NaN."""
-    if not text.strip():
-        return float("nan")
-    return _parse(column.parse, text.strip(), f"in column {title!r} is not {column.expected}, or leave it empty.")
-
-
-def _parse_number(text: str) -> int:
-    if not re.fullmatch(r"\s*\d{1,5}\s*", text):
-        raise ValueError(f"{text!r} is not a number of days. 'Nth day' counts 0000, 0001, ... from the start date.")
+def _parse_number_of_day(text: str, title: str) -> int:
+    if not re.fullmatch(r"\s*[0-9]{1,5}\s*", text):
+        raise ValueError(f"{text!r} is not a number of days. {title!r} counts 0000, 0001, ... from the start date.")
     return int(text)
 
 
@@ -232,15 +253,15 @@ def _refuse_problems(file: Path, content: FileContent) -> None:
         shown = "".join(f"\n  line {line}: {problem}" for line, problem in content.bad_rows[:MAX_SHOWN])
         more = f"\n  and {len(content.bad_rows) - MAX_SHOWN} more" if len(content.bad_rows) > MAX_SHOWN else ""
         raise DataError(f"{file} has {len(content.bad_rows)} rows that cannot be read:{shown}{more}")
-    ignored = ", ".join(content.ignored)
+    ignored = ", ".join(dict.fromkeys(content.ignored))
     if content.repeated_days:
         line, problem = content.repeated_days[0]
         hint = f" The columns {ignored} are ignored: export by day only." if ignored else ""
         raise DuplicateDays(f"{file}, line {line}: {problem} Keep one row per day.{hint}")
     if not content.series and ignored:
-        raise DataError(f"{file} has no column of numbers: {ignored} are words.")
+        raise DataError(f"{file} has no column of numbers, only of words: {ignored}.")
     if not content.series:
-        each = "each series and day" if content.format is LONG else "each day"
+        each = "each series and day" if content.is_long else "each day"
         raise DataError(f"{file} has no row below its first line. It must have one for {each}.")
 
 

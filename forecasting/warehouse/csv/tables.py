@@ -5,34 +5,44 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from forecasting.errors import DataError
+from forecasting.warehouse.csv.dates import can_be_date
+from forecasting.warehouse.csv.numbers import is_number
+from forecasting.warehouse.csv.vocabulary import DAY_TITLES, NTH_DAY_TITLES
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
-# Google Analytics writes `# Start date: 20240101` above each table of a report, `# 20240101-20240131` above a free form
-START_DATE = re.compile(r"#\s*(?:Start date:\s*(\d{8})|(\d{8})-\d{8})\s*$")
+MAX_ABOVE = 30  # lines that may stand above a header
+# Google Analytics writes `# Start date: 20240101` and then `# End date: 20240131` above each table of a report, in the
+# language of its user, and `# 20240101-20240131` above a free form
+DATE_COMMENT = re.compile(r"#[^:\uff1a#]*[:\uff1a]\s*(\d{8})\s*$")
+RANGE_COMMENT = re.compile(r"#\s*(\d{8})\s*-\s*(\d{8})\s*$")
 RULE = re.compile(r"#\s*-{5,}\s*$")
+SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*$", re.IGNORECASE)  # for Excel
+Row = tuple[int, list[str]]  # line, fields
 
 
 @dataclass(frozen=True)
 class Table:
-    """`header_line` counts from 1. `start_date`, YYYYMMDD, is from the last comment above that has one.
+    """`header_line` counts from 1. `dates`, YYYYMMDD: the first and the last day, as comments above the table have it.
 
-    `below_comments`: the table follows the comments that Google Analytics writes.
+    `below_comments`: the table follows the comments that Google Analytics writes. `title`: the line above the header.
     """
 
     header: tuple[str, ...]
     header_line: int
-    rows: Iterator[tuple[int, list[str]]]  # line, fields; without blank rows
+    rows: Sequence[Row]  # without blank rows
     separator: str = ","
-    start_date: str | None = None
+    dates: Sequence[str] = ()
     below_comments: bool = False
+    title: str = ""
 
     def fit(self, fields: list[str]) -> list[str]:
         """The row, with one field for each column. Raises ValueError if it has more or fewer."""
@@ -43,56 +53,136 @@ class Table:
             header = "the first line" if self.header_line == 1 else f"line {self.header_line}"
             raise ValueError(
                 f"{len(fields)} fields, but {header} names {num_columns}. "
-                f"Quote fields that contain a {SEPARATORS[self.separator]}."
+                f"Quote fields that contain a {SEPARATORS.get(self.separator, self.separator)}."
             )
         return fields
 
+    def cells(self, index: int) -> list[tuple[int, str]]:
+        """The cells of a column that are not empty, each with its line."""
+        return [(line, row[index].strip()) for line, row in self.rows if len(row) > index and row[index].strip()]
 
-def read_tables(file: Path) -> list[Table]:
-    """The one table below a file's comments (`#`), or all tables of a Google Analytics report."""
+
+def read_tables(file: Path, *, titles: Collection[str] = ()) -> list[Table]:
+    """All tables of a file: those below the comments of a Google Analytics report, or those below lines of text.
+
+    A header has one of the `titles`, or the title of a column of days, or it is the first line of words above numbers.
+    """
     lines = list(io.StringIO(_read_text(file), newline=""))
     comments = [line.strip() for line in lines if line.startswith("#")]
-    if lines and lines[0].startswith("#") and any(START_DATE.match(line) or RULE.match(line) for line in comments):
-        tables = list(_split(file, lines))
+    dated = any(DATE_COMMENT.match(line) or RANGE_COMMENT.match(line) or RULE.match(line) for line in comments)
+    wanted = frozenset(title.lower() for title in titles)
+    if lines and lines[0].startswith("#") and dated:
+        tables = list(_split_report(file, lines, wanted))
     else:
-        first = next(
-            (number for number, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines)
-        )
-        tables = [_open_table(file, first + 1, lines[first:])] if first < len(lines) else []
+        tables = _split_sections(file, lines, wanted)
     if not tables:
         raise DataError(f"{file} is empty. Its first line must name its columns.")
     return tables
 
 
-def _split(file: Path, lines: Sequence[str]) -> Iterator[Table]:
-    """A table ends at a comment, or at a blank line before a header: unlike a day, that does not begin with a digit."""
-    start_date, first, is_after_blank = None, None, False
+def _split_report(file: Path, lines: Sequence[str], wanted: frozenset[str]) -> Iterator[Table]:
+    """A table ends at a comment, or at a blank line before a header."""
+    dates: list[str] = []
+    first, is_after_blank, begins = None, None, True
     for number, line in enumerate([*lines, "#"]):
         text = line.strip()
-        ends = line.startswith("#") or (is_after_blank and bool(text) and not text.lstrip('"')[:1].isdigit())
+        ends = line.startswith("#") or (is_after_blank and bool(text) and _is_words(_split_line(text, ",")))
         if ends and first is not None:
-            yield _open_table(file, first + 1, lines[first:number], start_date=start_date, below_comments=True)
-            first = None
-        if match := START_DATE.match(text):
-            start_date = match[1] or match[2]
+            yield from _open_tables(file, first, lines[first:number], wanted, dates=dates[-2:], below_comments=True)
+            first, begins = None, True
+        if line.startswith("#"):
+            match = DATE_COMMENT.match(text) or RANGE_COMMENT.match(text)
+            dates = [*([] if begins else dates), *(match.groups() if match else ())] if match else dates
+            begins = begins and not match
         if first is None and text and not line.startswith("#"):
             first = number
         is_after_blank = not text
 
 
-def _open_table(
-    file: Path, first: int, lines: Sequence[str], *, start_date: str | None = None, below_comments: bool = False
-) -> Table:
-    """The separator is the most frequent one in the header line."""
-    separator = max(SEPARATORS, key=lines[0].count)
-    rows = _read_rows(file, first, lines, separator)
-    line, header = next(rows, (first, list[str]()))
-    while header and not header[-1].strip():  # a header that ends with a separator
-        header.pop()
-    return Table(tuple(name.strip() for name in header), line, rows, separator, start_date, below_comments)
+def _split_sections(file: Path, lines: Sequence[str], wanted: frozenset[str]) -> list[Table]:
+    """The tables below a file's first lines: comments, `sep=;`, and titles."""
+    first = next((number for number, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    if first == len(lines):
+        return []
+    return list(_open_tables(file, first, lines[first:], wanted))
 
 
-def _read_rows(file: Path, first: int, lines: Sequence[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+def _open_tables(
+    file: Path,
+    first: int,
+    lines: Sequence[str],
+    wanted: frozenset[str],
+    *,
+    dates: Sequence[str] = (),
+    below_comments: bool = False,
+) -> Iterator[Table]:
+    """A further table begins at a header that follows a blank line or a title."""
+    given = SEPARATOR_LINE.match(lines[0])
+    if given:
+        first, lines = first + 1, lines[1:]
+    start, separator = _find_header(lines, wanted, given[1] if given else None)
+    rows = list(_read_rows(file, first + start + 1, lines[start:], separator))
+    if not rows:
+        return
+    starts = [0, *(row for row in range(1, len(rows)) if _begins_table(rows, row, wanted))]
+    for begin, next_begin in pairwise([*starts, len(rows)]):
+        above = (
+            [(0, _split_line(text, separator)) for text in lines[:start] if text.strip()] if not begin else rows[:begin]
+        )
+        title = "".join(_filled(above[-1])) if above and len(_filled(above[-1])) == 1 else ""
+        has_title_below = next_begin < len(rows) and len(_filled(rows[next_begin - 1])) == 1
+        end = next_begin - 1 if has_title_below else next_begin
+        (line, header), body = rows[begin], rows[begin + 1 : end]
+        while header and not header[-1].strip():  # a header that ends with a separator
+            header = header[:-1]
+        names = tuple(name.strip() for name in header)
+        yield Table(names, line, body, separator, tuple(dates), below_comments, title)
+
+
+def _begins_table(rows: Sequence[Row], index: int, wanted: frozenset[str]) -> bool:
+    (line, row), (line_before, before) = rows[index], rows[index - 1]
+    is_apart = line > line_before + 1 or len(_filled((0, before))) == 1
+    return is_apart and len(_filled((0, row))) > 1 and _is_words(row) and _is_header(row, wanted)
+
+
+def _filled(row: Row) -> list[str]:
+    return [field.strip() for field in row[1] if field.strip()]
+
+
+def _find_header(lines: Sequence[str], wanted: frozenset[str], given: str | None) -> tuple[int, str]:
+    """The number of the header line, and the separator: the most frequent one there, unless the file says it."""
+    numbers = [number for number, line in enumerate(lines) if line.strip()][:MAX_ABOVE]
+    separators = {number: given or max(SEPARATORS, key=lines[number].count) for number in numbers}
+    fields = {number: _split_line(lines[number], separators[number]) for number in numbers}
+    titled = [number for number in numbers if len(fields[number]) > 1 and _is_header(fields[number], wanted)]
+    above_numbers = [
+        number
+        for number, below in pairwise(numbers)
+        if 1 < len(fields[number]) == len(fields[below]) and _is_words(fields[number]) and not _is_words(fields[below])
+    ]
+    number = next(iter(titled or above_numbers or numbers))
+    return number, separators[number]
+
+
+def _is_header(fields: Sequence[str], wanted: frozenset[str]) -> bool:
+    names = {field.strip().lower() for field in fields}
+    return bool(names & (wanted or DAY_TITLES | NTH_DAY_TITLES))
+
+
+def _is_words(fields: Sequence[str]) -> bool:
+    """Whether no field is a number or a date: then they may be titles."""
+    filled = [field.strip() for field in fields if field.strip()]
+    return bool(filled) and not any(is_number(field.rstrip("% ")) or can_be_date(field) for field in filled)
+
+
+def _split_line(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return [line]
+
+
+def _read_rows(file: Path, first: int, lines: Sequence[str], separator: str) -> Iterator[Row]:
     reader = csv.reader(lines, delimiter=separator, strict=True)  # strict: an unclosed quote is an error
     line = first
     try:
@@ -118,7 +208,7 @@ def _read_text(file: Path) -> str:
 
 
 def _decode(file: Path, content: bytes) -> str:
-    encoding, name = ("utf-16", "UTF-16") if content.startswith(UTF16_MARKS) else ("utf-8-sig", "UTF-8")
+    encoding, name = _find_encoding(content)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -129,3 +219,13 @@ def _decode(file: Path, content: bytes) -> str:
     if "\0" in text:
         raise DataError(f"{file} is not text in UTF-8 (it holds zero bytes). Save it as CSV in UTF-8.")
     return text
+
+
+def _find_encoding(content: bytes) -> tuple[str, str]:
+    """UTF-16 by its mark, or by the zero in every second byte of plain letters; else UTF-8."""
+    if content.startswith(UTF16_MARKS):
+        return "utf-16", "UTF-16"
+    for encoding, zeros in (("utf-16-le", content[1:64:2]), ("utf-16-be", content[0:64:2])):
+        if len(zeros) > 1 and not any(zeros):
+            return encoding, "UTF-16"
+    return "utf-8-sig", "UTF-8"

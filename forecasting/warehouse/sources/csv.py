@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from forecasting.domain import Kind, Unit, to_date, to_day
+from forecasting.domain import EARLIEST_DATE, Kind, Unit, to_date, to_day
 from forecasting.errors import SettingError
 from forecasting.panel import Observations
 from forecasting.settings.schema import DataConfig
@@ -21,16 +21,17 @@ from forecasting.warehouse.copy_format import (
     encode_rows,
     encode_texts,
 )  # fmt: skip
-from forecasting.warehouse.csv.observations import read_csv
+from forecasting.warehouse.csv.observations import read_csv_series
 from forecasting.warehouse.queries import Connection, Write
-from forecasting.warehouse.sources.source import EARLIEST_DATE, MetricDefinition, Site, Source, Span, site_of_days
+from forecasting.warehouse.sources.source import MetricDefinition, Site, Source, Span, site_of_days
 
 
 def open_source(data: DataConfig) -> "CsvFile":
     """Reads the file. Raises SettingError if none is set, and DataError naming lines."""
     if data.csv is None:
         raise SettingError("data.source=csv reads a file. Set data.csv to its path, such as data.csv=traffic.csv.")
-    return CsvFile(data=data, observations=read_csv(data.csv))
+    content = read_csv_series(data.csv, data=data)
+    return CsvFile(data=data, observations=content.observations, notes=content.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,10 @@ class CsvFile(Source):
     quiet_is_zero: bool = False
     data: DataConfig
     observations: Sequence[Observations]
+    notes: Sequence[str] = ()
+
+    async def find_warnings(self, connection: Connection) -> Sequence[str]:
+        return self.notes
 
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
         """As its first series in the file has it."""

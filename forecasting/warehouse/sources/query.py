@@ -13,14 +13,14 @@ from pathlib import Path
 
 import asyncpg
 
-from forecasting.domain import Kind
+from forecasting.domain import EARLIEST_DATE, Kind
 from forecasting.errors import InvalidQuery, MissingTable, SettingError, SourceTooSlow
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.connection import CONNECTION_ERRORS, first_line, translate_errors
 from forecasting.warehouse.copy_format import HEADER, TRAILER
+from forecasting.warehouse.metric_names import infer_stored
 from forecasting.warehouse.queries import Connection, Write, load_query
 from forecasting.warehouse.sources.source import (
-    EARLIEST_DATE,
     MetricDefinition,
     Site,
     Source,
@@ -72,11 +72,11 @@ class UserQuery(Source):
         async with self._reading(connection):
             query = await self._check(connection)
             rows = await connection.fetch(query.followed_by("query_metrics"), *self._all_days(query))
-        by_type = (Kind.count, True) if query.value_type in COUNTS else (Kind.other, False)
+        whole = query.value_type in COUNTS
         return [
             MetricDefinition(row["metric"], f"the metric in {self.file.name}", kind=kind, additive=additive)
             for row in rows
-            for kind, additive in (KNOWN_METRICS.get(row["metric"], by_type),)
+            for kind, additive in (KNOWN_METRICS.get(row["metric"]) or infer_stored(row["metric"], whole=whole),)
         ]
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:

@@ -7,9 +7,9 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forecasting.domain import Kind
 from forecasting.errors import MissingTable, SettingError, WarehouseError
 from forecasting.settings.schema import DataConfig
+from forecasting.warehouse.metric_names import infer_stored
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
 from forecasting.warehouse.sources.source import (
     MetricDefinition,
@@ -72,9 +72,9 @@ class DailyMetrics(Source):
 
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
         return [
-            MetricDefinition(name, f"the column of daily_metrics ({type_})", kind=kind, additive=kind is Kind.count)
+            MetricDefinition(name, f"the column of daily_metrics ({type_})", kind=kind, additive=additive)
             for name, type_ in (await self._read_types(connection)).items()
-            for kind in (Kind.count if type_ in COUNTS else Kind.other,)
+            for kind, additive in (infer_stored(name, whole=type_ in COUNTS),)
         ]
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:

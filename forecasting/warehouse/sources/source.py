@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from forecasting.domain import Kind, Unit
+from forecasting.domain import EARLIEST_DATE, Kind, Unit
 from forecasting.errors import MissingTable
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
-
-EARLIEST_DATE = dt.date(1990, 1, 1)  # the web is younger: an older date is a mistake. Also in sql/
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ import pytest
 from forecasting.domain import Kind, Unit
 from forecasting.warehouse.csv.formats import (
     GA4,
+    GITHUB,
     LONG,
     MATOMO,
     PLAUSIBLE,
     PLAUSIBLE_IMPORTED,
+    SEARCH_CONSOLE,
     WIDE,
     Format,
     detect_format,
@@ -28,30 +30,44 @@ COLUMNS = [
     (GA4, "30 days", "active_users_30_days", COUNT, None, False),
     (GA4, "7 days", "active_users_7_days", COUNT, None, False),
     (GA4, "1 day", "active_users_1_day", COUNT, None, False),
-    (GA4, "Bounce rate", "bounce_rate", RATE, Unit.fraction, None),
-    (GA4, "Engagement rate", "engagement_rate", RATE, Unit.fraction, None),
-    (GA4, "Average session duration", "visit_duration", OTHER, None, None),
-    (GA4, "Views per session", "views_per_session", OTHER, None, None),
-    (GA4, "Total revenue", "total_revenue", OTHER, None, None),
-    (GA4, "New users", "new_users", None, None, None),
+    (GA4, "Bounce rate", "bounce_rate", RATE, Unit.fraction, False),
+    (GA4, "Engagement rate", "engagement_rate", RATE, Unit.fraction, False),
+    (GA4, "Average session duration", "visit_duration", OTHER, None, False),
+    (GA4, "Views per session", "views_per_session", OTHER, None, False),
+    (GA4, "Total revenue", "total_revenue", OTHER, None, True),
+    (GA4, "New users", "new_users", COUNT, None, True),
+    (GA4, "Neue Nutzer", "new_users", COUNT, None, True),
+    (GA4, "Users", "unique_visitors", COUNT, None, False),
+    (GA4, "Sesiones", "visits", COUNT, None, True),
+    (GA4, "Pageviews", "page_visits", COUNT, None, True),
+    (GA4, "Event count per active user", "event_count_per_active_user", OTHER, None, False),
+    (GA4, "DAU / MAU", "dau_mau", OTHER, None, False),
+    (GA4, "Purchasers", "purchasers", None, None, False),
+    (SEARCH_CONSOLE, "Clics", "clicks", COUNT, None, True),
+    (SEARCH_CONSOLE, "CTR", "ctr", RATE, Unit.fraction, False),
+    (SEARCH_CONSOLE, "Position", "position", OTHER, None, False),
+    (GITHUB, "uniques", "uniques", COUNT, None, False),
     (PLAUSIBLE, "visitors", "unique_visitors", COUNT, None, False),
     (PLAUSIBLE, "pageviews", "page_visits", COUNT, None, True),
     (PLAUSIBLE, "visits", "visits", COUNT, None, True),
-    (PLAUSIBLE, "views_per_visit", "views_per_visit", OTHER, None, None),
-    (PLAUSIBLE, "bounce_rate", "bounce_rate", RATE, Unit.percent, None),
-    (PLAUSIBLE, "visit_duration", "visit_duration", OTHER, None, None),
+    (PLAUSIBLE, "views_per_visit", "views_per_visit", OTHER, None, False),
+    (PLAUSIBLE, "bounce_rate", "bounce_rate", RATE, Unit.percent, False),
+    (PLAUSIBLE, "visit_duration", "visit_duration", OTHER, None, False),
     (MATOMO, "nb_visits", "visits", COUNT, None, True),
     (MATOMO, "Unique visitors", "unique_visitors", COUNT, None, False),
     (MATOMO, "Users", "users", COUNT, None, False),
     (MATOMO, "nb_users", "users", COUNT, None, False),
     (MATOMO, "Actions", "actions", COUNT, None, True),
-    (MATOMO, "Bounce Rate", "bounce_rate", RATE, Unit.fraction, None),
-    (MATOMO, "nb_actions_per_visit", "actions_per_visit", OTHER, None, None),
-    (MATOMO, "Maximum actions in one visit", "max_actions", OTHER, None, None),
+    (MATOMO, "Bounce Rate", "bounce_rate", RATE, Unit.fraction, False),
+    (MATOMO, "nb_actions_per_visit", "actions_per_visit", OTHER, None, False),
+    (MATOMO, "Maximum actions in one visit", "max_actions", OTHER, None, False),
     (WIDE, "page_visits", "page_visits", COUNT, None, True),
     (WIDE, "unique_visitors", "unique_visitors", COUNT, None, False),
-    (WIDE, "visit_duration", "visit_duration", OTHER, None, None),
-    (WIDE, "Sign-ups", "sign_ups", None, None, None),
+    (WIDE, "visit_duration", "visit_duration", OTHER, None, False),
+    (WIDE, "Sign-ups", "sign_ups", None, None, True),
+    (WIDE, "visitors", "visitors", None, None, False),
+    (WIDE, "y", "y", None, None, False),
+    (WIDE, "Impressions click-through rate (%)", "impressions_click_through_rate", RATE, Unit.percent, False),
 ]
 
 
@@ -63,7 +79,7 @@ COLUMNS = [
 def test_columns(
     known: Format, title: str, metric: str, kind: Kind | None, unit: Unit | None, additive: bool | None
 ) -> None:
-    column = interpret_column(title, "1", known)
+    column = interpret_column(title, ["1"], known)
     assert column is not None
     assert (column.metric, column.properties.kind, column.properties.unit, column.properties.additive) == (
         metric,
@@ -79,8 +95,10 @@ def test_columns(
         ("series,metric,date,value", LONG),
         ("date,signups", WIDE),
         ("site,day,signups", WIDE),
-        ("date", None),
-        ("month,signups", None),
+        ("Datum,Aktive Nutzer", GA4),
+        ("Day Index,Users", GA4),
+        ("Fecha,Clics,Impresiones,CTR,Posición", SEARCH_CONSOLE),
+        ("timestamp,count,uniques", GITHUB),
         ("Date,Active users", GA4),
         ("Nth day", GA4),
         ("date,visitors,pageviews,bounce_rate,visit_duration", PLAUSIBLE),
@@ -92,7 +110,7 @@ def test_columns(
         ("Date,Visits,Actions,Bounce Rate,Signups", MATOMO),
     ],
 )
-def test_header_names_its_format(header: str, known: Format | None) -> None:
+def test_header_names_its_format(header: str, known: Format) -> None:
     assert detect_format(header.split(","), below_comments=False) is known
 
 

@@ -188,7 +188,7 @@ def test_sums_of_plausible_become_means_of_a_visit(tmp_path: Path) -> None:
     assert (actual["bounce_rate"].series.kind, actual["bounce_rate"].series.unit_scale) == (Kind.rate, 1)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_matomo_as_people_read_it(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "shop.csv"
     file.write_bytes(MATOMO.encode(encoding))
@@ -287,15 +287,18 @@ def test_percent_signs_tell_the_unit_in_a_file_of_ones_own(tmp_path: Path) -> No
 
 def test_unknown_header_names_the_known_ones(tmp_path: Path) -> None:
     assert refused(made_file(tmp_path, "Page path,Views\n/,5\n")) == (
-        "{file} has an unknown header: Page path, Views. Use one of these, or export the days again:\n"
+        "{file} has an unknown header: Page path, Views. Name its columns with data.columns, such as "
+        "data.columns=date=Day,value=Views, or use one of these:\n"
         "  long: series (or site), metric, date (or day), value\n"
         "  wide: date (or day), then a column of numbers for each metric; site (or series) if there are several sites\n"
         "  Google Analytics 4: Date or Nth day (below a comment `# Start date: 20240101`), and Views, Active users, "
         "Sessions or others\n"
+        "  Google Search Console: Date, Clicks, Impressions, CTR, Position\n"
         "  Plausible's visitors.csv: date, visitors, pageviews, visits, views_per_visit, bounce_rate, visit_duration\n"
         "  Plausible's imported_visitors.csv: date, visitors, pageviews, bounces, visits, visit_duration\n"
         "  Matomo: date or label, and nb_visits, nb_uniq_visitors, bounce_rate or others; or Date, Unique visitors, "
-        "Visits, Bounce Rate or others"
+        "Visits, Bounce Rate or others\n"
+        "  GitHub's traffic: timestamp, count, uniques"
     )
 
 
@@ -347,25 +350,26 @@ WEEKLY = "date,page_visits\n2024-01-01,5\n2024-01-08,6\n2024-01-15,7\n"
             "{file}: the columns 'Unique visitors' and 'nb_uniq_visitors' are both unique_visitors. Keep one.",
         ),
         (
-            "date;page_visits\n2024-01-01;5\n2024-01-02;1,5\n2024-01-03;6;7\n",
+            "date;page_visits\n2024-01-01;5\n2024-01-02;1,5,\n2024-01-03;6;7\n",
             "{file} has 2 rows that cannot be read:\n"
-            "  line 3: '1,5' in column 'page_visits' is not a number. Write it as 1234.5, or leave it empty.\n"
+            "  line 3: '1,5,' in column 'page_visits' is not a number. Write it as 1234.5, or leave it empty.\n"
             "  line 4: 3 fields, but the first line names 2. Quote fields that contain a semicolon.",
         ),
         (
-            "date,page_visits\n" + "".join(f"{day}/02/2024,5\n" for day in range(1, 8)),
+            "date,page_visits\n" + "".join(f"2024-02-{day},5\n" for day in range(31, 38)),
             "{file} has 7 rows that cannot be read:\n"
             + "".join(
-                f"  line {day + 1}: '{day}/02/2024' is not a date. Write it as 2024-12-31.\n" for day in range(1, 6)
+                f"  line {line}: '2024-02-{line + 29}' is not a date. Write it as 2024-12-31.\n" for line in range(2, 7)
             )
             + "  and 2 more",
         ),
         (
-            "date,page_visits,weekday\n2024-01-01,5,Mon\n",
-            "{file}, line 2: 'Mon' in column 'weekday' is not a number, but every column beside date and site is a "
-            "metric. Write numbers as 1234.5, or leave the column out.",
+            "2024-01-01,5\n2024-01-02,6\n",
+            "{file}, line 1: 2024-01-01, 5 are no names of columns. Write a line with their names above it, such as "
+            "date,page_visits, or number them: data.columns=date=1,page_visits=2.",
         ),
-        (",date,page_visits\n0,2024-01-01,5\n", "{file}, line 2: a column has no name. Name it, or leave it out."),
+        ("date,weekday\n2024-01-01,Mon\n", "{file} has no column of numbers, only of words: weekday."),
+        (",date,page_visits\n7,2024-01-01,5\n", "{file}, line 2: a column has no name. Name it, or leave it out."),
         (
             "date,Sign ups,sign-ups\n2024-01-01,5,6\n",
             "{file}: the columns 'Sign ups' and 'sign-ups' are both sign_ups. Keep one.",
@@ -440,7 +444,7 @@ def test_lines_count_from_the_files_first_in_every_table(tmp_path: Path) -> None
     ("content", "problem"),
     [
         ("date,visits à\n2024-01-01,5\n".encode("latin-1"), "UTF-8 (line 1: invalid continuation byte)"),
-        ("date,visits\n2024-01-01,5\n".encode("utf-16-le"), "UTF-8 (it holds zero bytes)"),
+        (b"date,visits\n2024-01-01,5\0\n", "UTF-8 (it holds zero bytes)"),
         ("date,visits\n".encode("utf-16")[:-1], "UTF-16 (line 1: truncated data)"),
     ],
 )

@@ -33,7 +33,7 @@ def test_rate_of_exactly_one_is_a_fraction_and_the_first_above_is_named(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [("0", Kind.rate), ("1", Kind.rate), ("-0.01", Kind.count), ("1.01", Kind.count)]
+    ("value", "kind"), [("0", Kind.rate), ("1", Kind.rate), ("-0.01", Kind.other), ("1.01", Kind.other)]
 )
 def test_metric_called_a_rate_is_one_within_its_range(tmp_path: Path, value: str, kind: Kind) -> None:
     [series] = read_csv(write(tmp_path, f"site,metric,date,value\nshop,exit_rate,2024-01-01,{value}\n"))

@@ -59,7 +59,7 @@ def test_kinds_by_name_and_first_values(tmp_path: Path) -> None:
     kinds = {row.series.metric: row.series.kind for row in read_csv(file)}
     # A value after the first 30 does not change what a series is: a backtest may not know it yet.
     assert kinds == {
-        "bounce_rate": Kind.rate, "exit_rate": Kind.count, "share": Kind.count, "late_rate": Kind.rate,
+        "bounce_rate": Kind.rate, "exit_rate": Kind.other, "share": Kind.other, "late_rate": Kind.rate,
     }  # fmt: skip
     config = load_config(["metrics.exit_rate.unit=percent", "metrics.share.kind=other"], environ={})
     settings = {row.series.metric: row for row in read_csv(file, metrics=config.metrics)}
@@ -112,15 +112,16 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
         ),
         (
             f"{HEADER}a,v,2024-01-01,5\na,v,02/01/2024,5\n",
-            "{file}, line 3: '02/01/2024' is not a date. Write it as 2024-12-31.",
+            "{file}, line 3: '02/01/2024' is 2024-01-02 or 2024-02-01, and no date in the file tells which. Write "
+            "dates as 2024-12-31.",
         ),
         (
             f"{HEADER}a,v,2024-02-30,5\n",
             "{file}, line 2: '2024-02-30' is not a date. Write it as 2024-12-31.",
         ),
         (
-            f'{HEADER}a,v,2024-01-01,"1,5"\n',
-            "{file}, line 2: '1,5' is not a number. Write it as 1234.5, or leave the day out.",
+            f'{HEADER}a,v,2024-01-01,"1,5,"\n',
+            "{file}, line 2: '1,5,' is not a number. Write it as 1234.5, or leave the day out.",
         ),
         (HEADER, "{file} has no row below its first line. It must have one for each series and day."),
     ],
