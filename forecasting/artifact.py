@@ -216,8 +216,8 @@ def forecaster_predictor(name: str, forecaster: "Forecaster") -> Predictor:
 
 
 def list_versions(store: Path) -> list[str]:
-    """Complete versions, oldest first."""
-    names = {file.parent.name.removesuffix(".previous") for file in store.glob(f"[!.]*/{CARD}")} - {"base"}
+    """Complete versions, oldest first, without `demo`, which an older demo left in everybody's store."""
+    names = {file.parent.name.removesuffix(".previous") for file in store.glob(f"[!.]*/{CARD}")} - {"base", "demo"}
     return sorted(names, key=lambda name: _age(_folder_of(store, name) / CARD))
 
 

@@ -3,9 +3,11 @@
 import dataclasses
 import datetime as dt
 import json
+import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -17,8 +19,10 @@ from jaxtyping import Float, Int
 from forecasting.domain import KIND_CODES, Kind, Missing, Series, SeriesKey, SourceName, Unit
 from forecasting.errors import BrokenArtifact, UnknownMetric, UnknownSite, name_some
 from forecasting.predictor import FORECASTER, SEASONAL_NAIVE, Bands, Windows, extend_scale
-from forecasting.settings.bounds import known_settings
+from forecasting.settings.bounds import known_settings, require
 from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
+
+logger = logging.getLogger("forecasting")
 
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
 # The settings that decide which days are read.
@@ -148,12 +152,63 @@ class Card:
 
 
 def restore_settings(card: Card, config: Config) -> Config:
-    """The configuration, with the settings that decide about days as they were when the version was trained."""
+    """The configuration, with the settings that decide about days as they were when the version was trained, except for
+    those that the command line or a --config file sets.
+
+    Raises SettingError if these name another source or another unit than the version was trained on.
+    """
+    _refuse_other_series(card, config)
     types: dict[str, Callable[[Any], Any]] = {"source": SourceName, "missing": Missing, "query": Path, "csv": Path}
     stored = {name: card.data[name] for name in DAY_SETTINGS if card.data.get(name) is not None}
     settings = {name: types[name](value) if name in types else value for name, value in stored.items()}
     verdicts = known_settings(VerdictConfig, card.data.get("verdicts", {}))
-    return replace(config, data=replace(config.data, **settings), verdicts=replace(config.verdicts, **verdicts))
+    restored = replace(
+        config,
+        data=replace(config.data, **_without_given(settings, "data", config, card)),
+        verdicts=replace(config.verdicts, **_without_given(verdicts, "verdicts", config, card)),
+    )
+    restored.refuse_unread_file()
+    return restored
+
+
+def _refuse_other_series(card: Card, config: Config) -> None:
+    source, stored = config.data.source, card.data.get("source")
+    require(
+        "data.source" not in config.given or stored in (None, source),
+        f"data.source (--source) is {source} in {config.given.get('data.source')}, but version {card.version} was "
+        f"trained on {stored}. Leave it out, or choose a version trained on {source} with --model-version.",
+    )
+    for series in card.series:
+        given, trained = config.metrics.get(series.metric), series.metric_config
+        for name in ("kind", "unit", "additive"):
+            key = f"metrics.{series.metric}.{name}"
+            value, before = getattr(given, name, None), getattr(trained, name)
+            require(
+                key not in config.given or value in (None, before),
+                f"{key} is {_show(value)} in {config.given.get(key)}, but version {card.version} was trained with "
+                f"{_show(before)}. "
+                "Leave it out, or train again.",
+            )
+
+
+def _show(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _without_given(
+    stored: Mapping[str, Any], section: str, config: Config, card: Card
+) -> dict[str, Any]:  # Any: settings are of many types
+    """What the version remembers, without what was given explicitly, which wins; a line says so if it differs."""
+    given = {name: config.given[f"{section}.{name}"] for name in stored if f"{section}.{name}" in config.given}
+    for name, origin in given.items():
+        value = getattr(getattr(config, section), name)
+        value = value.absolute() if isinstance(value, Path) else value
+        if value != stored[name]:
+            logger.info(
+                "%s.%s is %s, from %s; version %s was trained with %s",
+                section, name, value, origin, card.version, stored[name],
+            )  # fmt: skip
+    return {name: value for name, value in stored.items() if name not in given}
 
 
 def read_card(file: Path) -> Card:

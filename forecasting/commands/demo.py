@@ -1,6 +1,7 @@
 """Trains on the sample site, serves the version, calls the documented routes, prints their answers, and stops."""
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -12,8 +13,10 @@ from typing import Any
 from forecasting.errors import CannotStart
 from forecasting.invocation import find_command, show_command
 from forecasting.settings.command_line import CommandLine
+from forecasting.settings.schema import DEFAULT_VERSION
 
-VERSION = "demo"  # a name that nobody else uses
+FOLDER = "demo"  # in MODEL_DIR: a store of its own, so that no other command takes its version for the newest
+HIDDEN_VARIABLES = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "SOURCE_URL", "CACHE_URL", "API_KEYS")
 WAIT_SECONDS = 180
 BAR_WIDTH = 60  # characters
 Json = dict[str, Any]  # Any: JSON's own types
@@ -22,7 +25,7 @@ COMMAND = CommandLine(
     about=__doc__,
     examples=(
         ("", "from the sample site to a forecast, in under a minute"),
-        ("model_dir=/tmp/demo", "the version goes to another folder"),
+        ("model_dir=/tmp/store", "the version goes to /tmp/store/demo"),
         ("serving.workers=1", "with one of TorchServe's workers"),
     ),
     version_from=(),
@@ -31,21 +34,26 @@ COMMAND = CommandLine(
 
 def main(argv: Sequence[str] | None = None) -> int:
     config, _ = COMMAND.parse(argv)
-    settings = argv or []
+    store = config.model_dir / FOLDER
+    settings = ["data.source=siteanalytics", *(argv or []), f"model_dir={store}"]
+    # An empty variable also hides the one in .env: the sample site is in the embedded PostgreSQL.
+    environment = {**os.environ, **dict.fromkeys(HIDDEN_VARIABLES, "")}
     print("== training, with the documented command's defaults", flush=True)
-    with subprocess.Popen([*find_command("train"), "--model-version", VERSION, *settings]) as training:
+    training_settings = ["--model-version", DEFAULT_VERSION, *settings]
+    with subprocess.Popen([*find_command("train"), *training_settings], env=environment) as training:
         if code := wait_or_stop(training):
             return code
     print("\n== serving", flush=True)
     port = find_free_port()
-    options = ["--model-version", VERSION, "--port", str(port), "serving.torchserve_ports=0", *settings]
-    with subprocess.Popen([*find_command("serve"), *options]) as server:
+    options = ["--model-version", DEFAULT_VERSION, "--port", str(port), "serving.torchserve_ports=0", *settings]
+    with subprocess.Popen([*find_command("serve"), *options], env=environment) as server:
         try:
             call_routes(f"http://127.0.0.1:{port}", server)
         finally:
             server.terminate()
-    print(f"\nthe plot: {(config.model_dir / VERSION / 'report.png').absolute()}")
-    print(f"next: {show_command('serve')}, or your own database: see README.md")
+    print(f"\nthe plot: {(store / DEFAULT_VERSION / 'report.png').absolute()}")
+    again = f"{show_command('serve', f'model_dir={store}')}, or " if config.database.embedded else ""
+    print(f"next: {again}your own data: see README.md")
     return 0
 
 

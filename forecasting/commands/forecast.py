@@ -23,6 +23,7 @@ COMMAND = CommandLine(
     version_help="base, or a version in model_store/; unset: the version that is served",
     section="forecast",
     version_from=(*SERVED_VERSION, "forecast.model"),
+    reads_version=True,
 )
 
 

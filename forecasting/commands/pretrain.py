@@ -27,6 +27,7 @@ COMMAND = CommandLine(
 
 def main(argv: Sequence[str] | None = None) -> None:
     config, arguments = COMMAND.parse(argv)
+    config.process.refuse_other_launchers("Pretraining")
     if not IS_CHECKOUT:
         raise StoreNotWritable(
             "The base model is part of the installed package. Pretrain in a checkout of the repository."

@@ -16,6 +16,7 @@ COMMAND = CommandLine(
     ),
     version_help="the version to serve; unset: the promoted one, else the newest",
     keys=("model_version", "serving.host", "serving.port"),
+    reads_version=True,
 )
 
 

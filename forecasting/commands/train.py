@@ -37,6 +37,7 @@ COMMAND = CommandLine(
 
 def main(argv: Sequence[str] | None = None) -> None:
     config, arguments = COMMAND.parse(argv)
+    config.process.refuse_other_launchers("Training")
     first = config.process.rank == 0  # the only process, or the first that torchrun started
     if first:
         start_log(config.model_dir / "training.log", debug=config.debug)

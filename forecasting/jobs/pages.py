@@ -49,6 +49,7 @@ def load_version(config: Config) -> LoadedVersion:
         LOGGER.info("note: there is no version in %s yet: the base model forecasts", config.model_dir)
         version = BASE_VERSION
     if version == BASE_VERSION:
+        config.refuse_unread_file()
         return LoadedVersion(load_base_predictor(), config)
     artifact = load_artifact(config.model_dir, version)
     return LoadedVersion(artifact.load_predictor(), restore_settings(artifact.card, config), artifact.card.series)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from forecasting.artifact import load_artifact
+from forecasting.card import restore_settings
 from forecasting.errors import CannotStart, ForecastingError
 from forecasting.serving.torchserve.archive import check_handler
 from forecasting.serving.torchserve.installation import find_java, find_torchserve
@@ -18,7 +19,7 @@ def check_parts(config: Config) -> None:
     """Raises all problems at once, so that nobody fixes one only to learn about the next."""
     serving = config.serving
     checks: tuple[Callable[[], object], ...] = (
-        partial(load_artifact, config.model_dir, config.model_version),
+        partial(_check_version, config),
         lambda: take_port(serving).close(),
         partial(_check_ports_differ, serving),
         check_handler,
@@ -36,6 +37,10 @@ def check_parts(config: Config) -> None:
         raise errors[0]
     if errors:
         raise CannotStart(f"{len(errors)} problems:\n" + "\n".join(f"- {error}" for error in errors))
+
+
+def _check_version(config: Config) -> None:
+    restore_settings(load_artifact(config.model_dir, config.model_version).card, config)
 
 
 def take_port(serving: ServingConfig) -> socket.socket:

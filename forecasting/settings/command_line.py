@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
+from forecasting.errors import SettingError
 from forecasting.invocation import show_command
 from forecasting.settings.keys import find_setting, list_settings
 from forecasting.settings.loading import SERVED_VERSION, load_config
@@ -30,19 +31,25 @@ class CommandLine:
     section: str = ""  # of COMMANDS_OWN
     version_help: str = ""  # what --model-version means to this command
     version_from: Collection[str] = SERVED_VERSION  # see load_config
+    reads_version: bool = False  # a version may say which source it was trained on
 
     def parse(self, argv: Sequence[str] | None) -> tuple[Config, argparse.Namespace]:
         """The configuration and the command's own switches. Exits for --help, and with 2 for a flag that is unknown."""
         parser = self._make_parser()
         arguments = parser.parse_intermixed_args(argv)
         values = {key: getattr(arguments, key) for key in self.keys}
-        settings = [f"{key}={value}" for key, value in values.items() if value is not None]
+        # A flag of a list may be repeated: --metric visits --metric pageviews.
+        flags = {key: ",".join(value) if isinstance(value, list) else value for key, value in values.items() if value}
+        _refuse_conflicts(flags, arguments.settings)
+        settings = [f"{key}={value}" for key, value in flags.items()]
         config = load_config(
             [*arguments.settings, *settings],
             files=arguments.config,
             version_from=self.version_from,
             notify=lambda line: print(line, file=sys.stderr),
         )
+        if not self.reads_version:
+            config.refuse_unread_file()
         return config, arguments
 
     @property
@@ -71,7 +78,9 @@ class CommandLine:
         for key in self.keys:
             declared, kind = find_setting(key)
             names, about = declared.metadata["flags"], self.describe(key)
-            flags.add_argument(*names, dest=key, metavar=_placeholder(declared, kind), help=_escape(about))
+            action = "append" if get_origin(kind) is list else "store"
+            shown = _placeholder(declared, kind)
+            flags.add_argument(*names, dest=key, action=action, metavar=shown, help=_escape(about))
         for switch, about in self.switches.items():
             flags.add_argument(switch, action="store_true", help=_escape(about))
         flags.add_argument(
@@ -86,6 +95,19 @@ class CommandLine:
         )
         parser.add_argument("settings", nargs="*", metavar="key=value", help=argparse.SUPPRESS)
         return parser
+
+
+def _refuse_conflicts(flags: Mapping[str, str], settings: Sequence[str]) -> None:
+    """Refuses a setting given as a flag and differently as key=value, and a list given twice as key=value."""
+    before: dict[str, str] = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key in flags and flags[key] != value:
+            [flag, *_] = find_setting(key)[0].metadata["flags"]
+            raise SettingError(f"{key} is given twice: {flag} {flags[key]} and {setting}. Keep one of them.")
+        other = before.setdefault(key, value)
+        if other != value and any(name == key and get_origin(kind) is list for name, _, kind in list_settings()):
+            raise SettingError(f"{key} is given twice: {key}={other} and {setting}. Write {key}={other},{value}.")
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

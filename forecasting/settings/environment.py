@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from dotenv import dotenv_values
-
 from forecasting.domain import Right
 from forecasting.errors import SettingError
 from forecasting.settings.bounds import require
+from forecasting.settings.dotenv import read_dotenv
 from forecasting.settings.schema import ApiKey, DatabaseConfig, ProcessConfig
 
 PROCESS_VARIABLES = {
@@ -22,13 +21,24 @@ PROCESS_VARIABLES = {
     "LOCAL_WORLD_SIZE": "local_world_size",
 }
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")  # of a URL
+# How other launchers tell a process how many they started; the first that is set counts.
+TASK_VARIABLES = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 DATABASE_VARIABLES = {"DB_HOST": "host", "DB_PORT": "port", "DB_NAME": "name", "DB_USER": "user"}
 
 
 def read_environment() -> dict[str, str]:
     """The variables of `.env` in the working directory, overridden by the process's own."""
-    from_file = {name: value for name, value in dotenv_values(Path.cwd() / ".env").items() if value is not None}
-    return {**from_file, **os.environ}
+    return {**read_dotenv(Path.cwd() / ".env", os.environ), **os.environ}
+
+
+def expand_home(path: str, setting: str) -> Path:
+    """With ~ as a shell expands it: in a file, and after =, no shell does. `setting` starts the error."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingError(
+            f"{setting} is {path!r}, and there is no such home directory. Write the whole path."
+        ) from error
 
 
 def read_database(environ: Mapping[str, str]) -> DatabaseConfig:
@@ -37,10 +47,15 @@ def read_database(environ: Mapping[str, str]) -> DatabaseConfig:
         values["password"] = environ["DB_PASSWORD"]
     port = values.pop("port", "5432")
     require(port.isdecimal() and 0 < int(port) <= 65535, f"DB_PORT is {port!r}; a port is a number from 1 to 65535.")
-    home = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    pgdata = environ.get("TRAFFIC_PGDATA") or Path(home) / "website-traffic-forecasting" / "pg"
     embedded = not values and not environ.get("DB_PORT")
-    return DatabaseConfig(embedded=embedded, pgdata=Path(pgdata).absolute(), port=int(port), **values)
+    return DatabaseConfig(embedded=embedded, pgdata=_find_pgdata(environ).absolute(), port=int(port), **values)
+
+
+def _find_pgdata(environ: Mapping[str, str]) -> Path:
+    if pgdata := environ.get("TRAFFIC_PGDATA"):
+        return expand_home(pgdata, "TRAFFIC_PGDATA")
+    home = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return expand_home(str(home), "XDG_DATA_HOME") / "website-traffic-forecasting" / "pg"
 
 
 def read_cache_database(
@@ -112,11 +127,19 @@ def _api_key(entry: str, place: int) -> ApiKey:
 def read_process(environ: Mapping[str, str]) -> ProcessConfig:
     values = {name: environ[variable] for variable, name in PROCESS_VARIABLES.items() if environ.get(variable)}
     if "world_size" not in values:
-        return ProcessConfig()
-    process = ProcessConfig(**{name: int(value) if value.isdecimal() else -1 for name, value in values.items()})
+        return _count_tasks(environ)
+    numbers: dict[str, Any] = {name: int(value) if value.isdecimal() else -1 for name, value in values.items()}
+    process = ProcessConfig(**numbers)  # Any: mypy cannot tell which fields these are
     require(
         0 <= process.rank < process.world_size and 0 <= process.local_rank < process.local_world_size,
         f"RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE are {values}, which is impossible. Start with torchrun, "
         "which sets them, or unset all four.",
     )
     return process
+
+
+def _count_tasks(environ: Mapping[str, str]) -> ProcessConfig:
+    """Without torchrun: how many processes another launcher has started, none of which knows the others."""
+    launcher = next((name for name in TASK_VARIABLES if environ.get(name)), "")
+    count = environ.get(launcher, "")
+    return ProcessConfig(launcher=launcher, num_tasks=int(count)) if count.isdecimal() else ProcessConfig()

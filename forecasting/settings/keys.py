@@ -57,7 +57,7 @@ def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
     hints = get_type_hints(schema)
     for declared in fields(schema):
         key, kind = f"{prefix}{declared.name}", hints[declared.name]
-        if kind in (DatabaseConfig, DatabaseConfig | None, ProcessConfig, tuple[ApiKey, ...]):
+        if kind in (DatabaseConfig, DatabaseConfig | None, ProcessConfig, tuple[ApiKey, ...], dict[str, str]):
             continue
         if is_dataclass(kind):
             yield from _walk(cast(type, kind), f"{key}.")

@@ -21,6 +21,7 @@ from forecasting.errors import SettingError
 from forecasting.resources import find_resource
 from forecasting.settings.bounds import require
 from forecasting.settings.environment import (
+    expand_home,
     read_api_keys,
     read_cache_database,
     read_database,
@@ -40,6 +41,7 @@ VARIABLES = {
     "DEBUG": "debug",
     "JAVA_HOME": "serving.java_home",
 }
+COMMAND_LINE = "the command line"
 SERVED_VERSION = ("MODEL_VERSION", "serving.model_version")
 
 
@@ -60,10 +62,14 @@ def load_config(
     """
     environ = read_environment() if environ is None else environ
     tree = OmegaConf.structured(Config)
+    explicit = {COMMAND_LINE, *map(str, files)}
+    given: dict[str, str] = {}
     for assignment in _read_assignments(settings, files, environ, version_from):
         ports = tree.serving.torchserve_ports
         for renewed in renew(assignment, ports=ports, version_from=version_from, notify=notify):
             tree = _assign(tree, renewed)
+            if assignment.origin in explicit:
+                given[renewed.key] = assignment.origin
     try:
         config = cast(Config, OmegaConf.to_object(tree))
     except OmegaConfBaseException as error:  # ${...} that names nothing
@@ -77,6 +83,7 @@ def load_config(
         cache_database=read_cache_database(environ, database, source=source or database),
         api_keys=read_api_keys(environ),
         process=read_process(environ),
+        given=given,
     )
 
 
@@ -93,7 +100,7 @@ def _read_assignments(
     for setting in settings:
         key, equals, value = setting.partition("=")
         require(bool(equals), f"{setting!r} is not a setting. Write key=value, such as training.epochs=50.")
-        yield Assignment(key, value, "the command line")
+        yield Assignment(key, value, COMMAND_LINE)
 
 
 def _read_yaml(file: Path) -> Iterator[tuple[str, Any]]:  # Any: yaml's own types
@@ -130,6 +137,8 @@ def _assign(tree: DictConfig, assignment: Assignment) -> DictConfig:
         raise SettingError(f"{key} in {origin} is '???', which is not a value.")
     if kind is str and not isinstance(value, str | None):
         raise SettingError(f"{key} in {origin} is {value!r}, but is text: write it in quotes, or 1.10 becomes 1.1.")
+    if kind is Path and isinstance(value, str) and value.startswith("~"):
+        value = expand_home(value, f"{key} in {origin}")
     try:
         nested = reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), value)
         return cast(DictConfig, OmegaConf.merge(tree, nested))

@@ -414,11 +414,22 @@ class ProcessConfig:
     world_size: int = 1
     local_rank: int = 0  # on its machine
     local_world_size: int = 1
+    launcher: str = ""  # the variable by which another launcher says that there are num_tasks
+    num_tasks: int = 1
 
     @property
     def num_nodes(self) -> int:
         """Machines."""
         return self.world_size // self.local_world_size
+
+    def refuse_other_launchers(self, job: str) -> None:
+        """Raises SettingError if srun or mpirun started several processes. `job` starts the sentence: "Training"."""
+        require(
+            self.num_tasks == 1,
+            f"{job} was started as {self.num_tasks} processes ({self.launcher}={self.num_tasks}), but not by torchrun: "
+            "each would work alone and write the same files. Start one process on each machine, and let it run "
+            "torchrun --nproc-per-node N.",
+        )
 
 
 @dataclass(frozen=True)
@@ -438,6 +449,7 @@ class Config:
     cache_database: DatabaseConfig | None = None  # where our own schema is, if elsewhere
     api_keys: tuple[ApiKey, ...] = ()  # only the environment has them; none: everybody who reaches the routes may ask
     process: ProcessConfig = field(default_factory=ProcessConfig)
+    given: dict[str, str] = field(default_factory=dict)  # settings from the command line and --config files: from where
     model_version: str | None = setting(
         None,
         "the version to train, serve, forecast with or backtest",
@@ -459,6 +471,15 @@ class Config:
     def read_from(self) -> DatabaseConfig:
         """Where the source is."""
         return self.source_database or self.database
+
+    def refuse_unread_file(self) -> None:
+        """Raises SettingError for a file that was given explicitly and that the source does not read."""
+        for key, source in {"data.csv": SourceName.csv, "data.query": SourceName.query}.items():
+            require(
+                key not in self.given or self.data.source is source,
+                f"{key} ({self.given.get(key)}) names a file, which only data.source={source} reads, but data.source "
+                f"is {self.data.source}. Add --source {source}, or leave {key} out.",
+            )
 
     @property
     def kept_in(self) -> DatabaseConfig:

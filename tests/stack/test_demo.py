@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 
+from forecasting.artifact import list_versions
 from scripts.bench.harness import Place, command_of
 from tests.waiting import becomes
 
@@ -15,11 +16,15 @@ def left_running(*words: str) -> list[str]:
 
 
 def test_demo_goes_the_whole_way_and_leaves_no_process(empty_place: Place, own_database: Path) -> None:
+    """Whatever database .env names, and without becoming the newest version of the store."""
+    (empty_place.folder / ".env").write_text("DB_HOST=127.0.0.1\nDB_PORT=1\nAPI_KEYS=x:read:key-of-sixteen-or-more\n")
     result = empty_place.run("demo.py", TRAFFIC_PGDATA=str(own_database))
     assert result.returncode == 0, result.stdout + result.stderr
     assert "total" in result.stdout
     assert "{'page_visits': 30, 'unique_visitors': 30}" in result.stdout
-    assert (empty_place.store / "demo" / "report.png").is_file()
+    assert (empty_place.store / "demo" / "v1.0.0" / "report.png").is_file()
+    assert result.stdout.endswith("\nnext: your own data: see README.md\n")
+    assert list_versions(empty_place.store) == []
     assert left_running(str(own_database), str(empty_place.store)) == []
 
 
@@ -31,8 +36,8 @@ def test_stopped_demo_leaves_no_process(empty_place: Place, own_database: Path) 
 
 
 def test_demo_says_what_training_says(empty_place: Place) -> None:
-    result = empty_place.run("demo.py", DB_HOST="127.0.0.1", DB_PORT="1")
+    result = empty_place.run("demo.py", "data.sites=nope")
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.stderr
-    assert os.listdir(empty_place.store) == ["training.log"]  # noqa: PTH208 - a name is all that is asked
+    assert os.listdir(empty_place.store / "demo") == ["training.log"]  # noqa: PTH208 - a name is all that is asked
