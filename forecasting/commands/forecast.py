@@ -9,7 +9,7 @@ from forecasting.settings.loading import SERVED_VERSION
 
 QUERY = (
     "select site, metric, day, quantiles[2] as lower, quantiles[4] as median, quantiles[6] as upper "
-    "from forecasting.forecasts where version = '{version}' order by site, metric, day limit 14"
+    "from forecasting.latest where version = '{version}' order by site, metric, day limit 14"
 )
 COMMAND = CommandLine(
     "forecast",

@@ -69,6 +69,8 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
             named = name_sites(catalog.sites, stored, source=catalog.source.name)
             catalog = replace(catalog, sites=named.sites)
             changes = await _find_changes(connection, own, catalog, stored, config.data)
+    present = {site.name for site in named.sites}
+    renamed = {old: new for old, new in named.renamed.items() if new in present}
     is_file = config.data.source is SourceName.csv
     warnings = [*catalog.notes, *_find_warnings(catalog, config, now), *changes]
     return "\n".join(
@@ -79,6 +81,7 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
             "",
             _describe_sites(catalog, config),
             "",
+            *(f"renamed: {old} is called {new} in {catalog.source.name} now" for old, new in renamed.items()),
             *_list_warnings(warnings),
         ]
     )

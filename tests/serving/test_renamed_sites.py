@@ -15,6 +15,7 @@ from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
 from forecasting.domain import Kind
 from forecasting.errors import UnknownSite
+from forecasting.jobs.forecast_all import forecast_everything
 from forecasting.model.forecaster import Forecaster
 from forecasting.predictor import usual_bands
 from forecasting.serving.forecast_cache import ForecastCache
@@ -27,7 +28,7 @@ from forecasting.warehouse.site_directory import SiteDirectory
 from scripts.bench.versions import write_version
 from tests.conftest import VERSION
 from tests.serving.backend import CacheBackend, load_model
-from tests.warehouse.ingesting import bring, days, events_of
+from tests.warehouse.ingesting import ask_own, bring, days, events_of
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import BLOG, SHOP, UMAMI
 
@@ -37,6 +38,7 @@ TRAFFIC = (
     days("2024-04-01", "2024-06-10", an_hour=2, hours=(9, 12)),
     days("2024-04-01", "2024-06-10", site=SHOP, an_hour=5, hours=(9, 12)),
 )
+SCALE = tuple(2 * scale for scale in usual_bands(7).scale)  # not those of series that a version does not know
 Step = Callable[["Server"], Awaitable[None]]
 
 
@@ -56,7 +58,7 @@ def create(key: str, name: str, *, an_hour: int) -> tuple[str, str]:
 def make_series(site: str, key: str | None) -> SeriesCard:
     return SeriesCard(
         site=site, metric="page_visits", kind=Kind.count, additive=True, unit_scale=1.0,
-        band_scale=usual_bands(7).scale, day_correlation=0.5, site_key=key,
+        band_scale=SCALE, day_correlation=0.5, site_key=key,
     )  # fmt: skip
 
 
@@ -278,6 +280,23 @@ def test_python_answers_by_both_names_in_a_service_that_began_before_and_after(c
         with pytest.raises(UnknownSite) as caught:
             service.predict(site="Log")
         assert str(caught.value) == f"There is no site 'Log' in version {VERSION}. It was trained on: Diary, Shop."
+
+
+def test_forecasts_of_every_series_are_those_of_the_renamed_sites(config: Config, any_version: Artifact) -> None:
+    config = replace(config, model_dir=any_version.folder.parent)
+    forecast_everything(config)
+    bring(config, NOW, rename(BLOG, "Journal"), rename(SHOP, "Blog"))
+    with PredictionService(config) as service:
+        answers = {site: service.predict(site=site)["predictions"] for site in ("Journal", "Blog")}
+    forecast_everything(replace(config, data=replace(config.data, sites=["Journal", "Blog"])))
+    rows = ask_own(config.database, "select * from forecasting.latest where metric = 'page_visits' order by site, day")
+    assert {row["site"] for row in rows} == {"Journal", "Blog"}
+    assert len(rows) == 2 * 7
+    for site, answer in answers.items():
+        quantiles = [row["quantiles"] for row in rows if row["site"] == site]
+        for place, name in ((1, "lower"), (3, "predicted_visits"), (5, "upper")):
+            expected = [row[name] for row in answer]
+            assert [row[place] for row in quantiles] == pytest.approx(expected, abs=0.5001)
 
 
 def test_two_sites_that_were_once_called_the_same(config: Config, version: Artifact) -> None:
