@@ -354,8 +354,8 @@ def torchserve_keys(process: Process) -> dict[str, str]:
 
 def torchserve_urls(process: Process) -> tuple[str, str]:
     """Of its inference and its management."""
-    found = process.wait_for(r"TorchServe answers on (\S+) and is managed on (\S+),")
-    return found[1], found[2]
+    match = process.wait_for(r"TorchServe answers on (\S+) and is managed on (\S+),")
+    return match[1], match[2]
 
 
 def test_torchserve_from_outside(attacked: Process, http: httpx.Client) -> None:

@@ -12,7 +12,8 @@ from tests.waiting import becomes
 
 
 def left_running(*words: str) -> list[str]:
-    return [command_of(one) for one in psutil.process_iter() if any(word in command_of(one) for word in words)]
+    commands = [command_of(process) for process in psutil.process_iter()]
+    return [command for command in commands if any(word in command for word in words)]
 
 
 def test_demo_goes_the_whole_way_and_leaves_no_process(empty_place: Place, own_database: Path) -> None:

@@ -204,8 +204,8 @@ def test_python_answers_as_the_shim_does(http: httpx.Client, service: Prediction
     assert without_time(service.predict_page_visits(days_ahead=days_ahead)) == without_time(over_http)
     many = http.post("/predict/multiple", json={"metrics": ["page_visits", "returning_visitors"]}).json()
     ours = service.predict_multiple(["page_visits", "returning_visitors"])
-    assert {metric: without_time(one) for metric, one in ours.items()} == {
-        metric: without_time(one) for metric, one in many.items()
+    assert {metric: without_time(answer) for metric, answer in ours.items()} == {
+        metric: without_time(answer) for metric, answer in many.items()
     }
 
 
@@ -242,9 +242,9 @@ def test_metrics_count_what_is_asked(http: httpx.Client) -> None:
         response = http.get("/metrics")
         assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         values = {
-            (one.name, *sorted(one.labels.items())): one.value
+            (sample.name, *sorted(sample.labels.items())): sample.value
             for metric in text_string_to_metric_families(response.text)
-            for one in metric.samples
+            for sample in metric.samples
         }
         assert values["torchserve_up",] == 1
         of_route = ("route", "/sites")
@@ -270,11 +270,13 @@ def test_metrics_that_the_readme_names_are_there(http: httpx.Client) -> None:
     described = {
         name
         for metric in text_string_to_metric_families(http.get("/metrics").text)
-        for name in (metric.name, *(one.name for one in metric.samples))
+        for name in (metric.name, *(sample.name for sample in metric.samples))
     }
     assert (named | asked) - described == set()
     ours = {name for name in described if name.startswith("forecaster_") and not name.endswith("_created")}
-    assert {name for name in ours if not any(name.startswith(one) or one.startswith(name) for one in named)} == set()
+    assert {
+        name for name in ours if not any(name.startswith(other) or other.startswith(name) for other in named)
+    } == set()
 
 
 def test_embedded_database_is_said(served: Process) -> None:

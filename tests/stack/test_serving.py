@@ -72,7 +72,7 @@ def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
     process = place.serve(*PATIENT, **environment)
     url = process.url
     before = get(url + PREDICT).json()["predictions"]
-    [postmaster] = [one for one in psutil.process_iter() if str(own_database) in command_of(one)]
+    [postmaster] = [other for other in psutil.process_iter() if str(own_database) in command_of(other)]
     postmaster.kill()
     assert get_until(url + PREDICT).json()["predictions"] == before
     assert becomes(lambda: get(url + "/health").json()["status"] == "healthy")
@@ -81,7 +81,7 @@ def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
     os.killpg(process.process.pid, signal.SIGINT)
     assert process.wait() == 0
     assert not left_of(children)
-    assert not [one for one in psutil.process_iter() if str(own_database) in command_of(one)]
+    assert not [other for other in psutil.process_iter() if str(own_database) in command_of(other)]
     assert process.text.endswith("stopping TorchServe\nstopped\n")
 
 
@@ -174,13 +174,13 @@ def test_sigterm_lets_what_is_in_flight_end(place: Place) -> None:
             assert becomes(lambda: is_refused(url))
             with pytest.raises(httpx.ConnectError):
                 keeping.get(url + "/sites")
-            assert not any(one.done() for one in asking)
-        answers = [one.result() for one in asking]
+            assert not any(future.done() for future in asking)
+        answers = [future.result() for future in asking]
     assert [answer.status_code for answer in answers] == [200] * len(days)
     assert [len(answer.json()["predictions"]) for answer in answers] == list(days)
     assert {answer.headers["Connection"] for answer in answers} == {"close"}
     assert process.wait() == 0
-    assert not [one for one in children if one.is_running()]
+    assert not [child for child in children if child.is_running()]
     for number in days:
         assert f" metric=page_visits days={number} version=v1.10 " in process.text
     assert process.text.endswith("stopping TorchServe\nstopped\n")
@@ -202,7 +202,7 @@ def test_second_signal_waits_for_nothing(place: Place) -> None:
         assert time.monotonic() - began < DRAIN_SECONDS  # after which the first signal alone would have refused it
         assert process.wait() == 0
     assert (refused.status_code, refused.headers["Retry-After"], refused.json()) == (503, "3", STOPPING)
-    assert not [one for one in children if one.is_running()]
+    assert not [child for child in children if child.is_running()]
     assert process.text.endswith("stopping TorchServe\nstopped\n")
 
 

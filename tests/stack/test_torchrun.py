@@ -39,6 +39,10 @@ def test_two_processes_write_the_version_that_one_writes(database: "DatabaseConf
     errors = [re.findall(r"^error relative to.*$", run.stdout, re.MULTILINE) for run in (alone, together)]
     assert errors[0] == errors[1] != []
     assert together.stdout.count("next: python scripts/serve.py --model-version two") == 1
-    one, two = (torch.load(empty_place.store / version / "weights.pt", weights_only=True) for version in ("one", "two"))
-    for name, weights in one.items():
-        torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-4)  # as tests/training/test_distributed.py says
+    alone_weights, together_weights = (
+        torch.load(empty_place.store / version / "weights.pt", weights_only=True) for version in ("one", "two")
+    )
+    for name, weights in alone_weights.items():
+        torch.testing.assert_close(
+            together_weights[name], weights, rtol=0, atol=1e-4
+        )  # as tests/training/test_distributed.py says
