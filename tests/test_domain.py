@@ -12,6 +12,7 @@ from forecasting.domain import (
     Kind,
     Series,
     Verdict,
+    can_be_zero,
     check_days_ahead,
     check_version,
     to_date,
@@ -35,6 +36,21 @@ def test_days_are_counted_from_1970() -> None:
     assert to_day(dt.date(2000, 3, 1)) == 11_017
     assert to_date(11_017) == dt.date(2000, 3, 1)
     assert (to_day(dt.date(2000, 3, 1)) + 3) % 7 == dt.date(2000, 3, 1).weekday()
+
+
+@pytest.mark.parametrize(
+    ("kind", "additive", "zero"),
+    [
+        (Kind.count, True, True),
+        (Kind.count, False, True),  # nobody came, so there were no different people either
+        (Kind.other, True, True),
+        (Kind.other, False, False),
+        (Kind.rate, True, False),
+        (Kind.rate, False, False),
+    ],
+)
+def test_day_without_a_row_can_be_zero_where_something_is_counted(kind: Kind, additive: bool, zero: bool) -> None:
+    assert can_be_zero(kind, additive=additive) is zero
 
 
 def test_codes_of_kinds_are_the_models() -> None:

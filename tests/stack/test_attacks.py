@@ -360,11 +360,11 @@ def torchserve_urls(process: Process) -> tuple[str, str]:
 
 def test_torchserve_from_outside(attacked: Process, http: httpx.Client) -> None:
     [java] = attacked.children("ModelServer")
-    listening = [one.laddr for one in java.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    listening = [open_port.laddr for open_port in java.net_connections("tcp") if open_port.status == psutil.CONN_LISTEN]
     assert len(listening) == 5
     assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
-    shim = [one for one in psutil.Process(attacked.process.pid).net_connections("tcp") if one.status == "LISTEN"]
-    assert {one.laddr.ip for one in shim} == {"127.0.0.1"}
+    connections = psutil.Process(attacked.process.pid).net_connections("tcp")
+    assert {connection.laddr.ip for connection in connections if connection.status == "LISTEN"} == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize("path", ["/workflows?url={}", "/models?url={}", "/models?url={}&initial_workers=1"])

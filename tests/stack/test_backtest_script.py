@@ -68,7 +68,7 @@ def test_version_forecasts_what_the_service_does(place: Place, tmp_path: Path) -
     from forecasting.domain import to_day
 
     artifact = load_artifact(place.store, "v1.10")
-    (series,) = [one for one in artifact.card.series if one.metric == "page_visits"]
+    (series,) = [series for series in artifact.card.series if series.metric == "page_visits"]
     cutoff = pd.Timestamp(frame["cutoff"][0]).date()
     values = _sample_values("page_visits")
     history = torch.tensor(values[-63:-7], dtype=torch.float32)[None]

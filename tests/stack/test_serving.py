@@ -57,11 +57,15 @@ def test_dead_worker_and_dead_torchserve(place: Place) -> None:
 
 
 def workers_left(java: int) -> list[int]:
-    return [one.pid for one in psutil.process_iter() if one.status() != "zombie" and os.getpgid(one.pid) == java]
+    return [
+        process.pid
+        for process in psutil.process_iter()
+        if process.status() != "zombie" and os.getpgid(process.pid) == java
+    ]
 
 
 def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [one for one in processes if one.is_running() and one.status() != "zombie"]
+    return [process for process in processes if process.is_running() and process.status() != "zombie"]
 
 
 def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(

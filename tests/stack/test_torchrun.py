@@ -43,6 +43,5 @@ def test_two_processes_write_the_version_that_one_writes(database: "DatabaseConf
         torch.load(empty_place.store / version / "weights.pt", weights_only=True) for version in ("one", "two")
     )
     for name, weights in alone_weights.items():
-        torch.testing.assert_close(
-            together_weights[name], weights, rtol=0, atol=1e-4
-        )  # as tests/training/test_distributed.py says
+        # 1e-4 as in tests/training/test_distributed.py, which says why
+        torch.testing.assert_close(together_weights[name], weights, rtol=0, atol=1e-4)
