@@ -47,7 +47,7 @@ def _definitions(source: SourceName) -> Sequence[MetricDefinition]:
     if source is SourceName.query:
         return [MetricDefinition(ANY, "what the SELECT in data.query returns as site, metric, day and value")]
     if source is SourceName.csv:
-        formats = "GA4, Plausible, Matomo, long or wide; see forecasting/warehouse/README.md"
+        formats = "exports of 15 tools, long or wide; see forecasting/warehouse/csv/README.md"
         return [MetricDefinition(ANY, f"the columns of the file data.csv: {formats}")]
     definitions: Sequence[MetricDefinition] = import_module(
         f"forecasting.warehouse.sources.{source.value}"

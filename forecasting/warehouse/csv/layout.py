@@ -1,8 +1,10 @@
 """Which column of a table is what: days, sites, metrics. By the titles, and by the cells if those tell nothing."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from forecasting.errors import DataError
@@ -142,7 +144,7 @@ def _find_day(table: Table, positions: Mapping[str, int]) -> tuple[int | None, b
         if not table.cells(index) or any(can_be_date(text) for _, text in table.cells(index)):
             return index, False
     for index, name in enumerate(names):
-        if name in NTH_DAY_TITLES or (name not in OTHER_NTH_TITLES and _counts_every_day(table, index)):
+        if name in NTH_DAY_TITLES or (name not in OTHER_NTH_TITLES and _counts_days(table, index)):
             return index, True
     for index in range(len(names)):
         if _holds_dates(table, index):
@@ -152,14 +154,17 @@ def _find_day(table: Table, positions: Mapping[str, int]) -> tuple[int | None, b
     return None, False
 
 
-def _counts_every_day(table: Table, index: int) -> bool:
-    """Whether the cells are 0000, 0001 and so on, as many as there are days between the dates above the table."""
+def _counts_days(table: Table, index: int) -> bool:
+    """Whether the cells are 0000, 0001 and so on, and count days between the dates above the table, not weeks."""
     numbers = [text for _, text in table.cells(index)]
-    if len(table.dates) != 2 or not all(can_be_date(date) for date in table.dates) or index:
+    if index or len(table.dates) != 2 or not all(can_be_date(date) for date in table.dates):
         return False
     first, last = (read_date(date)[""].toordinal() for date in table.dates)
-    expected = [f"{number:04d}" for number in range(last - first + 1)]
-    return bool(numbers) and numbers == expected
+    if not numbers or not all(re.fullmatch(r"[0-9]{4}", text) for text in numbers):
+        return False
+    most = int(numbers[-1])
+    is_increasing = all(before < after for before, after in pairwise(numbers))
+    return is_increasing and (most == last - first or (last - first) // 7 + 1 < most < last - first)
 
 
 def _holds_dates(table: Table, index: int) -> bool:

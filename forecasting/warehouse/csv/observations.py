@@ -13,7 +13,7 @@ from forecasting.panel import Observations, Panel, describe_series
 from forecasting.panel_building import build_panel
 from forecasting.settings.schema import Config, DataConfig, MetricConfig
 from forecasting.warehouse.csv.formats import Column, Notation
-from forecasting.warehouse.csv.rows import FileContent, ValuesByDay, read_content
+from forecasting.warehouse.csv.rows import FileContent, ValuesByDay, is_sparse, read_content
 from forecasting.warehouse.metric_names import infer_properties
 
 
@@ -95,12 +95,11 @@ def _unify_kinds(observations: Sequence[Observations]) -> list[Observations]:
 
 
 def _refuse_sparse(file: Path, content: FileContent) -> None:
-    """Refuses weekly or monthly rows: the days between them would count as days without traffic."""
     for (site, metric), values in content.series.items():
-        steps = np.diff(np.sort(np.fromiter(values, np.int64)))
-        if steps.size > 1 and steps.min() >= 7:
+        if is_sparse(values):
+            step = np.diff(np.sort(np.fromiter(values, np.int64))).min()
             raise DataError(
-                f"{file}: the rows of {metric} of {site} are {steps.min()} days or more apart. Export one row per day, "
+                f"{file}: the rows of {metric} of {site} are {step} days or more apart. Export one row per day, "
                 "not per week or month."
             )
 

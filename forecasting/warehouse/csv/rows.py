@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from forecasting.domain import Kind, SeriesKey, to_date
 from forecasting.errors import DataError, DuplicateDays
 from forecasting.settings.schema import DataConfig
@@ -16,6 +18,7 @@ from forecasting.warehouse.csv.numbers import NAMES, UNMEASURED, NumberColumn, d
 from forecasting.warehouse.csv.tables import Table, read_tables
 from forecasting.warehouse.csv.vocabulary import DAY_TITLES, translate
 
+WEEK = 7  # days
 MAX_SHOWN = 5  # bad rows that an error lists
 
 ValuesByDay = dict[int, tuple[float, int]]  # of one series: day -> value, line
@@ -48,6 +51,12 @@ class FileContent:
             values[day] = (value, line)
 
 
+def is_sparse(values: ValuesByDay) -> bool:
+    """Whether the rows are a week or more apart: the days between them would count as days without traffic."""
+    steps = np.diff(np.sort(np.fromiter(values, np.int64)))
+    return bool(steps.size > 1 and steps.min() >= WEEK)
+
+
 @dataclass(frozen=True)
 class Conventions:
     """How the file writes numbers and dates."""
@@ -59,24 +68,71 @@ class Conventions:
 
 def read_content(file: Path, *, site: str, data: DataConfig) -> FileContent:
     """`site` names the site if the file has no column of sites. Raises DataError and DuplicateDays."""
-    tables = read_tables(file, titles=list(data.column_titles.values()))
-    layouts = [layout for table in tables if (layout := find_layout(file, table, data.column_titles))]
+    titles = {title.lower() for title in data.column_titles.values() if not title.isdecimal()}
+    tables = read_tables(file, titles=frozenset(titles))
+    chosen = [table for table in tables if titles <= {name.lower() for name in table.header}] or tables[:1]
+    layouts = [layout for table in chosen if (layout := find_layout(file, table, data.column_titles))]
     if not layouts:
         raise _not_by_day(file, tables)
     content = FileContent(is_long=any(layout.format is LONG for layout in layouts))
-    content.notes += _describe_skipped(file, tables, layouts)
+    read = {layout.table.header_line for layout in layouts}
+    content.notes += [_describe_skipped(file, table) for table in tables if table.header_line not in read]
+    _refuse_mixed_units(file, layouts)
     conventions = _decide(file, layouts, data)
     for layout in layouts:
-        if layout.format is LONG:
-            _read_long(layout, content, conventions, site=site, data=data)
-        else:
-            _read_wide(file, layout, content, conventions, site=site, data=data)
+        part = _read_table(file, layout, conventions, site=site, data=data)
+        _merge(file, content, part, layout.table, is_alone=len(layouts) == 1)
     _refuse_problems(file, content)
     if content.ignored:
-        titles = ", ".join(dict.fromkeys(content.ignored))
-        content.notes.append(f"{file.name}: no numbers are in {titles}, which is ignored")
+        titles_ignored = ", ".join(dict.fromkeys(content.ignored))
+        content.notes.append(f"{file.name}: no numbers are in {titles_ignored}, which is ignored")
     _divide_by_visits(content)
     return content
+
+
+def _refuse_mixed_units(file: Path, layouts: Sequence[Layout]) -> None:
+    columns: dict[str, Column] = {}
+    for layout in layouts:
+        for index, column in layout.columns.items():
+            if columns.setdefault(column.metric, column).properties != column.properties:
+                line = next((line for line, _ in layout.cells(index)), layout.table.header_line)
+                raise DataError(
+                    f"{file}, line {line}: the column {layout.table.header[index]!r} has percent signs in one table "
+                    "but not in another. Use one unit."
+                )
+
+
+def _read_table(file: Path, layout: Layout, conventions: Conventions, *, site: str, data: DataConfig) -> FileContent:
+    part = FileContent(is_long=layout.format is LONG)
+    if part.is_long:
+        _read_long(layout, part, conventions, site=site, data=data)
+    else:
+        _read_wide(file, layout, part, conventions, site=site, data=data)
+    return part
+
+
+def _merge(file: Path, content: FileContent, part: FileContent, table: Table, *, is_alone: bool) -> None:
+    """Adds a table's values to those of the tables above it.
+
+    Of several tables, one that has several rows a day or only a row a week is not by day, and skipped. Where it repeats
+    a series of a table above, as a report does for each of its cards, the first one stays.
+    """
+    is_by_week = bool(part.series) and all(is_sparse(values) for values in part.series.values())
+    if not is_alone and not part.bad_rows and (is_by_week or (part.repeated_days and part.ignored)):
+        content.notes.append(_describe_skipped(file, table))
+        return
+    content.columns |= part.columns
+    content.ignored += part.ignored
+    content.bad_rows += part.bad_rows
+    content.repeated_days += part.repeated_days
+    for key, values in part.series.items():
+        if {day: value for day, (value, _) in content.series.setdefault(key, values).items()} != {
+            day: value for day, (value, _) in values.items()
+        }:
+            name = f"{key[1]} of {key[0]}"
+            content.notes.append(
+                f"{file.name}: the table on line {table.header_line} has other values of {name}, which are skipped"
+            )
 
 
 def _not_by_day(file: Path, tables: Sequence[Table]) -> DataError:
@@ -93,12 +149,8 @@ def _not_by_day(file: Path, tables: Sequence[Table]) -> DataError:
     )
 
 
-def _describe_skipped(file: Path, tables: Sequence[Table], layouts: Sequence[Layout]) -> Iterator[str]:
-    read = {layout.table.header_line for layout in layouts}
-    for table in tables:
-        if table.header_line not in read:
-            by = f"the table on line {table.header_line}, by {table.header[0]!r},"
-            yield f"{file.name}: {by} is not by day, and is skipped"
+def _describe_skipped(file: Path, table: Table) -> str:
+    return f"{file.name}: the table on line {table.header_line}, by {table.header[0]!r}, is not by day, and is skipped"
 
 
 def _decide(file: Path, layouts: Sequence[Layout], data: DataConfig) -> Conventions:
@@ -159,13 +211,7 @@ def _read_wide(
     file: Path, layout: Layout, content: FileContent, conventions: Conventions, *, site: str, data: DataConfig
 ) -> None:
     """Reads one value per row and metric."""
-    for index, column in layout.columns.items():
-        if content.columns.setdefault(column.metric, column).properties != column.properties:
-            line = next((line for line, _ in layout.cells(index)), layout.table.header_line)
-            raise DataError(
-                f"{file}, line {line}: the column {layout.table.header[index]!r} has percent signs in one table but "
-                "not in another. Use one unit."
-            )
+    content.columns |= {column.metric: column for column in layout.columns.values()}
     content.ignored += layout.ignored
     find_day = _day_finder(file, layout, conventions)
     for line, row in layout.rows:

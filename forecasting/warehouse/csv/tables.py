@@ -5,7 +5,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -62,22 +62,26 @@ class Table:
         return [(line, row[index].strip()) for line, row in self.rows if len(row) > index and row[index].strip()]
 
 
-def read_tables(file: Path, *, titles: Collection[str] = ()) -> list[Table]:
+def read_tables(file: Path, *, titles: frozenset[str] = frozenset()) -> list[Table]:
     """All tables of a file: those below the comments of a Google Analytics report, or those below lines of text.
 
-    A header has one of the `titles`, or the title of a column of days, or it is the first line of words above numbers.
+    A header has one of the `titles`, in lower case, or the title of a column of days, or it is the first line of words
+    above numbers.
     """
     lines = list(io.StringIO(_read_text(file), newline=""))
-    comments = [line.strip() for line in lines if line.startswith("#")]
+    comments = [line.strip() for line in lines if _is_comment(line)]
     dated = any(DATE_COMMENT.match(line) or RANGE_COMMENT.match(line) or RULE.match(line) for line in comments)
-    wanted = frozenset(title.lower() for title in titles)
-    if lines and lines[0].startswith("#") and dated:
-        tables = list(_split_report(file, lines, wanted))
+    if lines and _is_comment(lines[0]) and dated:
+        tables = list(_split_report(file, lines, titles))
     else:
-        tables = _split_sections(file, lines, wanted)
+        tables = _split_sections(file, lines, titles)
     if not tables:
         raise DataError(f"{file} is empty. Its first line must name its columns.")
     return tables
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("#") and line[1:2] not in SEPARATORS  # `#,date,views` is a header
 
 
 def _split_report(file: Path, lines: Sequence[str], wanted: frozenset[str]) -> Iterator[Table]:
@@ -86,22 +90,22 @@ def _split_report(file: Path, lines: Sequence[str], wanted: frozenset[str]) -> I
     first, is_after_blank, begins = None, None, True
     for number, line in enumerate([*lines, "#"]):
         text = line.strip()
-        ends = line.startswith("#") or (is_after_blank and bool(text) and _is_words(_split_line(text, ",")))
+        ends = _is_comment(line) or (is_after_blank and bool(text) and _is_words(_split_line(text, ",")))
         if ends and first is not None:
             yield from _open_tables(file, first, lines[first:number], wanted, dates=dates[-2:], below_comments=True)
             first, begins = None, True
-        if line.startswith("#"):
+        if _is_comment(line):
             match = DATE_COMMENT.match(text) or RANGE_COMMENT.match(text)
             dates = [*([] if begins else dates), *(match.groups() if match else ())] if match else dates
             begins = begins and not match
-        if first is None and text and not line.startswith("#"):
+        if first is None and text and not _is_comment(line):
             first = number
         is_after_blank = not text
 
 
 def _split_sections(file: Path, lines: Sequence[str], wanted: frozenset[str]) -> list[Table]:
     """The tables below a file's first lines: comments, `sep=;`, and titles."""
-    first = next((number for number, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    first = next((number for number, line in enumerate(lines) if line.strip() and not _is_comment(line)), len(lines))
     if first == len(lines):
         return []
     return list(_open_tables(file, first, lines[first:], wanted))
