@@ -9,6 +9,7 @@ import pytest
 from forecasting.artifact import load_artifact
 from forecasting.settings.schema import DatabaseConfig
 from scripts.bench.harness import PATIENCE_SECONDS, Place
+from tests.waiting import becomes
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import BLOG, SHOP, UMAMI
 
@@ -43,7 +44,7 @@ def run(place: Place, script: str, *arguments: str) -> str:
     return result.stdout
 
 
-def test_the_whole_way(umami: Place, tmp_path: Path) -> None:
+def test_the_whole_way(umami: Place, database: DatabaseConfig, tmp_path: Path) -> None:
     checked = run(umami, "sources.py", "--check", "--source", "umami", PARIS)
     assert re.search(r"^Blog +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d +120 +Europe/Paris$", checked, re.MULTILINE)
 
@@ -55,6 +56,7 @@ def test_the_whole_way(umami: Place, tmp_path: Path) -> None:
         for site in ("Blog", "Shop")
         for metric in ("page_visits", "unique_visitors", "visits", "bounce_rate", "visit_duration")
     }
+    assert {(series.site, series.site_key) for series in card.series} == {("Blog", BLOG), ("Shop", SHOP)}
 
     days = run(umami, "sources.py", "--days", "--source", "umami", PARIS)
     assert "forecasting.daily" not in days  # nothing to tell beside the days
@@ -90,4 +92,16 @@ def test_the_whole_way(umami: Place, tmp_path: Path) -> None:
         assert several["Shop"]["unique_visitors"]["additive"] is False
         assert all(0 <= row["predicted_value"] <= 1 for row in several["Blog"]["bounce_rate"]["predictions"])
         assert client.get("/health").json()["status"] == "healthy"
+
+        prepare(database, f"update website set name = 'Journal' where website_id = '{BLOG}'")  # noqa: S608 - ours
+        updated = run(umami, "sources.py", "--update", "--source", "umami", PARIS)
+        assert "note: the site Blog is called Journal in umami now: " in updated
+        renamed = ["The site Blog is called Journal now."]
+        assert becomes(lambda: client.get("/health").json()["changes"] == renamed)
+        for name in ("Blog", "Journal"):
+            answer = client.get("/predict/page-visits", params={"site": name}).json()
+            assert (answer["site"], answer["predictions"]) == ("Journal", blog["predictions"])
+        assert client.get("/sites").json()["sites"][0]["aliases"] == ["Blog"]
+        assert client.get("/health").json()["status"] == "healthy"
     assert served.end() == 0
+    assert renamed[0] in served.text
