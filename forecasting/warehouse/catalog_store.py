@@ -46,8 +46,13 @@ async def write_catalog(own: Connection, catalog: SourceCatalog, data: DataConfi
     await fetch(own, "retire_sites", gone)
     if sites:  # an empty table does not tell which metrics it would have
         metrics = _to_json([_record_metric(metric) for metric in catalog.metrics])
-        new_metrics = await fetch(own, "write_metrics", source, metrics)
-        await fetch(own, "write_sites", source, _to_json(sites), bool(new_metrics))  # a new metric has not been read
+        changes = await fetch(own, "write_metrics", source, metrics)
+        await fetch(own, "write_sites", source, _to_json(sites), bool(changes))  # their days have not been read yet
+        notes += [
+            f"{source} measures {row['metric']} in another way since it was updated: all days are read again"
+            for row in changes
+            if not row["is_new"]
+        ]
     await fetch(own, "write_events", source, _to_json([vars(event) for event in catalog.events]))
     notes += [_describe_change(row, sites, source=source) for row in changed]
     notes += [
@@ -99,7 +104,8 @@ def _record_site(site: Site, data: DataConfig) -> SiteRecord:
 
 
 def _record_metric(metric: MetricDefinition) -> dict[str, Any]:  # Any: what JSON takes
-    return {"metric": metric.metric, "kind": metric.kind.value, "additive": metric.additive, "unit": metric.unit}
+    names = ("metric", "additive", "unit", "revision")
+    return {"kind": metric.kind.value} | {name: getattr(metric, name) for name in names}
 
 
 def _find_changed(stored: Sequence[StoredSite], sites: Sequence[SiteRecord], *, source: str) -> list[StoredSite]:

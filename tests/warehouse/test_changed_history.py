@@ -10,7 +10,7 @@ from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.source_report import check_source
 from tests.warehouse.ingesting import anew, bring, contents, days, events_of, progress, stored, views
 from tests.warehouse.sources.asking import prepare
-from tests.warehouse.sources.test_umami import SHOP, UMAMI
+from tests.warehouse.sources.test_umami import ENGAGEMENT, SHOP, UMAMI
 from tests.warehouse.test_ingest import SLOW
 from tests.warehouse.test_misdated import DAYS, TABLES, Tables, configure
 
@@ -86,6 +86,19 @@ def test_check_names_changes_and_writes_nothing(database: DatabaseConfig) -> Non
         f"Run: {show_command('sources', '--update')}"
     ) in asyncio.run(check_source(config)).splitlines()
     assert contents(database) == before
+
+
+def test_an_update_of_umami_that_defines_bounces_anew_has_all_days_read_again(database: DatabaseConfig) -> None:
+    config = events_of(database)
+    click = "insert into website_event (website_id, session_id, visit_id, created_at, event_type) select website_id, "
+    click += "session_id, visit_id, created_at, 2 from website_event"
+    bring(config, LATE, UMAMI, days("2024-05-01", "2024-06-10"), click)
+    assert set(stored(database, "bounce_rate").values()) == {1.0}
+    result = bring(config, LATE, ENGAGEMENT)
+    assert result.notes == ("umami measures bounce_rate in another way since it was updated: all days are read again",)
+    assert set(stored(database, "bounce_rate").values()) == {0.0}
+    assert contents(database) == anew(config, LATE)
+    assert bring(config, LATE).notes == ()
 
 
 def test_days_are_compared_only_on_request(database: DatabaseConfig) -> None:

@@ -22,6 +22,7 @@ class MetricDefinition:
     kind: Kind = Kind.count
     additive: bool = True
     unit: Unit | None = None  # of a rate, if the source leaves no doubt
+    revision: str = ""  # of the definition: when it changes, all days are read again
 
     @classmethod
     def fraction(cls, metric: str, text: str) -> "MetricDefinition":

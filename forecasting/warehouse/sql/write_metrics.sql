@@ -1,11 +1,12 @@
--- Stores a source's metrics. The days of a metric that is gone are deleted. Returns the new metrics.
+-- Stores a source's metrics. The days of a metric that is gone are deleted. Returns the metrics that are new or whose
+-- definition has changed.
 -- $1 text     source
 -- $2 jsonb    an object per metric, in the source's order
 with listed as (
-    select entry.place, described.metric, described.kind, described.additive, described.unit
+    select entry.place, described.metric, described.kind, described.additive, described.unit, described.revision
     from jsonb_array_elements($2::jsonb) with ordinality as entry (object, place)
     cross join lateral jsonb_to_record(entry.object)
-        as described (metric text, kind text, additive boolean, unit text)
+        as described (metric text, kind text, additive boolean, unit text, revision text)
 ),
 
 gone as (
@@ -21,14 +22,20 @@ deleted as (
 ),
 
 written as (
-    insert into forecasting.metrics (source, metric, kind, additive, unit, place)
-    select $1::text, listed.metric, listed.kind, listed.additive, listed.unit, listed.place
+    insert into forecasting.metrics (source, metric, kind, additive, unit, place, revision)
+    select $1::text, listed.metric, listed.kind, listed.additive, listed.unit, listed.place, listed.revision
     from listed
     on conflict (source, metric) do update
-        set kind = excluded.kind, additive = excluded.additive, unit = excluded.unit, place = excluded.place
-    returning metric, xmax = 0 as is_new
+        set
+            kind = excluded.kind,
+            additive = excluded.additive,
+            unit = excluded.unit,
+            place = excluded.place,
+            revision = excluded.revision
+    returning metric, revision, xmax = 0 as is_new
 )
 
-select written.metric
+select written.metric, written.is_new
 from written
-where written.is_new;
+left join forecasting.metrics as before on before.source = $1::text and before.metric = written.metric
+where written.is_new or before.revision <> written.revision;

@@ -242,3 +242,16 @@ def test_missing_right(goatcounter: DatabaseConfig) -> None:
         'Ask its owner to run: GRANT SELECT ON public.paths TO "goatcounter_reader"; '
         'GRANT SELECT ON public.hit_counts TO "goatcounter_reader";'
     )
+
+
+def test_before_2_4_views_are_counted_by_another_column(goatcounter: DatabaseConfig) -> None:
+    """`total` counted every view then, and `total_unique` what `total` counts since."""
+    prepare(goatcounter, "alter table hit_counts add total_unique integer not null default 0")
+    rows = "(1, 1, '2024-05-01 09:00', 50, 10), (1, 2, '2024-05-01 10:00', 9, 0), (1, 1, '2024-05-02 09:00', 7, 7)"
+    prepare(goatcounter, f"insert into hit_counts (site_id, path_id, hour, total, total_unique) values {rows}")
+    days = read_days(goatcounter, SOURCE, ["1"], first="2024-05-01", until="2024-05-03")
+    assert days == {("1", "page_visits", "2024-05-01"): 10, ("1", "page_visits", "2024-05-02"): 7}
+    assert read_hours(goatcounter, SOURCE, ["1"], first="2024-05-01", until="2024-05-03") == {
+        ("1", "2024-05-01"): {9},
+        ("1", "2024-05-02"): {9},
+    }

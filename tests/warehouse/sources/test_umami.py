@@ -63,6 +63,13 @@ LATER_INDEX = """  -- 27_optimize_website_event_indexes
 create index website_event_website_created_type_session_visit_idx
     on website_event (website_id, created_at, event_type, session_id, visit_id);
 """
+ENGAGEMENT = """  -- 27_add_website_engagement
+create table website_engagement (
+    engagement_id uuid not null primary key default gen_random_uuid(), website_id uuid not null,
+    session_id uuid not null, visit_id uuid not null, url_path varchar(500) not null, engagement_time integer not null,
+    created_at timestamptz(6) not null default current_timestamp
+);
+"""
 MIGRATIONS = """  -- made by prisma itself
 create table _prisma_migrations (
     id varchar(36) not null primary key default gen_random_uuid()::text, checksum varchar(64) not null default '',
@@ -194,6 +201,26 @@ def test_events_that_are_not_views(database: DatabaseConfig) -> None:
     assert read(database, "2024-06-01", "2024-07-01") == {"2024-06-05": (4, 3, 3, 2 / 3, 10 / 3)}
     hours = read_hours(database, SOURCE, [BLOG], first="2024-06-01", until="2024-07-01", timezone=PARIS)
     assert hours == {(BLOG, "2024-06-05"): {10, 13, 14}}
+
+
+def test_since_3_3_a_visit_with_a_custom_event_is_no_bounce(database: DatabaseConfig) -> None:
+    events = [
+        Event("2024-06-05 10:00:00+02", visit=1),
+        Event("2024-06-05 10:05:00+02", visit=1, kind=CUSTOM),  # no bounce, but still one view, which takes no time
+        Event("2024-06-05 11:00:00+02", visit=2, session=2),  # a bounce
+        Event("2024-06-05 12:00:00+02", visit=3, session=3, kind=CUSTOM),  # a visit without a view is none
+        Event("2024-06-05 13:00:00+02", visit=4, session=4),  # a bounce whatever its performance
+        Event("2024-06-05 13:00:00+02", visit=4, session=4, kind=PERFORMANCE),
+        Event("2024-06-05 14:00:00+02", visit=5, session=5),
+        Event("2024-06-05 14:00:10+02", visit=5, session=5),
+        Event("2024-06-06 10:00:00+02", visit=6, kind=CUSTOM),  # a day without a view has no row
+    ]
+    prepare(database, UMAMI, write(events))
+    assert read(database, "2024-06-01", "2024-07-01") == {"2024-06-05": (5, 4, 4, 3 / 4, 10 / 4)}
+    prepare(database, ENGAGEMENT)
+    assert read(database, "2024-06-01", "2024-07-01") == {"2024-06-05": (5, 4, 4, 2 / 4, 10 / 4)}
+    hours = read_hours(database, SOURCE, [BLOG], first="2024-06-01", until="2024-07-01", timezone=PARIS)
+    assert hours == {(BLOG, "2024-06-05"): {10, 11, 13, 14}}
 
 
 def test_a_visit_over_midnight_counts_on_both_days(database: DatabaseConfig) -> None:
@@ -359,12 +386,21 @@ def test_a_day_without_visits_as_they_are_now(database: DatabaseConfig) -> None:
     assert list_events(database) == []  # nothing is older: a new Umami
     prepare(database, write([Event("2024-04-10 22:29:00+00")]))
     # 22:30 UTC is 00:30 of the 11th in Paris: the 12th is the first whole day.
-    text = "visit_id was introduced (Umami 2.11)"
+    text = "visit_id was introduced (Umami 2.11); earlier visits were made up, about 5% more"
     assert list_events(database) == [
-        KnownEvent(None, dt.date(2024, 4, 12), text, metric=metric, is_break=True)
+        KnownEvent(None, dt.date(2024, 4, 12), text, metric=metric)
         for metric in ("visits", "bounce_rate", "visit_duration")
     ]
     assert {event.day for event in list_events(database, timezone="UTC")} == {dt.date(2024, 4, 11)}
+
+
+def test_a_new_umami_into_which_older_events_were_imported_has_always_counted_visits(database: DatabaseConfig) -> None:
+    migrations = """
+        insert into _prisma_migrations (migration_name, finished_at) values
+            ('01_init', '2024-04-10 22:28:12+00'), ('05_add_visit_id', '2024-04-10 22:30:00+00');
+    """
+    prepare(database, UMAMI, MIGRATIONS, migrations, write([Event("2023-08-01 10:00:00+00")]))
+    assert list_events(database) == []
 
 
 READER = """
@@ -461,15 +497,18 @@ def make_events(seed: int) -> pd.DataFrame:
     )
 
 
-def total(events: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, int]]:
+def total(events: pd.DataFrame, *, custom_engages: bool) -> dict[tuple[str, str, str], tuple[float, int]]:
     """What Umami would say of each site's days, by loops over them."""
     views = events[~events.kind.isin([CUSTOM, PERFORMANCE])]
     local = views.moment.dt.tz_convert(PARIS)
+    every = events.assign(day=events.moment.dt.tz_convert(PARIS).dt.date)
+    custom = every[every.kind == CUSTOM]
+    engaged = set(zip(custom.site, custom.day, custom.session, custom.visit, strict=True)) if custom_engages else set()
     totals = {}
     for (site, day), rows in views.groupby([views.site, local.dt.date]):
         bounces, seconds = 0, 0
-        for _, visit in rows.groupby(["session", "visit"]):
-            bounces += len(visit) == 1
+        for ids, visit in rows.groupby(["session", "visit"]):
+            bounces += len(visit) == 1 and (site, day, *ids) not in engaged
             seconds += (visit.moment.max() - visit.moment.min()) // pd.Timedelta(seconds=1)
         visits = rows.visit.nunique()
         values = (len(rows), rows.session.nunique(), visits, min(bounces, visits) / visits, seconds / visits)
@@ -478,15 +517,15 @@ def total(events: pd.DataFrame) -> dict[tuple[str, str, str], tuple[float, int]]
     return totals
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_days_are_those_of_another_program(database: DatabaseConfig, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "more"), [(0, ""), (1, ""), (0, ENGAGEMENT)])
+def test_days_are_those_of_another_program(database: DatabaseConfig, seed: int, more: str) -> None:
     created = make_events(seed)
     events = [
         Event(row.moment.isoformat(), visit=row.visit, session=row.session, site=row.site, kind=row.kind)
         for row in created.itertuples()
     ]
-    prepare(database, UMAMI, write(events))
-    expected = total(created)
+    prepare(database, UMAMI + more, write(events))
+    expected = total(created, custom_engages=bool(more))
     actual = read_all(database, SOURCE, [BLOG, SHOP, QUIET], "2024-01-01", "2025-01-01", PARIS)
     assert len(expected) >= 2 * 15 * len(METRICS)
     assert actual.keys() == expected.keys()

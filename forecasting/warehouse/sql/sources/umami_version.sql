@@ -7,6 +7,7 @@ select
             and attribute.attname = 'visit_id'
             and not attribute.attisdropped
     ) as has_visits,
+    to_regclass('website_engagement') is not null as has_engagement,
     coalesce(has_table_privilege(to_regclass('annotation'), 'select'), false) as has_annotations,
     coalesce(has_table_privilege(to_regclass('_prisma_migrations'), 'select'), false) as has_migrations,
     array(
