@@ -26,7 +26,9 @@ logger = logging.getLogger("forecasting")
 
 LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch-model-archiver")
 # The settings that decide which days are read.
-DAY_SETTINGS = ("source", "query", "csv", "decimal", "columns", "missing", "timezone", "timezones", "writer_timezone")
+DAY_SETTINGS = (
+    "source", "query", "csv", "decimal", "columns", "schema", "missing", "timezone", "timezones", "writer_timezone",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

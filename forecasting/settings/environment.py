@@ -1,6 +1,7 @@
 """What only the environment sets, or a `.env` file below it: databases, API keys, which training process this is."""
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -14,12 +15,19 @@ from forecasting.settings.bounds import require
 from forecasting.settings.dotenv import read_dotenv
 from forecasting.settings.schema import ApiKey, DatabaseConfig, ProcessConfig
 
+LOGGER = logging.getLogger("forecasting")
 PROCESS_VARIABLES = {
     "RANK": "rank",
     "WORLD_SIZE": "world_size",
     "LOCAL_RANK": "local_rank",
     "LOCAL_WORLD_SIZE": "local_world_size",
 }
+# Of URLs that hosters show: settings of other clients, which mean nothing here.
+OTHER_CLIENTS = (
+    "application_name", "connect_timeout", "connection_limit", "pgbouncer", "pool_mode", "pool_timeout",
+    "prepared_statements", "single_use_connections", "socket_timeout", "sslaccept", "statement_cache_size",
+    "supa", "target_session_attrs", "uselibpqcompat", "workaround",
+)  # fmt: skip
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")  # of a URL
 # How other launchers tell a process how many they started; the first that is set counts.
 TASK_VARIABLES = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -83,14 +91,30 @@ def read_database_url(variable: str, environ: Mapping[str, str]) -> DatabaseConf
     name = parts.path[1:]
     whole = parts.scheme in ("postgresql", "postgres") and name != "" and parts.fragment == ""
     require(whole and not {"/", "@"} & set(name), form)  # these would be part of a password
-    query = dict(parse_qsl(parts.query))
-    sslmode = query.pop("sslmode", None)
+    query = {name: value for name, value in parse_qsl(parts.query) if name not in OTHER_CLIENTS}
     host = query.pop("host", parts.hostname)  # the folder of a unix socket cannot stand before the path
+    own = {name: query.pop(name) for name in ("sslmode", "schema", "options") if name in query}
+    _check_channel_binding(variable, query.pop("channel_binding", "prefer"))
     require(not query, f"{variable} has the parameter {', '.join(sorted(query))}, which is not supported. Remove it.")
     encoded = {"host": host, "user": parts.username, "password": parts.password, "name": name}
-    decoded: dict[str, Any] = {key: unquote(value) for key, value in encoded.items() if value is not None}  # Any: text
+    decoded = {key: unquote(value) for key, value in encoded.items() if value is not None}
+    require(not any("\0" in value for value in decoded.values()), form)
+    sslmode = own.get("sslmode")
     require(sslmode in (None, *SSL_MODES), f"{variable} has sslmode={sslmode}; it must be {', '.join(SSL_MODES)}.")
-    return DatabaseConfig(embedded=False, port=port, sslmode=sslmode, variable=variable, **decoded)
+    values: dict[str, Any] = decoded | own  # Any: text
+    return DatabaseConfig(embedded=False, port=port, variable=variable, **values)
+
+
+def _check_channel_binding(variable: str, value: str) -> None:
+    """It ties the password to the server's certificate, which asyncpg cannot."""
+    modes = ("disable", "prefer", "require")
+    require(value in modes, f"{variable} has channel_binding={value}; it must be {', '.join(modes)}.")
+    if value == "require":
+        LOGGER.warning(
+            "%s has channel_binding=require, which is not supported here: the connection is made without it. "
+            "sslmode=verify-full checks the server instead",
+            variable,
+        )
 
 
 def read_api_keys(environ: Mapping[str, str]) -> tuple[ApiKey, ...]:

@@ -76,6 +76,11 @@ def load_config(
         raise SettingError(f"A setting cannot be worked out: {error}") from error
     database = read_database(environ)
     source = read_database_url("SOURCE_URL", environ)
+    in_url, schema = source and source.schema, config.data.schema
+    require(
+        not in_url or not schema or in_url == schema,
+        f"data.schema is {schema}, but SOURCE_URL has schema={in_url}. Remove one of them.",
+    )
     return replace(
         config,
         database=database,

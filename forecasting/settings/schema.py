@@ -5,7 +5,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,8 @@ TORCHSERVE_PORTS = ("inference", "management", "metrics", "grpc_inference", "grp
 DECIMAL_MARKS = {"point": ".", "comma": ",", "dot": ".", ".": ".", ",": ","}
 COLUMN_ROLES = {"series": "site", "day": "date"}  # other words for what a column of a CSV file is
 CACHE_DATABASE = "traffic_cache"  # the embedded PostgreSQL's database for our own schema, if it is kept there
+
+MAX_SEED = 2**63 - 1
 
 
 class Accelerator(StrEnum):
@@ -92,6 +94,9 @@ class DataConfig(Section):
     )
     columns: list[str] = setting(
         list, "columns of the CSV file: date=Day,value=Views; also site=, metric=, or a metric of any name=its title"
+    )
+    schema: str | None = setting(
+        None, "the schema of the source's tables; unset: where the user's search path finds them"
     )
     days_back: int = setting(
         60, "days to train and test on, counted back from the last complete day", flags=["--days-back"], least=MIN_DAYS
@@ -153,7 +158,7 @@ class DataConfig(Section):
 def _check_timezones(zones: Mapping[str, str | None]) -> None:
     for key, zone in zones.items():
         try:
-            ZoneInfo(zone or "UTC")
+            ZoneInfo("UTC" if zone is None else zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             near = difflib.get_close_matches(str(zone), available_timezones(), n=1)
             hint = f"Did you mean {near[0]}?" if near else "Use a name such as Europe/Paris or UTC."
@@ -222,7 +227,7 @@ class TrainingConfig(Section):
     patience: int = setting(
         20, "from scratch: stop after this many epochs without a better validation loss; 0: never", least=0
     )
-    seed: int = setting(0, "seed of weights, dropout and the order of windows")
+    seed: int = setting(0, "seed of weights, dropout and the order of windows", least=0, most=MAX_SEED)
     accelerator: Accelerator = setting(Accelerator.auto, "cpu, gpu, or auto: a GPU if there is one")
     precision: Precision = setting(Precision.auto, "fp32, bf16, or auto: bf16 if the CPU has units for it")
     num_threads: int = setting(0, "CPU threads of torch; 0: one for small batches, else one a core", least=0)
@@ -238,7 +243,7 @@ class PretrainingConfig(Section):
     )
     batch_size: int = setting(512, "windows a step", least=1)
     learning_rate: float = setting(0.002, "Adam's step at the peak of its schedule", above=0, below=1)
-    seed: int = setting(0, "seed of weights, dropout and synthetic sites")
+    seed: int = setting(0, "seed of weights, dropout and synthetic sites", least=0, most=MAX_SEED)
     without: list[str] = setting(list, "parts of the synthetic traffic to leave out, to measure their worth")
     real: list[str] = setting(
         list, "CSV files of real traffic to continue with, in the formats of source=csv", flags=["--real"]
@@ -388,6 +393,8 @@ class DatabaseConfig:
     user: str = "postgres"
     password: str = field(default="password", repr=False)
     sslmode: str | None = None  # libpq's names; None: asyncpg's default
+    schema: str | None = None  # searched for tables, and no other; None: the user's search path
+    options: str = ""  # of the server's command line, which some hosters need
     variable: str = ""  # the variable of its URL, for errors; empty: DB_HOST and the other four
 
     @property
@@ -395,7 +402,8 @@ class DatabaseConfig:
         """The database of the embedded PostgreSQL that keeps this database's days, and no other's."""
         if self.embedded:
             return CACHE_DATABASE
-        place = hashlib.sha256(f"{self.host}:{self.port}/{self.name}".encode()).hexdigest()[:12]
+        schema = f"?schema={self.schema}" if self.schema else ""
+        place = hashlib.sha256(f"{self.host}:{self.port}/{self.name}{schema}".encode()).hexdigest()[:12]
         return f"{CACHE_DATABASE}_{place}"
 
 
@@ -470,7 +478,8 @@ class Config:
     @property
     def read_from(self) -> DatabaseConfig:
         """Where the source is."""
-        return self.source_database or self.database
+        database = self.source_database or self.database
+        return replace(database, schema=self.data.schema) if self.data.schema else database
 
     def refuse_unread_file(self) -> None:
         """Raises SettingError for a file that was given explicitly and that the source does not read."""

@@ -77,7 +77,7 @@ class ForecastModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Order and dropout depend on seed and epoch alone, so a resumed run repeats the run it resumes.
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+        torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) % 2**63)  # torch's own limit
 
     def training_step(self, block: Block, batch_idx: int) -> None:
         take_step = self._replay if self._uses_graph else partial(self._step, self._optimizer(), self.manual_backward)

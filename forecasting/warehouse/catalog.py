@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+import asyncpg
+
+from forecasting.domain import SourceName
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.connection import OwnConnection
 from forecasting.warehouse.sources import open_source
+from forecasting.warehouse.sources.rights import explain_denied, refuse_hidden_tables
 from forecasting.warehouse.sources.source import KnownEvent, MetricDefinition, Site, Source
 
 
@@ -22,14 +26,28 @@ class SourceCatalog:
 
 async def read_catalog(connection: OwnConnection, data: DataConfig) -> SourceCatalog:
     """Raises MissingTable, SettingError and the source's own errors."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        source = await open_source(data, connection)
-        metrics = await source.list_metrics(connection)
-        sites = await source.list_sites(connection)
-        events = await source.list_events(connection, timezone=data.timezone)
-        misdated = [warning for site in sites for warning in site.find_warnings()]
-        notes = (*await source.find_warnings(connection), *misdated)
-        return SourceCatalog(source, sites, metrics, events, notes)
+    source = None
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            source = await open_source(data, connection)
+            return await _read_catalog(connection, source, data)
+    except asyncpg.InsufficientPrivilegeError as error:
+        if source is None or not source.tables:
+            raise
+        raise await explain_denied(connection, source.name, source.tables, error) from error
+
+
+async def _read_catalog(connection: OwnConnection, source: Source, data: DataConfig) -> SourceCatalog:
+    metrics = await source.list_metrics(connection)
+    if source.tables:
+        await refuse_hidden_tables(connection, source.tables)
+    sites = await source.list_sites(connection)
+    if not sites and data.source is SourceName.query:  # nobody knows which tables it reads
+        await refuse_hidden_tables(connection, ())
+    events = await source.list_events(connection, timezone=data.timezone)
+    misdated = [warning for site in sites for warning in site.find_warnings()]
+    notes = (*await source.find_warnings(connection), *misdated)
+    return SourceCatalog(source, sites, metrics, events, notes)
 
 
 def timezone_of(site: Site, data: DataConfig) -> str:

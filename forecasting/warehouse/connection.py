@@ -177,7 +177,7 @@ async def _connect(
         connection = await (_connect_embedded if config.embedded else _connect_to_server)(config, options)
     except (*CONNECTION_ERRORS, UnicodeError, asyncpg.PostgresError) as error:
         raise CannotConnect(f"{_describe_server(config)}: {_explain(error, config)}") from error
-    connection.limits = make_limits(writable=writable, timeout_seconds=timeout_seconds)
+    connection.limits = make_limits(writable=writable, timeout_seconds=timeout_seconds, schema=config.schema)
     return connection
 
 
@@ -186,6 +186,8 @@ async def _connect_to_server(config: DatabaseConfig, options: dict[str, Any]) ->
         **options, "host": config.host, "port": config.port, "database": config.name,
         "user": config.user, "password": config.password,
     }  # fmt: skip
+    if config.options:
+        options["server_settings"] = {**options["server_settings"], "options": config.options}
     if config.sslmode:
         options["ssl"] = config.sslmode
     connection = await _open(**options)

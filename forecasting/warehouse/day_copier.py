@@ -14,6 +14,7 @@ from forecasting.panel_building import duplicate_days
 from forecasting.warehouse.connection import OwnConnection, translate_errors
 from forecasting.warehouse.ingest_plan import ReadTask
 from forecasting.warehouse.queries import fetch, load_query
+from forecasting.warehouse.sources.rights import explain_denied
 from forecasting.warehouse.sources.source import Source, Span
 from forecasting.warehouse.verdict_store import VerdictRules, judge_incoming
 
@@ -112,6 +113,8 @@ class DayCopier:
             try:
                 async with self._source_connection.transaction(isolation="repeatable_read", readonly=True):
                     await self._source.copy_days(self._source_connection, chunk, write=queue.put)
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise await explain_denied(self._source_connection, name, self._source.tables, error) from error
             except (asyncpg.QueryCanceledError, TimeoutError) as error:
                 raise SourceTooSlow(
                     f"{name} did not return the days {days} within data.statement_timeout_seconds. Days read earlier "

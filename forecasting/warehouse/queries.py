@@ -51,11 +51,16 @@ async def copy_out(
     name: str,
     *values: Any,  # Any: PostgreSQL's types
     write: Write,
+    replacing: tuple[str, str] = ("", ""),
 ) -> None:
-    """Writes the rows of sql/<name>.sql in PostgreSQL's binary COPY format, in chunks as they arrive."""
+    """Writes the rows of sql/<name>.sql in PostgreSQL's binary COPY format, in chunks as they arrive.
+
+    `replacing`: a part of the query, and what stands in its place.
+    """
     began = time.perf_counter()
+    query = as_subquery(load_query(name)).replace(*replacing)
     async with in_transaction(connection):
-        await connection.copy_from_query(as_subquery(load_query(name)), *values, output=write, format="binary")
+        await connection.copy_from_query(query, *values, output=write, format="binary")
     logger.debug("%s.sql: copied in %.1f ms", name, 1000 * (time.perf_counter() - began))
 
 

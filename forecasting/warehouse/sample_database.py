@@ -11,6 +11,7 @@ import asyncpg
 from forecasting.settings.schema import CACHE_DATABASE
 from forecasting.warehouse.cluster import PORT
 from forecasting.warehouse.queries import Connection, load_query
+from forecasting.warehouse.session import quote_name
 
 
 async def create_database(socket_folder: Path, name: str) -> None:
@@ -23,11 +24,11 @@ async def create_database(socket_folder: Path, name: str) -> None:
         if await server.fetchval("select exists (select from pg_database where datname = $1)", name):
             return
         unfinished = f"{name}_unfinished"
-        await server.execute(f"drop database if exists {_quote(unfinished)}")
-        await server.execute(f"create database {_quote(unfinished)}")
+        await server.execute(f"drop database if exists {quote_name(unfinished)}")
+        await server.execute(f"create database {quote_name(unfinished)}")
         if not name.startswith(CACHE_DATABASE):  # such a database holds the days of other databases
             await _fill(socket_folder, unfinished)
-        await server.execute(f"alter database {_quote(unfinished)} rename to {_quote(name)}")
+        await server.execute(f"alter database {quote_name(unfinished)} rename to {quote_name(name)}")
     finally:
         await server.close()
 
@@ -50,7 +51,3 @@ async def _connect(socket_folder: Path, database: str) -> Connection:
     return await asyncpg.connect(
         host=str(socket_folder), port=PORT, user="postgres", password="", database=database, ssl=False
     )
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

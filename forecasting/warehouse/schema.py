@@ -71,6 +71,11 @@ async def create_schema(connection: Connection) -> None:
     await fetch(connection, "lock_forecasting")
     (schema,) = await fetch(connection, "find_forecasting")
     database, user = schema["database"], schema["reader"]
+    if cause := describe_read_only(schema):
+        raise SchemaNotWritable(
+            f"The database {database} {cause}, so the schema forecasting cannot be kept there. Set CACHE_URL to a "
+            "database that can be written, such as the primary's."
+        )
     if schema["has_tables"] and not schema["writable"]:
         raise SchemaNotWritable(
             f"The user {user} may not write to the schema forecasting of the database {database}. Ask its owner to "
@@ -102,6 +107,13 @@ async def _read_version(connection: Connection, schema: Any) -> int:  # Any: Pos
         return 0
     (row,) = await fetch(connection, "read_schema_version")
     return int(row["number"])
+
+
+def describe_read_only(schema: Any) -> str:  # Any: PostgreSQL's row
+    """Why nobody may write to this database; empty if that is a matter of rights."""
+    if schema["is_replica"]:
+        return "is a replica, which can only be read"
+    return "is read-only (default_transaction_read_only is on)" if schema["is_read_only"] else ""
 
 
 def list_migrations() -> list[str]:

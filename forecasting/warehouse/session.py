@@ -39,10 +39,17 @@ class Session(AnyConnection):
         return ""
 
 
-def make_limits(*, writable: bool, timeout_seconds: float | None) -> str:
+def make_limits(*, writable: bool, timeout_seconds: float | None, schema: str | None) -> str:
     limits = ["set local timezone = 'UTC'"]
+    if schema is not None:
+        limits.append(f"set local search_path = {quote_name(schema)}")
     if timeout_seconds is not None:
         limits.append(f"set local statement_timeout = {timeout_seconds * 1000:.0f}")
     if not writable:
         limits.append("set transaction read only")
     return "".join(f" {limit};" for limit in limits)
+
+
+def quote_name(name: str) -> str:
+    """For SQL."""
+    return '"' + name.replace('"', '""') + '"'

@@ -18,9 +18,10 @@ from forecasting.warehouse.connection import OwnConnection, connected, translate
 from forecasting.warehouse.ingest import UpdateResult
 from forecasting.warehouse.origin import read_stored_sites
 from forecasting.warehouse.queries import fetch
-from forecasting.warehouse.schema import has_current_schema
+from forecasting.warehouse.schema import describe_read_only, has_current_schema
 from forecasting.warehouse.sites import StoredSite, name_sites
 from forecasting.warehouse.sources import siteanalytics
+from forecasting.warehouse.sources.rights import list_row_security
 from forecasting.warehouse.sources.source import MetricDefinition, Site
 
 ANY = "any"
@@ -62,6 +63,7 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
         with translate_errors(f"asking {config.data.source} for its sites and metrics"):
             catalog = await read_catalog(connection, config.data)
             (rights,) = await fetch(connection, "find_rights", list(catalog.source.tables))
+        hidden = await list_row_security(connection, catalog.source.tables) if catalog.source.tables else []
         async with connected(config.kept_in) as own:
             with translate_errors("looking for the schema forecasting"):
                 (schema,) = await fetch(own, "find_forecasting")
@@ -72,11 +74,11 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
     present = {site.name for site in named.sites}
     renamed = {old: new for old, new in named.renamed.items() if new in present}
     is_file = config.data.source is SourceName.csv
-    warnings = [*catalog.notes, *_find_warnings(catalog, config, now), *changes]
+    warnings = [*catalog.notes, *hidden, *_find_warnings(catalog, config, now), *changes]
     return "\n".join(
         [
             *([f"csv: {config.data.csv}"] if is_file else _describe_rights(rights, catalog)),
-            _describe_schema(schema),
+            _describe_schema(schema, config),
             f"metrics: {', '.join(metric.metric for metric in catalog.metrics) or 'none'}",
             "",
             _describe_sites(catalog, config),
@@ -117,15 +119,19 @@ def _describe_rights(rights: Any, catalog: SourceCatalog) -> Iterator[str]:  # A
     yield f"rights: {rights['reader']}{' (a superuser)' if rights['is_superuser'] else ''} {may}{excess}"
 
 
-def _describe_schema(schema: Any) -> str:  # Any: PostgreSQL's row
+def _describe_schema(schema: Any, config: Config) -> str:  # Any: PostgreSQL's row
     """Where the days are kept, or will be."""
-    place = f"our own schema: forecasting in the database {schema['database']}"
-    if schema["has_tables"] and schema["writable"]:
-        return f"{place}; {schema['reader']} may write to it"
-    if schema["may_create"] and not schema["has_tables"]:
-        return f"{place}; {schema['reader']} may create it"
+    place, reader = f"our own schema: forecasting in the database {schema['database']}", schema["reader"]
     elsewhere = "it is kept in the embedded PostgreSQL instead, or where CACHE_URL points"
-    return f"{place}; {schema['reader']} may neither create nor write to it: {elsewhere}"
+    if config.cache_database or config.database.embedded:
+        elsewhere = "nothing can be read until it can. Set CACHE_URL to another database, or to embedded"
+    if cause := describe_read_only(schema):
+        return f"{place}, which {cause}: {elsewhere}"
+    if schema["has_tables"] and schema["writable"]:
+        return f"{place}; {reader} may write to it"
+    if schema["may_create"] and not schema["has_tables"]:
+        return f"{place}; {reader} may create it"
+    return f"{place}; {reader} may neither create nor write to it: {elsewhere}"
 
 
 def _describe_sites(catalog: SourceCatalog, config: Config) -> str:

@@ -310,8 +310,8 @@ def test_a_bad_url_is_refused_without_its_password(variable: str, url: str) -> N
 
 def test_an_unknown_parameter_of_a_url_is_named() -> None:
     with pytest.raises(SettingError) as refusal:
-        load(SOURCE_URL="postgresql://reader:hunter2@host/umami?sslmode=require&options=-cx")
-    assert str(refusal.value) == "SOURCE_URL has the parameter options, which is not supported. Remove it."
+        load(SOURCE_URL="postgresql://reader:hunter2@host/umami?sslmode=require&sslkey=x")
+    assert str(refusal.value) == "SOURCE_URL has the parameter sslkey, which is not supported. Remove it."
 
 
 def test_passwords_of_urls_never_show() -> None:
@@ -375,6 +375,65 @@ def test_encryption_is_as_the_url_says() -> None:
         load(CACHE_URL="postgresql://me@replica/umami?sslmode=always")
     assert str(refusal.value) == (
         "CACHE_URL has sslmode=always; it must be disable, allow, prefer, require, verify-ca, verify-full."
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("schema=umami&connection_limit=1&pool_timeout=0&pgbouncer=true", {"schema": "umami"}),  # Prisma's
+        ("sslmode=require&channel_binding=prefer", {"sslmode": "require"}),
+        ("sslmode=require&options=endpoint%3Dep-cool-1", {"sslmode": "require", "options": "endpoint=ep-cool-1"}),
+        ("sslmode=require&supa=base-pooler.x&connect_timeout=15&application_name=web", {"sslmode": "require"}),
+    ],
+)
+def test_urls_as_hosters_write_them(query: str, expected: dict[str, str]) -> None:
+    source = load(SOURCE_URL=f"postgres://me@pooler.example:6543/umami?{query}").source_database
+    assert source is not None
+    values = {"sslmode": source.sslmode, "schema": source.schema, "options": source.options}
+    assert {name: value for name, value in values.items() if value} == expected
+
+
+def test_channel_binding_that_is_demanded_is_told_to_be_missing(caplog: pytest.LogCaptureFixture) -> None:
+    load(SOURCE_URL="postgresql://me@ep.example/umami?sslmode=require&channel_binding=require")
+    assert [record.getMessage() for record in caplog.records] == [
+        "SOURCE_URL has channel_binding=require, which is not supported here: the connection is made without it. "
+        "sslmode=verify-full checks the server instead"
+    ]
+    with pytest.raises(SettingError) as refusal:
+        load(SOURCE_URL="postgresql://me@ep.example/umami?channel_binding=always")
+    assert str(refusal.value) == "SOURCE_URL has channel_binding=always; it must be disable, prefer, require."
+
+
+def test_the_schema_of_the_source_is_a_setting_or_in_its_url() -> None:
+    url = "postgresql://me@replica/umami?schema=stats"
+    assert load(SOURCE_URL=url).read_from.schema == "stats"
+    assert load("data.schema=stats", SOURCE_URL=url).read_from.schema == "stats"
+    of_setting = load("data.schema=stats", DB_HOST="db")
+    assert (of_setting.read_from.schema, of_setting.kept_in.schema) == ("stats", None)
+    assert load(DB_HOST="db").read_from.schema is None
+    with pytest.raises(SettingError) as refusal:
+        load("data.schema=other", SOURCE_URL=url)
+    assert str(refusal.value) == "data.schema is other, but SOURCE_URL has schema=stats. Remove one of them."
+
+
+@pytest.mark.parametrize("key", ["training.seed", "pretraining.seed"])
+@pytest.mark.parametrize("value", [2**63, 10**400, -1])
+def test_a_seed_that_is_no_seed(key: str, value: int) -> None:
+    with pytest.raises(SettingError) as refusal:
+        load(f"{key}={value}")
+    assert str(refusal.value) == f"{key} is {value}; it must be 0 to 9223372036854775807."
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [("data.timezone=", "data.timezone"), ("data.timezones=blog=", "data.timezones for the site 'blog'")],
+)
+def test_an_empty_time_zone(setting: str, named: str) -> None:
+    with pytest.raises(SettingError) as refusal:
+        load(setting)
+    assert str(refusal.value) == (
+        f"{named} is '', which is not an IANA time zone. Use a name such as Europe/Paris or UTC."
     )
 
 

@@ -405,6 +405,67 @@ def refuse_table(config: DatabaseConfig, *scripts: str) -> str:
     return str(caught.value)
 
 
+NUMBER = r"'^\s*[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?\s*$'"
+
+
+AS_NUMBER = f"CASE WHEN \"Sales\" ~ {NUMBER} THEN replace(\"Sales\", ',', '')::double precision END"
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "sql", "expected"),
+    [
+        ("text", "' 1,205'", f"double precision USING {AS_NUMBER}", 1205.0),
+        ("character varying", "'7.5'", f"double precision USING {AS_NUMBER}", 7.5),
+        ("money", "12.34", 'numeric USING "Sales"::numeric', 12.34),
+        ("interval", "'1 hour'", 'double precision USING extract(epoch from "Sales")', 3600.0),
+    ],
+)
+def test_a_column_of_numbers_in_another_type_is_named_with_sql_that_works(
+    database: DatabaseConfig, type_: str, value: str, sql: str, expected: float
+) -> None:
+    panel = read(database, OWN, f'alter table daily_metrics add "Sales" {type_} default {value}')
+    [note] = panel.notes
+    assert note == (
+        f"the column Sales of daily_metrics has the type {type_}, which is no number, so it is left out. To make it a "
+        f'metric, run: ALTER TABLE daily_metrics ALTER COLUMN "Sales" DROP DEFAULT, ALTER COLUMN "Sales" TYPE {sql};'
+    )
+    panel = read(database, note.split("run: ")[1])
+    assert (names(panel), panel.notes) == (["page_visits", "Sales"], ())
+    np.testing.assert_allclose(panel.values[1], expected)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("bigint", "extract(epoch from date)"),
+        ("bigint", "extract(epoch from date) * 1000"),
+        ("bigint", "extract(epoch from date) * 1000000"),
+        ("integer", "to_char(date, 'YYYYMMDD')::integer"),
+        ("integer", "date - date '1970-01-01'"),
+        ("text", "date::text"),
+        ("text", "to_char(date, 'YYYYMMDD')"),
+        ("text", "to_char(date, 'DD.MM.YYYY')"),
+        ("text", "to_char(date, 'MM/DD/YYYY')"),
+        ("text", "to_char(date, 'DD/MM/YYYY')"),
+    ],
+)
+def test_days_in_another_type_are_named_with_sql_that_works(database: DatabaseConfig, type_: str, value: str) -> None:
+    expected = read(database, OWN)
+    change = f"alter table daily_metrics alter date type {type_} using {value.format()}"
+    text = refuse_table(database, change)
+    assert text.startswith(f"The column `date` of daily_metrics has the type {type_}, which does not hold days. Run: ")
+    panel = read(database, text.split("Run: ")[1])
+    assert panel.first_day == expected.first_day
+    np.testing.assert_array_equal(panel.values, expected.values)
+
+
+def test_days_in_a_type_that_nobody_can_read(database: DatabaseConfig) -> None:
+    assert refuse_table(database, OWN, "alter table daily_metrics alter date type text using 'day ' || id") == (
+        "The column `date` of daily_metrics has the type text, which does not hold days. Change it to the type date, "
+        "or create a view whose column `date` is one."
+    )
+
+
 def test_missing_table(database: DatabaseConfig) -> None:
     assert refuse_table(database, "drop table daily_metrics") == (
         f"The database {database.name} has no table daily_metrics. Check DB_NAME, set data.source to the analytics "
@@ -415,9 +476,8 @@ def test_missing_table(database: DatabaseConfig) -> None:
 
 def test_table_in_another_schema(database: DatabaseConfig) -> None:
     assert refuse_table(database, "create schema stats; alter table daily_metrics set schema stats") == (
-        f"The table daily_metrics of the database {database.name} is in the schema stats, which is not in the search "
-        'path of the user postgres. Ask its owner to run: GRANT USAGE ON SCHEMA "stats" TO "postgres"; '
-        f'ALTER ROLE "postgres" IN DATABASE "{database.name}" SET search_path = "stats", public;'
+        f"The table daily_metrics of the database {database.name} is in the schema stats, which is not searched "
+        "(searched: public). Set data.schema=stats."
     )
 
 
@@ -427,17 +487,17 @@ def test_the_advised_statements_help(database: DatabaseConfig, embedded: Databas
     asyncio.run(
         prepare(database, "create role reader login; create schema stats; grant usage on schema stats to reader")
     )
+    stats = DataConfig(schema="stats")
     try:
         asyncio.run(prepare(database, "alter table daily_metrics set schema stats"))
-        for _ in range(2):
-            with pytest.raises(MissingTable) as caught:
-                read(reader)
-            asyncio.run(prepare(database, str(caught.value).split("owner to run: ")[1]))
+        with pytest.raises(MissingTable) as caught:
+            read(reader, data=stats)
+        asyncio.run(prepare(database, str(caught.value).split("owner to run: ")[1]))
         assert str(caught.value) == (
             f"The user reader may not read stats.daily_metrics in the database {database.name}. Ask its owner to run: "
             'GRANT SELECT ON stats.daily_metrics TO "reader";'
         )
-        assert read(reader).num_days == 2167
+        assert read(reader, data=stats).num_days == 2167
     finally:
         asyncio.run(prepare(database, "drop owned by reader; drop role reader"))
 

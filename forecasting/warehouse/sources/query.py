@@ -39,10 +39,13 @@ KNOWN_METRICS = {  # metrics of the other sources: their kind, and whether their
     "bounce_rate": (Kind.rate, False),
     "visit_duration": (Kind.other, False),
 }
-CASTS = {  # by the type of the column that should be a date
+DAY_CASTS = {  # by the type of the column that should be a date
+    "int4": "to_timestamp(moment)::date if it counts seconds, to_timestamp(moment / 1000.0)::date for milliseconds",
+    "int8": "to_timestamp(moment)::date if it counts seconds, to_timestamp(moment / 1000.0)::date for milliseconds",
     "timestamptz": "(moment at time zone 'Europe/Paris')::date",
     "timestamp": "(moment at time zone 'UTC' at time zone 'Europe/Paris')::date if it holds UTC, or moment::date",
 }
+VALUE_CASTS = {"money": "value::numeric", "interval": "extract(epoch from value)", "bool": "value::integer"}
 FETCH_SIZE = 10_000  # rows
 
 
@@ -182,15 +185,16 @@ class UserQuery(Source):
                 )
         types = dict(columns)
         if types["day"] != "date":
-            cast = CASTS.get(types["day"], "moment::date")
+            cast = DAY_CASTS.get(types["day"], "moment::date")
             raise InvalidQuery(
                 f"The column `day` of {self.file} has the type {types['day']}, but must be a date: only the query "
                 f"knows in which time zone a day begins. Write {cast} as day."
             )
         if types["value"] not in COUNTS + MEASURES:
+            cast = VALUE_CASTS.get(types["value"], "value::double precision")
             raise InvalidQuery(
                 f"The column `value` of {self.file} has the type {types['value']}, which is not a number. "
-                "Write value::double precision as value."
+                f"Write {cast} as value."
             )
         return types
 

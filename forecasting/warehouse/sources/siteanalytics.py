@@ -4,13 +4,15 @@ The events are read if `daily_metrics` has no row. Where it has rows, the backen
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from forecasting.errors import MissingTable, SettingError, WarehouseError
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.metric_names import infer_stored
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
+from forecasting.warehouse.session import quote_name
+from forecasting.warehouse.sources.column_types import change_type, describe_number_column, find_day_expression
 from forecasting.warehouse.sources.source import (
     MetricDefinition,
     Site,
@@ -85,13 +87,20 @@ class DailyMetrics(Source):
     async def find_warnings(self, connection: Connection) -> Sequence[str]:
         (row,) = await fetch(connection, "sources/daily_metrics_undated")
         num_rows = row["num_rows"]
-        return [f"daily_metrics has {count_rows(num_rows)} without a date, left out"] if num_rows else []
+        undated = [f"daily_metrics has {count_rows(num_rows)} without a date, left out"] if num_rows else []
+        return [*undated, *[text async for text in self._describe_left_out(connection)]]
 
     async def copy_days(self, connection: Connection, span: Span, *, write: Write) -> None:
         metrics = list(await self._read_types(connection))
         await self._set_timezone(connection)
         values = (list(span.keys), span.first, span.until, metrics)
-        await copy_out(connection, "sources/daily_metrics", *values, write=write)
+        rows = await fetch(connection, "read_columns")
+        readable = ", ".join(quote_name(row["name"]) for row in rows if row["readable"])
+        # Only the columns that the user may read: `daily_metrics as m` stands for all of them.
+        table = f"(select {readable} from daily_metrics) as m"  # noqa: S608 - quoted
+        await copy_out(
+            connection, "sources/daily_metrics", *values, write=write, replacing=("daily_metrics as m", table)
+        )
 
     async def _set_timezone(self, connection: Connection) -> None:
         """Until the transaction ends."""
@@ -100,18 +109,35 @@ class DailyMetrics(Source):
     async def _read_types(self, connection: Connection) -> dict[str, str]:
         """The types of the columns that can be metrics, in the order of the columns."""
         await check_tables(connection, ["daily_metrics"], missing_error=_missing_tables)
-        types = {row["name"]: row["type"] for row in await fetch(connection, "read_columns")}
+        rows = await fetch(connection, "read_columns")
+        types = {row["name"]: row["type"] for row in rows}
         if "date" not in types:
             raise WarehouseError(
                 f"daily_metrics has no column `date`. Its columns: {', '.join(types)}. Rename the column that holds "
                 "the day, or create a view with that name."
             )
         if types["date"] not in DATES:
-            raise WarehouseError(
-                f"The column `date` of daily_metrics has the type {types['date']}, which does not hold days. Run: "
-                "ALTER TABLE daily_metrics ALTER COLUMN date TYPE date USING date::date;"
-            )
-        return {name: type_ for name, type_ in types.items() if type_ in COUNTS + MEASURES and name not in NO_METRICS}
+            has_default = any(row["has_default"] for row in rows if row["name"] == "date")
+            raise await self._explain_date(connection, types["date"], has_default=has_default)
+        numeric = [row["name"] for row in rows if row["readable"] and row["type"] in COUNTS + MEASURES]
+        return {name: types[name] for name in numeric if name not in NO_METRICS}
+
+    async def _explain_date(self, connection: Connection, type_: str, *, has_default: bool) -> WarehouseError:
+        text = f"The column `date` of daily_metrics has the type {type_}, which does not hold days."
+        expression = await find_day_expression(connection, type_)
+        if expression is None:
+            return WarehouseError(f"{text} Change it to the type date, or create a view whose column `date` is one.")
+        return WarehouseError(f"{text} Run: {change_type('date', 'date', expression, has_default=has_default)}")
+
+    async def _describe_left_out(self, connection: Connection) -> AsyncIterator[str]:
+        for row in await fetch(connection, "read_columns"):
+            name, type_ = row["name"], row["type"]
+            if name in NO_METRICS:
+                continue
+            if not row["readable"]:
+                yield f"the column {name} of daily_metrics may not be read by this user, so it is left out"
+            elif text := await describe_number_column(connection, name, type_, has_default=row["has_default"]):
+                yield text
 
 
 @dataclass(frozen=True, kw_only=True)

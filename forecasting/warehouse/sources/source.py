@@ -171,8 +171,11 @@ class EventSource(Source):
 class Table:
     name: str
     place: str | None  # with its schema, if the search path finds it
-    readable: bool
+    readable: bool  # some columns at least
+    wholly_readable: bool
     schemas: Sequence[str]  # that have a table of this name
+    usable_schemas: Sequence[str]
+    searched: Sequence[str]  # schemas
     database: str
     reader: str
 
@@ -192,12 +195,7 @@ async def check_tables(
     database, reader = tables[0].database, tables[0].reader
     for table in tables:
         if not table.place and table.schemas:
-            schema = table.schemas[0]
-            raise MissingTable(
-                f"The table {table.name} of the database {database} is in the schema {schema}, which is not in the "
-                f'search path of the user {reader}. Ask its owner to run: GRANT USAGE ON SCHEMA "{schema}" TO '
-                f'"{reader}"; ALTER ROLE "{reader}" IN DATABASE "{database}" SET search_path = "{schema}", public;'
-            )
+            raise _explain_schema(table)
     if missing := [table.name for table in tables if not table.place]:
         raise missing_error(missing, database)
     if unreadable := [table for table in tables if not table.readable]:
@@ -206,6 +204,20 @@ async def check_tables(
             f"The user {reader} may not read {', '.join(str(table.place) for table in unreadable)} in the database "
             f"{database}. Ask its owner to run: {grants}"
         )
+
+
+def _explain_schema(table: Table) -> MissingTable:
+    """Of a table in a schema that is not searched, or that the user may not use."""
+    schema, reader = table.schemas[0], table.reader
+    text = f"The table {table.name} of the database {table.database} is in the schema {schema}, "
+    if schema not in table.usable_schemas:
+        return MissingTable(
+            f"{text}which the user {reader} may not use. Set data.schema={schema}, and ask its owner to run: "
+            f'GRANT USAGE ON SCHEMA "{schema}" TO "{reader}"; GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO '
+            f'"{reader}";'
+        )
+    searched = ", ".join(table.searched) or "none"
+    return MissingTable(f"{text}which is not searched (searched: {searched}). Set data.schema={schema}.")
 
 
 def site_of_days(row: Any, data: DataConfig) -> Site:  # Any: a row of PostgreSQL or a dictionary

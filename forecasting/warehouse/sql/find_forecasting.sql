@@ -8,6 +8,8 @@ select
     coalesce(has_schema_privilege(ours.schema, 'usage') and has_table_privilege(ours.daily, 'select'), false) as readable,
     coalesce(has_schema_privilege(ours.schema, 'usage') and ours.writable, false) as writable,
     has_database_privilege(current_database(), 'create') as may_create,
+    pg_is_in_recovery() as is_replica,
+    current_setting('default_transaction_read_only')::boolean as is_read_only,
     current_database()::text as database,
     current_user::text as reader
 from (

@@ -10,7 +10,7 @@ select
     array(
         select given.name
         from unnest($1::text[]) as given (name)
-        where has_table_privilege(to_regclass(quote_ident(given.name)), 'select')
+        where has_any_column_privilege(to_regclass(quote_ident(given.name)), 'select')
         order by given.name
     ) as readable,
     array(

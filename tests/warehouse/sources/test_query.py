@@ -364,11 +364,18 @@ def test_a_day_must_be_a_date(shops: DatabaseConfig, day: str, type_: str, cast:
     )
 
 
-@pytest.mark.parametrize(("value", "type_"), [("'7'", "text"), ("true", "bool"), ("interval '1 s'", "interval")])
-def test_a_value_must_be_a_number(shops: DatabaseConfig, value: str, type_: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "type_", "cast"),
+    [
+        ("'7'", "text", "value::double precision"),
+        ("true", "bool", "value::integer"),
+        ("interval '1 s'", "interval", "extract(epoch from value)"),
+        ("'$1'::money", "money", "value::numeric"),
+    ],
+)
+def test_a_value_must_be_a_number(shops: DatabaseConfig, value: str, type_: str, cast: str) -> None:
     assert refuse(shops, ROW.replace("1 as", f"{value} as")) == (
-        f"The column `value` of traffic.sql has the type {type_}, which is not a number. "
-        "Write value::double precision as value."
+        f"The column `value` of traffic.sql has the type {type_}, which is not a number. Write {cast} as value."
     )
 
 
