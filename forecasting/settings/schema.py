@@ -145,6 +145,10 @@ class DataConfig(Section):
         super().__post_init__()
         text = f"data.decimal is {self.decimal!r}; it must be point or comma."
         require(self.decimal is None or self.decimal in DECIMAL_MARKS, text)
+        roles = [entry.partition("=")[0].strip() for entry in self.columns]
+        for role in roles:
+            text = f"data.columns has {role!r} twice. Give each metric a name: page_visits=Views,visits=Visits."
+            require(roles.count(role) == 1, text)
         for entry in self.columns:
             role, equals, title = (part.strip() for part in entry.partition("="))
             text = f"data.columns has {entry!r}. Write what a column is and its title, such as date=Day,value=Views."

@@ -187,7 +187,7 @@ def decide_order(file: str, cells: Iterable[tuple[int, str]]) -> str:
 
 def _is_yearly(dates: Sequence[Written]) -> bool:
     days = sorted({to_day(_to_date(date)) for date in dates})
-    return len(days) > 2 and min(after - before for before, after in pairwise(days)) > YEARLY
+    return len(days) > 1 and min(after - before for before, after in pairwise(days)) > YEARLY
 
 
 def _describe_conflict(file: str, dates: Sequence[tuple[int, str, Mapping[str, Written]]]) -> str:

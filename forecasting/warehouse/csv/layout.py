@@ -10,6 +10,7 @@ from pathlib import Path
 from forecasting.errors import DataError
 from forecasting.warehouse.csv.dates import can_be_date, read_date
 from forecasting.warehouse.csv.formats import (
+    GA4,
     LONG,
     SEARCH_CONSOLE,
     Column,
@@ -244,4 +245,4 @@ def _is_total_row(layout: Layout, row: Sequence[str]) -> bool:
     if day:
         return is_total(day)
     is_labelled = any(cell.strip().lower() in TOTALS for cell in row)
-    return is_labelled or (layout.table.below_comments and any(cell.strip() for cell in row))
+    return is_labelled or (layout.format is GA4 and any(cell.strip() for cell in row))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from forecasting.domain import EARLIEST_DATE, MIN_DAYS, Kind, Series, Unit, to_day
 from forecasting.errors import AmbiguousUnit, DataError, unknown_metric, unknown_site
@@ -75,7 +75,7 @@ def read_csv_series(
         _observe(site, metric, values, _combine(content.columns.get(metric), settings.get(metric, MetricConfig())))
         for (site, metric), values in content.series.items()
     ]
-    return CsvSeries(_unify_kinds(observations), content.notes)
+    return CsvSeries(_mask_quiet_days(_unify_kinds(observations)), content.notes)
 
 
 def _unify_kinds(observations: Sequence[Observations]) -> list[Observations]:
@@ -92,6 +92,31 @@ def _unify_kinds(observations: Sequence[Observations]) -> list[Observations]:
         else row
         for row in observations
     ]
+
+
+def _mask_quiet_days(observations: Sequence[Observations]) -> list[Observations]:
+    """A rate or a mean of 0 on a day on which the site counted nothing at all is unmeasured, whatever a program writes
+    there: nobody bounced, but nobody came either.
+    """
+    counted: dict[str, list[Observations]] = {}
+    for row in observations:
+        if row.series.kind is Kind.count:
+            counted.setdefault(row.series.site, []).append(row)
+    return [
+        row if row.series.can_be_zero else _mask(row, _find_quiet_days(counted.get(row.series.site, [])))
+        for row in observations
+    ]
+
+
+def _find_quiet_days(counts: Sequence[Observations]) -> Int[np.ndarray, " days"]:
+    days = np.concatenate([row.days for row in counts]) if counts else np.array([], np.int64)
+    busy = [row.days[row.values != 0] for row in counts]  # NaN is not known to be zero
+    return np.setdiff1d(days, np.concatenate(busy)) if counts else days
+
+
+def _mask(row: Observations, quiet_days: Int[np.ndarray, " days"]) -> Observations:
+    quiet = np.isin(row.days, quiet_days) & (row.values == 0)
+    return replace(row, values=np.where(quiet, np.nan, row.values)) if quiet.any() else row
 
 
 def _refuse_sparse(file: Path, content: FileContent) -> None:

@@ -18,7 +18,7 @@ from forecasting.warehouse.csv.vocabulary import DAY_TITLES, NTH_DAY_TITLES
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 MAX_ABOVE = 30  # lines that may stand above a header
 # Google Analytics writes `# Start date: 20240101` and then `# End date: 20240131` above each table of a report, in the
 # language of its user, and `# 20240101-20240131` above a free form
@@ -144,9 +144,11 @@ def _open_tables(
 
 
 def _begins_table(rows: Sequence[Row], index: int, wanted: frozenset[str]) -> bool:
+    """Whether it is a row of words, apart from those above it, and either a known header or above numbers."""
     (line, row), (line_before, before) = rows[index], rows[index - 1]
     is_apart = line > line_before + 1 or len(_filled((0, before))) == 1
-    return is_apart and len(_filled((0, row))) > 1 and _is_words(row) and _is_header(row, wanted)
+    is_above_numbers = index + 1 < len(rows) and not _is_words(rows[index + 1][1])
+    return is_apart and len(_filled((0, row))) > 1 and _is_words(row) and (is_above_numbers or _is_header(row, wanted))
 
 
 def _filled(row: Row) -> list[str]:

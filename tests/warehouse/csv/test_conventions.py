@@ -154,6 +154,11 @@ def test_other_settings_of_a_file_are_refused() -> None:
         load_config(["data.decimal=semicolon"], environ={})
     assert str(raised.value) == "data.decimal is 'semicolon'; it must be point or comma."
     with pytest.raises(SettingError) as raised:
+        load_config(["data.columns=value=A,value=B"], environ={})
+    assert str(raised.value) == (
+        "data.columns has 'value' twice. Give each metric a name: page_visits=Views,visits=Visits."
+    )
+    with pytest.raises(SettingError) as raised:
         load_config(["data.columns=Day"], environ={})
     assert str(raised.value) == (
         "data.columns has 'Day'. Write what a column is and its title, such as date=Day,value=Views."
@@ -238,6 +243,26 @@ def test_rate_of_a_day_without_a_row_is_unmeasured_and_its_visits_are_zero(tmp_p
     np.testing.assert_array_equal(gaps["bounce_rate"], [np.nan] * 3)
     np.testing.assert_array_equal(gaps["visit_duration"], [np.nan] * 3)
     assert "bounce_rate of shop: 3 days without data, masked" in panel.notes
+
+
+def test_rate_of_a_day_on_which_nobody_came_is_unmeasured_whatever_the_program_wrote(tmp_path: Path) -> None:
+    text = (
+        "label,nb_visits,nb_uniq_visitors,bounce_rate,avg_time_on_site\n2024-01-01,40,30,30%,60\n"
+        "2024-01-02,0,0,0%,0\n2024-01-03,5,5,0%,0\n2024-01-04,,0,0%,0\n"
+    )
+    expected = {
+        "visits": [40, 0, 5, np.nan],
+        "unique_visitors": [30, 0, 5, 0],
+        "bounce_rate": [0.3, np.nan, 0, 0],
+        "visit_duration": [60, np.nan, 0, 0],
+    }
+    actual = values(tmp_path, text)
+    for metric, row in expected.items():
+        np.testing.assert_array_equal(actual[metric], row)
+    shown = "Date,Clicks,Impressions,CTR,Position\n2024-01-01,0,0,0%,0\n2024-01-02,0,3,0%,13\n"
+    np.testing.assert_array_equal(values(tmp_path, shown)["position"], [np.nan, 13])
+    np.testing.assert_array_equal(values(tmp_path, shown)["ctr"], [np.nan, 0])
+    np.testing.assert_array_equal(values(tmp_path, "date,position\n2024-01-01,0\n")["position"], [0])  # nothing tells
 
 
 ZONED = "time,visits\n2026-11-17T23:00:00Z,4\n2026-11-18T23:00:00Z,5\n"

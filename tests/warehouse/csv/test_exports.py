@@ -317,6 +317,10 @@ def test_weeks_counted_in_another_language_are_no_days(tmp_path: Path) -> None:
             'Data,Kliknięcia,Wyświetlenia,CTR,Pozycja\n2024-01-30,12,345,"3,48%","13,1"\n2024-01-31,10,300,"3,33%",12\n',
             EXPORTS["Google Search Console"][1],
         ),
+        (  # without the comments
+            "Índice de días,Número de visitas a páginas\n30/01/24,1.205\n31/01/24,784\n,1.989\n",
+            {"page_visits": [1205, 784]},
+        ),
         (
             f"{RULE}# Alle\n# 20240130-20240131\n{RULE}\nTagesindex,Nutzer\n30.01.24,1.205\n31.01.24,784\n,1.989\n",
             {"unique_visitors": [1205, 784]},
@@ -346,6 +350,9 @@ ROWS = "2024-01-30{0}5\n2024-01-31{0}6\n"
         "Traffic of the shop\n\ndate,views\n" + ROWS.format(","),
         "Traffic of the shop, exported by hand\nLast 2 days\ndate;views\n" + ROWS.format(";"),
         "Report,Shop\nFrom,2024-01-30\n\nDay\tViews\n" + ROWS.format("\t"),
+        "Date|Views\n" + ROWS.format("|"),
+        "Pages\nPage,Views\n/,9\n/a,2\n\nDays\nDay,Views\n" + ROWS.format(","),
+        "Day,Views\n" + ROWS.format(",") + "\nPages\nPage,Views\n/,9\n/a,2\n",
         "# by hand\nDate,Views\n" + ROWS.format(",") + "Total,11\n",
         "Views,Date\n5,2024-01-30\n6,2024-01-31\n",
         "When,Views\n" + ROWS.format(","),
