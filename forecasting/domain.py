@@ -4,6 +4,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
+from pathlib import Path
 from typing import SupportsInt
 
 from forecasting.errors import InvalidVersion, SettingError
@@ -69,6 +70,11 @@ class SourceName(StrEnum):
     csv = "csv"
 
 
+SOURCES_WITH_KEYS = (  # that know their sites by other keys than the names
+    SourceName.umami, SourceName.shynet, SourceName.goatcounter, SourceName.fathom, SourceName.kaunta,
+)  # fmt: skip
+
+
 class Unit(StrEnum):
     fraction = "fraction"  # 0..1
     percent = "percent"  # 0..100
@@ -108,6 +114,11 @@ class Series:
 def can_be_zero(kind: Kind, *, additive: bool) -> bool:
     """Whether a day without a row can stand for zero. A rate or a mean has no value on a day without traffic."""
     return kind is Kind.count or (kind is Kind.other and additive)
+
+
+def name_of_file(file: Path) -> str:
+    """The name of a site whose days are in a file that does not name it."""
+    return Path(file.name.removesuffix(".gz")).stem
 
 
 def to_day(date: dt.date) -> int:

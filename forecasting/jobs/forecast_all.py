@@ -122,7 +122,7 @@ async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[D
         share=(process.rank, process.world_size),
     )
     metrics = await read_metric_settings(reading, version.config.metrics, source=origin.source)
-    return query, SeriesLookup(version, metrics, index, database=version.config.read_from.name)
+    return query, SeriesLookup(version, metrics, index, unnamed=version.config.unnamed_site)
 
 
 class _Pipeline:

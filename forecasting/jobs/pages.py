@@ -63,18 +63,18 @@ class SeriesLookup:
     """
 
     def __init__(
-        self, version: LoadedVersion, metrics: Mapping[str, MetricConfig], index: SiteIndex, *, database: str
+        self, version: LoadedVersion, metrics: Mapping[str, MetricConfig], index: SiteIndex, *, unnamed: str | None
     ) -> None:
-        """`database` is the name of a site where no column gives one: the version's only site, whatever its name."""
-        cards, sites = locate_sites(version.cards, index, database=database)
+        """`unnamed` is the name of a site that its source does not name: the version's only one, whatever its name."""
+        cards, sites = locate_sites(version.cards, index, unnamed=unnamed)
         self.cards = list(cards)
         self.without_unit: set[int] = set()  # places in `cards` of rates of unknown unit
         self._metrics = metrics
         self._horizon = version.predictor.horizon
         names = {site.name: site.stored_name for site in sites}
         self._places = {(names[card.site], card.metric): place for place, card in enumerate(self.cards)}
-        if len(sites) == 1:
-            self._places |= {(database, card.metric): place for place, card in enumerate(self.cards)}
+        if len(sites) == 1 and unnamed is not None:
+            self._places |= {(unnamed, card.metric): place for place, card in enumerate(self.cards)}
         self._unknown: dict[str, int] = {}  # by metric, of sites that the version does not know
 
     def find(self, keys: Sequence[SeriesKey]) -> Int[np.ndarray, " series"]:

@@ -45,7 +45,7 @@ class ForecastService:
         `misses_days` tells whether answers with such a `data_until` are stale. A cache, which gives an answer again
         later, must find that out itself.
         """
-        trained = SiteDirectory.of(card, SiteIndex(()), database="")
+        trained = SiteDirectory.of(card, SiteIndex(()), unnamed=None)
         self._find_sites = find_sites or (lambda: trained)
         self._model = model
         self._read_windows = read_windows

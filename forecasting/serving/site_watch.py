@@ -48,7 +48,7 @@ class SiteWatch:
         return True
 
     def _list_sites(self, index: SiteIndex) -> SiteDirectory:
-        return SiteDirectory.of(self._card, index, database=self._config.read_from.name)
+        return SiteDirectory.of(self._card, index, unnamed=self._config.unnamed_site)
 
 
 async def _read_index(connection: Connection, *, config: Config) -> SiteIndex:

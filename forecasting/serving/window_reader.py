@@ -42,13 +42,14 @@ class WindowReader:
         return await self._read_by_name(cards)
 
     async def _read_by_name(self, cards: Sequence[SeriesCard]) -> list[Window | DataError]:
-        """A version's only site is found under any name: without a column `site` it has the name of the database, and a
-        copy of the database may have another.
+        """A version's only site is also found as the one that its source does not name: a copy of a database without a
+        column `site`, or a newer export, may have another name.
         """
         windows = await self._client.run(partial(self._read, cards=cards))
-        if len(self._card.by_site) > 1 or not all(isinstance(window, UnknownSite) for window in windows):
+        unnamed = self._config.unnamed_site if len(self._card.by_site) == 1 else None
+        if unnamed is None or not all(isinstance(window, UnknownSite) for window in windows):
             return windows
-        others = await self._client.run(partial(self._read, cards=cards, site=self._config.read_from.name))
+        others = await self._client.run(partial(self._read, cards=cards, site=unnamed))
         return windows if all(isinstance(window, UnknownSite) for window in others) else others
 
     async def _read(

@@ -17,6 +17,7 @@ from forecasting.domain import (
     MAX_BATCH,
     MAX_DAYS_AHEAD,
     MIN_DAYS,
+    SOURCES_WITH_KEYS,
     Init,
     Kind,
     Missing,
@@ -25,6 +26,7 @@ from forecasting.domain import (
     SourceName,
     Unit,
     check_version,
+    name_of_file,
 )
 from forecasting.errors import SettingError
 from forecasting.settings.bounds import Section, require, setting
@@ -484,6 +486,14 @@ class Config:
         """Where the source is."""
         database = self.source_database or self.database
         return replace(database, schema=self.data.schema) if self.data.schema else database
+
+    @property
+    def unnamed_site(self) -> str | None:
+        """The name of a site that its source does not name: that of the file or the database. None: each has a name."""
+        if self.data.source in SOURCES_WITH_KEYS:
+            return None
+        file = self.data.csv if self.data.source is SourceName.csv else None
+        return name_of_file(file) if file else self.read_from.name
 
     def refuse_unread_file(self) -> None:
         """Raises SettingError for a file that was given explicitly and that the source does not read."""

@@ -34,17 +34,17 @@ class LocatedSite:
 
 
 def locate_sites(
-    series: Sequence[SeriesCard], index: SiteIndex, *, database: str
+    series: Sequence[SeriesCard], index: SiteIndex, *, unnamed: str | None
 ) -> tuple[tuple[SeriesCard, ...], tuple[LocatedSite, ...]]:
     """The series with the present names and keys of their sites, and these sites.
 
-    The only site of a version is found under any name if it is that of the `database`: a site has this name where no
-    column gives one, and a copy of the database may have another.
+    The only site of a version is also found as the `unnamed` one: where a source does not name its site, the site is
+    named after the database or the file, and a copy or a newer export may have another name.
     """
     keys = {card.site: card.site_key for card in series}
     sites = {name: _locate(name, key, index) for name, key in keys.items()}
-    if len(sites) == 1:
-        sites = {name: _try_database(name, site, index.find_name(database)) for name, site in sites.items()}
+    if len(sites) == 1 and unnamed is not None:
+        sites = {name: _try_unnamed(name, site, index.find_name(unnamed)) for name, site in sites.items()}
     renamed = tuple(_rename_series(card, sites[card.site]) for card in series)
     return renamed, tuple(sites.values())
 
@@ -57,11 +57,11 @@ def _locate(name: str, key: str | None, index: SiteIndex) -> LocatedSite:
     return LocatedSite(name, distinguish(name, key) if key is not None and is_taken else name, None)
 
 
-def _try_database(name: str, site: LocatedSite, of_database: StoredSite | None) -> LocatedSite:
+def _try_unnamed(name: str, site: LocatedSite, stored: StoredSite | None) -> LocatedSite:
     is_found = site.stored is not None and not site.is_gone
-    if is_found or of_database is None or of_database.is_gone:
+    if is_found or stored is None or stored.is_gone:
         return site
-    return LocatedSite(name, name, of_database)
+    return LocatedSite(name, name, stored)
 
 
 def _rename_series(card: SeriesCard, site: LocatedSite) -> SeriesCard:
@@ -78,9 +78,9 @@ class SiteDirectory:
     index: SiteIndex  # all sites of the source
 
     @classmethod
-    def of(cls, card: Card, index: SiteIndex, *, database: str) -> "SiteDirectory":
+    def of(cls, card: Card, index: SiteIndex, *, unnamed: str | None) -> "SiteDirectory":
         """`card` has the names that the sites had when the version was trained."""
-        series, sites = locate_sites(card.series, index, database=database)
+        series, sites = locate_sites(card.series, index, unnamed=unnamed)
         return cls(card if series == card.series else replace(card, series=series), sites, index)
 
     @property

@@ -152,7 +152,7 @@ def compare_methods(page: Page, *, repetitions: int, sample: int) -> None:
     check_installed()
     torch.set_num_threads(1)
     model = load_version(load_config(["model_version=base"]))
-    lookup = SeriesLookup(model, {}, SiteIndex(()), database="")
+    lookup = SeriesLookup(model, {}, SiteIndex(()), unnamed=None)
     histories = list(page.values.reshape(-1, NUM_DAYS))
     methods: dict[str, tuple[Callable[[], object], int]] = {
         "this, the base model": (

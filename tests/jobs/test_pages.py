@@ -224,7 +224,7 @@ def make_lookup(
     sample_artifact: Artifact, *cards: SeriesCard, **metrics: MetricConfig
 ) -> tuple[LoadedVersion, SeriesLookup]:
     version = replace(load_version(Config(model_dir=sample_artifact.folder.parent)), cards=cards)
-    return version, SeriesLookup(version, metrics, SiteIndex(()), database="mine")
+    return version, SeriesLookup(version, metrics, SiteIndex(()), unnamed="mine")
 
 
 def describe(lookup: SeriesLookup, site: str, metric: str) -> tuple[Kind, float, tuple[float, ...]]:

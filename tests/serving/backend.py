@@ -28,7 +28,7 @@ class CacheBackend:
         return Problems()
 
     async def list_sites(self) -> SiteDirectory:
-        return SiteDirectory.of(self.forecast_cache.card, SITES, database="")
+        return SiteDirectory.of(self.forecast_cache.card, SITES, unnamed=None)
 
     async def promote(self, version: str) -> Promotion:
         raise UnknownVersion(f"There is no version {version}.")

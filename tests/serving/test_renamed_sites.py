@@ -1,6 +1,7 @@
 """A version knows its sites by their keys in Umami: renamed, joined by others of the same name, deleted, and back."""
 
 import asyncio
+import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from forecasting import PredictionService
 from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
-from forecasting.domain import Kind
+from forecasting.domain import Kind, SourceName
 from forecasting.errors import UnknownSite
 from forecasting.jobs.forecast_all import forecast_everything
 from forecasting.model.forecaster import Forecaster
@@ -23,7 +24,7 @@ from forecasting.serving.forecast_service import ForecastService
 from forecasting.serving.http.app import create_app
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.served_model import Problems
-from forecasting.settings.schema import Config, DatabaseConfig
+from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.site_directory import SiteDirectory
 from scripts.bench.versions import write_version
 from tests.conftest import VERSION
@@ -297,6 +298,28 @@ def test_forecasts_of_every_series_are_those_of_the_renamed_sites(config: Config
         for place, name in ((1, "lower"), (3, "predicted_visits"), (5, "upper")):
             expected = [row[name] for row in answer]
             assert [row[place] for row in quantiles] == pytest.approx(expected, abs=0.5001)
+
+
+def test_newer_export_of_the_only_site_may_have_another_name(
+    database: DatabaseConfig, untrained: Forecaster, tmp_path: Path
+) -> None:
+    """Its file names the site: by default that of the version, else the one that is given."""
+    files = [tmp_path / f"traffic-{number}.csv" for number in (1, 2)]
+    for file, num_days in zip(files, (60, 61), strict=True):
+        dates = [dt.date(2024, 4, 1) + dt.timedelta(days=day) for day in range(num_days)]
+        file.write_text("date,page_visits\n" + "".join(f"{date},{500 + date.day}\n" for date in dates))
+    data = {"source": "csv", "csv": str(files[0]), "missing": "zero", "timezone": "UTC", "last_day": "2024-05-30"}
+    series = (make_series("traffic-1", "traffic-1"),)
+    version = write_version(untrained, tmp_path / "store", VERSION, series=series, data=data)
+    config = Config(database=database, model_dir=version.folder.parent)
+    with PredictionService(config) as service:
+        before = service.predict()
+        assert (before["site"], before["data_until"]) == ("traffic-1", "2024-05-30")
+    newer = replace(config, data=DataConfig(source=SourceName.csv, csv=files[1]), given={"data.csv": "--csv"})
+    with PredictionService(newer) as service:
+        after = service.predict(site="traffic-1")
+        assert after == service.predict(site="traffic-2") | {"prediction_date": after["prediction_date"]}
+        assert (after["site"], after["data_until"]) == ("traffic-1", "2024-05-31")
 
 
 def test_two_sites_that_were_once_called_the_same(config: Config, version: Artifact) -> None:

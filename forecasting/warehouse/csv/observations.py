@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.domain import EARLIEST_DATE, MIN_DAYS, Kind, Series, Unit, to_day
+from forecasting.domain import EARLIEST_DATE, MIN_DAYS, Kind, Series, Unit, name_of_file, to_day
 from forecasting.errors import AmbiguousUnit, DataError, unknown_metric, unknown_site
 from forecasting.panel import Observations, Panel, describe_series
 from forecasting.panel_building import build_panel
@@ -67,7 +67,7 @@ def read_csv_series(
     Raises DataError, DuplicateDays and AmbiguousUnit naming the line.
     """
     settings = metrics or {}
-    content = read_content(file, site=site or Path(file.name.removesuffix(".gz")).stem, data=data or DataConfig())
+    content = read_content(file, site=site or name_of_file(file), data=data or DataConfig())
     if not content.is_long:
         _refuse_sparse(file, content)
         _refuse_unit(file, content, settings)
