@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_log(None, debug=config.debug)
     with without_collection():
         from forecasting.jobs.forecast_all import forecast_everything
+        from forecasting.warehouse.psql import show_psql
 
     version = forecast_everything(config)
-    LOGGER.info('next: psql -c "%s"', QUERY.format(version=version))
+    LOGGER.info("next: %s", show_psql(config.kept_in, QUERY.format(version=version)))

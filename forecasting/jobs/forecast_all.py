@@ -187,6 +187,8 @@ def _log_tally(tally: Tally, version: LoadedVersion, *, seconds: float) -> None:
         *(f"{number:,}" for number in (tally.num_read, tally.num_forecast, tally.num_rows)),
         seconds, f"{tally.num_read / seconds:,.0f}",
     )  # fmt: skip
+    if tally.num_forecast and not tally.num_rows:
+        LOGGER.info("nothing had to be written: forecasting.forecasts has these forecasts already")
     if tally.too_few.num_series:
         LOGGER.info(
             "left out: %s with fewer than %d days, or fewer than %d known ones among the last %d",

@@ -1,6 +1,7 @@
 """Flags and `key=value` of the commands, and their help, made from the settings."""
 
 import argparse
+import difflib
 import sys
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -36,7 +37,9 @@ class CommandLine:
     def parse(self, argv: Sequence[str] | None) -> tuple[Config, argparse.Namespace]:
         """The configuration and the command's own switches. Exits for --help, and with 2 for a flag that is unknown."""
         parser = self._make_parser()
-        arguments = parser.parse_intermixed_args(argv)
+        arguments, unknown = parser.parse_known_intermixed_args(argv)
+        if unknown:
+            parser.error(self._explain_unknown(unknown[0], parser))
         values = {key: getattr(arguments, key) for key in self.keys}
         # A flag of a list may be repeated: --metric visits --metric pageviews.
         flags = {key: ",".join(value) if isinstance(value, list) else value for key, value in values.items() if value}
@@ -64,6 +67,12 @@ class CommandLine:
         """README's table of flags, a row each."""
         rows = ((find_setting(key)[0].metadata["flags"], key) for key in self.keys)
         return "\n".join(f"| `{'`, `'.join(flags)}` | `{key}` | {self.describe(key)} |" for flags, key in rows)
+
+    def _explain_unknown(self, argument: str, parser: argparse.ArgumentParser) -> str:
+        flag = argument.partition("=")[0]
+        known = [name for name in parser.format_help().replace(",", " ").split() if name.startswith("--")]
+        near = difflib.get_close_matches(flag, known, n=1)
+        return f"there is no flag {flag}. " + (f"Did you mean {near[0]}?" if near else "--help lists them all.")
 
     def _make_parser(self) -> argparse.ArgumentParser:
         command = show_command(self.name)

@@ -55,15 +55,24 @@ def read_database(environ: Mapping[str, str]) -> DatabaseConfig:
         values["password"] = environ["DB_PASSWORD"]
     port = values.pop("port", "5432")
     require(port.isdecimal() and 0 < int(port) <= 65535, f"DB_PORT is {port!r}; a port is a number from 1 to 65535.")
-    embedded = not values and not environ.get("DB_PORT")
-    return DatabaseConfig(embedded=embedded, pgdata=_find_pgdata(environ).absolute(), port=int(port), **values)
+    embedded, pgdata = not values and not environ.get("DB_PORT"), _find_pgdata(environ)
+    require(
+        pgdata is not None or not embedded,
+        "There is no home folder for the embedded PostgreSQL: HOME is not set, and this user has no account. Set "
+        "TRAFFIC_PGDATA to a folder for it, or DB_HOST to use your own server.",
+    )
+    return DatabaseConfig(embedded=embedded, pgdata=pgdata or Path(), port=int(port), **values)
 
 
-def _find_pgdata(environ: Mapping[str, str]) -> Path:
+def _find_pgdata(environ: Mapping[str, str]) -> Path | None:
+    """Absolute; None without a home folder."""
     if pgdata := environ.get("TRAFFIC_PGDATA"):
-        return expand_home(pgdata, "TRAFFIC_PGDATA")
-    home = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return expand_home(str(home), "XDG_DATA_HOME") / "website-traffic-forecasting" / "pg"
+        return expand_home(pgdata, "TRAFFIC_PGDATA").absolute()
+    try:
+        home = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    except RuntimeError:
+        return None
+    return (expand_home(str(home), "XDG_DATA_HOME") / "website-traffic-forecasting" / "pg").absolute()
 
 
 def read_cache_database(

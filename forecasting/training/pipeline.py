@@ -108,7 +108,7 @@ def learn(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = Fals
         own_results = _evaluate(fitted, tested, panel, data)
     results = own_results.of_all_ranks()
     _log(describe_measures(results.series, results.measures))
-    _log(describe_answerers(results.series, results.answers, fitted))
+    _log(describe_answerers(results.series, results.answers, fitted, relative=relative_error(results.measures)))
     _log([describe_bands(results.bands, horizon=config.model.prediction_horizon)])
     with clock.part("refitting"):
         served = _refit(panel, config, fitted, base)

@@ -23,6 +23,7 @@ from forecasting.training.model_card import NextForecasts
 COLUMNS = {
     "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE", "r2": "R2", "mase": "MASE", "wape": "WAPE",
 }  # fmt: skip
+OF_UNIT = ("mse", "mae", "rmse")  # in the series' unit, or its square
 PERCENTAGES = ("mape", "wape")
 MAX_ROWS = 20  # series in the table
 DAYS_IN_PLOT = 84
@@ -57,8 +58,12 @@ def describe_measures(all_series: Sequence[Series], measures: list[dict[str, Any
     ]
 
 
-def describe_answerers(all_series: Sequence[Series], answers: Sequence[str], fitted: Fitted) -> list[str]:
-    """Which model forecasts how many series, and the series that the seasonal naive forecast is used for."""
+def describe_answerers(
+    all_series: Sequence[Series], answers: Sequence[str], fitted: Fitted, *, relative: float | None = None
+) -> list[str]:
+    """Which model forecasts how many series, and the series that the seasonal naive forecast is used for. `relative`:
+    see `relative_error`.
+    """
     answerers = zip(all_series, answers, strict=True)
     naive = [series.name for series, answerer in answerers if answerer == SEASONAL_NAIVE]
     model = "the fine-tuned model" if fitted.best_epoch else "the base model as it is"
@@ -71,6 +76,11 @@ def describe_answerers(all_series: Sequence[Series], answers: Sequence[str], fit
         lines.append(
             f"the seasonal naive forecast was better over {MIN_WEEKS} or more weeks, and is used for: "
             f"{', '.join(naive[:MAX_NOTES])}{more}"
+        )
+    elif relative is not None and relative >= 1:
+        lines.append(
+            f"although its error is {relative:.2f} times the seasonal naive forecast's: no series has {MIN_WEEKS} or "
+            "more weeks over which it was worse by more than chance"
         )
     return lines
 
@@ -137,4 +147,6 @@ def _format_measure(name: str, value: float | None) -> str:
         return "undefined"
     if name in PERCENTAGES:
         return f"{value:.1%}"
+    if name in OF_UNIT and 0 < abs(value) < 1:  # a rate: two decimals would leave one digit, or none
+        return f"{value:#.3g}"
     return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"

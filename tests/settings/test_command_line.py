@@ -53,8 +53,17 @@ def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"  {name} " in text for name in entry_point.COMMANDS)
 
 
-def test_flag_that_is_unknown_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        ("--epcohs", "there is no flag --epcohs. Did you mean --epochs?"),
+        ("--sequence_length=7", "there is no flag --sequence_length. Did you mean --sequence-length?"),
+        ("--xyzzy", "there is no flag --xyzzy. --help lists them all."),
+        ("-q", "there is no flag -q. --help lists them all."),
+    ],
+)
+def test_flag_that_is_unknown_is_refused(argument: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        train.COMMAND.parse(["--epoch-count", "3"])
+        train.COMMAND.parse([argument, "3"])
     assert end.value.code == 2
-    assert "unrecognized arguments: --epoch-count\n" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(f": error: {text}\n")

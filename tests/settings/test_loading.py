@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import os
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -248,6 +249,22 @@ def test_embedded_database_only_with_none_of_the_five_set(tmp_path: Path) -> Non
         "postgres",
         "password",
     )
+
+
+def test_without_a_home_folder_the_embedded_server_needs_a_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container whose user id has no account."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)
+    with pytest.raises(SettingError) as refusal:
+        load()
+    assert str(refusal.value) == (
+        "There is no home folder for the embedded PostgreSQL: HOME is not set, and this user has no account. Set "
+        "TRAFFIC_PGDATA to a folder for it, or DB_HOST to use your own server."
+    )
+    assert load(TRAFFIC_PGDATA=str(tmp_path)).database.pgdata == tmp_path
+    assert load(DB_HOST="db").database.pgdata == Path()
 
 
 def test_password_never_shows() -> None:

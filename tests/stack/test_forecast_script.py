@@ -61,10 +61,19 @@ def test_sample_site_by_its_version(place: Place, database: "DatabaseConfig") ->
     again = place.run("forecast.py", "--days-ahead", "9", "--model", "v1.10", **variables_of(database))
     assert "up to date with siteanalytics: 0 rows changed\n" in again.stdout
     assert "read 4 series, forecast 4, wrote 0 rows to forecasting.forecasts in " in again.stdout
-    statement = again.stdout.splitlines()[-1].removeprefix('next: psql -c "').removesuffix('"')
-    rows = ask_own(database, statement)
-    assert [str(row["day"]) for row in rows[:2]] == ["2020-08-20", "2020-08-21"]
-    assert all(row["lower"] < row["median"] < row["upper"] for row in rows)
+    assert "nothing had to be written: forecasting.forecasts has these forecasts already\n" in again.stdout
+    check_next(place, again.stdout, **variables_of(database))
+    embedded = place.run("forecast.py")  # whose server has stopped once the script ends
+    check_next(place, embedded.stdout)
+
+
+def check_next(place: Place, printed: str, **variables: str) -> None:
+    """The command that the script printed last works as it is, and shows the first days ahead."""
+    shown = place.run_command("bash", "-c", printed.splitlines()[-1].removeprefix("next: "), **variables)
+    assert shown.returncode == 0, shown.stderr
+    rows = [[cell.strip() for cell in line.split("|")] for line in shown.stdout.splitlines()[2:16]]
+    assert [row[2] for row in rows[:2]] == ["2020-08-20", "2020-08-21"]
+    assert all(float(row[3]) < float(row[4]) < float(row[5]) for row in rows)
 
 
 def test_processes_of_torchrun_write_what_one_does(own: Place, many: "DatabaseConfig") -> None:

@@ -10,9 +10,10 @@ from forecasting.panel import Panel
 from forecasting.predictor import Bands, usual_bands
 from forecasting.settings.schema import Config
 from forecasting.training.data_module import TrafficDataModule
+from forecasting.training.fit import Fitted
 from forecasting.training.held_out import HeldOutForecasts, forecast_test_part, measure_test_part, relative_error
 from forecasting.training.model_card import NextForecasts
-from forecasting.training.report import describe_bands, format_table, plot_training
+from forecasting.training.report import describe_answerers, describe_bands, format_table, plot_training
 from tests.panels import make_panel
 
 
@@ -53,6 +54,31 @@ def test_measures_and_table_by_hand(quick: Config) -> None:
     assert lines[1].split()[:6] == ["page_visits", "forecaster", "1.00", "1.00", "1.00", "10.0%"]
     assert lines[1].split()[6] == "undefined"  # R2 of a constant
     assert lines[2].split()[:5] == ["seasonal", "naive", "4.00", "2.00", "2.00"]
+
+
+def test_rates_are_shown_with_three_digits(quick: Config) -> None:
+    panel = make_panel(116, num_series=1)
+    measured = measure_test_part(make_backtest(panel), panel, TrafficDataModule(panel, quick))
+    measured[0] |= {"mae": 0.04567, "rmse": 0.1, "mse": 0.000123456, "mase": 0.4567}
+    row = format_table(panel.series, measured).splitlines()[1].split()
+    assert row[2:5] == ["0.000123", "0.0457", "0.100"]
+    assert row[7] == "0.46"
+
+
+def test_a_model_that_is_no_better_says_why_it_still_answers() -> None:
+    panel = make_panel(116, num_series=2)
+    fitted = Fitted(
+        forecaster=Forecaster(Config().model), epochs=2, best_epoch=2, best_loss=0.1, interrupted=False, seconds=1.0,
+        base_loss=0.2,
+    )  # fmt: skip
+    answers = ["forecaster", "forecaster"]
+    says = "the fine-tuned model forecasts 2 of 2 series"
+    assert describe_answerers(panel.series, answers, fitted, relative=0.96) == [says]
+    assert describe_answerers(panel.series, answers, fitted, relative=1.04) == [
+        says,
+        "although its error is 1.04 times the seasonal naive forecast's: no series has 12 or more weeks over which it "
+        "was worse by more than chance",
+    ]
 
 
 def test_days_without_a_seasonal_naive_forecast_are_not_measured(quick: Config) -> None:

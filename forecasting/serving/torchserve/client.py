@@ -26,6 +26,7 @@ Quantiles = Float[np.ndarray, "days levels"]
 WindowAndDays = tuple[Window, int]  # a window, and how many days ahead
 BLOCK_DAYS = 7  # forecasts of equally many blocks go out together: they take a worker equally long
 MAX_SERIES = 256  # in one request: about 200 kB, and 4 ms of a worker
+STOPPING = "This server is stopping. Send the request again to the next one."
 HEALTH_SECONDS = 2.0  # for a worker to show that it is alive
 
 
@@ -42,6 +43,7 @@ class TorchServeClient:
         self._version = version
         self._deadline_seconds = deadline_seconds
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
         self._batcher: RequestBatcher[WindowAndDays, Quantiles] = RequestBatcher(
             self._predict_batch, max_items=MAX_SERIES, max_running=max_running, retry_alone=(BadAnswer,)
         )
@@ -77,9 +79,10 @@ class TorchServeClient:
         return None
 
     async def close(self) -> None:
+        """Requests under way end, and later ones are refused."""
+        self._is_closed = True
         if self._session is not None:
             await self._session.close()
-            self._session = None
 
     async def __aenter__(self) -> "TorchServeClient":
         return self
@@ -139,6 +142,10 @@ class TorchServeClient:
         try:
             async with self._open_session().post(self._url, data=body, headers=self._make_headers()) as response:
                 answer = await response.read()
+        except RuntimeError as error:
+            if not self._is_closed:
+                raise
+            raise Unavailable(STOPPING) from error  # aiohttp's "Session is closed"
         except aiohttp.ClientConnectorError as error:
             raise Unavailable(f"TorchServe is not running: nothing listens at {self._url}.") from error
         except (aiohttp.ClientError, ConnectionError) as error:  # an idle connection was closed, or Java was killed
@@ -148,6 +155,8 @@ class TorchServeClient:
         return answer
 
     def _open_session(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise Unavailable(STOPPING)
         if self._session is None:
             # No limits here: TorchServe's queue refuses what is too much, and our deadline bounds each request.
             self._session = aiohttp.ClientSession(

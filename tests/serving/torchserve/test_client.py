@@ -54,6 +54,19 @@ def as_tensors(windows: list[Window]) -> tuple[torch.Tensor, ...]:
     )
 
 
+def test_a_client_that_was_closed_says_so(untrained_artifact: Artifact, tmp_path: Path) -> None:
+    """As for requests that come while the server stops."""
+
+    async def ask() -> str:
+        client = TorchServeClient("http://127.0.0.1:1", VERSION, tmp_path / "keys", 5.0)
+        await client.close()
+        with pytest.raises(Unavailable) as caught:
+            await client.predict(make_windows(), 7)
+        return str(caught.value)
+
+    assert asyncio.run(ask()) == "This server is stopping. Send the request again to the next one."
+
+
 def test_forecaster_program_handler_and_http_agree(
     torchserve: TorchServe, untrained: Forecaster, untrained_artifact: Artifact
 ) -> None:
