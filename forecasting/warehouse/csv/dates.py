@@ -203,16 +203,30 @@ def _describe_orders(dates: Mapping[str, Written]) -> str:
     return " or the ".join(ORDERS[order] for order in ORDERS if order in dates)
 
 
-def all_midnights(texts: Iterable[str]) -> bool:
-    """Whether every moment with a zone is a midnight there: then the rows are of whole days, the written ones."""
-    moments = [
+def find_moments(texts: Iterable[str]) -> list[dt.datetime]:
+    """Those of the dates that have a time with a zone."""
+    return [
         date
         for text in dict.fromkeys(texts)
         if can_be_date(text)
         for date in read_date(text).values()
         if isinstance(date, dt.datetime)
     ]
+
+
+def all_midnights(moments: Sequence[dt.datetime]) -> bool:
+    """Whether each is a midnight in the zone that is written: then the rows are of whole days, the written ones."""
     return bool(moments) and all(moment.time() == dt.time() for moment in moments)
+
+
+def find_odd_starts(moments: Sequence[dt.datetime], timezone: str) -> list[str]:
+    """The one or two times of day, never midnight, that all moments have in a zone: as if they began days elsewhere.
+
+    Two, since clocks change.
+    """
+    times = {moment.astimezone(ZoneInfo(timezone)).time() for moment in moments}
+    is_odd = len(moments) > 1 and len(times) <= 2 and dt.time() not in times and all(not time.second for time in times)
+    return sorted(f"{time:%H:%M}" for time in times) if is_odd else []
 
 
 @lru_cache(maxsize=65536)

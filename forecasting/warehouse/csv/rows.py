@@ -11,7 +11,7 @@ from forecasting.domain import Kind, SeriesKey, to_date
 from forecasting.errors import DataError, DuplicateDays
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.csv.cells import parse_duration, parse_percent
-from forecasting.warehouse.csv.dates import all_midnights, decide_order, parse_date
+from forecasting.warehouse.csv.dates import all_midnights, decide_order, find_moments, find_odd_starts, parse_date
 from forecasting.warehouse.csv.formats import LONG, PER_VISIT, VISITS, Column, Notation, detect_format, list_formats
 from forecasting.warehouse.csv.layout import Layout, find_layout
 from forecasting.warehouse.csv.numbers import NAMES, UNMEASURED, NumberColumn, decide_decimal, parse_number
@@ -64,6 +64,7 @@ class Conventions:
     decimal: str
     date_order: str
     days_as_written: bool  # a time with a zone is the midnight that begins the day
+    odd_starts: Sequence[str]  # times of day that look like midnights of another zone than the site's
 
 
 def read_content(file: Path, *, site: str, data: DataConfig) -> FileContent:
@@ -79,6 +80,8 @@ def read_content(file: Path, *, site: str, data: DataConfig) -> FileContent:
     content.notes += [_describe_skipped(file, table) for table in tables if table.header_line not in read]
     _refuse_mixed_units(file, layouts)
     conventions = _decide(file, layouts, data)
+    if conventions.odd_starts and not conventions.days_as_written:
+        content.notes.append(_describe_starts(file, conventions.odd_starts, data.timezone))
     for layout in layouts:
         part = _read_table(file, layout, conventions, site=site, data=data)
         _merge(file, content, part, layout.table, is_alone=len(layouts) == 1)
@@ -153,8 +156,16 @@ def _describe_skipped(file: Path, table: Table) -> str:
     return f"{file.name}: the table on line {table.header_line}, by {table.header[0]!r}, is not by day, and is skipped"
 
 
+def _describe_starts(file: Path, starts: Sequence[str], timezone: str) -> str:
+    return (
+        f"{file.name}: every time is {' or '.join(starts)} in {timezone}: if that is where days begin at the site, set "
+        "data.timezone to its zone, or the rows count for the day before"
+    )
+
+
 def _decide(file: Path, layouts: Sequence[Layout], data: DataConfig) -> Conventions:
     days = [cell for layout in layouts if not layout.counts_days for cell in layout.cells(layout.day)]
+    moments = find_moments(text for _, text in days)
     usual = {layout.usual_decimal for layout in layouts}
     columns = [column for layout in layouts for column in _number_columns(layout)]
     return Conventions(
@@ -162,8 +173,8 @@ def _decide(file: Path, layouts: Sequence[Layout], data: DataConfig) -> Conventi
             str(file), columns, setting=data.decimal_mark, usual=usual.pop() if len(usual) == 1 else None
         ),
         date_order=decide_order(str(file), days),
-        days_as_written=any(layout.format.days_as_written for layout in layouts)
-        or all_midnights(text for _, text in days),
+        days_as_written=any(layout.format.days_as_written for layout in layouts) or all_midnights(moments),
+        odd_starts=find_odd_starts(moments, data.timezone),
     )
 
 

@@ -1,6 +1,7 @@
 """What two people read differently: numbers that are refused unless the file or a setting tells, metrics whose days do
 not add up, and times in another zone."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,11 @@ from forecasting.warehouse.csv.observations import read_csv_panel, read_csv_seri
 HEAD = "Date;Sessions\n"
 
 
+@lru_cache
+def configure(*settings: str) -> Config:
+    return load_config(settings, environ={})
+
+
 def write(folder: Path, text: str) -> Path:
     file = folder / "shop.csv"
     file.write_text(text, encoding="utf-8")
@@ -24,7 +30,7 @@ def write(folder: Path, text: str) -> Path:
 
 def read(folder: Path, text: str, *settings: str) -> dict[str, Observations]:
     """The series of a file of one site, by metric."""
-    config = load_config(settings, environ={}) if settings else Config()
+    config = configure(*settings)
     content = read_csv_series(write(folder, text), metrics=config.metrics, data=config.data)
     return {row.series.metric: row for row in content.observations}
 
@@ -274,6 +280,20 @@ def test_time_with_a_zone_is_a_day_of_the_site(tmp_path: Path) -> None:
     assert days(tmp_path, ZONED, "data.timezones=shop=Europe/Berlin") == ["2026-11-18", "2026-11-19"]
     local = ZONED.replace("Z", "")
     assert days(tmp_path, local, "data.timezone=Europe/Berlin") == ["2026-11-17", "2026-11-18"]
+
+
+def test_times_that_look_like_midnights_elsewhere_are_reported(tmp_path: Path) -> None:
+    file = write(tmp_path, ZONED)
+    assert list(read_csv_series(file).notes) == [
+        "shop.csv: every time is 23:00 in UTC: if that is where days begin at the site, set data.timezone to its zone, "
+        "or the rows count for the day before"
+    ]
+    assert read_csv_series(file, data=configure("data.timezone=Europe/Berlin").data).notes == []
+    for other in ("2026-11-18T00:00:00Z", "2026-11-18T14:12:05Z"):
+        assert read_csv_series(write(tmp_path, f"{ZONED}{other},6\n".replace("18T23", "19T23"))).notes == []
+    summer = "time,visits\n2026-03-28T23:00:00Z,4\n2026-03-29T22:00:00Z,5\n"
+    [note] = read_csv_series(write(tmp_path, summer)).notes
+    assert note.startswith("shop.csv: every time is 22:00 or 23:00 in UTC")
 
 
 def test_midnights_of_another_zone_are_days_of_that_zone(tmp_path: Path) -> None:
