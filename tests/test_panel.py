@@ -211,6 +211,7 @@ def two_sites() -> Panel:
 
 def test_a_series_is_found_by_metric_and_site() -> None:
     assert two_sites().find(metric="page_visits", site="shop") == 1
+    assert build_panel([observe([1.0] * 30)], today=TODAY).find(metric="page_visits") == 0
     with pytest.raises(UnknownSite, match="There are 2 sites: say which, one of blog, shop."):
         two_sites().find(metric="page_visits")
     with pytest.raises(UnknownSite, match="There is no site 'x'. Sites: blog, shop."):
