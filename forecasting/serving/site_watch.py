@@ -1,6 +1,7 @@
 """What the sites of a version are called now, as forecasting.sites has it."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 
 from forecasting.card import Card
@@ -40,7 +41,9 @@ class SiteWatch:
             logger.warning("the sites cannot be listed: %s", error)
             return False
         if index.sites != self.directory.index.sites:
-            self.directory = self._list_sites(index)
+            before, directory = self.directory.card, self._list_sites(index)
+            # Caches compare cards: the same object is compared faster.
+            self.directory = replace(directory, card=before) if directory.card == before else directory
             for change in self.directory.changes:
                 if change not in self._logged:
                     logger.info("%s", change)

@@ -15,11 +15,8 @@ class LocatedSite:
 
     trained_name: str | None
     name: str  # in requests and answers
-    stored: StoredSite | None  # None: it is not known whether the source has it
-
-    @property
-    def is_gone(self) -> bool:
-        return self.stored is not None and self.stored.is_gone
+    stored: StoredSite | None
+    is_gone: bool  # from the source; not as long as nothing is known of the source's sites
 
     @property
     def aliases(self) -> set[str]:
@@ -52,16 +49,16 @@ def locate_sites(
 def _locate(name: str, key: str | None, index: SiteIndex) -> LocatedSite:
     stored = index.find_trained(name, key)
     if stored is not None:
-        return LocatedSite(name, stored.name, stored)
+        return LocatedSite(name, stored.name, stored, stored.is_gone)
     is_taken = key is not None and index.find_name(name) is not None
-    return LocatedSite(name, distinguish(name, key) if key is not None and is_taken else name, None)
+    return LocatedSite(name, distinguish(name, key) if key is not None and is_taken else name, None, bool(index.sites))
 
 
 def _try_unnamed(name: str, site: LocatedSite, stored: StoredSite | None) -> LocatedSite:
     is_found = site.stored is not None and not site.is_gone
     if is_found or stored is None or stored.is_gone:
         return site
-    return LocatedSite(name, name, stored)
+    return LocatedSite(name, name, stored, is_gone=False)
 
 
 def _rename_series(card: SeriesCard, site: LocatedSite) -> SeriesCard:
@@ -87,13 +84,13 @@ class SiteDirectory:
     def source(self) -> str:
         return str(self.card.data.get("source", "the source"))
 
-    @property
+    @cached_property
     def timezones(self) -> dict[str, str]:
         """Of all sites that the source has, by name."""
         names = {site.stored.key: site.name for site in self.sites if site.stored}
         return {names.get(site.key, site.name): site.timezone for site in self.index.sites if not site.is_gone}
 
-    @property
+    @cached_property
     def changes(self) -> list[str]:
         """A sentence about each site that is not what it was when the version was trained."""
         sentences = []
@@ -106,7 +103,7 @@ class SiteDirectory:
                 sentences.append(f"{sentence} Another site has its former name." if others else sentence)
         return sentences
 
-    @property
+    @cached_property
     def problem(self) -> str | None:
         """Why nothing can be forecast."""
         if not self.sites or not all(site.is_gone for site in self.sites):
@@ -115,14 +112,14 @@ class SiteDirectory:
 
     def aliases_of(self, name: str) -> list[str]:
         """The other names that mean a site of the version in requests."""
-        [site] = [site for site in self.sites if site.name == name]
+        site = self._trained[name]
         return sorted(alias for alias in site.aliases if self._means(alias) == [site])
 
     def find_series(self, *, metric: str, site: str | None) -> SeriesCard:
         """Raises UnknownSite or UnknownMetric, naming those that the version can forecast."""
-        present = [located for located in self.sites if not located.is_gone] or self.sites
-        if site is None and len(present) == 1:
-            site = present[0].name
+        candidates = self._present or self.sites
+        if site is None and len(candidates) == 1:
+            site = candidates[0].name
         return self.card.find_series(metric=metric, site=None if site is None else self._find_name(site))
 
     def _find_name(self, name: str) -> str:
@@ -134,16 +131,17 @@ class SiteDirectory:
         if not meant:
             return name  # which the card refuses
         [site] = meant
-        present = [located.name for located in self.sites if not located.is_gone]
+        if site.trained_name is not None and not site.is_gone:
+            return site.name
+        present = name_some([located.name for located in self._present])
         if site.trained_name is None:
+            trained = f", but on: {present}" if present else ""
             raise UnknownSite(
-                f"The site {name!r} appeared after version {self.card.version} was trained, on: {name_some(present)}. "
+                f"Version {self.card.version} was not trained on the site {name!r}{trained}. "
                 "Train a new version to forecast it."
             )
-        if site.is_gone:
-            others = f" Sites that can be forecast: {name_some(present)}." if present else ""
-            raise UnknownSite(f"The site {name!r} is no longer in {self.source}.{others}")
-        return site.name
+        others = f" Sites that can be forecast: {present}." if present else ""
+        raise UnknownSite(f"The site {name!r} is no longer in {self.source}.{others}")
 
     def _means(self, name: str) -> list[LocatedSite]:
         """The sites that are called so, else those that were; sites that the source has before those that are gone."""
@@ -152,6 +150,15 @@ class SiteDirectory:
             if candidates:
                 return present or candidates
         return []
+
+    @cached_property
+    def _trained(self) -> Mapping[str, LocatedSite]:
+        return {site.name: site for site in self.sites}
+
+    @cached_property
+    def _present(self) -> tuple[LocatedSite, ...]:
+        """Those of the version that are not gone."""
+        return tuple(site for site in self.sites if not site.is_gone)
 
     @cached_property
     def _by_name(self) -> Mapping[str, list[LocatedSite]]:
@@ -166,7 +173,7 @@ class SiteDirectory:
         """Those of the version, then all others that the source has."""
         keys = {site.stored.key for site in self.sites if site.stored}
         others = [site for site in self.index.sites if site.key not in keys and not site.is_gone]
-        return [*self.sites, *(LocatedSite(None, site.name, site) for site in others)]
+        return [*self.sites, *(LocatedSite(None, site.name, site, is_gone=False) for site in others)]
 
 
 def _group(pairs: Sequence[tuple[str, LocatedSite]]) -> dict[str, list[LocatedSite]]:

@@ -203,8 +203,8 @@ def test_a_second_site_of_the_same_name_changes_nothing_for_the_first(config: Co
         assert (await server.get("/health"))["changes"] == []
         assert await server.predict("Blog (dddddddd)") == (
             400,
-            f"The site 'Blog (dddddddd)' appeared after version {VERSION} was trained, on: Blog, Shop. Train a new "
-            "version to forecast it.",
+            f"Version {VERSION} was not trained on the site 'Blog (dddddddd)', but on: Blog, Shop. Train a new version "
+            "to forecast it.",
         )
         await server.change(delete(SECOND))
         assert await server.predict("Blog") == before
@@ -243,8 +243,7 @@ def test_a_new_site_with_the_name_of_a_deleted_one_is_another(config: Config, ve
         await server.change(*(() if at_once else create(SECOND, "Blog", an_hour=9)))
         assert await server.predict("Blog") == (
             400,
-            f"The site 'Blog' appeared after version {VERSION} was trained, on: Shop. Train a new version to "
-            "forecast it.",
+            f"Version {VERSION} was not trained on the site 'Blog', but on: Shop. Train a new version to forecast it.",
         )
         sites = await server.get("/sites")
         assert [site["site"] for site in sites["sites"]] == ["Blog (gone)", "Shop"]
@@ -320,6 +319,27 @@ def test_newer_export_of_the_only_site_may_have_another_name(
         after = service.predict(site="traffic-1")
         assert after == service.predict(site="traffic-2") | {"prediction_date": after["prediction_date"]}
         assert (after["site"], after["data_until"]) == ("traffic-1", "2024-05-31")
+
+
+def test_a_site_that_an_older_version_knows_by_a_forgotten_name_is_gone(
+    config: Config, older_version: Artifact
+) -> None:
+    """It was renamed before our own schema kept earlier names."""
+    card = older_version.card
+    series = (make_series("Forgotten", None), make_series("Shop", None))
+    forgotten = replace(older_version, card=replace(card, series=series))
+
+    async def step(server: Server) -> None:
+        assert await server.predict("Forgotten") == (
+            400, "The site 'Forgotten' is no longer in umami. Sites that can be forecast: Shop.",
+        )  # fmt: skip
+        assert (await server.get("/health"))["changes"] == [
+            "The site Forgotten is no longer in umami: it is not forecast."
+        ]
+        sites = await server.get("/sites")
+        assert [(site["site"], site["timezone"]) for site in sites["sites"]] == [("Forgotten", None), ("Shop", "UTC")]
+
+    serve(config, forgotten, step)
 
 
 def test_two_sites_that_were_once_called_the_same(config: Config, version: Artifact) -> None:

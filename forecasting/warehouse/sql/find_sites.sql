@@ -20,4 +20,5 @@ where
         or sites.key = any($2::text[])
         or sites.site = any($3::text[])
         or sites.aliases && $3::text[]
-    );
+    )
+order by sites.key;
