@@ -9,6 +9,7 @@ import pytest
 
 from forecasting.domain import SourceName
 from forecasting.errors import MissingTable, SourceTooSlow
+from forecasting.invocation import show_command
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.day_report import list_days
 from forecasting.warehouse.source_report import check_source, describe_sources
@@ -105,7 +106,8 @@ def test_the_wrong_source_is_named(config: Config) -> None:
         check(replace(config, data=DataConfig(source=SourceName.shynet)))
     assert str(caught.value) == (
         f"The database {config.database.name} has no table core_service, analytics_session, analytics_hit, as shynet "
-        "would. Check DB_NAME, or set data.source to the analytics tool whose tables to read."
+        "would. The database looks like one of Umami. Run: "
+        f"{show_command('sources', '--check', '--source', 'umami')}"
     )
 
 

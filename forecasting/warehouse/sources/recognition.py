@@ -10,6 +10,7 @@ from forecasting.warehouse.queries import Connection, fetch
 Columns = Mapping[str, str]  # the types of a table's columns, by name
 
 EVENT_TABLES = ("page_views", "pageviews", "page_view", "page_visits")  # of programs that nobody here knows
+EVENT_COLUMNS = ("visitor_id", "session_id", "timestamp", "time_on_page", "event_name")  # the documented backend's
 TIMES = ("timestamp with time zone", "timestamp without time zone", "date")
 QUERY_FILE = "traffic.sql"
 
@@ -30,9 +31,9 @@ class Tool:
 
     def suggest(self) -> str:
         if self.source is None:
-            return f"Its tables look like those of {self.name}. {self.advice}"
+            return f"The database looks like one of {self.name}. {self.advice}"
         command = show_command("sources", "--check", "--source", self.source.value)
-        return f"Its tables look like those of {self.name}. Run: {command}"
+        return f"The database looks like one of {self.name}. Run: {command}"
 
 
 def _advise_query(statement: str) -> str:
@@ -95,15 +96,14 @@ async def suggest_source(connection: Connection, wanted: SourceName) -> str:
 
 
 def _suggest_query(tables: Mapping[str, Columns]) -> str:
-    """For a table of events that looks like page views."""
+    """For a table of events that looks like page views, but not like the documented backend's."""
     for table in EVENT_TABLES:
         types = tables.get(table, {})
-        for column in types:
-            if types[column] in TIMES:
-                is_aware = types[column] == "timestamp with time zone"
-                day = f"({column} at time zone 'UTC')::date" if is_aware else f"{column}::date"
-                return f"It has a table {table}. " + _advise_query(
-                    f"select 'site' as site, 'page_visits' as metric, {day} as day, count(*) as value from {table} "
-                    "group by 3"
-                )
+        times = [] if types.keys() >= set(EVENT_COLUMNS) else [name for name, type_ in types.items() if type_ in TIMES]
+        for column in times[:1]:
+            is_aware = types[column] == "timestamp with time zone"
+            day = f"({column} at time zone 'UTC')::date" if is_aware else f"{column}::date"
+            columns = f"'site' as site, 'page_visits' as metric, {day} as day, count(*) as value"
+            statement = f"select {columns} from {table} group by 3"  # noqa: S608 - only shown
+            return f"The database has a table {table}. {_advise_query(statement)}"
     return ""

@@ -6,13 +6,17 @@ The events are read if `daily_metrics` has no row. Where it has rows, the backen
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from forecasting.domain import SourceName
 from forecasting.errors import MissingTable, SettingError, WarehouseError
+from forecasting.invocation import show_command
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.metric_names import infer_stored
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
 from forecasting.warehouse.session import quote_name
 from forecasting.warehouse.sources.column_types import change_type, describe_number_column, find_day_expression
+from forecasting.warehouse.sources.recognition import EVENT_COLUMNS, suggest_source
 from forecasting.warehouse.sources.source import (
     MetricDefinition,
     Site,
@@ -45,7 +49,7 @@ async def open_source(data: DataConfig, connection: Connection) -> Source:
     if days.readable or not days.schemas:
         events = await find_table(connection, "page_visits")
         if events.readable and await _has_rows(connection, "has_page_visits"):
-            return _open_events(data)
+            return await _open_events(data, connection)
     return DailyMetrics(data=data)
 
 
@@ -54,11 +58,20 @@ async def _has_rows(connection: Connection, query: str) -> bool:
     return bool(row["has_rows"])
 
 
-def _open_events(data: DataConfig) -> Source:
+async def _open_events(data: DataConfig, connection: Connection) -> Source:
+    table = (await fetch(connection, "find_columns", ["page_visits"]))[0]
+    if missing := [name for name in EVENT_COLUMNS if name not in table["columns"]]:
+        suggestion = await suggest_source(connection, SourceName.siteanalytics)
+        raise MissingTable(
+            f"There are no days in daily_metrics, and the table page_visits has no column {', '.join(missing)}, as the "
+            f"documented backend's would. {suggestion}".rstrip()
+        )
     if data.writer_timezone is None:
+        command = show_command("sources", "--check", "data.writer_timezone=UTC")
         raise SettingError(
             "daily_metrics has no row, so page_visits is read. The time zone of its column `timestamp` is not stored: "
-            "set data.writer_timezone to the zone in which it was written, such as data.writer_timezone=UTC."
+            "set data.writer_timezone to the zone in which it was written, such as data.writer_timezone=UTC. Run: "
+            f"{command}"
         )
     return PageVisits(writer_timezone=data.writer_timezone)
 
@@ -108,7 +121,7 @@ class DailyMetrics(Source):
 
     async def _read_types(self, connection: Connection) -> dict[str, str]:
         """The types of the columns that can be metrics, in the order of the columns."""
-        await check_tables(connection, ["daily_metrics"], missing_error=_missing_tables)
+        await _check_tables(connection, ["daily_metrics"])
         rows = await fetch(connection, "read_columns")
         types = {row["name"]: row["type"] for row in rows}
         if "date" not in types:
@@ -151,7 +164,7 @@ class PageVisits(Source):
     writer_timezone: str
 
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
-        await check_tables(connection, self.tables, missing_error=_missing_tables)
+        await _check_tables(connection, self.tables)
         return EVENT_DEFINITIONS
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
@@ -170,9 +183,15 @@ class PageVisits(Source):
         return {(row["key"], row["day"]): row["total"] for row in rows}
 
 
-def _missing_tables(names: Sequence[str], database: str) -> MissingTable:
-    return MissingTable(
-        f"The database {database} has no table {', '.join(names)}. Check DB_NAME, set data.source to the analytics "
-        "tool whose tables to read, or create the table: one row per day, a `date` column, and a numeric column for "
-        "each metric."
+async def _check_tables(connection: Connection, names: Sequence[str]) -> None:
+    """Raises MissingTable, which names the tool whose tables the database has."""
+    suggestion = await suggest_source(connection, SourceName.siteanalytics)
+    await check_tables(connection, names, missing_error=partial(_missing_tables, suggestion=suggestion))
+
+
+def _missing_tables(names: Sequence[str], database: str, *, suggestion: str) -> MissingTable:
+    otherwise = (
+        "Check DB_NAME, set data.source to the analytics tool whose tables to read, or create the table: one row per "
+        "day, a `date` column, and a numeric column for each metric."
     )
+    return MissingTable(f"The database {database} has no table {', '.join(names)}. {suggestion or otherwise}")

@@ -4,13 +4,15 @@ import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from forecasting.domain import EARLIEST_DATE, Kind, Unit
+from forecasting.domain import EARLIEST_DATE, Kind, SourceName, Unit
 from forecasting.errors import MissingTable
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
+from forecasting.warehouse.sources.recognition import suggest_source
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,12 @@ class EventSource(Source):
     counted: str | None = "page_visits"
 
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
-        await check_tables(connection, self.tables, missing_error=self._missing_tables)
+        """Also raises MissingTable if the tables are those of another tool, or of a version that cannot be read."""
+        suggestion = await suggest_source(connection, SourceName(self.name))
+        missing_error = partial(self._missing_tables, suggestion=suggestion)
+        await check_tables(connection, self.tables, missing_error=missing_error)
+        if suggestion:
+            raise MissingTable(f"The tables {', '.join(self.tables)} are not as {self.name} makes them. {suggestion}")
         return self.definitions
 
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
@@ -160,10 +167,10 @@ class EventSource(Source):
         rows = await fetch(connection, f"sources/{self.name}_totals", *values)
         return {(row["key"], row["day"]): row["total"] for row in rows if row["total"]}
 
-    def _missing_tables(self, names: Sequence[str], database: str) -> MissingTable:
+    def _missing_tables(self, names: Sequence[str], database: str, *, suggestion: str) -> MissingTable:
+        otherwise = "Check DB_NAME, or set data.source to the analytics tool whose tables to read."
         return MissingTable(
-            f"The database {database} has no table {', '.join(names)}, as {self.name} would. Check DB_NAME, or set "
-            "data.source to the analytics tool whose tables to read."
+            f"The database {database} has no table {', '.join(names)}, as {self.name} would. {suggestion or otherwise}"
         )
 
 

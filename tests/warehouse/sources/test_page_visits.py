@@ -3,6 +3,7 @@
 import pytest
 
 from forecasting.errors import SettingError
+from forecasting.invocation import show_command
 from forecasting.settings.schema import DatabaseConfig, DataConfig
 from forecasting.warehouse.sources import open_source
 from forecasting.warehouse.sources.siteanalytics import DailyMetrics, PageVisits
@@ -98,7 +99,8 @@ def test_events_are_read_where_daily_metrics_has_no_row(database: DatabaseConfig
         ask(database, lambda connection: open_source(DataConfig(), connection))
     assert str(caught.value) == (
         "daily_metrics has no row, so page_visits is read. The time zone of its column `timestamp` is not stored: set "
-        "data.writer_timezone to the zone in which it was written, such as data.writer_timezone=UTC."
+        "data.writer_timezone to the zone in which it was written, such as data.writer_timezone=UTC. Run: "
+        f"{show_command('sources', '--check', 'data.writer_timezone=UTC')}"
     )
     prepare(database, "truncate page_visits")
     assert isinstance(ask(database, lambda connection: open_source(DataConfig(), connection)), DailyMetrics)
