@@ -16,7 +16,7 @@ MASKED = {  # verdicts that mask a day's value, as notes describe such days
     Verdict.invalid: "with an impossible value",
     Verdict.unmeasured: "without a value in its row",
     Verdict.outage: "of an outage",
-    Verdict.partial: "without some of its usual hours",
+    Verdict.partial: "counted in part",
     Verdict.bot: "of suspected bots",
     Verdict.definition_break: "counted in another way than today",
 }

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from forecasting.data_quality.bots import find_bots
+from forecasting.data_quality.last_day import find_partial_last_days
 from forecasting.data_quality.outages import find_outages, judge_hours
 from forecasting.data_quality.trailing_days import CONTEXT, any_of_site
 from forecasting.domain import Kind, Verdict, to_day
@@ -25,12 +26,14 @@ def judge(
     start: int = 0,
     announced: Bool[np.ndarray, "series days"] | None = None,
     breaks: Int[np.ndarray, " series"] | None = None,
+    last: Int[np.ndarray, " series"] | None = None,
 ) -> UInt8[np.ndarray, "series judged"]:
     """The verdicts on the columns from `start` on. The CONTEXT columns before them are only looked at.
 
     `values`: NaN for no row, or NULL. `hours`: bit h is set if there was traffic in the h-th local hour of the day, bit
     24 on a day of 25 hours; -1 if unknown; equal for all series of a site. `sites`: a number for each site.
     `announced`: days that are not judged as bots, for any series of the site. `breaks`: from `find_breaks`.
+    `last`: of each series the column of its site's last day, which may lie elsewhere; None: no last day is known.
     """
     is_count, is_rate = (np.array([kind is wanted for kind in kinds], bool) for wanted in (Kind.count, Kind.rate))
     verdicts = np.empty((len(values), values.shape[1] - start), np.uint8)
@@ -44,6 +47,7 @@ def judge(
             is_rate=is_rate[rows, None],
             announced=np.zeros((len(rows), verdicts.shape[1]), bool) if announced is None else announced[rows, start:],
             breaks=np.zeros(len(rows), np.int64) if breaks is None else breaks[rows] - start + CONTEXT,
+            last=np.full(len(rows), -1) if last is None else last[rows] - start + CONTEXT,
         )
     return verdicts
 
@@ -82,6 +86,7 @@ def _judge_sites(
     is_rate: Bool[np.ndarray, "series 1"],
     announced: Bool[np.ndarray, "series judged"],
     breaks: Int[np.ndarray, " series"],
+    last: Int[np.ndarray, " series"],
 ) -> UInt8[np.ndarray, "series judged"]:
     """The verdicts on all columns except the first CONTEXT, for the series of whole sites. Later rules win."""
     impossible = out_of_range(values, is_count | is_rate, is_rate)
@@ -91,7 +96,8 @@ def _judge_sites(
     silent, partial = judge_hours(hours, sites, thresholds)
     verdicts = np.full(announced.shape, Verdict.observed, np.uint8)
     verdicts[find_bots(counts, rates, sites, thresholds) & ~any_of_site(announced, sites)] = Verdict.bot
-    verdicts[partial] = Verdict.partial
+    fell = find_partial_last_days(counts, last, sites) & (hours < 0)  # with hours there is a better rule
+    verdicts[partial | fell[:, CONTEXT:]] = Verdict.partial
     verdicts[silent | find_outages(counts, sites, thresholds)] = Verdict.outage
     verdicts[impossible[:, CONTEXT:]] = Verdict.invalid
     verdicts[np.isnan(values[:, CONTEXT:])] = Verdict.unmeasured

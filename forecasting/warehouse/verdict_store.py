@@ -53,6 +53,7 @@ class DaysToJudge:
     hours: Int[np.ndarray, "series days"]
     verdicts: Int[np.ndarray, "series days"]  # as stored; -1 for no row
     oldest: Int[np.ndarray, " series"]  # the first day stored, since 1970-01-01
+    newest: Int[np.ndarray, " series"]  # the last day stored
 
     def find_rows(self, event: Any) -> list[int]:  # Any: a row of forecasting.events
         """The series that an event concerns."""
@@ -118,7 +119,7 @@ async def _read_days(own: Connection, sites: Sequence[str], first: dt.date, last
     first_day, num_days = to_day(first) - CONTEXT, (last - first).days + 1 + CONTEXT
     until = to_date(first_day + num_days)
     data = await read_out(own, "read_days_to_judge", list(sites), to_date(first_day), until, NAMES)
-    site_names, metrics, *arrays = split_rows(data, num_fields=7)
+    site_names, metrics, *arrays = split_rows(data, num_fields=8)
     keys = tuple(zip(decode_texts(site_names), decode_texts(metrics), strict=True))
     days, counts = decode_arrays(arrays[0], "i4")
     rows, columns = np.repeat(np.arange(len(keys)), counts), days.astype(np.int64) - first_day
@@ -127,7 +128,8 @@ async def _read_days(own: Connection, sites: Sequence[str], first: dt.date, last
     values[rows, columns] = decode_arrays(arrays[1], "f8")[0]
     hours[rows, columns] = decode_arrays(arrays[2], "i4")[0]
     verdicts[rows, columns] = decode_arrays(arrays[3], "i4")[0]
-    return DaysToJudge(keys, first_day, values, hours, verdicts, decode_arrays(arrays[4], "i4")[0].astype(np.int64))
+    oldest, newest = (decode_arrays(array, "i4")[0].astype(np.int64) for array in arrays[4:])
+    return DaysToJudge(keys, first_day, values, hours, verdicts, oldest, newest)
 
 
 def _judge_days(days: DaysToJudge, rules: VerdictRules) -> UInt8[np.ndarray, "series judged"]:
@@ -136,15 +138,19 @@ def _judge_days(days: DaysToJudge, rules: VerdictRules) -> UInt8[np.ndarray, "se
     ]
     scales = np.array([row.unit_scale for row in series])
     numbers = {site: number for number, site in enumerate(dict.fromkeys(site for site, _ in days.keys))}
+    sites = np.array([numbers[row.site] for row in series], np.int64)
+    last = np.zeros(len(numbers), np.int64)
+    np.maximum.at(last, sites, days.newest)
     verdicts: UInt8[np.ndarray, "series judged"] = judge(
         days.values / scales[:, None],
         days.hours,
         [_kind_to_judge(row, rules) for row in series],
-        np.array([numbers[row.site] for row in series], np.int64),
+        sites,
         thresholds=rules.thresholds,
         start=CONTEXT,
         announced=_find_announced_days(days, rules),
         breaks=_find_breaks(days, rules),
+        last=last[sites] - days.first_day,
     )
     if rules.starts_amid:
         oldest = np.arange(verdicts.shape[1]) == (days.oldest - days.first_day - CONTEXT)[:, None]

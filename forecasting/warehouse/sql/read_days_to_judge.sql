@@ -19,7 +19,16 @@ select
             and oldest.metric = d.metric
             and oldest.day >= '1990-01-01'
             and oldest.day < '9999-12-31'
-    )] as oldest
+    )] as oldest,
+    array[(
+        select max(newest.day) - date '1970-01-01'
+        from forecasting.daily as newest
+        where
+            newest.site = d.site
+            and newest.metric = d.metric
+            and newest.day >= '1990-01-01'
+            and newest.day < '9999-12-31'
+    )] as newest
 from forecasting.daily as d
 where
     d.site = any($1::text[])
