@@ -52,6 +52,17 @@ def decode_arrays(
     return elements, np.array([len(body) // element.itemsize for body in bodies], np.int64)
 
 
+def decode_dates(column: Sequence[Field]) -> Int[np.ndarray, " rows"]:
+    """Date fields as days since 1970-01-01. None may be NULL."""
+    return np.frombuffer(b"".join(field or b"" for field in column), ">i4").astype(np.int64) + DATES_SINCE
+
+
+def decode_doubles(column: Sequence[Field]) -> Float[np.ndarray, " rows"]:
+    """NULL becomes NaN."""
+    null = struct.pack(">d", np.nan)
+    return np.frombuffer(b"".join(null if field is None else field for field in column), ">f8").astype(np.float64)
+
+
 def encode_texts(texts: Sequence[str]) -> list[bytes]:
     """Fields with their lengths, for `join_rows` and `encode_rows`."""
     return [_length.pack(len(field)) + field for field in (text.encode() for text in texts)]

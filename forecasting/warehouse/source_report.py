@@ -16,6 +16,7 @@ from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog
 from forecasting.warehouse.changed_history import find_changed_history
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.ingest import UpdateResult
+from forecasting.warehouse.last_day_report import find_partial_last_day_warnings
 from forecasting.warehouse.origin import read_stored_sites
 from forecasting.warehouse.queries import fetch
 from forecasting.warehouse.schema import describe_read_only, has_current_schema
@@ -71,10 +72,11 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
             named = name_sites(catalog.sites, stored, source=catalog.source.name)
             catalog = replace(catalog, sites=named.sites)
             changes = await _find_changes(connection, own, catalog, stored, config.data)
+        partial = await find_partial_last_day_warnings(connection, catalog, config.data, config.metrics, now=now)
     present = {site.name for site in named.sites}
     renamed = {old: new for old, new in named.renamed.items() if new in present}
     is_file = config.data.source is SourceName.csv
-    warnings = [*catalog.notes, *hidden, *_find_warnings(catalog, config, now), *changes]
+    warnings = [*catalog.notes, *hidden, *_find_warnings(catalog, config, now), *partial, *changes]
     return "\n".join(
         [
             *([f"csv: {config.data.csv}"] if is_file else _describe_rights(rights, catalog)),

@@ -46,7 +46,9 @@ def test_version_says_what_it_is(place: Place, sample: dict[str, np.ndarray]) ->
 
 
 def test_reported_seasonal_naive_is_the_samples(place: Place, sample: dict[str, np.ndarray]) -> None:
-    """The table's other half, from the shipped file alone: 120 days, the last 24 test, every cutoff among them."""
+    """The table's other half, from the shipped file alone: 120 days, the last 24 test, every cutoff among them. The last
+    day was counted in part, and is no truth to compare with.
+    """
     series = load_artifact(place.store, "v1.10").card.series
     for card in series:
         values = sample[card.metric].astype(np.float32)
@@ -54,13 +56,17 @@ def test_reported_seasonal_naive_is_the_samples(place: Place, sample: dict[str, 
         actual = np.stack([values[start : start + 7] for start in starts])
         naive = np.stack([values[start - 7 : start] for start in starts])
         assert card.metrics["num_cutoffs"] == len(starts)
-        assert card.metrics["seasonal_naive"]["mae"] == pytest.approx(np.abs(actual - naive).mean(), rel=1e-6)
+        errors = np.abs(actual - naive)
+        errors[-1, -1] = np.nan
+        assert card.metrics["seasonal_naive"]["mae"] == pytest.approx(np.nanmean(errors), rel=1e-6)
 
 
 def test_training_is_told_line_by_line(place: Place) -> None:
     log = (place.store / "training.log").read_text()
     for line in (
         r"read 4 series of 176 days, 2020-02-26\.\.2020-08-19 \(days in UTC\), no gaps",
+        r"masked days: 4 partial",
+        r"note: page_visits of siteanalytics: 1 day counted in part, masked \(2020-08-19\)",
         r"train 2020-04-22\.\.2020-07-08, validation 2020-07-09\.\.2020-07-26, test 2020-07-27\.\.2020-08-19",
         r"trained 3 of 3 epochs in [\d.]+ s, best epoch \d \(validation loss 0\.\d{4}\)",
         r"page_visits +forecaster +[\d,]+ ",

@@ -163,3 +163,21 @@ def test_unusual_days_are_listed_with_their_reasons(config: Config) -> None:
             for name in names.split(", ")
         ),
     ]
+
+
+def test_check_names_a_half_counted_last_day(tmp_path: Path, database: DatabaseConfig) -> None:
+    rows = [(dt.date(2024, 1, 1) + dt.timedelta(day), 600 + day % 3, 200 + day % 2) for day in range(60)]
+    file = tmp_path / "shop.csv"
+    lines = ["date,page_visits,sessions", *(f"{day},{visits},{sessions}" for day, visits, sessions in rows)]
+    file.write_text("\n".join([*lines, "2024-03-01,350,121"]) + "\n")
+    config = Config(database=database, data=DataConfig(source=SourceName.csv, csv=file))
+    told = (
+        "warning: the last day of shop, 2024-03-01, looks half-counted (page_visits 350, sessions 121). It is masked "
+        "until the source has other values for it, or a later day"
+    )
+    now = dt.datetime(2024, 3, 2, 12, tzinfo=dt.UTC)
+    assert asyncio.run(check_source(config, now=now)).splitlines()[-1] == told
+    # While the day lasts, it is left out, as any unfinished day.
+    assert asyncio.run(check_source(config, now=now - dt.timedelta(days=1))).splitlines()[-1] == "no warnings"
+    file.write_text("\n".join([*lines, "2024-03-01,601,200"]) + "\n")
+    assert asyncio.run(check_source(config, now=now)).splitlines()[-1] == "no warnings"

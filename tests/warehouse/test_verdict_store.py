@@ -1,12 +1,19 @@
 """Verdicts in forecasting.daily and in the panel, of Umami's events; each expected one by hand."""
 
+import asyncio
 import datetime as dt
 import math
 
+import numpy as np
 import pytest
 
-from forecasting.domain import Verdict, to_day
-from forecasting.settings.schema import DatabaseConfig, VerdictConfig
+from forecasting.domain import Kind, Verdict, to_day
+from forecasting.latest_windows import LatestWindows, cut_latest_windows
+from forecasting.panel import Panel
+from forecasting.settings.schema import Config, DatabaseConfig, VerdictConfig
+from forecasting.warehouse.connection import connect
+from forecasting.warehouse.daily import read_last_days
+from forecasting.warehouse.panel_loader import read_panel
 from tests.warehouse.ingesting import ask_own, bring, contents, days, events_of, judged, stored, views
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import ANNOTATIONS, BLOG, SHOP, UMAMI
@@ -123,3 +130,71 @@ def test_a_verdict_rests_on_days_of_another_update(database: DatabaseConfig) -> 
     prepare(database, "drop schema forecasting cascade")
     bring(config, NOW)
     assert contents(database) == actual
+
+
+TOTALS = """
+    drop table page_visits;
+    truncate daily_metrics;
+    insert into daily_metrics (date, page_visits, unique_visitors)
+        select day, 600 + 20 * (day - '2024-05-01') % 3, 200 + 5 * (day - '2024-05-01') % 3
+        from (select generate_series(date '2024-05-01', '2024-06-10', interval '1 day')::date) as days (day);
+"""
+HALF = "update daily_metrics set page_visits = 350, unique_visitors = 130 where date = '2024-06-10'"
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        "update daily_metrics set page_visits = 610, unique_visitors = 205 where date = '2024-06-10'",
+        "insert into daily_metrics (date, page_visits, unique_visitors) values ('2024-06-11', 610, 205)",
+    ],
+    ids=["the whole day", "a later day"],
+)
+def test_a_half_counted_last_day_is_partial_until_more_is_known(database: DatabaseConfig, later: str) -> None:
+    config = Config(database=database)
+    bring(config, "2024-06-11 09:00", TOTALS, HALF)
+    half = {"2024-06-10": "partial"}
+    assert judged(database, site=database.name) == half
+    assert judged(database, "unique_visitors", site=database.name) == half
+    panel = read_totals(config)
+    assert panel.cutoff == to_day(dt.date(2024, 6, 10))
+    assert [math.isnan(value) for value in panel.values[0, -2:]] == [False, True]
+    assert f"page_visits of {database.name}: 1 day counted in part, masked (2024-06-10)" in panel.notes
+    bring(config, "2024-06-12 09:00", later)
+    assert judged(database, site=database.name) == judged(database, "unique_visitors", site=database.name) == {}
+
+
+def test_a_half_counted_last_day_is_in_the_window_that_forecasts_are_made_from(database: DatabaseConfig) -> None:
+    """The cutoff stays the last day of the data: a forecast of days that have passed helps nobody."""
+    config = Config(database=database)
+    bring(config, "2024-06-11 09:00", TOTALS, HALF)
+
+    async def read_window() -> LatestWindows:
+        connection = await connect(database)
+        try:
+            page = await read_last_days(
+                connection,
+                [(database.name, "page_visits")],
+                today=dt.date(2024, 6, 11),
+                num_days=91,
+                masked=config.verdicts.masked,
+            )
+        finally:
+            await connection.close()
+        return cut_latest_windows(page.counts, page.days, page.values, [Kind.count], context_length=56)
+
+    window = asyncio.run(read_window())
+    assert window.cutoffs.tolist() == [to_day(dt.date(2024, 6, 10))]
+    assert np.flatnonzero(np.isnan(window.history[0, 20:])).tolist() == [35]
+    assert window.enough.tolist() == [True]
+
+
+def read_totals(config: Config) -> Panel:
+    async def run() -> Panel:
+        connection = await connect(config.database)
+        try:
+            return await read_panel(connection, data=config.data, metrics=config.metrics, today=dt.date(2024, 6, 11))
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.domain import EARLIEST_DATE, MIN_DAYS, Kind, Series, Unit, name_of_file, to_day
+from forecasting.data_quality.last_day import find_partial_last_days
+from forecasting.data_quality.trailing_days import CONTEXT
+from forecasting.domain import EARLIEST_DATE, MIN_DAYS, Kind, Series, Unit, Verdict, name_of_file, to_date, to_day
 from forecasting.errors import AmbiguousUnit, DataError, unknown_metric, unknown_site
 from forecasting.panel import Observations, Panel, describe_series
 from forecasting.panel_building import build_panel
@@ -31,7 +33,29 @@ def read_csv_panel(file: Path, config: Config) -> Panel:
     selected = _select(content.observations, metrics=config.data.metrics, sites=config.data.sites)
     dated, notes = _drop_misdated(selected)
     panel = build_panel(dated, today=config.data.today(), missing=config.data.missing, named=config.data.metrics)
+    panel = _mask_partial_last_days(panel)
     return replace(panel, notes=(*content.notes, *notes, *panel.notes))
+
+
+def _mask_partial_last_days(panel: Panel) -> Panel:
+    """As the verdicts in `forecasting.daily` mask them: a half-counted day is no truth to compare forecasts with."""
+    _, sites = np.unique([series.site for series in panel.series], return_inverse=True)
+    is_count = np.array([series.kind is Kind.count for series in panel.series])[:, None]
+    counts = np.pad(np.where(is_count, panel.values, np.nan), ((0, 0), (CONTEXT, 0)), constant_values=np.nan)
+    ends = CONTEXT + panel.num_days - 1 - np.argmax(panel.verdicts[:, ::-1] != Verdict.before, axis=1)
+    last = np.zeros(len(sites), np.int64)
+    np.maximum.at(last, sites, ends)
+    marks = find_partial_last_days(counts, last[sites], sites)[:, CONTEXT:] & (panel.verdicts == Verdict.observed)
+    notes = [
+        f"{panel.series[row].name}: 1 day counted in part, masked ({to_date(panel.first_day + column)})"
+        for row, column in np.argwhere(marks)
+    ]
+    return replace(
+        panel,
+        values=np.where(marks, np.float32(np.nan), panel.values),
+        verdicts=np.where(marks, np.uint8(Verdict.partial), panel.verdicts),
+        notes=(*panel.notes, *notes),
+    )
 
 
 def _drop_misdated(observations: Sequence[Observations]) -> tuple[list[Observations], list[str]]:

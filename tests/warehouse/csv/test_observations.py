@@ -161,3 +161,22 @@ def test_quote_that_never_closes(tmp_path: Path) -> None:
     assert str(error.value) == (
         f"{file}, after line 2: field larger than field limit (131072). Look for an unclosed quote."
     )
+
+
+def test_half_counted_last_day_is_masked_for_its_own_site_alone(tmp_path: Path) -> None:
+    """As in forecasting.daily: else the last forecast of a backtest would be compared with half a day."""
+    days = pd.date_range("2024-01-01", periods=61)
+    rows = [
+        (site, metric, day, 70 if site == "shop" and number == 60 else level + number % 3)
+        for site in ("blog", "shop")
+        for metric, level in (("page_visits", 120), ("visits", 115))
+        for number, day in enumerate(days)
+    ]
+    frame = pd.DataFrame(rows, columns=["series", "metric", "date", "value"])
+    panel = read_csv_panel(made_file(tmp_path, frame.to_csv(index=False)), load_config())
+    ends = {series.key: bool(np.isnan(row[-1])) for series, row in zip(panel.series, panel.values, strict=True)}
+    assert ends == {(site, metric): site == "shop" for site in ("blog", "shop") for metric in ("page_visits", "visits")}
+    assert np.isfinite(panel.values[:, :-1]).all()
+    assert panel.notes == tuple(
+        f"{metric} of shop: 1 day counted in part, masked (2024-03-01)" for metric in ("page_visits", "visits")
+    )
