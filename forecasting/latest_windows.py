@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Kind, Missing
+from forecasting.long_gaps import fill_spans, find_long_gaps
 
 NEVER_NEGATIVE = (Kind.count, Kind.rate)
 
@@ -56,8 +57,13 @@ def cut_latest_windows(
         gaps = np.arange(context_length) > (first - last + context_length - 1)[:, None]
         gaps[series[inside], column[inside]] = False
         fills = np.array([kind is Kind.count for kind in kinds] if can_be_zero is None else can_be_zero, bool)
+        lived = (days >= first[series]) & (days <= last[series])
+        rows, begins, ends = find_long_gaps(series[lived], days[lived])
+        offset = (last - context_length + 1)[rows]
+        gaps &= ~fill_spans(rows, begins - offset, ends - offset, shape=gaps.shape)
         history[gaps & fills[:, None]] = 0.0
-        num_days = np.where(fills, last - first + 1, num_days)
+        num_lost = np.bincount(rows, ends - begins, minlength=len(counts)).astype(np.int64)
+        num_days = np.where(fills, last - first + 1 - num_lost, num_days)
     enough = (num_days >= MIN_DAYS) & (np.isfinite(history).sum(1) >= MIN_KNOWN_DAYS)
     return LatestWindows(history, last, enough)
 

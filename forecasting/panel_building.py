@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from forecasting.domain import MIN_DAYS, Kind, Missing, Verdict, to_date, to_day
 from forecasting.errors import DuplicateDays, TooFewDays
 from forecasting.latest_windows import NEVER_NEGATIVE, out_of_range
+from forecasting.long_gaps import find_long_gaps, mark_long_gaps
 from forecasting.panel import Observations, Panel
 
 MASKED = {  # verdicts that mask a day's value, as notes describe such days
@@ -34,8 +35,9 @@ def build_panel(
 
     `cutoff` is a later last day, for a panel that holds only a share of all series. Today and later days are left out.
     NaN and impossible values are masked. Days missing between two others are zero or masked, as `missing` says, and
-    masked in any case where they cannot be zero, as of a rate. Days before a series began or after its last value are
-    always masked, since nobody measured zero. Series of fewer than 30 days are left out, counting zeros.
+    masked in any case where they cannot be zero, as of a rate, or in a gap that is longer than is usual for the series.
+    Days before a series began or after its last value are always masked, since nobody measured zero. Series of fewer
+    than 30 days are left out, counting zeros.
 
     Raises DuplicateDays, and TooFewDays if no series is left or a series of a `named` metric is too short.
     """
@@ -107,7 +109,8 @@ def _count_days(observed: Observations, missing: Missing) -> int:
     """Days with a value; a missing day has one where it counts as zero."""
     if not _fills_gaps(observed, missing) or not observed.days.size:
         return int(np.isfinite(observed.values).sum())
-    return int(observed.days.max() - observed.days.min()) + 1
+    _, begins, ends = find_long_gaps(np.zeros(len(observed.days), np.int64), observed.days)
+    return int(observed.days.max() - observed.days.min() + 1 - (ends - begins).sum())
 
 
 def _fills_gaps(observed: Observations, missing: Missing) -> bool:
@@ -124,9 +127,13 @@ def _lay_out(
     known = verdicts[columns] == Verdict.observed
     values[columns[known]] = observed.values[known]
     if _fills_gaps(observed, missing):
-        values[verdicts == Verdict.gap] = 0.0
+        values[(verdicts == Verdict.gap) & ~mark_long_gaps(_has_row(verdicts))[0]] = 0.0
     notes += _write_notes(observed, verdicts, first_day=first_day, missing=missing)
     return values, verdicts
+
+
+def _has_row(verdicts: UInt8[np.ndarray, " days"]) -> Bool[np.ndarray, "1 days"]:
+    return np.asarray(~np.isin(verdicts, (Verdict.before, Verdict.gap)))[None]
 
 
 def _lay_out_verdicts(observed: Observations, *, first_day: int, num_days: int) -> UInt8[np.ndarray, " days"]:
@@ -156,10 +163,18 @@ def _write_notes(
         days = first_day + np.flatnonzero(verdicts == verdict)
         if days.size:
             notes.append(f"{name}: {_write_num_days(days.size)} {description}, masked ({_write_span(days)})")
-    num_gaps = int(np.sum(verdicts == Verdict.gap))
-    if num_gaps:
-        treatment = "taken as zero" if _fills_gaps(observed, missing) else "masked"
-        notes.append(f"{name}: {_write_num_days(num_gaps)} without data, {treatment}")
+    num_gaps, fills = int(np.sum(verdicts == Verdict.gap)), _fills_gaps(observed, missing)
+    unusual = first_day + np.flatnonzero(mark_long_gaps(_has_row(verdicts))[0]) if fills else np.zeros(0, np.int64)
+    if unusual.size:
+        span = _write_span(unusual)
+        notes.append(
+            f"{name}: {_write_num_days(unusual.size)} without data, masked ({span}): no gap is usually so long here. "
+            "Add rows of 0 if there was no traffic"
+        )
+    if num_gaps > unusual.size:
+        notes.append(
+            f"{name}: {_write_num_days(num_gaps - unusual.size)} without data, {'taken as zero' if fills else 'masked'}"
+        )
     if observed.days.max() - first_day + 1 < len(verdicts):
         notes.append(f"{name} ends on {to_date(observed.days.max())}: the days after it are unknown")
     return notes

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Verdict
 from forecasting.errors import TooFewDays
+from forecasting.long_gaps import mark_long_gaps
 from forecasting.panel import Panel
 from forecasting.settings.schema import BacktestConfig
 
@@ -45,10 +46,12 @@ class Rolling:
         return np.where(hidden, np.float32(np.nan), values)
 
     def actual(self) -> Float[np.ndarray, "origins days"]:
-        """The values that followed. A missing day counts as zero where it can; other unknown values are NaN."""
+        """The values that followed. A missing day counts as zero where it can be one; other unknown values are NaN."""
         days = self.cutoffs[:, None] + np.arange(1, self.days_ahead + 1)
         values = self.panel.values[self.rows[:, None], days]
-        missing = self.panel.verdicts[self.rows[:, None], days] == Verdict.gap
+        verdicts = self.panel.verdicts
+        gaps = (verdicts == Verdict.gap) & ~mark_long_gaps(~np.isin(verdicts, (Verdict.before, Verdict.gap)))
+        missing = gaps[self.rows[:, None], days]
         fills = np.array([self.panel.series[row].can_be_zero for row in self.rows], bool)
         return np.where(missing & fills[:, None], np.float32(0), values)
 

@@ -50,7 +50,8 @@ def cut_windows(
             band_scale=np.asarray(card.band_scale, np.float32),
             naive=card.answered_by == SEASONAL_NAIVE,
         )
-        windows.append(_find_fault(card, page.days[rows], page.values[rows], latest, row) or window)
+        fault = _find_fault(card, page.days[rows], page.values[rows], latest, row, missing=missing)
+        windows.append(fault or window)
     return windows
 
 
@@ -68,6 +69,8 @@ def _find_fault(
     values: Float[np.ndarray, " days"],
     latest: LatestWindows,
     row: int,
+    *,
+    missing: Missing,
 ) -> DataError | None:
     """Why a series cannot be forecast. The days are in order, or reversed."""
     try:
@@ -82,7 +85,8 @@ def _find_fault(
             f"{card.name} has fewer than {MIN_DAYS} days of data; at least {MIN_DAYS} are needed. "
             "Wait for more, or load older days."
         )
+    remedy = "or train with data.missing=zero" if missing is Missing.mask else "as rows of 0"
     return TooFewDays(
         f"{card.name} has {num_known} known days among the last {latest.history.shape[1]}; a forecast needs "
-        f"{MIN_KNOWN_DAYS}. Load the missing days, or train with data.missing=zero if they had no traffic."
+        f"{MIN_KNOWN_DAYS}. Load the missing days, {remedy} if they had no traffic."
     )

@@ -46,8 +46,8 @@ def test_version_says_what_it_is(place: Place, sample: dict[str, np.ndarray]) ->
 
 
 def test_reported_seasonal_naive_is_the_samples(place: Place, sample: dict[str, np.ndarray]) -> None:
-    """The table's other half, from the shipped file alone: 120 days, the last 24 test, every cutoff among them. The last
-    day was counted in part, and is no truth to compare with.
+    """The table's other half, from the shipped file alone: 120 days, the last 24 test, every cutoff among them. The
+    last day was counted in part, and is no truth to compare with.
     """
     series = load_artifact(place.store, "v1.10").card.series
     for card in series:

@@ -43,7 +43,7 @@ def windows_of(*observed: Observations, missing: Missing = Missing.zero) -> list
 
 def test_windows_are_those_of_the_panel() -> None:
     """However many are read together, and whatever gaps they have."""
-    observed = [observe(str(number), 60 + number, tuple(range(20, 20 + number % 9))) for number in range(30)]
+    observed = [observe(str(number), 60 + number, tuple(range(20, 20 + number % 20))) for number in range(30)]
     for missing in Missing:
         panel = build_panel(observed, today=dt.date(2030, 1, 1), missing=missing)
         for row, window in enumerate(windows_of(*observed, missing=missing)):
@@ -73,6 +73,12 @@ def test_short_history_is_padded_and_too_short_a_one_refused() -> None:
     assert str(holes) == (
         "page_visits of blog has 16 known days among the last 56; a forecast needs 28. "
         "Load the missing days, or train with data.missing=zero if they had no traffic."
+    )
+    [holes] = windows_of(observe("page_visits", 80, missing=tuple(range(30, 70))))
+    assert isinstance(holes, TooFewDays)
+    assert str(holes) == (
+        "page_visits of blog has 16 known days among the last 56; a forecast needs 28. "
+        "Load the missing days, as rows of 0 if they had no traffic."
     )
     [short] = windows_of(observe("page_visits", 29))
     assert isinstance(short, TooFewDays)
