@@ -34,7 +34,18 @@ from forecasting.warehouse.csv.vocabulary import (
 )  # fmt: skip
 
 MANY = 50  # cells that are looked at to tell what a column holds
-UNNAMED = ("", "unnamed: 0", "index", "#", "no", "no.", "nr", "nr.")  # titles of a column that numbers the rows
+UNNAMED = (
+    "",
+    "unnamed: 0",
+    "index",
+    "#",
+    "no",
+    "no.",
+    "nr",
+    "nr.",
+    "id",
+    "row",
+)  # titles of a column that numbers the rows
 
 
 @dataclass(frozen=True)
@@ -232,7 +243,9 @@ def _numbers_rows(table: Table, index: int) -> bool:
     if index or table.header[index].lower() not in UNNAMED:
         return False
     numbers = [text for _, text in table.cells(index)]
-    return any(numbers == [str(first + step) for step in range(len(table.rows))] for first in (0, 1))
+    if len(numbers) < 2 or not all(re.fullmatch(r"[0-9]{1,9}", text) for text in numbers):
+        return False
+    return all(int(after) - int(before) == 1 for before, after in pairwise(numbers))
 
 
 def _rename_primary(table: Table, title: str) -> str:

@@ -183,13 +183,13 @@ def _is_words(fields: Sequence[str]) -> bool:
 
 def _split_line(line: str, separator: str) -> list[str]:
     try:
-        return next(csv.reader([line], delimiter=separator), [])
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
         return [line]
 
 
 def _read_rows(file: Path, first: int, lines: Sequence[str], separator: str) -> Iterator[Row]:
-    reader = csv.reader(lines, delimiter=separator, strict=True)  # strict: an unclosed quote is an error
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)  # strict: refuses open quotes
     line = first
     try:
         for row in reader:
