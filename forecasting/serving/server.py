@@ -140,4 +140,5 @@ class _Server(uvicorn.Server):
         for problem in (await self._manager.find_problems()).describe():
             logger.warning("not ready yet: %s", problem)
         host, port = (sockets or [])[0].getsockname()[:2]
-        logger.info("version %s is served on http://%s:%d", self._manager.forecast_cache.card.version, host, port)
+        address = f"[{host}]" if ":" in host else host
+        logger.info("version %s is served on http://%s:%d", self._manager.forecast_cache.card.version, address, port)

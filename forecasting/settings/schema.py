@@ -270,6 +270,7 @@ class ServingConfig(Section):
         "127.0.0.1", "address of the routes; other machines can reach any but loopback", flags=["--host"]
     )
     port: int = setting(5000, "port of the routes; 0: any free one", flags=["--port"], least=0, most=65535)
+    root_path: str = setting("", "prefix of the routes behind a proxy, such as /traffic; unset: none")
     torchserve_ports: list[int] = setting(
         lambda: [8080, 8081, 8082, 7070, 7071],
         f"TorchServe's ports on loopback: {', '.join(TORCHSERVE_PORTS)}; 0 alone: any free ones",
@@ -293,6 +294,10 @@ class ServingConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            not self.root_path or bool(re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", self.root_path)),
+            f"serving.root_path is {self.root_path!r}. Write it with a slash before and none after, such as /traffic.",
+        )
         ports = self.torchserve_ports
         require(
             ports == [0] or (len(ports) == len(TORCHSERVE_PORTS) and all(0 <= port <= 65535 for port in ports)),

@@ -39,7 +39,7 @@ class ApiKeyGuard(HttpMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = self._find_key(_find_secret(scope["headers"]))
-        if key is None and scope["path"] in OPEN_PATHS and scope["method"] == "GET":
+        if key is None and scope["path"] in OPEN_PATHS and scope["method"] in ("GET", "HEAD"):
             await self.app(scope, receive, send)
         elif key is None:
             await self._refuse(scope, send)

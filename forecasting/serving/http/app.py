@@ -1,9 +1,11 @@
 """The application: the routes and the layers in front of them."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from forecasting import __version__
+from forecasting.errors import SettingError
 from forecasting.serving.http.access_log import AccessLog
 from forecasting.serving.http.backend import Backend
 from forecasting.serving.http.error_responses import add_error_handlers
@@ -12,7 +14,9 @@ from forecasting.serving.http.guards import add_guards
 from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.serving.http.model_routes import add_model_routes, add_promotion_routes
 from forecasting.serving.http.openapi import DESCRIPTION, TAGS, complete_openapi
+from forecasting.serving.http.query_parameters import check_query
 from forecasting.serving.http.response_cache import ResponseCache
+from forecasting.serving.http.root_path import RootPath
 from forecasting.serving.http.status_routes import add_health_routes, add_index_route, add_metrics_route
 from forecasting.settings.schema import Config
 
@@ -23,6 +27,7 @@ def create_app(
     backend: Backend, config: Config | None = None, serving_metrics: ServingMetrics | None = None
 ) -> FastAPI:
     config, serving_metrics = config or Config(), serving_metrics or ServingMetrics()
+    root_path = config.serving.root_path
     app = FastAPI(
         title="Website traffic forecasts",
         version=__version__,
@@ -31,22 +36,33 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,  # FastAPI's pages load scripts from other servers: blank offline, and third parties learn of it
         redoc_url=None,
+        dependencies=[Depends(check_query)],
+        servers=[{"url": root_path}] if root_path else None,
         redirect_slashes=False,  # it would redirect to whatever host the client names
     )
     add_health_routes(app, backend, with_keys=bool(config.api_keys))
-    add_index_route(app)
+    add_index_route(app, root_path)
     add_metrics_route(app, serving_metrics)
     add_model_routes(app, backend)
-    add_promotion_routes(app, backend, max_wait_seconds=WAIT_SHARE * config.guard.request_seconds)
+    max_wait_seconds = WAIT_SHARE * config.guard.request_seconds
+    add_promotion_routes(app, backend, max_wait_seconds=max_wait_seconds, root_path=root_path)
     add_forecast_routes(app, backend)
     add_error_handlers(app)
     complete_openapi(app)
+    _allow_head(app)
     _add_layers(app, backend, config, serving_metrics)
     return app
 
 
+def _allow_head(app: FastAPI) -> None:
+    """HEAD wherever there is GET; uvicorn leaves the body out. After the description is made, which would repeat it."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")
+
+
 def _add_layers(app: FastAPI, backend: Backend, config: Config, serving_metrics: ServingMetrics) -> None:
-    """From the outside in: AccessLog, the guards, ResponseCache. The layer added last is the outermost."""
+    """From the outside in: RootPath, AccessLog, the guards, ResponseCache. The layer added last is the outermost."""
     if config.serving.cache_mb:
         app.add_middleware(
             ResponseCache,
@@ -54,4 +70,9 @@ def _add_layers(app: FastAPI, backend: Backend, config: Config, serving_metrics:
             megabytes=config.serving.cache_mb / 2,
         )
     add_guards(app, config)
-    app.add_middleware(AccessLog, serving_metrics, {route.path for route in app.routes if isinstance(route, Route)})
+    paths = {route.path for route in app.routes if isinstance(route, Route)}
+    app.add_middleware(AccessLog, serving_metrics, paths)
+    if root_path := config.serving.root_path:
+        if any(f"{path}/".startswith(f"{root_path}/") for path in paths):
+            raise SettingError(f"serving.root_path is {root_path!r}, where routes are already. Choose another prefix.")
+        app.add_middleware(RootPath, root_path=root_path)

@@ -75,6 +75,11 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _answer_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
     """One sentence for each mistake: where it is, what is wrong, and what was found."""
+    if isinstance(error.body, bytes) and error.body:  # FastAPI parses the body of JSON alone
+        kind = request.headers.get("content-type")
+        header = f"the header Content-Type: {quote_input(kind.encode('latin-1'))}" if kind else "no Content-Type header"
+        detail = f"The body was sent with {header}. Send JSON, with the header Content-Type: application/json."
+        return JSONResponse({"detail": detail}, 422)
     return JSONResponse({"detail": "; ".join(dict.fromkeys(map(_describe_mistake, error.errors())))}, 422)
 
 
@@ -116,5 +121,5 @@ def _describe_mistake(mistake: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in mistake["loc"] if part not in skipped) or "body"
     if mistake["type"] == "json_invalid":
         return f"The body is not valid JSON: {mistake['ctx']['error']}"
-    value = repr(mistake.get("input"))
-    return f"{place}: {mistake['msg']}" + (f" (found {value})" if len(value) <= 80 else "")
+    value = repr(mistake["input"]) if "input" in mistake else ""
+    return f"{place}: {mistake['msg']}" + (f" (found {value})" if 0 < len(value) <= 80 else "")

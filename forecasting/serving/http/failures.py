@@ -51,10 +51,15 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
         "The body is too large.",
         {"body": "The request body is larger than 1,048,576 bytes. Request fewer series at once."},
     ),
+    415: (
+        "The body is packed with something other than gzip.",
+        {"encoding": "The body's Content-Encoding is 'br'. Only gzip is supported: use it, or none."},
+    ),
     422: (
         "The request is malformed: where, what is wrong, and what was found.",
         {
             "range": "days_ahead: Input should be less than or equal to 30 (found 31)",
+            "query": "days: GET /predict/page-visits has no such parameter. Did you mean days_ahead?",
             "json": "The body is not valid JSON: Expecting property name enclosed in double quotes",
         },
     ),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from forecasting.card import Card, SeriesCard
 from forecasting.errors import DataError, ForecastingError
@@ -20,7 +21,7 @@ def add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         "/predict/page-visits",
         summary="Page visits of the next days",
         tags=["forecasts"],
-        responses=describe_responses(response_schema.Forecast, examples.PAGE_VISITS, 422, *FORECAST_FAILURES),
+        responses=describe_responses(response_schema.Forecast, examples.PAGE_VISITS, *FORECAST_FAILURES),
         response_model=None,
     )
     async def predict_page_visits(http: Request, days_ahead: DaysAhead = 7, site: Site = None) -> Response:
@@ -53,7 +54,17 @@ def add_forecast_routes(app: FastAPI, backend: Backend) -> None:
         """
         if isinstance(request, list):
             request = MultipleRequest.model_validate({"metrics": request, "days_ahead": days_ahead})
+        elif "days_ahead" in http.query_params:
+            request = _merge_days(request, days_ahead)
         return await _forecast_multiple(http, backend.forecast_cache, request)
+
+
+def _merge_days(request: MultipleRequest, days_ahead: int) -> MultipleRequest:
+    """With the query's `days_ahead`. Raises RequestValidationError if the body has another."""
+    if "days_ahead" in request.model_fields_set and request.days_ahead != days_ahead:
+        text = f"The query has {days_ahead} and the body {request.days_ahead}. Give it once"
+        raise RequestValidationError([{"type": "twice", "loc": ("days_ahead",), "msg": text}])
+    return request.model_copy(update={"days_ahead": days_ahead})
 
 
 async def _forecast(http: Request, cache: ForecastCache, metric: str, site: str | None, days_ahead: int) -> Response:

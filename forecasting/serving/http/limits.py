@@ -1,12 +1,14 @@
 """How large a request may be, how long it may take, and how it ends when the server shuts down."""
 
 import asyncio
+import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forecasting.serving.http.error_responses import send_error, send_unavailable
-from forecasting.serving.http.headers import CLOSE
+from forecasting.serving.http.error_responses import quote_input, send_error, send_unavailable
+from forecasting.serving.http.headers import CLOSE, Header
 from forecasting.serving.http.middleware import HttpMiddleware
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -38,7 +40,8 @@ class RequestLimits(HttpMiddleware):
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 if _may_have_body(scope):
-                    receive = replay_body(await self._read_body(scope, receive), receive)
+                    body = await self._read_body(scope, receive)
+                    receive = replay_body(unpack(body, scope["headers"]) if body else body, receive)
                 has_body = True
                 await self.app(scope, receive, note_begin)
         except TimeoutError:
@@ -48,6 +51,8 @@ class RequestLimits(HttpMiddleware):
                 await self._refuse_late(send, has_body=has_body)
         except _TooLargeError as error:
             await self._refuse_large(receive, send, more=error.more)
+        except _UnreadableError as error:
+            await send_error(send, error.status, str(error))
         except _ClientGoneError:
             scope.setdefault("state", {})["status"] = CLIENT_CLOSED_REQUEST
 
@@ -109,10 +114,38 @@ class _ClientGoneError(Exception):
     """The client closed the connection before its body was complete."""
 
 
+class _UnreadableError(Exception):
+    """The body is packed in a way that we do not know, or damaged."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
 class _TooLargeError(Exception):
     def __init__(self, *, more: bool) -> None:
         super().__init__()
         self.more = more  # whether some of the body is still to come
+
+
+def unpack(body: bytes, headers: Iterable[Header]) -> bytes:
+    """Without gzip, if the client packed it so. Never holds more than MAX_BODY_BYTES of the unpacked body."""
+    codings = b",".join(value for name, value in headers if name == b"content-encoding").lower()
+    if codings.strip() in (b"", b"identity"):
+        return body
+    if codings.strip() not in (b"gzip", b"x-gzip"):
+        detail = f"The body's Content-Encoding is {quote_input(codings)}. Only gzip is supported: use it, or none."
+        raise _UnreadableError(415, detail)
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        unpacked = stream.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise _UnreadableError(422, "The body is not valid gzip, though its Content-Encoding is gzip.") from error
+    if len(unpacked) > MAX_BODY_BYTES:
+        raise _TooLargeError(more=False)
+    if not stream.eof or stream.unused_data:
+        raise _UnreadableError(422, "The body is not one whole gzip stream: it ends too early, or more follows it.")
+    return unpacked
 
 
 def _may_have_body(scope: Scope) -> bool:

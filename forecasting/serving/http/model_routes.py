@@ -53,7 +53,7 @@ def add_model_routes(app: FastAPI, backend: Backend) -> None:
         status_code=501,
         summary="Retraining: not available yet",
         tags=["model"],
-        responses=describe_failures(501, 408, 413),
+        responses=describe_failures(501, *BODY_FAILURES),
         response_model=None,
     )
     async def retrain() -> dict[str, str]:
@@ -62,11 +62,11 @@ def add_model_routes(app: FastAPI, backend: Backend) -> None:
         return {"detail": f"Retraining by request is not available yet. Run: {command}, then POST {PROMOTE_PATH}."}
 
 
-def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: float) -> None:
+def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: float, root_path: str) -> None:
     async def wait_for(promotion: Promotion, seconds: float) -> dict[str, str | None]:
         if seconds:
             await promotion.wait(min(seconds, max_wait_seconds))
-        return describe_promotion(promotion)
+        return describe_promotion(promotion, root_path)
 
     @app.post(
         PROMOTE_PATH,
@@ -86,7 +86,7 @@ def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: fl
         PROMOTE_PATH + "/{promotion_id}",
         summary="Status of a promotion",
         tags=["model"],
-        responses=describe_responses(response_schema.Promotion, examples.PROMOTIONS, 404, 422),
+        responses=describe_responses(response_schema.Promotion, examples.PROMOTIONS, 404),
         response_model=None,
     )
     async def follow_promotion(promotion_id: PromotionId, wait: Wait = 0) -> dict[str, str | None]:
@@ -126,11 +126,11 @@ def describe_sites(directory: SiteDirectory) -> dict[str, Any]:  # Any: json's o
     return {"model_version": directory.card.version, "sites": sites, "untrained": untrained}
 
 
-def describe_promotion(promotion: Promotion) -> dict[str, str | None]:
+def describe_promotion(promotion: Promotion, root_path: str = "") -> dict[str, str | None]:
     return {
         "id": promotion.id,
         "version": promotion.version,
         "status": promotion.status.value,
         "reason": promotion.reason,
-        "follow": f"{PROMOTE_PATH}/{promotion.id}",
+        "follow": f"{root_path}{PROMOTE_PATH}/{promotion.id}",
     }

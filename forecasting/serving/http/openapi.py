@@ -40,9 +40,9 @@ RETRY_AFTER = {
     }
 }
 
-ALL_FAILURES = (403, 503, 504)  # from the layers in front of every route
+ALL_FAILURES = (403, 422, 503, 504)  # from the layers in front of every route
 KEY_FAILURES = (401, *ALL_FAILURES, 429)  # from those in front of routes that need a key, if there are keys
-BODY_FAILURES = (408, 413, 422)
+BODY_FAILURES = (408, 413, 415)
 FORECAST_FAILURES = (400, 502)
 
 

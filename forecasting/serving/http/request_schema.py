@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Body, Path, Query
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from forecasting.domain import MAX_DAYS_AHEAD
@@ -14,13 +14,22 @@ MAX_SITES = 10_000
 MAX_SERIES = 10_000  # in one request
 MAX_NAME = 200
 
+
 # The limit also makes pydantic refuse lone surrogates, which JSON can express but no response in UTF-8 could repeat.
+def refuse_odd_numbers(value: object) -> object:
+    """Pydantic would take true as 1, and "1_0" as 10."""
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        raise PydanticCustomError("number", "Input should be a number, written in digits")
+    return value
+
+
+PlainNumber = BeforeValidator(refuse_odd_numbers)
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 DAYS_AHEAD = f"Days to forecast after the last day of the data, 1 to {MAX_DAYS_AHEAD}."
 ONLY_SITE = "The site, by its name or an earlier one. Optional if there is only one."
-DaysAhead = Annotated[int, Query(ge=1, le=MAX_DAYS_AHEAD, description=DAYS_AHEAD, examples=[7])]
+DaysAhead = Annotated[int, Query(ge=1, le=MAX_DAYS_AHEAD, description=DAYS_AHEAD, examples=[7]), PlainNumber]
 Site = Annotated[Name | None, Query(description=ONLY_SITE, examples=["siteanalytics"])]
-BodyDaysAhead = Annotated[int, Field(ge=1, le=MAX_DAYS_AHEAD, description=DAYS_AHEAD, examples=[7])]
+BodyDaysAhead = Annotated[int, Field(ge=1, le=MAX_DAYS_AHEAD, description=DAYS_AHEAD, examples=[7]), PlainNumber]
 BodySite = Annotated[Name | None, Field(description=ONLY_SITE, examples=["siteanalytics"])]
 MetricList = Annotated[
     list[Name],
@@ -134,4 +143,5 @@ Wait = Annotated[
         "Then the answer has the status reached so far.",
         examples=[20],
     ),
+    PlainNumber,
 ]

@@ -11,6 +11,7 @@ from forecasting.serving.http.limits import replay_body
 from forecasting.serving.http.middleware import HttpMiddleware
 
 PATH = "/predict"
+BODILESS = ("GET", "HEAD")
 MAX_BYTES = 2**18  # of a response and its request; larger ones are not kept
 OVERHEAD_BYTES = 1200  # of memory for each entry besides its response and its request
 LOGGED_STATE = ("site", "metric", "days_ahead", "version")
@@ -42,7 +43,7 @@ class ResponseCache(HttpMiddleware):
         if not scope["path"].startswith(PATH):
             await self.app(scope, receive, send)
             return
-        body = b"" if scope["method"] == "GET" else (await receive()).get("body", b"")
+        body = b"" if scope["method"] in BODILESS else (await receive()).get("body", b"")
         key = scope["method"], scope["path"], scope["query_string"], _find_content_type(scope), body
         tag, entry = self._find_forecast_cache().tag, self._entries.get(key)
         if entry is None or tag is None or entry.tag != tag:
@@ -59,7 +60,7 @@ class ResponseCache(HttpMiddleware):
             messages.append(_copy(message))
             await send(message)
 
-        has_read = scope["method"] != "GET"
+        has_read = scope["method"] not in BODILESS
         await self.app(scope, replay_body(key[-1], receive) if has_read else receive, record)
         state = scope["state"]
         tag = state.get("tag")

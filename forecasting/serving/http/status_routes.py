@@ -62,7 +62,7 @@ def add_health_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> Non
         return JSONResponse({"detail": detail, "ready": False}, 503, RETRY_AFTER)
 
 
-def add_index_route(app: FastAPI) -> None:
+def add_index_route(app: FastAPI, root_path: str = "") -> None:
     @app.get(
         "/",
         summary="List of routes",
@@ -73,8 +73,8 @@ def add_index_route(app: FastAPI) -> None:
     async def index() -> dict[str, Any]:
         """All routes, and where they are described."""
         paths = app.openapi()["paths"].items()
-        routes = [f"{method.upper()} {path}" for path, methods in paths for method in methods]
-        return {"service": SERVICE_NAME, "routes": routes, "documentation": app.openapi_url}
+        routes = [f"{method.upper()} {root_path}{path}" for path, methods in paths for method in methods]
+        return {"service": SERVICE_NAME, "routes": routes, "documentation": f"{root_path}{app.openapi_url}"}
 
 
 def add_metrics_route(app: FastAPI, serving_metrics: ServingMetrics) -> None:

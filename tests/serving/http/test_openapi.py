@@ -28,7 +28,7 @@ DOCUMENTED: dict[str, dict[str, str]] = {  # the keys of 200 that must be there
     "POST /predict": FORECAST,
 }  # fmt: skip
 KEYED = {401, 429}
-BODY = {408, 413}
+BODY = {408, 413, 415}
 FORECASTS = {200, 400, 422, 502, *KEYED}
 STATUSES = {
     "GET /health": {200}, "GET /ready": {200},  # which a balancer asks without a key
@@ -39,7 +39,7 @@ STATUSES = {
     "GET /predict/page-visits": FORECASTS,
     "POST /predict": {*FORECASTS, *BODY}, "POST /predict/multiple": {*FORECASTS, *BODY},
 }  # fmt: skip
-ANY = {403, 503, 504}  # of what stands before every route
+ANY = {403, 422, 503, 504}  # of what stands before every route
 
 
 @pytest.fixture(scope="module")
