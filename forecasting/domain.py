@@ -4,6 +4,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
+from numbers import Integral
 from pathlib import Path
 from typing import SupportsInt
 
@@ -140,6 +141,18 @@ def check_version(version: str) -> str:
             "underscores, beginning with a letter or a digit, such as v1.0.0."
         )
     return version
+
+
+def read_days_ahead(days_ahead: object) -> int:
+    """The number of days, from what the routes take too: 7, 7.0 or "7". Raises SettingError for anything else."""
+    number = days_ahead
+    if isinstance(days_ahead, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,9}(\.0*)?\s*", days_ahead):
+        number = float(days_ahead)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise SettingError(f"days_ahead is {days_ahead!r}; it must be a whole number, 1 to {MAX_DAYS_AHEAD}.")
+    return check_days_ahead(int(number))
 
 
 def check_days_ahead(days_ahead: int) -> int:

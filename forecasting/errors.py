@@ -26,6 +26,7 @@ ForecastingError
     ├── CannotPromote              this version cannot be promoted now   (HTTP 409)
     ├── UnknownPromotion           no promotion has this id   (HTTP 404)
     ├── Unavailable                a part is down; retry later   (HTTP 503)
+    ├── ServiceClosed              this PredictionService is closed, or belongs to another process
     ├── TimedOut                   no answer within the deadline   (HTTP 504)
     └── BadAnswer                  TorchServe's answer is not a forecast   (HTTP 502)
 """
@@ -111,6 +112,9 @@ class UnknownPromotion(ServingError): ...
 
 
 class Unavailable(ServingError): ...
+
+
+class ServiceClosed(ServingError): ...
 
 
 class TimedOut(ServingError): ...

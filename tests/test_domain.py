@@ -1,8 +1,10 @@
 """The words that all else uses."""
 
 import datetime as dt
+from collections.abc import Callable
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from forecasting.domain import (
     KIND_CODES,
@@ -15,11 +17,13 @@ from forecasting.domain import (
     can_be_zero,
     check_days_ahead,
     check_version,
+    read_days_ahead,
     to_date,
     to_day,
 )
 from forecasting.errors import InvalidVersion, SettingError
 from forecasting.model.rollout import COUNT, OTHER, RATE
+from forecasting.serving.http.request_schema import BodyDaysAhead
 
 
 @pytest.mark.parametrize("days", [0, 31, -1])
@@ -83,3 +87,22 @@ def test_series_is_named_by_metric_and_site() -> None:
     series = Series("blog", "visits")
     assert (series.name, series.key) == ("visits of blog", ("blog", "visits"))
     assert (series.kind, series.additive, series.unit_scale) == (Kind.count, True, 1.0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1, 7, 30, 7.0, "7", "7.0", " 7 ", "+7", "07", 0, 31, -1, 7.5, "7.5", "1_0", True, False, None, "", "x", "7e0",
+        [7], float("nan"), float("inf"), "nan", "-7", 10**400, "9" * 5000, "0x7",
+    ],
+)  # fmt: skip
+def test_days_ahead_are_read_as_the_routes_read_them(value: object) -> None:
+    """The routes read them by pydantic."""
+
+    def read(reader: Callable[[object], int]) -> int | None:
+        try:
+            return reader(value)
+        except (ValidationError, SettingError):
+            return None
+
+    assert read(read_days_ahead) == read(TypeAdapter(BodyDaysAhead).validate_python)

@@ -1,15 +1,19 @@
 """PredictionService: forecasts from Python, in this process."""
 
 import asyncio
+import os
 import threading
 import weakref
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from forecasting.artifact import load_artifact
+from forecasting.domain import read_days_ahead
+from forecasting.errors import ServiceClosed, SettingError
 from forecasting.predictor import Predictor, Window, stack_windows
 from forecasting.serving.forecast_service import DEFAULT_METRIC, ForecastService
 from forecasting.serving.recent_windows import RecentWindows
@@ -18,6 +22,8 @@ from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config
 
 T = TypeVar("T")
+DaysAhead = int | float | str  # 7, 7.0 and "7", as the routes take them
+CLOSED = "This PredictionService is closed. Make a new one."
 
 
 class LocalModel:
@@ -31,7 +37,10 @@ class LocalModel:
 
 
 class PredictionService:
-    """Forecasts from Python, equal to the routes' answers. Thread-safe; `close` it, or use it in a `with`."""
+    """Forecasts from Python, equal to the routes' answers. Thread-safe; `close` it, or use it in a `with`.
+
+    Each process needs its own, made after the fork (of gunicorn's preload, say): ServiceClosed says so.
+    """
 
     def __init__(self, config: Config | None = None) -> None:
         """Loads the version that `config` or the environment names, else the newest.
@@ -49,19 +58,25 @@ class PredictionService:
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run_loop, args=(self._loop,), name="PredictionService", daemon=True)
         thread.start()
-        self._end = weakref.finalize(self, _end_loop, self._loop, thread, history)
+        self._process = os.getpid()
+        self._end = weakref.finalize(self, _end_loop, self._loop, thread, history, self._process)
 
-    def predict_page_visits(self, days_ahead: int = 7) -> Response:
+    def predict_page_visits(self, days_ahead: DaysAhead = 7) -> Response:
         return self.predict(days_ahead=days_ahead)
 
-    def predict(self, metric: str = DEFAULT_METRIC, days_ahead: int = 7, site: str | None = None) -> Response:
+    def predict(self, metric: str = DEFAULT_METRIC, days_ahead: DaysAhead = 7, site: str | None = None) -> Response:
         """`site` is a site's name, or an earlier one."""
-        return self._run(self._predict(metric, days_ahead, site))
+        self._check_usable()
+        return self._run(self._predict(metric, read_days_ahead(days_ahead), site))
 
     def predict_multiple(
-        self, metrics: Sequence[str], days_ahead: int = 7, site: str | None = None
+        self, metrics: Sequence[str], days_ahead: DaysAhead = 7, site: str | None = None
     ) -> dict[str, Response]:
-        return self._run(self._predict_multiple(metrics, days_ahead, site))
+        """Raises SettingError for a bare string, which would be read letter by letter."""
+        self._check_usable()
+        if isinstance(metrics, str | bytes):
+            raise SettingError(f"metrics is {metrics!r}, which is no list. Write [{metrics!r}].")
+        return self._run(self._predict_multiple(metrics, read_days_ahead(days_ahead), site))
 
     async def _predict(self, metric: str, days_ahead: int, site: str | None) -> Response:
         await self._windows.list_sites()
@@ -81,18 +96,46 @@ class PredictionService:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> str:
+        raise ServiceClosed("A PredictionService cannot be sent to another process. Make one in each process.")
+
+    def _check_usable(self) -> None:
+        """Raises ServiceClosed. A child gets neither the thread nor the database's connections of its parent."""
+        if os.getpid() != self._process:
+            raise ServiceClosed(
+                f"This PredictionService belongs to process {self._process}, from which this one was forked. Make "
+                "one in each process, after the fork."
+            )
+        if not self._end.alive:
+            raise ServiceClosed(CLOSED)
+
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError as error:  # another thread has closed the loop just now
+            coroutine.close()
+            raise ServiceClosed(CLOSED) from error
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise ServiceClosed(CLOSED) from error
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
+        if tasks := asyncio.all_tasks(loop):  # requests of other threads, which would wait for ever
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(tasks))
     finally:
         loop.close()
 
 
-def _end_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, history: RecentWindows) -> None:
+def _end_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, history: RecentWindows, process: int) -> None:
+    if os.getpid() != process:  # the loop's thread runs in the parent, which still uses it
+        return
+
     async def end() -> None:
         try:
             await history.close()

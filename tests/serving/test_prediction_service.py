@@ -2,9 +2,14 @@
 
 import asyncio
 import gc
+import multiprocessing
+import os
+import pickle
 import threading
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import numpy as np
@@ -12,7 +17,7 @@ import pytest
 
 from forecasting import PredictionService
 from forecasting.artifact import PROGRAM, Artifact, staged_version, write_card
-from forecasting.errors import BrokenArtifact, DataError, UnknownSite
+from forecasting.errors import BrokenArtifact, DataError, ServiceClosed, SettingError, UnknownSite
 from forecasting.predictor import Window
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.schema import Config, DatabaseConfig
@@ -150,3 +155,94 @@ def test_history_follows_its_days_to_where_they_may_be_kept(
     finally:
         execute(config.database, "drop owned by onlooker")
         execute(config.database, "drop role onlooker")
+
+
+CLOSED = "This PredictionService is closed. Make a new one."
+
+
+def test_closed_service_says_so(config: Config) -> None:
+    with PredictionService(config) as service:
+        pass
+    for ask in (service.predict_page_visits, service.predict, lambda: service.predict_multiple(["page_visits"])):
+        with pytest.raises(ServiceClosed) as refusal:
+            ask()
+        assert str(refusal.value) == CLOSED
+
+
+def test_request_under_way_learns_that_another_thread_closes(config: Config) -> None:
+    """It would wait for ever."""
+    service = PredictionService(config)
+    started, refusals = threading.Event(), []
+
+    async def never_answer() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    def ask() -> None:
+        try:
+            service._run(never_answer())
+        except ServiceClosed as refusal:
+            refusals.append(str(refusal))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    assert started.wait(60)
+    service.close()
+    asking.join(60)
+    assert refusals == [CLOSED]
+
+
+def ask_in_child(service: PredictionService, answers: Connection) -> None:
+    try:
+        service.predict_page_visits()
+    except ServiceClosed as refusal:
+        answers.send(str(refusal))
+    service.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_of_a_fork_is_told_at_once_and_leaves_the_parent_alone(config: Config) -> None:
+    """As with gunicorn's preload, and with a ProcessPoolExecutor."""
+    context = multiprocessing.get_context("fork")
+    with PredictionService(config) as service:
+        before = service.predict_page_visits()
+        answers, sender = context.Pipe(duplex=False)
+        child = context.Process(target=ask_in_child, args=(service, sender))
+        child.start()
+        assert answers.poll(60)
+        assert answers.recv() == (
+            f"This PredictionService belongs to process {os.getpid()}, from which this one was forked. Make one in "
+            "each process, after the fork."
+        )
+        child.join(60)
+        assert child.exitcode == 0
+        assert service.predict_page_visits()["predictions"] == before["predictions"]
+
+
+def test_service_is_not_sent_to_another_process(config: Config) -> None:
+    with PredictionService(config) as service, pytest.raises(ServiceClosed) as refusal:
+        pickle.dumps(service)
+    assert str(refusal.value) == "A PredictionService cannot be sent to another process. Make one in each process."
+
+
+@pytest.mark.parametrize("days_ahead", [7, 7.0, "7"])
+def test_days_ahead_may_be_written_in_several_ways(config: Config, days_ahead: Any) -> None:
+    with PredictionService(config) as service:
+        assert service.predict(days_ahead=days_ahead)["days_ahead"] == 7
+        assert service.predict_page_visits(days_ahead)["days_ahead"] == 7
+        assert service.predict_multiple(["page_visits"], days_ahead)["page_visits"]["days_ahead"] == 7
+
+
+def test_refusals_say_what_is_meant(config: Config) -> None:
+    with PredictionService(config) as service:
+        for ask, text in (
+            (lambda: service.predict(days_ahead="1_0"), "days_ahead is '1_0'; it must be a whole number, 1 to 30."),
+            (lambda: service.predict(days_ahead=31), "days_ahead is 31; it must be 1 to 30."),
+            (
+                lambda: service.predict_multiple("page_visits"),
+                "metrics is 'page_visits', which is no list. Write ['page_visits'].",
+            ),
+        ):
+            with pytest.raises(SettingError) as refusal:
+                ask()
+            assert str(refusal.value) == text

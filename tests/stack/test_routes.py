@@ -258,7 +258,7 @@ def test_metrics_count_what_is_asked(http: httpx.Client) -> None:
         )
 
     before = ask()
-    for path in ("/sites", "/sites?x=1", "/a", "/b", "/c"):
+    for path in ("/sites", "/sites", "/a", "/b", "/c"):
         http.get(path)
     assert np.subtract(ask(), before).tolist() == [2, 2, 3]
 
