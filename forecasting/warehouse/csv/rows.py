@@ -88,7 +88,7 @@ def read_content(file: Path, *, site: str, data: DataConfig) -> FileContent:
     _refuse_problems(file, content)
     if content.ignored:
         titles_ignored = ", ".join(dict.fromkeys(content.ignored))
-        content.notes.append(f"{file.name}: no numbers are in {titles_ignored}, which is ignored")
+        content.notes.append(f"{file.name}: columns without a metric are ignored: {titles_ignored}")
     _divide_by_visits(content)
     return content
 
@@ -118,7 +118,7 @@ def _merge(file: Path, content: FileContent, part: FileContent, table: Table, *,
     """Adds a table's values to those of the tables above it.
 
     Of several tables, one that has several rows a day or only a row a week is not by day, and skipped. Where it repeats
-    a series of a table above, as a report does for each of its cards, the first one stays.
+    days of a table above with other values, as a report does in its cards, the first one stays.
     """
     is_by_week = bool(part.series) and all(is_sparse(values) for values in part.series.values())
     if not is_alone and not part.bad_rows and (is_by_week or (part.repeated_days and part.ignored)):
@@ -129,13 +129,14 @@ def _merge(file: Path, content: FileContent, part: FileContent, table: Table, *,
     content.bad_rows += part.bad_rows
     content.repeated_days += part.repeated_days
     for key, values in part.series.items():
-        if {day: value for day, (value, _) in content.series.setdefault(key, values).items()} != {
-            day: value for day, (value, _) in values.items()
-        }:
+        known = content.series.setdefault(key, values)
+        if any(repr(known[day][0]) != repr(values[day][0]) for day in known.keys() & values.keys()):  # NaN is NaN
             name = f"{key[1]} of {key[0]}"
             content.notes.append(
                 f"{file.name}: the table on line {table.header_line} has other values of {name}, which are skipped"
             )
+        else:
+            content.series[key] = {**values, **known}
 
 
 def _not_by_day(file: Path, tables: Sequence[Table]) -> DataError:

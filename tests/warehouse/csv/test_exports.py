@@ -251,6 +251,18 @@ def test_tables_that_are_not_by_day_are_skipped_and_reported(tmp_path: Path) -> 
     ]
 
 
+def test_tables_of_other_days_of_a_series_are_joined(tmp_path: Path) -> None:
+    head = "# Start date: 202401{0}\n# End date: 202401{1}\nNth day,Active users\n"
+    text = f"{RULE}{RULE}{head.format(30, 31)}0000,5\n0001,6\n\n{head.format(29, 30)}0000,4\n0001,5\n"
+    content = read_file(tmp_path, text)
+    assert read_file(tmp_path, text.replace(",5\n", ",\n")).notes == []  # unmeasured in both
+    assert (values(content), dates(content)) == ({"unique_visitors": [4, 5, 6]}, ["2024-01-29", FIRST, SECOND])
+    assert content.notes == []
+    other = read_file(tmp_path, text.replace("0001,5", "0001,7"))
+    assert values(other) == {"unique_visitors": [5, 6]}
+    assert len(other.notes) == 1
+
+
 def test_file_of_such_tables_alone_is_refused(tmp_path: Path) -> None:
     text = f"{RULE}# Retention\n{RULE}# Start date: 20231217\n# End date: 20231230\nDate,Week 0\nDec 17 - Dec 23,40\n"
     assert refusal(tmp_path, text).startswith("{file} has no table by day, only by 'Date'. Export one row per day")
@@ -382,7 +394,7 @@ def test_encodings_with_a_mark_and_without(tmp_path: Path, encoding: str) -> Non
 
 def test_column_of_words_is_reported(tmp_path: Path) -> None:
     content = read_file(tmp_path, "date,weekday,views\n2024-01-30,Tue,5\n2024-01-31,Wed,6\n")
-    assert list(content.notes) == ["shop.csv: no numbers are in weekday, which is ignored"]
+    assert list(content.notes) == ["shop.csv: columns without a metric are ignored: weekday"]
 
 
 def test_bad_cell_in_a_column_of_numbers_is_refused_wherever_it_is(tmp_path: Path) -> None:
