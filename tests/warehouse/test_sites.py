@@ -5,12 +5,14 @@ import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from forecasting.domain import SourceName
+from forecasting.domain import SourceName, to_day
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
-from forecasting.warehouse.connection import connect
+from forecasting.warehouse.connection import connect, connected
+from forecasting.warehouse.forecast_writer import encode_forecasts, write_forecasts
 from forecasting.warehouse.panel_loader import read_panel
 from forecasting.warehouse.sites import StoredSite, name_sites
 from forecasting.warehouse.source_report import check_source
@@ -143,6 +145,23 @@ def test_forecasts_of_a_deleted_site_are_kept_but_not_the_newest(database: Datab
     bring(config, NOW, create("eeeeeeee-0000-4000-8000-000000000000", "Blog"))
     assert names(database)[SECOND] == (f"Blog ({SECOND})", ["Blog"], True)
     assert "Blog" not in forecasts(database)
+
+
+def test_forecasts_of_a_site_that_was_renamed_while_they_were_made_are_left_out(database: DatabaseConfig) -> None:
+    config = events_of(database)
+    bring(config, NOW, UMAMI, *BOTH)
+    quantiles = np.arange(2 * 3 * 7, dtype=np.float32).reshape(2, 3, 7)
+    keys = [("Blog", "page_visits"), ("Shop", "page_visits")]
+    encoded = encode_forecasts(keys, np.array([to_day(dt.date(2024, 6, 10))] * 2), quantiles)
+    bring(config, NOW, rename(BLOG, "Journal"))
+
+    async def write() -> int:
+        async with connected(database, writable=True) as connection:
+            now = dt.datetime.now(dt.UTC)
+            return await write_forecasts(connection, encoded, version="v1", made_at=now, num_levels=7)
+
+    assert asyncio.run(write()) == 3
+    assert set(forecasts(database)) == {"Shop"}
 
 
 def test_a_site_that_comes_back_is_the_same(database: DatabaseConfig) -> None:

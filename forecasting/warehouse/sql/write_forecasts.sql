@@ -1,4 +1,5 @@
--- Stores the forecasts in `incoming_forecasts`, one row per day ahead. Rows that would not change stay untouched.
+-- Stores the forecasts in `incoming_forecasts`, one row per day ahead. Rows that would not change stay untouched. Series
+-- that have lost their days are left out: their sites were renamed or deleted while they were forecast.
 -- $1 text         version
 -- $2 timestamptz  when they were made
 -- $3 integer      quantiles per day
@@ -13,6 +14,11 @@ select
     incoming.quantiles[$3::integer * (ahead.day - 1) + 1 : $3::integer * ahead.day] as quantiles
 from incoming_forecasts as incoming
 cross join lateral generate_series(1, cardinality(incoming.quantiles) / $3::integer) as ahead (day)
+where
+    exists (
+        select from forecasting.daily as d
+        where d.site = incoming.site and d.metric = incoming.metric
+    )
 on conflict (site, metric, version, cutoff, day) do update
     set made_at = excluded.made_at, quantiles = excluded.quantiles
     where stored.quantiles is distinct from excluded.quantiles;
