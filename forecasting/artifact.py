@@ -4,7 +4,9 @@ A version is written to a staging folder and renamed, so it is either complete o
 made from the folder and can be made again.
 """
 
+import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "forecaster"
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a user's share of it, a limit on files
 PROMOTED = ".promoted"  # a file in the store that names the version to load
 BASE = find_resource("model_store/base")  # the package's pretrained weights; MODEL_DIR never changes them
 
@@ -78,9 +81,25 @@ class Artifact:
 
 def export_program(forecaster: "Forecaster", path: Path) -> None:
     """Writes the Forecaster as a torch.export program for batches of 1 to MAX_BATCH windows."""
+    save_program(trace(forecaster), path)
+
+
+def save_program(program: "torch.export.ExportedProgram", path: Path) -> None:
+    """By way of memory: on a full disk, torch's own writer ends in errors of its own, or ends the process."""
     import torch
 
-    torch.export.save(trace(forecaster), path)
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())
+
+
+def save_weights(forecaster: "Forecaster", path: Path) -> None:
+    """By way of memory, like `save_program`."""
+    import torch
+
+    content = io.BytesIO()
+    torch.save(forecaster.state_dict(), content)
+    path.write_bytes(content.getbuffer())
 
 
 def trace(forecaster: "Forecaster") -> "torch.export.ExportedProgram":
@@ -114,8 +133,22 @@ def staging_folder(store: Path, version: str) -> Iterator[Path]:
     staging = _make_staging(store, version)
     try:
         yield staging
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise StoreNotWritable(_explain_no_room(store, version, error)) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _explain_no_room(store: Path, version: str, error: OSError) -> str:
+    temporary = Path(tempfile.gettempdir())
+    room = " and ".join(f"{shutil.disk_usage(place).free / 1e6:,.1f} MB in {place}" for place in (store, temporary))
+    file = error.filename2 or error.filename or f"the files of {version}"
+    return (
+        f"There is no room for {file} ({error.strerror}); free are {room}. {version} was not written. "
+        "Make room, or set MODEL_DIR or TMPDIR to another place."
+    )
 
 
 def replace_folder(staging: Path, target: Path) -> None:

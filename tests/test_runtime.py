@@ -1,14 +1,18 @@
 """How scripts end: codes, words, and tracebacks for those who ask."""
 
+import os
+import pty
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from rich.table import Table
 
 from forecasting.runtime.terminal import render
+from tests import PROJECT
 
 PROGRAM = """
 import sys
@@ -97,3 +101,28 @@ def test_what_serves_goes_on_though_its_logs_disk_is_full() -> None:
         )
     first, second = result.stderr.splitlines()[:2]
     assert (first, second) == ("the log cannot be written (No space left on device): 1 lines lost", "went on")
+
+
+IN_A_TERMINAL = """
+from forecasting.runtime.log import LOGGER, start_log
+from forecasting.runtime.terminal import progress
+start_log(None, debug=False)
+with progress("reading", 2) as advance:
+    LOGGER.info("a line of the log")
+    advance(2)
+LOGGER.info("the next line")
+"""
+
+
+def test_lines_of_the_log_are_not_glued_to_a_progress_bar() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", IN_A_TERMINAL], stdout=theirs, stderr=theirs, cwd=PROJECT)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the terminal ends with the process
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    assert process.wait() == 0
+    for line in (b"a line of the log", b"the next line"):
+        assert b"\x1b[2K" + line + b"\r\n" in shown, shown  # which clears the line before it

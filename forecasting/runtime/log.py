@@ -16,7 +16,16 @@ LOSS_SECONDS = 60.0  # between two reports of dropped lines
 
 
 class _Console(logging.StreamHandler[TextIO]):
-    """Lets `| head` end the program; logging itself would print an error for each further line."""
+    """Lets `| head` end the program; logging itself would print an error for each further line. A progress bar may
+    stand in for stdout while it is shown, so that no line is glued to it.
+    """
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None: ...
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         if isinstance(sys.exc_info()[1], BrokenPipeError):
@@ -24,13 +33,11 @@ class _Console(logging.StreamHandler[TextIO]):
         super().handleError(record)
 
 
-class _LossyConsole(logging.StreamHandler[TextIO]):
+class _Lossy(logging.Handler):
     """Drops lines that cannot be written and reports them once a minute; logging itself would print 12 kB for each."""
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._num_lost = 0
-        self._reported_at = -math.inf
+    _num_lost = 0
+    _reported_at = -math.inf
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         error = sys.exc_info()[1]
@@ -42,6 +49,12 @@ class _LossyConsole(logging.StreamHandler[TextIO]):
             self._reported_at = time.monotonic()
             with suppress(OSError):  # stderr may be the same file as stdout
                 print(f"the log cannot be written ({error.strerror}): {self._num_lost} lines lost", file=sys.stderr)
+
+
+class _LossyConsole(_Lossy, logging.StreamHandler[TextIO]): ...
+
+
+class _LossyFile(_Lossy, logging.FileHandler): ...
 
 
 def start_log(file: Path | None, *, debug: bool, lossy: bool = False) -> None:
@@ -57,7 +70,7 @@ def start_log(file: Path | None, *, debug: bool, lossy: bool = False) -> None:
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(file, encoding="utf-8")
+        handler = _LossyFile(file, encoding="utf-8")
     except OSError as error:
         raise StoreNotWritable(
             f"{file.absolute()} cannot be written ({error.strerror}). Give this user the right, or set MODEL_DIR."

@@ -1,6 +1,7 @@
 """How a program ends, and its memory: exit codes, SIGTERM, garbage collection."""
 
 import ctypes
+import errno
 import gc
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 from forecasting.errors import ForecastingError, SettingError
 from forecasting.runtime.log import LOGGER
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -29,6 +31,16 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         code = 2 if isinstance(error, SettingError) else 1
     except (BrokenPipeError, KeyboardInterrupt) as ending:
         code = _end_early(ending)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            LOGGER.exception("a bug in the program itself")
+            raise
+        LOGGER.debug("where it happened:", exc_info=True)
+        file = error.filename2 or error.filename  # of a copy, the second is the one that is written
+        what = f": {file} cannot be written" if file else ""
+        room = "Make room, or set MODEL_DIR or TMPDIR to another place."
+        print(f"error: The disk is full{what} ({error.strerror}). {room}", file=sys.stderr)
+        code = 1
     except SystemExit as ending:
         if ending.code == 128 + signal.SIGTERM:
             print("ended", file=sys.stderr)

@@ -35,7 +35,8 @@ def progress(label: str, total: int | None, *, unit: str = "forecasts") -> Itera
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True) as bar:
+    # On a terminal, lines of the log go above the bar; elsewhere they stay on stdout.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task(label, total=total)
 
         def advance(count: int, new_total: int | None = None) -> None:

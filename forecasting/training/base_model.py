@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from forecasting.artifact import BASE, CARD, WEIGHTS, hash_file, load_base, replace_folder, staging_folder
+from forecasting.artifact import BASE, CARD, WEIGHTS, hash_file, load_base, replace_folder, save_weights, staging_folder
 from forecasting.card import now_text
 from forecasting.domain import Init
 from forecasting.errors import SettingError
@@ -38,7 +38,7 @@ def save_base(folder: Path, forecaster: Forecaster, config: Config, provenance: 
         **provenance,
     }
     with staging_folder(folder.parent, folder.name) as staging:
-        torch.save(forecaster.state_dict(), staging / WEIGHTS)
+        save_weights(forecaster, staging / WEIGHTS)
         card["hashes"] = {WEIGHTS: hash_file(staging / WEIGHTS)}
         (staging / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         replace_folder(staging, folder)

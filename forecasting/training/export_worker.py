@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forecasting.artifact import export_program, trace
+from forecasting.artifact import export_program, save_program, trace
 from forecasting.domain import Scaling
 from forecasting.runtime.log import LOGGER
 from forecasting.settings.schema import ModelConfig
@@ -84,7 +84,7 @@ def main(settings: str) -> None:
     with torch.no_grad():
         for name, tensor in torch.load(weights, weights_only=True).items():
             program.state_dict[name].copy_(tensor)
-    torch.export.save(program, path)
+    save_program(program, Path(path))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, staged_version, write_card
+from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, save_weights, staged_version, write_card
 from forecasting.card import Card
 from forecasting.domain import Series
 from forecasting.model.forecaster import Forecaster
@@ -80,7 +78,7 @@ def train(panel: Panel, config: Config, *, worker: ExportWorker, clock: Stopwatc
     version, store = config.version_to_train, config.model_dir
     with staged_version(store, version) as folder:
         result = learn(panel, config, clock=clock, resume=resume)
-        torch.save(result.served.forecaster.state_dict(), folder / WEIGHTS)
+        save_weights(result.served.forecaster, folder / WEIGHTS)
         worker.start_writing(folder / WEIGHTS, folder / PROGRAM)
         with clock.part("plot"):
             title = f"{version}: test days were forecast before the refit on all days"

@@ -95,7 +95,10 @@ class Cluster:
         options = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale")
         result = self._run("initdb", "-D", fresh, *options)
         if result.returncode != 0:
-            raise CannotConnect(f"The embedded PostgreSQL cannot be set up in {self.data}: {result.stderr.strip()}")
+            raise CannotConnect(
+                f"The embedded PostgreSQL cannot be set up in {self.data}: {result.stderr.strip()}. Correct "
+                "that, or set DB_HOST to use your own server."
+            )
         fresh.rename(self.data)
 
     def _remove_leftovers(self) -> None:

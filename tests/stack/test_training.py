@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from forecasting.artifact import list_versions, load_artifact
 from forecasting.settings.schema import DatabaseConfig
-from scripts.bench.harness import Place
+from scripts.bench.harness import SCRIPTS, Place
 from tests.waiting import becomes
 from tests.warehouse.sources.asking import prepare
 
@@ -30,6 +31,20 @@ def refused(empty_place: Place, database: DatabaseConfig) -> Callable[..., str]:
         return result.stderr
 
     return train
+
+
+@pytest.mark.parametrize("blocks", [64, 200])
+def test_full_disk(empty_place: Place, database: DatabaseConfig, blocks: int) -> None:
+    """A limit on files stands for it, of so many KiB: it stops the weights, or the program."""
+    command = ("bash", "-c", f'ulimit -f {blocks}; exec "$@"', "-", sys.executable, SCRIPTS / "train.py", *QUICK)
+    result = empty_place.run_command(*command, **variables_of(database))
+    assert result.returncode == 1, result.stdout
+    assert re.fullmatch(
+        r"error: There is no room for the files of v1\.0\.0 \(File too large\); free are [\d,.]+ MB in \S+ and "
+        r"[\d,.]+ MB in \S+\. v1\.0\.0 was not written\. Make room, or set MODEL_DIR or TMPDIR to another place\.\n",
+        result.stderr,
+    )
+    assert list_versions(empty_place.store) == []
 
 
 def test_version_says_what_it_is(place: Place, sample: dict[str, np.ndarray]) -> None:
