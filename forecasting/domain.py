@@ -12,6 +12,9 @@ from forecasting.errors import InvalidVersion, SettingError
 
 MIN_DAYS = 30  # of data that a series must have; documented
 MIN_KNOWN_DAYS = 28  # in the history of a forecast
+MIN_DAYS_BESIDE_GAP = (
+    14  # of them, where a long gap took the others: far better than zeros (EXPERIMENTS.md, "Verdicts")
+)
 MAX_DAYS_AHEAD = 30  # documented
 MAX_BATCH = 65536  # windows in one call of an exported model
 MASKABLE = ("outage", "partial", "bot", "definition_break")  # verdicts on days whose value is doubtful

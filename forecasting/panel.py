@@ -82,7 +82,8 @@ class Panel:
 
     def latest_windows(self, context_length: int) -> LatestWindows:
         """Of each series, the days up to its last value."""
-        rows, columns = np.nonzero(self.verdicts != Verdict.before)
+        is_left_out = (self.verdicts == Verdict.gap) & np.isnan(self.values)
+        rows, columns = np.nonzero((self.verdicts != Verdict.before) & ~is_left_out)
         return cut_latest_windows(
             np.bincount(rows, minlength=len(self.series)),
             self.first_day + columns,

@@ -21,7 +21,7 @@ from rollout import COUNT, OTHER, RATE, roll_out
 
 KINDS = {"count": COUNT, "rate": RATE, "other": OTHER}
 KEYS = ("history", "first_day", "kind", "band_scale")
-MIN_KNOWN_DAYS = 28  # of a history, for a forecast worth giving
+MIN_KNOWN_DAYS = 14  # of a history, for a forecast worth giving
 MAX_INSTANCES = 4096  # of one request
 MAX_DAYS_AHEAD = 30
 MAX_WINDOWS = 65536  # that the exported program takes in one call

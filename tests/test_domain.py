@@ -10,6 +10,7 @@ from forecasting.domain import (
     KIND_CODES,
     MAX_DAYS_AHEAD,
     MIN_DAYS,
+    MIN_DAYS_BESIDE_GAP,
     MIN_KNOWN_DAYS,
     Kind,
     Series,
@@ -80,7 +81,7 @@ def test_verdicts_are_stored_by_these_numbers() -> None:
 
 
 def test_documented_limits() -> None:
-    assert (MIN_DAYS, MIN_KNOWN_DAYS, MAX_DAYS_AHEAD) == (30, 28, 30)
+    assert (MIN_DAYS, MIN_KNOWN_DAYS, MIN_DAYS_BESIDE_GAP, MAX_DAYS_AHEAD) == (30, 28, 14, 30)
 
 
 def test_series_is_named_by_metric_and_site() -> None:

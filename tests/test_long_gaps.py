@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from forecasting.domain import Kind, Missing, Series, Verdict, to_day
 from forecasting.evaluation.rolling_origins import roll
-from forecasting.latest_windows import cut_latest_windows
+from forecasting.latest_windows import LatestWindows, cut_latest_windows
 from forecasting.long_gaps import find_long_gaps, mark_long_gaps
 from forecasting.panel import Observations, Panel
 from forecasting.panel_building import build_panel
@@ -124,7 +124,17 @@ def test_backtest_compares_no_forecast_with_a_long_gap() -> None:
     assert all(np.isnan(value) == (100 <= day < 129) for day, value in actual.items())
 
 
-def cut_of(*observed: Observations, missing: Missing = Missing.zero, num_rows: int | None = None) -> object:
+@pytest.mark.parametrize(("length", "enough"), [(29, True), (42, True), (43, False)])
+def test_a_long_gap_does_not_end_forecasts_for_weeks(length: int, enough: bool) -> None:
+    """A day after it, 27, 14 and 13 days of the last 56 are known. Of years of data, 14 beside the gap are enough."""
+    for missing in Missing:
+        has_row = without(400, (399 - length, 399))
+        window = cut_of(observe(has_row), missing=missing, num_rows=READ)
+        assert window.enough.tolist() == panel_of(has_row, missing).latest_windows(56).enough.tolist() == [enough]
+        assert window.num_needed.tolist() == [14]
+
+
+def cut_of(*observed: Observations, missing: Missing = Missing.zero, num_rows: int | None = None) -> LatestWindows:
     parts = [(row.days[::-1][:num_rows], row.values[::-1][:num_rows]) for row in observed]
     return cut_latest_windows(
         np.array([days.size for days, _ in parts]),

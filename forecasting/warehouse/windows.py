@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard
-from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Kind, Missing, can_be_zero
+from forecasting.domain import MIN_DAYS, Kind, Missing, can_be_zero
 from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
 from forecasting.latest_windows import LatestWindows, cut_latest_windows
 from forecasting.panel import Observations, describe_series
@@ -80,7 +80,7 @@ def _find_fault(
     if latest.enough[row]:
         return None
     num_known = int(np.isfinite(latest.history[row]).sum())
-    if num_known >= MIN_KNOWN_DAYS:
+    if num_known >= latest.num_needed[row]:
         return TooFewDays(
             f"{card.name} has fewer than {MIN_DAYS} days of data; at least {MIN_DAYS} are needed. "
             "Wait for more, or load older days."
@@ -88,5 +88,5 @@ def _find_fault(
     remedy = "or train with data.missing=zero" if missing is Missing.mask else "as rows of 0"
     return TooFewDays(
         f"{card.name} has {num_known} known days among the last {latest.history.shape[1]}; a forecast needs "
-        f"{MIN_KNOWN_DAYS}. Load the missing days, {remedy} if they had no traffic."
+        f"{latest.num_needed[row]}. Load the missing days, {remedy} if they had no traffic."
     )

@@ -219,7 +219,7 @@ BROKEN = [
     ),
     (request(history="a"), 'instances[0].history is "a"; it must be a list of 56 numbers.'),
     (request(history=HISTORY[:55]), "instances[0].history has 55 values; it must have 56."),
-    (request(history=[None] * 29 + HISTORY[:27]), "instances[0].history has 27 known days; at least 28 are needed."),
+    (request(history=[None] * 43 + HISTORY[:13]), "instances[0].history has 13 known days; at least 14 are needed."),
     (request(history=changed_history(3, "7")), 'instances[0].history[3] is "7"; it must be a number.'),
     (request(history=changed_history(3, True)), "instances[0].history[3] is true; it must be a number."),
     (request(history=changed_history(3, -1e39)), "instances[0].history[3] is -1e+39; float32 holds at most 3.4e+38."),
@@ -286,10 +286,10 @@ def test_more_windows_than_the_program_takes_are_split(module: ModuleType, folde
 
 
 def test_constants_are_those_of_the_package(module: ModuleType) -> None:
-    from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_KNOWN_DAYS
+    from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_DAYS_BESIDE_GAP
 
     assert {kind.value: number for kind, number in KIND_CODES.items()} == module.KINDS
-    assert (module.MIN_KNOWN_DAYS, module.MAX_DAYS_AHEAD) == (MIN_KNOWN_DAYS, MAX_DAYS_AHEAD)
+    assert (module.MIN_KNOWN_DAYS, module.MAX_DAYS_AHEAD) == (MIN_DAYS_BESIDE_GAP, MAX_DAYS_AHEAD)
 
 
 def test_broken_model_is_a_value_error(module: ModuleType, tmp_path: Path, folder: Path) -> None:

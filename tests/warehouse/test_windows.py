@@ -68,16 +68,16 @@ def test_short_history_is_padded_and_too_short_a_one_refused() -> None:
     assert np.isnan(padded.history[:16]).all()
     np.testing.assert_array_equal(padded.history[16:], np.arange(40))
     assert padded.first_day == FIRST - 16
-    [holes] = windows_of(observe("page_visits", 80, missing=tuple(range(30, 70))), missing=Missing.mask)
+    [holes] = windows_of(observe("page_visits", 80, missing=tuple(range(27, 70))), missing=Missing.mask)
     assert isinstance(holes, TooFewDays)
     assert str(holes) == (
-        "page_visits of blog has 16 known days among the last 56; a forecast needs 28. "
+        "page_visits of blog has 13 known days among the last 56; a forecast needs 14. "
         "Load the missing days, or train with data.missing=zero if they had no traffic."
     )
-    [holes] = windows_of(observe("page_visits", 80, missing=tuple(range(30, 70))))
+    [holes] = windows_of(observe("page_visits", 80, missing=tuple(range(27, 70))))
     assert isinstance(holes, TooFewDays)
     assert str(holes) == (
-        "page_visits of blog has 16 known days among the last 56; a forecast needs 28. "
+        "page_visits of blog has 13 known days among the last 56; a forecast needs 14. "
         "Load the missing days, as rows of 0 if they had no traffic."
     )
     [short] = windows_of(observe("page_visits", 29))
