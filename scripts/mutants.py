@@ -65,7 +65,7 @@ TESTS = {
     "forecasting/warehouse/csv/observations.py": "tests/warehouse/csv",
     "forecasting/warehouse/csv/rows.py": "tests/warehouse/csv",
     "forecasting/warehouse/csv/tables.py": "tests/warehouse/csv",
-    "forecasting/warehouse/metric_names.py": "tests/warehouse/csv",
+    "forecasting/warehouse/metric_names.py": "tests/warehouse/csv tests/warehouse/test_metric_names.py",
     "forecasting/warehouse/units.py": "tests/warehouse/test_units.py",
 }
 
