@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from forecasting.domain import SourceName
-from forecasting.errors import MissingTable, SchemaNotWritable, SettingError
+from forecasting.errors import MissingTable, SchemaNotWritable, SettingError, WarehouseError
+from forecasting.invocation import show_command
 from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
@@ -62,6 +63,8 @@ async def update(
         catalog = await _read_catalog(config.data, source_connection, own.connection)
         if catalog is None:
             return UpdateResult(None, own.database)
+        if not whole:
+            await _refuse_lost_metrics(catalog, source_connection, own.connection)
         ingest = _Ingest(config, catalog, source_connection, own.connection, scope)
         ingest, tasks, notes = await ingest.prepare()
         changes = await ingest.find_changes(tasks)
@@ -85,12 +88,30 @@ async def _read_catalog(
     try:
         with translate_errors(f"asking {data.source} for its sites and metrics"):
             return await read_catalog(source_connection, data)
-    except (MissingTable, SettingError) as error:
+    except (MissingTable, SettingError):
         origin = await find_origin(own_connection, data)
-        may_be_filled = isinstance(error, MissingTable) or not origin.source
-        if may_be_filled and data.source is SourceName.siteanalytics and await has_rows(own_connection):
+        if not origin.source and data.source is SourceName.siteanalytics and await has_rows(own_connection):
             return None
         raise
+
+
+async def _refuse_lost_metrics(
+    catalog: SourceCatalog, source_connection: OwnConnection, own_connection: Connection
+) -> None:
+    """Raises WarehouseError for metrics that were read earlier, and that the source has but cannot return any more:
+    their days would be deleted.
+    """
+    source = catalog.source
+    with translate_errors(f"asking {source.name} for its metrics"):
+        stored = {row["metric"] for row in await fetch(own_connection, "read_metrics", source.name)}
+        lost = stored - {metric.metric for metric in catalog.metrics}
+        reasons = await source.explain_lost(source_connection, lost) if lost else []
+    if reasons:
+        command = show_command("sources", "--update", "--whole")
+        raise WarehouseError(
+            f"Days that were read earlier would be deleted: {' '.join(reasons)} Or, if they may be deleted, run: "
+            f"{command}"
+        )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from forecasting.domain import Kind, SourceName, Verdict, to_date
-from forecasting.errors import CannotConnect, DuplicateDays, MissingTable, SourceTooSlow, WouldLoseDays
+from forecasting.errors import CannotConnect, DuplicateDays, MissingTable, SourceTooSlow, WarehouseError, WouldLoseDays
+from forecasting.invocation import show_command
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig, MetricConfig, VerdictConfig
 from forecasting.warehouse.connection import connect
@@ -801,6 +802,48 @@ def test_a_column_that_was_dropped_goes(database: DatabaseConfig) -> None:
     bring(config, LATE, OWN_DAYS)
     bring(config, LATE, "alter table daily_metrics drop signups")
     assert {row[1] for row in contents(database)} == {"page_visits"}
+
+
+@pytest.mark.parametrize(
+    ("type_", "repair"),
+    [
+        (
+            "text",
+            ", so it is left out. To make it a metric, run: ALTER TABLE daily_metrics ALTER COLUMN "
+            '"page_visits" TYPE double precision USING CASE WHEN "page_visits" ~ '
+            r"'^\s*[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?\s*$' THEN "
+            """replace("page_visits", ',', '')::double precision END;""",
+        ),
+        ("boolean using page_visits > 0", "."),
+    ],
+)
+def test_a_column_that_became_unreadable_does_not_delete_its_days(
+    database: DatabaseConfig, type_: str, repair: str
+) -> None:
+    config = Config(database=database)
+    bring(config, LATE, OWN_DAYS)
+    before = contents(database)
+    with pytest.raises(WarehouseError) as caught:
+        bring(config, LATE, f"alter table daily_metrics alter page_visits type {type_}")
+    assert str(caught.value) == (
+        "Days that were read earlier would be deleted: the column page_visits of daily_metrics has the type "
+        f"{type_.split(maxsplit=1)[0]}, which is no number{repair} Or, if they may be deleted, run: "
+        f"{show_command('sources', '--update', '--whole')}"
+    )
+    assert contents(database) == before
+    bring(config, LATE, whole=True)
+    assert {row[1] for row in contents(database)} == {"signups"}
+
+
+@pytest.mark.parametrize("change", ["rename to gone", "rename date to gone"])
+def test_a_table_that_is_gone_after_it_was_read_is_an_error(database: DatabaseConfig, change: str) -> None:
+    """Its days would be out of date, and nobody would say so."""
+    config = Config(database=database)
+    bring(config, LATE, OWN_DAYS)
+    before = contents(database)
+    with pytest.raises(WarehouseError, match="daily_metrics"):
+        bring(config, LATE, f"alter table daily_metrics {change}")
+    assert contents(database) == before
 
 
 def test_two_rows_of_one_day_are_refused_and_nothing_is_lost(database: DatabaseConfig) -> None:

@@ -4,7 +4,7 @@ The events are read if `daily_metrics` has no row. Where it has rows, the backen
 """
 
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -92,6 +92,16 @@ class DailyMetrics(Source):
             for kind, additive in (infer_stored(name, whole=type_ in COUNTS),)
         ]
 
+    async def explain_lost(self, connection: Connection, metrics: Collection[str]) -> Sequence[str]:
+        texts = [text async for text in self._describe_left_out(connection, only=metrics)]
+        columns = await fetch(connection, "read_columns")
+        others = [
+            f"the column {row['name']} of daily_metrics has the type {row['type']}, which is no number"
+            for row in columns
+            if row["name"] in metrics and not any(f"the column {row['name']} of" in text for text in texts)
+        ]
+        return [text if text.endswith(";") else f"{text}." for text in (*texts, *others)]
+
     async def list_sites(self, connection: Connection) -> Sequence[Site]:
         await self._set_timezone(connection)
         rows = await fetch(connection, "sources/daily_metrics_sites")
@@ -142,10 +152,12 @@ class DailyMetrics(Source):
             return WarehouseError(f"{text} Change it to the type date, or create a view whose column `date` is one.")
         return WarehouseError(f"{text} Run: {change_type('date', 'date', expression, has_default=has_default)}")
 
-    async def _describe_left_out(self, connection: Connection) -> AsyncIterator[str]:
+    async def _describe_left_out(
+        self, connection: Connection, *, only: Collection[str] | None = None
+    ) -> AsyncIterator[str]:
         for row in await fetch(connection, "read_columns"):
             name, type_ = row["name"], row["type"]
-            if name in NO_METRICS:
+            if name in NO_METRICS or (only is not None and name not in only):
                 continue
             if not row["readable"]:
                 yield f"the column {name} of daily_metrics may not be read by this user, so it is left out"

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -102,6 +102,10 @@ class Source(ABC):
     @abstractmethod
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
         """Raises MissingTable if a table that is needed does not exist or may not be read."""
+
+    async def explain_lost(self, connection: Connection, metrics: Collection[str]) -> Sequence[str]:
+        """A sentence about each of these metrics that is still there, but cannot be read any more."""
+        return []
 
     @abstractmethod
     async def list_sites(self, connection: Connection) -> Sequence[Site]: ...
