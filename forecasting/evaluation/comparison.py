@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 
 MIN_WEEKS = 12  # what fewer weeks preferred was worse on the weeks that followed (EXPERIMENTS.md)
 STANDARD_ERRORS = 2.0
+OVERWHELMING = 4.0  # times the other's error, in every window: this is not chance even in few weeks
 
 
 def is_worse(
@@ -27,3 +28,17 @@ def is_worse(
     if len(weeks) < MIN_WEEKS:
         return False
     return bool(weeks.mean() > STANDARD_ERRORS * weeks.std(ddof=1) / np.sqrt(len(weeks)))
+
+
+def is_far_worse(error: Float[np.ndarray, "windows days"], other: Float[np.ndarray, "windows days"]) -> bool:
+    """Whether the mean absolute error `error` is above OVERWHELMING times `other` in every window, of any number.
+
+    Days that are NaN in either are skipped.
+    """
+    known = np.isfinite(error) & np.isfinite(other)
+    windows = known.any(1)
+    if not windows.any():
+        return False
+    sums = (np.where(known, errors, 0).sum(1, dtype=np.float64)[windows] for errors in (error, other))
+    own, others = sums
+    return bool((own > OVERWHELMING * others).all())

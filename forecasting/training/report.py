@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from forecasting.domain import Series, Verdict, to_date
-from forecasting.evaluation.comparison import MIN_WEEKS
+from forecasting.evaluation.comparison import MIN_WEEKS, OVERWHELMING
 from forecasting.evaluation.plotting import draw_band, draw_name, draw_observed, figure
 from forecasting.evaluation.report import MAX_NOTES, format_notes
 from forecasting.panel import Panel
@@ -74,13 +74,14 @@ def describe_answerers(
     if naive:
         more = f" and {len(naive) - MAX_NOTES} more" if len(naive) > MAX_NOTES else ""
         lines.append(
-            f"the seasonal naive forecast was better over {MIN_WEEKS} or more weeks, and is used for: "
+            "the seasonal naive forecast was better by more than chance, and is used for: "
             f"{', '.join(naive[:MAX_NOTES])}{more}"
         )
     elif relative is not None and relative >= 1:
         lines.append(
             f"although its error is {relative:.2f} times the seasonal naive forecast's: no series has {MIN_WEEKS} or "
-            "more weeks over which it was worse by more than chance"
+            f"more weeks over which it was worse by more than chance, nor was it {OVERWHELMING:g} times worse in every "
+            "window of one"
         )
     return lines
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from forecasting.evaluation.comparison import is_worse
+from forecasting.evaluation.comparison import OVERWHELMING, is_far_worse, is_worse
 
 
 def weekly(means: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -62,3 +62,24 @@ def test_unknown_days_are_skipped() -> None:
     error[7] = np.nan  # a week without any known day: 11 are left
     assert not is_worse(error, other, first_days)
     assert not is_worse(np.full_like(error, np.nan), other, first_days)
+
+
+@pytest.mark.parametrize(
+    ("error", "other", "far_worse"),
+    [
+        ([[4.1, 4.1]], [[1.0, 1.0]], True),
+        ([[4.0, 4.0]], [[1.0, 1.0]], False),
+        ([[8.2, 0.0], [4.1, 4.1]], [[1.0, 1.0], [1.0, 1.0]], True),  # means of a window count, not single days
+        ([[9.0, 9.0], [3.9, 3.9]], [[1.0, 1.0], [1.0, 1.0]], False),  # every window counts
+        ([[0.1, 0.1]], [[0.0, 0.0]], True),
+        ([[0.0, 0.0]], [[0.0, 0.0]], False),
+        ([[5.0, math.nan]], [[1.0, 100.0]], True),
+        ([[math.nan, 5.0], [math.nan, math.nan]], [[1.0, 1.0], [1.0, 1.0]], True),
+        ([[math.nan]], [[1.0]], False),
+    ],
+)
+def test_four_times_the_error_in_every_window_is_far_worse(
+    error: list[list[float]], other: list[list[float]], far_worse: bool
+) -> None:
+    assert OVERWHELMING == 4
+    assert is_far_worse(np.array(error), np.array(other)) is far_worse

@@ -392,6 +392,49 @@ def test_seasonal_naive_answers_where_it_is_better_beyond_chance_over_enough_wee
     assert choose_answerers(weeks_tested(panel, weeks=16, **barely), panel) == [FORECASTER, FORECASTER]
 
 
+@pytest.mark.parametrize(
+    ("num_windows", "ours", "naive", "answerer"),
+    [
+        (6, 7.6, 0.0, SEASONAL_NAIVE),  # as of 60 days, of which 12 are tested
+        (6, 7.6, 1.0, SEASONAL_NAIVE),
+        (1, 7.6, 0.0, SEASONAL_NAIVE),  # as of 30 days
+        (6, 3.9, 1.0, FORECASTER),  # few weeks say little unless the difference is overwhelming
+        (6, 0.19, 0.0, FORECASTER),  # of 100: nobody would notice
+        (6, 0.21, 0.0, SEASONAL_NAIVE),
+    ],
+)
+def test_few_windows_decide_where_the_difference_is_overwhelming(
+    num_windows: int, ours: float, naive: float, answerer: str
+) -> None:
+    panel = make_panel(60, num_series=1)
+    actual = np.full((num_windows, 7), 100, np.float32)
+    quantiles = np.repeat((actual + np.float32(ours))[..., None], 7, 2)
+    first_days = panel.first_day + 47 + np.arange(num_windows)
+    tested = HeldOutForecasts(
+        np.zeros(num_windows, np.int64), first_days, actual, quantiles, actual - np.float32(naive)
+    )
+    assert choose_answerers(tested, panel) == [answerer]
+
+
+def test_one_window_on_which_the_forecaster_was_good_keeps_the_series() -> None:
+    panel = make_panel(60, num_series=1)
+    actual = np.full((6, 7), 100, np.float32)
+    quantiles = np.repeat((actual + np.float32(9))[..., None], 7, 2)
+    quantiles[3], naive = 101, actual - np.float32(1)
+    tested = HeldOutForecasts(np.zeros(6, np.int64), panel.first_day + 47 + np.arange(6), actual, quantiles, naive)
+    assert choose_answerers(tested, panel) == [FORECASTER]
+
+
+def test_nearly_empty_series_stays_with_the_forecaster() -> None:
+    """Repeating zeros is exact until somebody comes."""
+    panel = make_panel(60, num_series=1)
+    actual = np.zeros((6, 7), np.float32)
+    actual[:, 2] = 1
+    quantiles = np.full((6, 7, 7), 0.3, np.float32)
+    tested = HeldOutForecasts(np.zeros(6, np.int64), panel.first_day + 47 + np.arange(6), actual, quantiles, actual)
+    assert choose_answerers(tested, panel) == [FORECASTER]
+
+
 def test_what_repeats_itself_stays_with_the_forecaster() -> None:
     panel = make_panel(200, num_series=2)
     tested = weeks_tested(panel, weeks=16, ours=0.1, naive=0.0, spread=0.0)

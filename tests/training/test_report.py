@@ -77,7 +77,7 @@ def test_a_model_that_is_no_better_says_why_it_still_answers() -> None:
     assert describe_answerers(panel.series, answers, fitted, relative=1.04) == [
         says,
         "although its error is 1.04 times the seasonal naive forecast's: no series has 12 or more weeks over which it "
-        "was worse by more than chance",
+        "was worse by more than chance, nor was it 4 times worse in every window of one",
     ]
 
 
