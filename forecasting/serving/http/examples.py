@@ -4,8 +4,8 @@ from forecasting.serving.http.response_schema import Json
 
 _PAGE_VISITS: Json = {
     "predictions": [
-        {"date": "2020-08-20", "predicted_visits": 3008, "lower": 1841, "upper": 3484},
-        {"date": "2020-08-21", "predicted_visits": 2759, "lower": 1562, "upper": 3207},
+        {"date": "2020-08-20", "predicted_visits": 3478, "lower": 3209, "upper": 3729},
+        {"date": "2020-08-21", "predicted_visits": 3025, "lower": 2755, "upper": 3287},
     ],
     "site": "siteanalytics",
     "metric": "page_visits",
@@ -15,20 +15,20 @@ _PAGE_VISITS: Json = {
     "prediction_date": "2026-11-23T20:39:31+00:00",
     "data_until": "2020-08-19",
     "days_ahead": 2,
-    "total_predicted_visits": 5767,
-    "total": {"value": 5767, "lower": 3662, "upper": 6590},
+    "total_predicted_visits": 6503,
+    "total": {"value": 6503, "lower": 6055, "upper": 6929},
     "band": 0.8,
     "stale": False,
 }
 _VISITORS: Json = {
     **_PAGE_VISITS,
     "predictions": [
-        {"date": "2020-08-20", "predicted_value": 2295, "predicted_visits": 2295, "lower": 1417, "upper": 2635}
+        {"date": "2020-08-20", "predicted_value": 2661, "predicted_visits": 2661, "lower": 2466, "upper": 2839}
     ],
     "metric": "unique_visitors",
     "additive": False,
     "days_ahead": 1,
-    "total_predicted_visits": 2295,
+    "total_predicted_visits": 2661,
     "total": None,
 }
 _RATE: Json = {

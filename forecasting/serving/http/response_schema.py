@@ -31,7 +31,7 @@ AnsweredBy = Annotated[
         examples=["forecaster"],
     ),
 ]
-Visits = Annotated[int, Field(ge=0, description="Visits on that day, for counts only.", examples=[3008])]
+Visits = Annotated[int, Field(ge=0, description="Visits on that day, for counts only.", examples=[3478])]
 
 
 class Row(TypedDict):
@@ -44,17 +44,17 @@ class Row(TypedDict):
     predicted_value: NotRequired[
         Annotated[
             float,
-            Field(description="The median in the metric's own unit; not for `page_visits`.", examples=[3008]),
+            Field(description="The median in the metric's own unit; not for `page_visits`.", examples=[3478]),
         ]
     ]
     lower: Annotated[float, Field(description="Lower end of the prediction band, in the same unit.", examples=[1841])]
-    upper: Annotated[float, Field(description="Upper end of the prediction band, in the same unit.", examples=[3484])]
+    upper: Annotated[float, Field(description="Upper end of the prediction band, in the same unit.", examples=[3729])]
 
 
 class Total(TypedDict):
     """The sum of the days and its own band, which is wider the more the errors of the days correlate."""
 
-    value: Annotated[int, Field(ge=0, description="Sum of the days' values.", examples=[5767])]
+    value: Annotated[int, Field(ge=0, description="Sum of the days' values.", examples=[6503])]
     lower: Annotated[int, Field(ge=0, description="Lower end of the band.", examples=[3662])]
     upper: Annotated[int, Field(ge=0, description="Upper end of the band.", examples=[6590])]
 
@@ -77,7 +77,7 @@ class Forecast(TypedDict):
     days_ahead: Annotated[int, Field(ge=1, le=MAX_DAYS_AHEAD, description="As requested, in days.", examples=[2])]
     total_predicted_visits: Annotated[
         Annotated[int, Field(ge=0)] | None,
-        Field(description="Sum of `predicted_visits`; null for metrics that are not counts.", examples=[5767]),
+        Field(description="Sum of `predicted_visits`; null for metrics that are not counts.", examples=[6503]),
     ]
     site: SiteName
     metric: Metric
