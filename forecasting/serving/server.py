@@ -115,6 +115,11 @@ def _make_metrics(manager: VersionManager, supervisor: Supervisor) -> ServingMet
     return metrics
 
 
+def write_url(host: str, port: int) -> str:
+    """With an IPv6 address in brackets, or its colons would be taken for the port's."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class _Server(uvicorn.Server):
     """Logs where it listens and which parts are down. Ends in two steps, or at once on a second signal."""
 
@@ -140,5 +145,5 @@ class _Server(uvicorn.Server):
         for problem in (await self._manager.find_problems()).describe():
             logger.warning("not ready yet: %s", problem)
         host, port = (sockets or [])[0].getsockname()[:2]
-        address = f"[{host}]" if ":" in host else host
-        logger.info("version %s is served on http://%s:%d", self._manager.forecast_cache.card.version, address, port)
+        version = self._manager.forecast_cache.card.version
+        logger.info("version %s is served on %s", version, write_url(host, port))

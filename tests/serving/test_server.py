@@ -23,6 +23,7 @@ from forecasting.serving.circuit_breaker import PAUSE_SECONDS
 from forecasting.serving.http.app import create_app
 from forecasting.serving.preflight import check_parts, take_port
 from forecasting.serving.recent_windows import RecentWindows
+from forecasting.serving.server import write_url
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.supervisor import Supervisor
@@ -271,3 +272,17 @@ def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifac
     assert (result.returncode, result.stderr) == (
         1, "error: TorchServe is not installed: pip install torchserve==0.12.0\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:5000"),
+        ("localhost", "http://localhost:5000"),
+        ("::1", "http://[::1]:5000"),
+        ("::", "http://[::]:5000"),
+    ],
+)
+def test_url_can_be_opened_as_it_is_printed(host: str, url: str) -> None:
+    assert write_url(host, 5000) == url
+    assert httpx.URL(url).port == 5000
