@@ -35,8 +35,8 @@ class Session(AnyConnection):
         return status == "SELECT 1"
 
     def get_reset_query(self) -> str:
-        """None is needed before the next use: no transaction leaves anything behind."""
-        return ""
+        """Nothing is left behind to reset. It shows whether the connection has been cut, before its next use."""
+        return "select"
 
 
 def make_limits(*, writable: bool, timeout_seconds: float | None, schema: str | None) -> str:
