@@ -77,6 +77,7 @@ def test_medians_are_fed_back(base: Predictor, days: int) -> None:
 
 
 def test_first_horizon_is_the_models_own(base: Predictor) -> None:
+    assert base.logarithmic
     windows = make_windows(6, 30, scale=np.linspace(0.5, 3, 30))
     with torch.no_grad():
         own = base.forward(
@@ -130,7 +131,7 @@ def test_bands_of_minmax_scaling_are_in_raw_units() -> None:
 
 def test_usual_bands_grow_with_the_days_ahead() -> None:
     scale = usual_bands(7).scale
-    assert usual_bands(7).num_weeks == 0
+    assert (usual_bands(7).num_weeks, usual_bands(7).day_correlation) == (0, 0.5)
     assert len(scale) == MAX_DAYS_AHEAD
     assert scale[:7] == (1.0,) * 7
     assert scale[13] == pytest.approx(1.2)  # a week after the horizon

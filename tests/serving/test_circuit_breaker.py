@@ -41,6 +41,10 @@ def test_success_starts_the_count_again() -> None:
     breaker.check()
     assert not breaker.is_open
     assert not announced
+    breaker.report_failure(ForecastingError("No."))
+    assert not breaker.is_open
+    breaker.report_failure(ForecastingError("No."))
+    assert breaker.is_open
 
 
 def test_open_it_lets_one_through_a_second() -> None:
