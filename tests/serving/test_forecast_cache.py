@@ -34,10 +34,17 @@ class Days:
     is_current: bool = True
     is_down: bool = False
     reads: list[list[str]] = field(default_factory=list)
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_answer.set()
 
     async def read(self, series: Sequence[SeriesCard]) -> list[Window | DataError]:
         self.reads.append([card.metric for card in series])
+        self.was_asked.set()
         await asyncio.sleep(0.01)
+        await self.may_answer.wait()
         if self.is_down:
             raise CannotConnect("PostgreSQL is gone.")
         ones = np.ones(30, np.float32)
@@ -223,13 +230,18 @@ def test_answer_of_before_a_change_is_not_kept_as_one_of_after_it(cache: Forecas
     async def run() -> list[httpx.Response]:
         transport = httpx.ASGITransport(create_app(CacheBackend(cache)))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            days.may_answer.clear()
             first = asyncio.create_task(client.get("/predict/page-visits"))
-            await asyncio.sleep(0.005)  # its days are being read
-            assert len(days.reads) == 1
+            await days.was_asked.wait()
             days.revision = Revision(2, TODAY)
-            joined = await client.get("/predict/page-visits")
+            joined = asyncio.create_task(client.get("/predict/page-visits"))
+            for _ in range(100):  # turns of the loop, far more than a request needs to come to the cache
+                await asyncio.sleep(0)
+            days.may_answer.set()
+            answers = [await first, await joined]
+            assert len(days.reads) == 1
             days.level = 900.0
-            return [await first, joined, await client.get("/predict/page-visits")]
+            return [*answers, await client.get("/predict/page-visits")]
 
     first, joined, later = (answer.json()["predictions"] for answer in asyncio.run(run()))
     assert first == joined
