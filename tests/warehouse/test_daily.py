@@ -26,7 +26,8 @@ from forecasting.warehouse.daily import count_series, read_pages
 from forecasting.warehouse.ingest import update
 from forecasting.warehouse.pages import DailyQuery, Page
 from forecasting.warehouse.panel_loader import read_panel
-from forecasting.warehouse.schema import create_schema, load_schema
+from forecasting.warehouse.schema import load_schema
+from tests.warehouse.ingesting import make_schema
 
 from .sources.plans import explain_query
 from .test_siteanalytics import OWN, SITES, TODAY, prepare, read
@@ -170,18 +171,6 @@ def test_events_whose_clock_nobody_knows_do_not_stand_before_it(database: Databa
     assert bring_up_to_date(database, refill) == 1
     with pytest.raises(SettingError, match=r"^daily_metrics has no row, so page_visits is read\."):
         bring_up_to_date(database, event)
-
-
-def make_schema(config: DatabaseConfig) -> None:
-    async def run() -> None:
-        connection = await connect(config, writable=True)
-        try:
-            async with connection.transaction():
-                await create_schema(connection)
-        finally:
-            await connection.close()
-
-    asyncio.run(run())
 
 
 def test_the_advised_grants_help(database: DatabaseConfig) -> None:

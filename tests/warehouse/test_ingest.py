@@ -27,6 +27,7 @@ from forecasting.warehouse.panel_loader import read_panel
 from tests import PROJECT
 from tests.warehouse.csv.test_formats import GA4_REPORT
 from tests.warehouse.ingesting import (
+    GUARDED,
     anew,
     as_user,
     ask_own,
@@ -659,20 +660,6 @@ def test_updates_that_fail_do_not_ask_for_more_and_more(database: DatabaseConfig
 
 
 READER = "do $$ begin create role cache_reader login; exception when duplicate_object then null; end $$;"
-# Fails where it is asked in a transaction that could write, or could take forever.
-GUARDED = """
-alter table website_event rename to events;
-create function guard() returns boolean language plpgsql as $$
-    begin
-        if current_setting('transaction_read_only') <> 'on' or current_setting('statement_timeout') <> '7s' then
-            raise exception 'not guarded';
-        end if;
-        return true;
-    end
-$$;
-create view website_event as select * from events where guard();
-grant select on website, website_event to cache_reader;
-"""
 
 
 def objects(database: DatabaseConfig) -> list[Any]:  # Any: PostgreSQL's types
@@ -686,7 +673,14 @@ def test_a_source_is_only_read(
     """By a user who may read and nothing else: our own schema is then in the embedded PostgreSQL, which is told."""
     own = events_of(replace(database, pgdata=embedded.pgdata), statement_timeout_seconds=7.0)
     config = as_user(own, "cache_reader")
-    prepare(database, UMAMI, days("2024-06-01", "2024-06-10"), READER, GUARDED)
+    prepare(
+        database,
+        UMAMI,
+        days("2024-06-01", "2024-06-10"),
+        READER,
+        GUARDED,
+        "grant select on website, website_event to cache_reader",
+    )
     before = objects(database)
     with caplog.at_level(logging.INFO, "forecasting.warehouse"):
         updated = bring(config, LATE)

@@ -96,19 +96,19 @@ def configure(database: DatabaseConfig, tables: Tables) -> Config:
 @pytest.mark.parametrize("tables", TABLES, ids=[f"{row.source}-{number}" for number, row in enumerate(TABLES)])
 def test_rows_with_an_impossible_date_are_left_out_and_told(database: DatabaseConfig, tables: Tables) -> None:
     config = configure(database, tables)
-    told = f"{tables.name or database.name} has {ALL_TOLD}"
+    sentence = f"{tables.name or database.name} has {ALL_TOLD}"
     usual = bring(config, NOW, tables.schema, f"{tables.insert} from (select day as moment from {DAYS}) as usual")
-    assert told not in usual.notes
+    assert sentence not in usual.notes
     expected = contents(database)
     assert expected
     moments = ", ".join(f"timestamp '{moment}'" for moment in IMPOSSIBLE + INFINITE)
     strays = f"{tables.insert} from unnest(array[{moments}]) as moment"
     again = bring(config, NOW, strays)
-    assert told in again.notes
+    assert sentence in again.notes
     assert (again.num_rows, contents(database)) == (0, expected)
     # The same if they were there from the beginning.
     prepare(database, "drop schema forecasting cascade")
-    assert told in bring(config, NOW).notes
+    assert sentence in bring(config, NOW).notes
     assert contents(database) == expected
 
 

@@ -18,26 +18,13 @@ from forecasting.warehouse.connection import Connection, connect, connected
 from forecasting.warehouse.daily import read_last_days
 from forecasting.warehouse.forecast_writer import encode_forecasts, write_forecasts
 from forecasting.warehouse.ingest import update
-from tests.warehouse.ingesting import anew, bring, contents, days, events_of, stored
+from tests.warehouse.ingesting import GUARDED, anew, bring, contents, days, events_of, stored
 from tests.warehouse.pgbouncer import pgbouncer
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import UMAMI
 
 LATE = "2024-06-11 09:00"
 DAYS = days("2024-05-01", "2024-06-10")
-# The source's table fails where it is read in a transaction that could write, or that could take forever.
-GUARDED = """
-alter table website_event rename to events;
-create function guard() returns boolean language plpgsql as $$
-    begin
-        if current_setting('transaction_read_only') <> 'on' or current_setting('statement_timeout') <> '7s' then
-            raise exception 'not guarded';
-        end if;
-        return true;
-    end
-$$;
-create view website_event as select * from events where guard();
-"""
 IGNORING = "ignore_startup_parameters = statement_timeout,default_transaction_read_only,options"
 MODES = pytest.mark.parametrize(
     "pooled",

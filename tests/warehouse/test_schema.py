@@ -1,6 +1,5 @@
 """Our own schema, made by earlier versions of this program, by newer ones, and by the database's owner."""
 
-import asyncio
 import datetime as dt
 from dataclasses import replace
 
@@ -8,10 +7,9 @@ import pytest
 
 from forecasting.errors import SchemaNotWritable, WarehouseError
 from forecasting.settings.schema import DatabaseConfig
-from forecasting.warehouse.connection import connect
 from forecasting.warehouse.queries import load_query
-from forecasting.warehouse.schema import MIGRATIONS, create_schema, list_migrations, load_schema
-from tests.warehouse.ingesting import ask_own
+from forecasting.warehouse.schema import MIGRATIONS, list_migrations, load_schema
+from tests.warehouse.ingesting import ask_own, make_schema
 from tests.warehouse.sources.asking import prepare
 
 OF_0_1_0 = load_query("schema/001_days"), "drop table forecasting.schema_version"
@@ -23,18 +21,6 @@ FORECASTS = """
     cross join unnest(array[date '2024-01-01', '2024-01-02']) as cutoff
     cross join generate_series(1, 2) as ahead;
 """
-
-
-def migrate(database: DatabaseConfig) -> None:
-    async def run() -> None:
-        connection = await connect(database, writable=True)
-        try:
-            async with connection.transaction():
-                await create_schema(connection)
-        finally:
-            await connection.close()
-
-    asyncio.run(run())
 
 
 def read_version(database: DatabaseConfig) -> int:
@@ -67,18 +53,18 @@ def test_a_schema_of_an_earlier_version_is_brought_up_to_date(
 ) -> None:
     prepare(database, *OF_0_1_0, *older, FORECASTS)
     before = ask_own(database, "select * from forecasting.forecasts order by site, cutoff, day")
-    migrate(database)
+    make_schema(database)
     assert read_version(database) == len(list_migrations())
     upgraded = describe(database)
     assert ask_own(database, "select * from forecasting.forecasts order by site, cutoff, day") == before
     prepare(database, "drop schema forecasting cascade")
-    migrate(database)
+    make_schema(database)
     assert upgraded == describe(database)
 
 
 def test_forecasts_of_sites_that_earlier_versions_forgot_are_not_the_newest(database: DatabaseConfig) -> None:
     prepare(database, *OF_0_1_0, FORECASTS)
-    migrate(database)
+    make_schema(database)
     rows = ask_own(database, "select site, cutoff, day from forecasting.latest order by day")
     newest = dt.date(2024, 1, 2)
     assert [tuple(row) for row in rows] == [("Blog", newest, newest + dt.timedelta(days=ahead)) for ahead in (1, 2)]
@@ -88,7 +74,7 @@ def test_a_schema_of_a_newer_version_is_left_alone(database: DatabaseConfig) -> 
     newer = len(list_migrations()) + 1
     prepare(database, load_schema(), f"update forecasting.schema_version set number = {newer}")  # noqa: S608 - ours
     with pytest.raises(WarehouseError) as caught:
-        migrate(database)
+        make_schema(database)
     assert str(caught.value) == (
         f"The schema forecasting of the database {database.name} has version {newer}, and this program knows version "
         f"{newer - 1}. Update the program, or keep the schema elsewhere with CACHE_URL."
@@ -104,7 +90,7 @@ def test_who_may_write_but_not_change_tables_is_told_what_the_owner_must_run(dat
     follower = replace(database, user="follower")
     try:
         with pytest.raises(SchemaNotWritable) as caught:
-            migrate(follower)
+            make_schema(follower)
         scripts = ", ".join(f"{name.removeprefix('schema/')}.sql" for name in list_migrations())
         assert str(caught.value) == (
             f"The schema forecasting of the database {database.name} was made by an earlier version of this program, "
@@ -113,6 +99,6 @@ def test_who_may_write_but_not_change_tables_is_told_what_the_owner_must_run(dat
             'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA forecasting TO "follower";'
         )
         prepare(database, load_schema(), str(caught.value).split("and then: ")[1])
-        migrate(follower)
+        make_schema(follower)
     finally:
         prepare(database, "drop owned by follower; drop role follower")

@@ -171,12 +171,12 @@ def test_check_names_a_half_counted_last_day(tmp_path: Path, database: DatabaseC
     lines = ["date,page_visits,sessions", *(f"{day},{visits},{sessions}" for day, visits, sessions in rows)]
     file.write_text("\n".join([*lines, "2024-03-01,350,121"]) + "\n")
     config = Config(database=database, data=DataConfig(source=SourceName.csv, csv=file))
-    told = (
+    sentence = (
         "warning: the last day of shop, 2024-03-01, looks half-counted (page_visits 350, sessions 121). It is masked "
         "until the source has other values for it, or a later day"
     )
     now = dt.datetime(2024, 3, 2, 12, tzinfo=dt.UTC)
-    assert asyncio.run(check_source(config, now=now)).splitlines()[-1] == told
+    assert asyncio.run(check_source(config, now=now)).splitlines()[-1] == sentence
     # While the day lasts, it is left out, as any unfinished day.
     assert asyncio.run(check_source(config, now=now - dt.timedelta(days=1))).splitlines()[-1] == "no warnings"
     file.write_text("\n".join([*lines, "2024-03-01,601,200"]) + "\n")
