@@ -1,4 +1,6 @@
-"""The query of a request: only parameters that the route has, each at most once. None is ignored."""
+"""The query of a request: only parameters that the route has, each at most once. None is ignored, except where
+monitors ask: they add parameters that change with every request, so that no cache answers in our place.
+"""
 
 import difflib
 from collections.abc import Collection
@@ -9,12 +11,16 @@ from fastapi.routing import APIRoute
 
 from forecasting.serving.forecast_service import DEFAULT_METRIC
 
+FOR_MONITORS = ("/health", "/ready", "/metrics")  # have no parameters
+
 
 def check_query(request: Request) -> None:
     """Raises RequestValidationError, which names the nearest parameter, or all that the route has."""
     if not request.scope["query_string"]:
         return
     route: APIRoute = request.scope["route"]
+    if route.path in FOR_MONITORS:
+        return
     known = [parameter.alias for parameter in route.dependant.query_params]
     given = [name for name, _ in request.query_params.multi_items()]
     mistakes = []

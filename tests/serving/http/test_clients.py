@@ -68,7 +68,7 @@ def detail(response: httpx.Response, status: int) -> str:
         ("POST", "/model/promote?wate=3", "wate: POST /model/promote has no such parameter. Did you mean wait?"),
         ("POST", "/model/retrain?epochs=3", "epochs: POST /model/retrain has no such parameter. It has none"),
         *(("GET", f"{path}?metric=x", f"metric: GET {path} has no such parameter. It has none")
-          for path in ("/", "/health", "/ready", "/metrics", "/sites", "/model/info")),
+          for path in ("/", "/sites", "/model/info")),
     ],
 )  # fmt: skip
 def test_parameter_that_a_route_does_not_have_is_refused(
@@ -76,6 +76,13 @@ def test_parameter_that_a_route_does_not_have_is_refused(
 ) -> None:
     body = b"" if method == "GET" else b'{"version": "x", "metrics": ["page_visits"]}'
     assert detail(request(sample_artifact, method, path, body, JSON), 422) == text
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
+def test_monitors_may_add_a_parameter_against_caches(sample_artifact: Artifact, path: str) -> None:
+    for method in ("GET", "HEAD"):
+        for query in ("?_=1764410914", "?t=1&t=2", "?"):
+            assert request(sample_artifact, method, path + query).status_code == 200
 
 
 @pytest.mark.parametrize("value", ["true", "false", '"1_0"', '"_7"', "1.5", '"7.5"', '"x"', "null", "[7]", '""'])
