@@ -126,14 +126,17 @@ def _lay_out(
     values = np.full(num_days, np.nan, np.float32)
     known = verdicts[columns] == Verdict.observed
     values[columns[known]] = observed.values[known]
-    if _fills_gaps(observed, missing):
-        values[(verdicts == Verdict.gap) & ~mark_long_gaps(_has_row(verdicts))[0]] = 0.0
-    notes += _write_notes(observed, verdicts, first_day=first_day, missing=missing)
+    fills = _fills_gaps(observed, missing)
+    is_long_gap = _mark_long_gaps(verdicts) if fills else np.zeros(num_days, bool)
+    if fills:
+        values[(verdicts == Verdict.gap) & ~is_long_gap] = 0.0
+    notes += _write_notes(observed, verdicts, is_long_gap, first_day=first_day, fills=fills)
     return values, verdicts
 
 
-def _has_row(verdicts: UInt8[np.ndarray, " days"]) -> Bool[np.ndarray, "1 days"]:
-    return np.asarray(~np.isin(verdicts, (Verdict.before, Verdict.gap)))[None]
+def _mark_long_gaps(verdicts: UInt8[np.ndarray, " days"]) -> Bool[np.ndarray, " days"]:
+    has_row = ~np.isin(verdicts, (Verdict.before, Verdict.gap))
+    return np.asarray(mark_long_gaps(has_row[None])[0])
 
 
 def _lay_out_verdicts(observed: Observations, *, first_day: int, num_days: int) -> UInt8[np.ndarray, " days"]:
@@ -156,15 +159,20 @@ def _is_impossible(observed: Observations) -> Bool[np.ndarray, " days"]:
 
 
 def _write_notes(
-    observed: Observations, verdicts: UInt8[np.ndarray, " days"], *, first_day: int, missing: Missing
+    observed: Observations,
+    verdicts: UInt8[np.ndarray, " days"],
+    is_long_gap: Bool[np.ndarray, " days"],
+    *,
+    first_day: int,
+    fills: bool,
 ) -> list[str]:
     name, notes = observed.series.name, []
     for verdict, description in MASKED.items():
         days = first_day + np.flatnonzero(verdicts == verdict)
         if days.size:
             notes.append(f"{name}: {_write_num_days(days.size)} {description}, masked ({_write_span(days)})")
-    num_gaps, fills = int(np.sum(verdicts == Verdict.gap)), _fills_gaps(observed, missing)
-    unusual = first_day + np.flatnonzero(mark_long_gaps(_has_row(verdicts))[0]) if fills else np.zeros(0, np.int64)
+    num_gaps = int(np.sum(verdicts == Verdict.gap))
+    unusual = first_day + np.flatnonzero(is_long_gap)
     if unusual.size:
         span = _write_span(unusual)
         notes.append(

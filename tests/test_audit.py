@@ -79,8 +79,8 @@ def test_no_report_is_a_failure_but_where_nobody_could_be_reached(
 
 def test_what_is_installed_is_asked_for_by_public_versions(audit: ModuleType) -> None:
     installed = audit.list_installed()
-    assert any(one.startswith("torch==") for one in installed)
-    assert [one for one in installed if "+" in one or one.startswith("website-traffic-forecasting")] == []
+    assert any(requirement.startswith("torch==") for requirement in installed)
+    assert [name for name in installed if "+" in name or name.startswith("website-traffic-forecasting")] == []
 
 
 def test_every_ignored_advisory_says_why(audit: ModuleType) -> None:

@@ -25,9 +25,9 @@ def observe(
     return Observations(Series(site, metric, kind), np.arange(first, first + len(values)), np.array(values, np.float64))
 
 
-def without(one: Observations, *days: int) -> Observations:
-    keep = ~np.isin(one.days - FIRST, days)
-    return Observations(one.series, one.days[keep], one.values[keep])
+def without(observed: Observations, *days: int) -> Observations:
+    keep = ~np.isin(observed.days - FIRST, days)
+    return Observations(observed.series, observed.days[keep], observed.values[keep])
 
 
 def test_days_and_dates_are_each_others_inverse() -> None:
@@ -161,8 +161,8 @@ def test_today_and_the_future_are_left_out_and_said() -> None:
 
 
 def test_two_values_for_a_day_are_refused() -> None:
-    one = observe([5.0] * 40)
-    twice = Observations(one.series, np.append(one.days, FIRST + 3), np.append(one.values, 6.0))
+    observed = observe([5.0] * 40)
+    twice = Observations(observed.series, np.append(observed.days, FIRST + 3), np.append(observed.values, 6.0))
     with pytest.raises(DuplicateDays) as refusal:
         build_panel([twice], today=TODAY)
     assert str(refusal.value) == (
@@ -244,11 +244,11 @@ def test_windows_of_many_series_are_those_of_their_panels(missing: Missing) -> N
         values.append(value)
         kinds.append(list(Kind)[number % 3])
     windows = cut_latest_windows(
-        np.array([len(one) for one in days]), np.concatenate(days), np.concatenate(values), kinds,
+        np.array([len(some) for some in days]), np.concatenate(days), np.concatenate(values), kinds,
         context_length=56, missing=missing, can_be_zero=[kind is not Kind.rate for kind in kinds],
     )  # fmt: skip
-    expected = [window_of_panel(*one, missing) for one in zip(days, values, kinds, strict=True)]
-    np.testing.assert_array_equal(windows.enough, [one is not None for one in expected])
+    expected = [window_of_panel(*series, missing) for series in zip(days, values, kinds, strict=True)]
+    np.testing.assert_array_equal(windows.enough, [window is not None for window in expected])
     assert 50 < windows.enough.sum() < 250
     for row, window in enumerate(expected):
         if window is not None:
@@ -263,9 +263,9 @@ def window_of_panel(
     order = np.argsort(days)
     known = np.flatnonzero(~np.isnan(values[order]))
     whole = order[known[0] : known[-1] + 1] if known.size else order[:0]
-    one = Observations(Series("blog", "m", kind), days[whole], values[whole])
+    observed = Observations(Series("blog", "m", kind), days[whole], values[whole])
     try:
-        history, first_day = last_days(build_panel([one], today=TODAY, missing=missing), 0, 56)
+        history, first_day = last_days(build_panel([observed], today=TODAY, missing=missing), 0, 56)
     except TooFewDays:
         return None
     return (history, first_day) if np.isfinite(history).sum() >= 28 else None

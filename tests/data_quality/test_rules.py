@@ -359,7 +359,7 @@ def test_many_series_are_judged_as_each_alone() -> None:
     """More than one chunk, of counts and of hours."""
     sites = [made_site(seed, 100) for seed in range(CHUNK // 156 // 4 + 10)]
     values = np.concatenate([values for values, _, _ in sites])
-    hours = np.repeat([one for _, one, _ in sites], 4, axis=0)
+    hours = np.repeat([site_hours for _, site_hours, _ in sites], 4, axis=0)
     kinds = [*[Kind.count] * 3, Kind.rate]
     verdicts = judge(values, hours, kinds * len(sites), np.arange(len(values)) // 4, thresholds=RULES)
     for number in range(0, len(sites), 20):

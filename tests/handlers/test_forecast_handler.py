@@ -71,7 +71,7 @@ def handle(module: ModuleType, folder: Path) -> Handle:
         rows = [{"body": body if isinstance(body, bytes) else orjson.dumps(body)} for body in bodies]
         answers = handler.handle(rows, context)
         assert all(context.get_response_content_type(index) == "application/json" for index in range(len(rows)))
-        return [(context.get_response_status(index)[0], orjson.loads(one)) for index, one in enumerate(answers)]
+        return [(context.get_response_status(index)[0], orjson.loads(answer)) for index, answer in enumerate(answers)]
 
     return run
 
@@ -154,8 +154,8 @@ def test_days_ahead_are_the_predictors(handle: Handle, model: Any) -> None:
 
 
 def test_kind_and_band_scale_may_be_left_out(handle: Handle) -> None:
-    plain, said = handle(request(), request(kind="count", band_scale=[1] * HORIZON))
-    assert plain == said
+    plain, explicit = handle(request(), request(kind="count", band_scale=[1] * HORIZON))
+    assert plain == explicit
 
 
 def test_null_is_an_unknown_day(handle: Handle, model: Any) -> None:
@@ -195,7 +195,7 @@ def test_all_requests_of_a_batch_go_through_the_model_in_one_call(module: Module
     calls = []
     handler.model.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     context.request_processor = [RequestProcessor({}) for _ in range(3)]
-    handler.handle([{"body": orjson.dumps(one)} for one in (request(), {"instances": [1]}, request())], context)
+    handler.handle([{"body": orjson.dumps(body)} for body in (request(), {"instances": [1]}, request())], context)
     assert calls == [2]
 
 

@@ -116,12 +116,12 @@ def test_answers_are_those_of_the_service(database: DatabaseConfig, store: Path,
             ours = [row for row in rows if row["metric"] == series.metric]
             assert [str(row["day"]) for row in ours] == [row["date"] for row in answer["predictions"]]
             assert {str(row["cutoff"]) for row in ours} == {answer["data_until"]}
-            for row, said in zip(ours, answer["predictions"], strict=True):
-                value = said["predicted_visits"] if "predicted_visits" in said else said["predicted_value"]
+            for row, answered in zip(ours, answer["predictions"], strict=True):
+                value = answered["predicted_visits"] if "predicted_visits" in answered else answered["predicted_value"]
                 precise = 0.5001 if series.kind is Kind.count else 2e-5 * value
-                assert row["quantiles"][1] == pytest.approx(said["lower"], abs=precise)
+                assert row["quantiles"][1] == pytest.approx(answered["lower"], abs=precise)
                 assert row["quantiles"][3] == pytest.approx(value, abs=precise)
-                assert row["quantiles"][5] == pytest.approx(said["upper"], abs=precise)
+                assert row["quantiles"][5] == pytest.approx(answered["upper"], abs=precise)
     assert {row["version"] for row in rows} == {VERSION}
 
 

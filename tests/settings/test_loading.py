@@ -93,7 +93,7 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("setting", "text"),
     [
         (
             "model.sequence_lenght=7",
@@ -192,15 +192,15 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
         ),
     ],
 )
-def test_bad_setting_is_refused_with_what_to_do(said: str, text: str) -> None:
+def test_bad_setting_is_refused_with_what_to_do(setting: str, text: str) -> None:
     with pytest.raises(SettingError) as refusal:
-        load(said)
+        load(setting)
     assert str(refusal.value) == text
 
 
 def test_breaks_are_of_a_metric_or_of_all(tmp_path: Path) -> None:
-    said = "verdicts.breaks=visits=2024-05-01,2023-01-31, visits = 2022-02-03"
-    verdicts = load(said).verdicts
+    setting = "verdicts.breaks=visits=2024-05-01,2023-01-31, visits = 2022-02-03"
+    verdicts = load(setting).verdicts
     assert verdicts.break_dates("visits") == [dt.date(2024, 5, 1), dt.date(2023, 1, 31), dt.date(2022, 2, 3)]
     assert verdicts.break_dates("views") == [dt.date(2023, 1, 31)]
     file = tmp_path / "mine.yaml"
@@ -281,8 +281,8 @@ def test_source_and_cache_may_be_in_other_databases() -> None:
     source, own = config.source_database, config.cache_database
     assert source is not None
     assert own is not None
-    said = (source.embedded, source.host, source.port, source.name, source.user, source.password)
-    assert said == (False, "replica.example", 6432, "umami db", "reader", "hun@ter/2")
+    parts = (source.embedded, source.host, source.port, source.name, source.user, source.password)
+    assert parts == (False, "replica.example", 6432, "umami db", "reader", "hun@ter/2")
     assert (own.embedded, own.host, own.port, own.name) == (False, "localhost", 5432, "own")
     assert (config.database.host, config.database.user) == ("db", "writer")
     unset = load(SOURCE_URL="")
@@ -480,7 +480,7 @@ def test_api_keys_never_show() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("keys", "text"),
     [
         (KEY, f"API_KEYS, entry 1, {FORM}"),
         (f"{KEY}:read:dashboard", "API_KEYS, entry 1: the key must be 16 to 256 letters, digits and signs"),
@@ -499,9 +499,9 @@ def test_api_keys_never_show() -> None:
         ),
     ],
 )
-def test_bad_api_keys_are_refused_without_showing_them(said: str, text: str) -> None:
+def test_bad_api_keys_are_refused_without_showing_them(keys: str, text: str) -> None:
     with pytest.raises(SettingError) as refusal:
-        load(API_KEYS=said)
+        load(API_KEYS=keys)
     assert str(refusal.value).startswith(text)
     assert "hunter2" not in "".join(traceback.format_exception(refusal.value))
 

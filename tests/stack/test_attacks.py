@@ -96,7 +96,7 @@ def test_sql_in_a_query_and_in_many(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "status"),
+    ("body", "status"),
     [
         ({"version": "../../etc/passwd"}, 422),
         ({"model_version": "../v1.10"}, 422),
@@ -104,8 +104,8 @@ def test_sql_in_a_query_and_in_many(http: httpx.Client) -> None:
         ({"metric": "..\\..\\x\x00.mar"}, 400),
     ],
 )
-def test_a_path_in_a_version_or_a_name(http: httpx.Client, asked: dict[str, str], status: int) -> None:
-    answer = http.post("/predict", json=asked)
+def test_a_path_in_a_version_or_a_name(http: httpx.Client, body: dict[str, str], status: int) -> None:
+    answer = http.post("/predict", json=body)
     assert answer.status_code == status
     assert "root:" not in answer.text
 
@@ -391,8 +391,8 @@ def test_a_model_from_a_url(attacked: Process, http: httpx.Client, path: str) ->
 @pytest.mark.parametrize("token", [None, "forged", "management"])
 def test_torchserves_inference_with_a_forged_token(attacked: Process, http: httpx.Client, token: str | None) -> None:
     inference, _ = torchserve_urls(attacked)
-    said = {**torchserve_keys(attacked), "forged": "forged"}.get(str(token))
-    headers = {"Authorization": f"Bearer {said}"} if said else {}
+    presented = {**torchserve_keys(attacked), "forged": "forged"}.get(str(token))
+    headers = {"Authorization": f"Bearer {presented}"} if presented else {}
     url = f"{inference}/predictions/forecaster/v1.10"
     answer = httpx.post(url, headers=headers, json=TORCHSERVE_REQUEST, timeout=PATIENCE_SECONDS)
     assert (answer.status_code, answer.json()["type"]) == (400, "InvalidKeyException")
@@ -404,14 +404,14 @@ def test_secrets_are_nowhere(attacked: Process, http: httpx.Client, place: Place
     assert len(secrets) == 6
     routes = ["/", "/health", "/model/info", "/sites", "/openapi.json", "/nope"]
     answers = [http.get(route) for route in routes]
-    told = [attacked.text, *(answer.text + str(answer.headers) for answer in answers)]
+    texts = [attacked.text, *(answer.text + str(answer.headers) for answer in answers)]
     with zipfile.ZipFile(load_artifact(place.store).archive) as archive:
-        told += [archive.read(name).decode("latin-1") for name in archive.namelist()]
+        texts += [archive.read(name).decode("latin-1") for name in archive.namelist()]
     children = attacked.children()
     assert len(children) >= 2
-    told += [read_proc(process.pid, "cmdline") for process in (psutil.Process(attacked.process.pid), *children)]
-    told += [read_proc(process.pid, "environ") for process in children]
-    assert [secret for secret in secrets for text in told if secret in text] == []
+    texts += [read_proc(process.pid, "cmdline") for process in (psutil.Process(attacked.process.pid), *children)]
+    texts += [read_proc(process.pid, "environ") for process in children]
+    assert [secret for secret in secrets for text in texts if secret in text] == []
 
 
 def read_proc(pid: int, name: str) -> str:

@@ -108,8 +108,8 @@ def test_many_metrics_at_once_are_the_single_answers(http: httpx.Client) -> None
 
 
 def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
-    asked = {"metrics": ["page_visits"], "sites": ["siteanalytics", "other"], "days_ahead": 1}
-    answers = http.post("/predict/multiple", json=asked).json()
+    request = {"metrics": ["page_visits"], "sites": ["siteanalytics", "other"], "days_ahead": 1}
+    answers = http.post("/predict/multiple", json=request).json()
     assert answers["siteanalytics"]["page_visits"]["site"] == "siteanalytics"
     assert answers["other"]["page_visits"] == {
         "error": "There is no site 'other' in version v1.10. It was trained on: siteanalytics."
@@ -267,8 +267,8 @@ def test_metrics_that_the_readme_names_are_there(http: httpx.Client) -> None:
     chapter = SERVING_README.partition("## Metrics for Prometheus\n")[2].partition("\n## ")[0]
     table, alerts = chapter.split("```promql")
     named = {name for row in re.findall(r"^\| (`[^|]+) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
-    asked = set(re.findall(r"(?:forecaster|torchserve|ts)_\w+", alerts))
-    assert (len(named), len(asked)) == (len(named | asked) - 1, 5)  # a histogram's `_bucket` is its name's
+    in_alerts = set(re.findall(r"(?:forecaster|torchserve|ts)_\w+", alerts))
+    assert (len(named), len(in_alerts)) == (len(named | in_alerts) - 1, 5)  # a histogram's `_bucket` is its name's
     http.get("/predict/page-visits")
     described = {
         name

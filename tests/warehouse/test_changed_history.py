@@ -35,7 +35,7 @@ def test_imported_older_days_are_read_and_told(database: DatabaseConfig) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "changed"),
     [
         ("delete from website_event where created_at::date = '2024-05-10'", "1 day of Blog (2024-05-10)"),
         (
@@ -50,12 +50,12 @@ def test_imported_older_days_are_read_and_told(database: DatabaseConfig) -> None
         (views("2024-01-05 10:00+00") + views("2024-03-15 10:00+00"), "2 days of Blog (2024-01-05..2024-03-15)"),
     ],
 )
-def test_whatever_changes_is_known_as_if_it_were_read_anew(database: DatabaseConfig, change: str, told: str) -> None:
+def test_whatever_changes_is_known_as_if_it_were_read_anew(database: DatabaseConfig, change: str, changed: str) -> None:
     config = events_of(database)
     quiet = "delete from website_event where created_at::date in ('2024-05-11', '2024-05-30')"
     bring(config, LATE, UMAMI, days("2024-01-01", "2024-02-20"), days("2024-04-01", "2024-06-10"), quiet)
     result = bring(config, LATE, change)
-    assert result.notes == (f"umami has other totals on {told} than when they were read: they are read again",)
+    assert result.notes == (f"umami has other totals on {changed} than when they were read: they are read again",)
     assert contents(database) == anew(config, LATE)
 
 

@@ -73,10 +73,10 @@ def pages(config: DatabaseConfig, query: DailyQuery, *, page_size: int) -> list[
     return asyncio.run(run())
 
 
-def contents(found: list[Page]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+def contents(pages: list[Page]) -> dict[tuple[str, str], list[tuple[int, float]]]:
     """The rows of each series, oldest first."""
     series = {}
-    for page in found:
+    for page in pages:
         ends = page.counts.cumsum()
         for key, start, end in zip(page.keys, ends - page.counts, ends, strict=True):
             assert key not in series
@@ -236,7 +236,7 @@ def test_shares_of_the_panel_are_disjoint_and_together_the_whole(database: Datab
 
 
 @pytest.mark.parametrize(
-    ("asked", "error", "text"),
+    ("requested", "error", "text"),
     [
         ({"sites": ["x"]}, UnknownSite, "There is no site 'x'. Sites: blog, shop."),
         ({"metrics": ["x"]}, UnknownMetric, "There is no metric 'x'. Metrics: clicks, visits."),
@@ -247,7 +247,7 @@ def test_shares_of_the_panel_are_disjoint_and_together_the_whole(database: Datab
     ],
 )  # fmt: skip
 def test_what_was_asked_for_and_is_not_there_is_named(
-    database: DatabaseConfig, asked: dict[str, list[str]], error: type[Exception], text: str
+    database: DatabaseConfig, requested: dict[str, list[str]], error: type[Exception], text: str
 ) -> None:
     filled = """
         drop table daily_metrics;
@@ -259,8 +259,9 @@ def test_what_was_asked_for_and_is_not_there_is_named(
     """
     asyncio.run(prepare(database, load_schema(), filled))
     # The last day is that of the sites and metrics asked for: with the other's beside them, they have nothing since.
-    both = {"sites": ["blog", *asked.get("sites", [])]} if error is TooFewDays and "sites" in asked else asked
-    both = {"metrics": ["visits", "clicks"]} if error is TooFewDays and "metrics" in asked else both
+    both = requested
+    if error is TooFewDays:
+        both = {"sites": ["blog", "shop"]} if "sites" in requested else {"metrics": ["visits", "clicks"]}
     with pytest.raises(error) as caught:
         read(database, data=DataConfig(**both), num_days=40)
     assert str(caught.value) == text

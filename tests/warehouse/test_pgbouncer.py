@@ -136,13 +136,13 @@ def test_nothing_is_left_in_the_server_sessions(database: DatabaseConfig, pooled
             )
             for _ in range(2)
         ]
-        found = []
+        sessions = []
         for connection in connections:
             await connection.execute("begin")
-            found.append(tuple(await connection.fetchrow(left)))
+            sessions.append(tuple(await connection.fetchrow(left)))
         for connection in connections:
             await connection.close()
-        return found
+        return sessions
 
     sessions = asyncio.run(look())
     assert len({pid for pid, *_ in sessions}) == 2

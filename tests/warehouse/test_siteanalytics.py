@@ -168,8 +168,8 @@ def test_shares_are_disjoint_and_together_the_whole(database: DatabaseConfig, nu
     assert len(whole.series) == 20
     for share in shares:
         assert share.cutoff == whole.cutoff
-        for row, one in enumerate(share.series):
-            expected = whole.values[whole.series.index(one), -share.num_days :]
+        for row, series in enumerate(share.series):
+            expected = whole.values[whole.series.index(series), -share.num_days :]
             np.testing.assert_array_equal(share.values[row], expected)
 
 
@@ -204,7 +204,7 @@ def test_missing_days_are_zero_or_masked_as_said(database: DatabaseConfig) -> No
     assert np.isnan(mask.values[0, place])
 
 
-def assert_masked(database: DatabaseConfig, value: str, *, verdict: Verdict, told: str) -> None:
+def assert_masked(database: DatabaseConfig, value: str, *, verdict: Verdict, described: str) -> None:
     """A table of which one day has this value: that day alone is unknown, and is told."""
     alter = "alter table daily_metrics alter page_visits type double precision"
     spoil = f"update daily_metrics set page_visits = {value} where date = '2024-02-10'"  # noqa: S608 - ours
@@ -212,12 +212,12 @@ def assert_masked(database: DatabaseConfig, value: str, *, verdict: Verdict, tol
     place = to_day(dt.date(2024, 2, 10)) - panel.first_day
     assert panel.verdicts[0, place] == verdict
     assert np.isnan(panel.values[0]).nonzero()[0].tolist() == [place]
-    assert panel.notes == (f"page_visits of {database.name}: 1 day {told}, masked (2024-02-10)",)
+    assert panel.notes == (f"page_visits of {database.name}: 1 day {described}, masked (2024-02-10)",)
 
 
 @pytest.mark.parametrize("value", ["null", "'NaN'"])
 def test_rows_without_a_value_are_masked_though_missing_days_are_zero(database: DatabaseConfig, value: str) -> None:
-    assert_masked(database, value, verdict=Verdict.unmeasured, told="without a value in its row")
+    assert_masked(database, value, verdict=Verdict.unmeasured, described="without a value in its row")
 
 
 def test_a_column_that_was_added_later_begins_with_its_first_value(database: DatabaseConfig) -> None:
@@ -231,7 +231,7 @@ def test_a_column_that_was_added_later_begins_with_its_first_value(database: Dat
 
 @pytest.mark.parametrize("value", ["Infinity", "-Infinity", "1e300"])
 def test_values_that_cannot_be_are_masked(database: DatabaseConfig, value: str) -> None:
-    assert_masked(database, f"'{value}'", verdict=Verdict.invalid, told="with an impossible value")
+    assert_masked(database, f"'{value}'", verdict=Verdict.invalid, described="with an impossible value")
 
 
 def test_negative_counts_are_masked(database: DatabaseConfig) -> None:
@@ -364,7 +364,7 @@ def test_percent_that_is_called_a_fraction_is_refused(database: DatabaseConfig) 
 
 
 @pytest.mark.parametrize(
-    ("asked", "error", "text"),
+    ("requested", "error", "text"),
     [
         ({"metrics": ["visits"]}, UnknownMetric,
          "There is no metric 'visits'. "
@@ -376,10 +376,10 @@ def test_percent_that_is_called_a_fraction_is_refused(database: DatabaseConfig) 
     ],
 )  # fmt: skip
 def test_unknown_names_are_answered_with_those_there_are(
-    database: DatabaseConfig, asked: dict[str, list[str]], error: type[ForecastingError], text: str
+    database: DatabaseConfig, requested: dict[str, list[str]], error: type[ForecastingError], text: str
 ) -> None:
     with pytest.raises(error) as caught:
-        read(database, data=DataConfig(**asked), num_days=84)
+        read(database, data=DataConfig(**requested), num_days=84)
     assert str(caught.value) == text.format(site=database.name)
 
 

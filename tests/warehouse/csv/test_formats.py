@@ -105,8 +105,8 @@ def days(row: Observations) -> list[str]:
     return [str(to_date(day)) for day in row.days]
 
 
-def values(found: dict[str, Observations]) -> dict[str, list[float]]:
-    return {metric: row.values.tolist() for metric, row in found.items()}
+def values(observations: dict[str, Observations]) -> dict[str, list[float]]:
+    return {metric: row.values.tolist() for metric, row in observations.items()}
 
 
 def refused(file: Path, error: type[DataError] = DataError) -> str:

@@ -70,9 +70,9 @@ def test_kinds_by_name_and_first_values(tmp_path: Path) -> None:
 
 def test_iso_dates_of_any_form_and_empty_values(tmp_path: Path) -> None:
     text = "2024-01-01,1\na,v,20240102,2\na,v,2024-01-03T00:00:00,3\na,v,2024-01-04 12:30:00+00:00,4\na,v,2024-01-05,"
-    (one,) = read_csv(made_file(tmp_path, "\ufeff" + HEADER + "a,v," + text + "\n\n"))
-    assert [str(to_date(day)) for day in one.days] == [f"2024-01-0{day}" for day in range(1, 6)]
-    np.testing.assert_array_equal(one.values, [1, 2, 3, 4, np.nan])  # the day is there, its value is not known
+    (series,) = read_csv(made_file(tmp_path, "\ufeff" + HEADER + "a,v," + text + "\n\n"))
+    assert [str(to_date(day)) for day in series.days] == [f"2024-01-0{day}" for day in range(1, 6)]
+    np.testing.assert_array_equal(series.values, [1, 2, 3, 4, np.nan])  # the day is there, its value is not known
 
 
 def test_panel_has_what_settings_choose(tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ def goatcounter(database: DatabaseConfig) -> DatabaseConfig:
 
 def count(config: DatabaseConfig, *rows: tuple[int, int, str, int]) -> None:
     """Rows of (site, path, hour in UTC, total)."""
-    said = ", ".join(f"({site}, {path}, '{hour}', {total})" for site, path, hour, total in rows)
-    prepare(config, f"insert into hit_counts (site_id, path_id, hour, total) values {said}")
+    values = ", ".join(f"({site}, {path}, '{hour}', {total})" for site, path, hour, total in rows)
+    prepare(config, f"insert into hit_counts (site_id, path_id, hour, total) values {values}")
 
 
 def test_pages_are_summed_and_events_and_other_sites_are_not(goatcounter: DatabaseConfig) -> None:

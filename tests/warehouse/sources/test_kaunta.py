@@ -89,8 +89,8 @@ def see(config: DatabaseConfig, site: str, *events: tuple[str, str, str], **colu
         prepare(config, f"insert into session values (md5('{visitor}')::uuid, '{site}') on conflict do nothing")
     names = ", ".join(("website_id, session_id, visit_id, created_at", *columns))
     for visitor, visit, moment in events:
-        said = ", ".join((f"'{site}', md5('{visitor}')::uuid, md5('{visit}')::uuid, '{moment}'", *columns.values()))
-        prepare(config, f"insert into website_event ({names}) values ({said})")
+        row = ", ".join((f"'{site}', md5('{visitor}')::uuid, md5('{visit}')::uuid, '{moment}'", *columns.values()))
+        prepare(config, f"insert into website_event ({names}) values ({row})")
 
 
 def test_a_day(kaunta: DatabaseConfig) -> None:

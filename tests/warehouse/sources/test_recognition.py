@@ -65,14 +65,14 @@ def test_a_source_finds_its_own_tables(database: DatabaseConfig, source: SourceN
 
 
 @pytest.mark.parametrize(
-    ("asked", "there"), [(SourceName.kaunta, SourceName.umami), (SourceName.umami, SourceName.kaunta)]
+    ("requested", "there"), [(SourceName.kaunta, SourceName.umami), (SourceName.umami, SourceName.kaunta)]
 )
 def test_tables_of_the_same_names_are_told_apart(
-    database: DatabaseConfig, asked: SourceName, there: SourceName
+    database: DatabaseConfig, requested: SourceName, there: SourceName
 ) -> None:
     prepare(database, SCHEMAS[there])
-    assert refuse(database, asked) == (
-        f"The tables website, website_event are not as {asked} makes them. {suggest(there)}"
+    assert refuse(database, requested) == (
+        f"The tables website, website_event are not as {requested} makes them. {suggest(there)}"
     )
 
 
