@@ -4,7 +4,6 @@ A version is written to a staging folder and renamed, so it is either complete o
 made from the folder and can be made again.
 """
 
-import errno
 import hashlib
 import io
 import json
@@ -26,6 +25,7 @@ from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
 from forecasting.invocation import show_command
 from forecasting.predictor import Predictor
 from forecasting.resources import find_resource
+from forecasting.runtime.disk import NO_ROOM, explain_unwritable, show_size
 from forecasting.settings.bounds import known_settings
 from forecasting.settings.schema import BASE_VERSION, ModelConfig
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "forecaster"
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a user's share of it, a limit on files
 PROMOTED = ".promoted"  # a file in the store that names the version to load
 BASE = find_resource("model_store/base")  # the package's pretrained weights; MODEL_DIR never changes them
 
@@ -143,7 +142,7 @@ def staging_folder(store: Path, version: str) -> Iterator[Path]:
 
 def _explain_no_room(store: Path, version: str, error: OSError) -> str:
     temporary = Path(tempfile.gettempdir())
-    room = " and ".join(f"{shutil.disk_usage(place).free / 1e6:,.1f} MB in {place}" for place in (store, temporary))
+    room = " and ".join(f"{show_size(shutil.disk_usage(place).free)} in {place}" for place in (store, temporary))
     file = error.filename2 or error.filename or f"the files of {version}"
     return (
         f"There is no room for {file} ({error.strerror}); free are {room}. {version} was not written. "
@@ -176,7 +175,7 @@ def load_artifact(store: Path, version: str | None = None) -> Artifact:
     Raises BrokenArtifact, and UnknownVersion listing the versions that exist.
     """
     promoted = find_promoted(store) if version is None else None
-    version = version or promoted or _newest(store)
+    version = (promoted or _newest(store)) if version is None else version
     folder = _folder_of(store, check_version(version))
     if not (folder / CARD).is_file():
         known = ", ".join(list_versions(store)) or "none"
@@ -193,14 +192,27 @@ def load_artifact(store: Path, version: str | None = None) -> Artifact:
 
 def mark_promoted(store: Path, version: str) -> None:
     """Makes this the version that is loaded when none is named. Raises StoreNotWritable."""
-    new_file = store / f"{PROMOTED}.{os.getpid()}"
     try:
-        new_file.write_text(f"{version}\n", encoding="utf-8")
-        new_file.replace(store / PROMOTED)
+        for file in store.glob(f"{PROMOTED}.*"):
+            if is_left_behind(file, file.suffix.removeprefix(".")):
+                file.unlink(missing_ok=True)
+        replace_text(store / PROMOTED, f"{version}\n")
     except OSError as error:
-        raise StoreNotWritable(
-            f"{store / PROMOTED} cannot be written ({error.strerror}). Give this user the right."
-        ) from error
+        raise StoreNotWritable(explain_unwritable(store / PROMOTED, error)) from error
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Writes the file, flushed to the disk, in one rename: on an error it is as it was, with nothing beside it."""
+    new_file = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        with new_file.open("w", encoding="utf-8") as output:
+            output.write(text)
+            output.flush()
+            os.fsync(output.fileno())
+        new_file.replace(file)
+    except OSError:
+        new_file.unlink(missing_ok=True)
+        raise
 
 
 def find_promoted(store: Path) -> str | None:
@@ -296,19 +308,21 @@ def _make_staging(store: Path, version: str) -> Path:
     try:
         store.mkdir(parents=True, exist_ok=True)
         for leftover in store.glob(f".{version}.*"):
-            if re.fullmatch(rf"\.{re.escape(version)}\.(\d+)\.\w+", leftover.name) and not _is_running(leftover):
+            match = re.fullmatch(rf"\.{re.escape(version)}\.(\d+)\.\w+", leftover.name)
+            if match and is_left_behind(leftover, match[1]):
                 shutil.rmtree(leftover)
         staging = Path(tempfile.mkdtemp(prefix=f".{version}.{os.getpid()}.", dir=store))
         staging.chmod(0o755)  # mkdtemp's 0700 would lock out a TorchServe of another user
     except OSError as error:
-        raise StoreNotWritable(
-            f"{store.absolute()} cannot be written ({error.strerror}). Give this user the right, or set MODEL_DIR."
-        ) from error
+        raise StoreNotWritable(explain_unwritable(store.absolute(), error)) from error
     return staging
 
 
-def _is_running(staging: Path) -> bool:
-    """Whether the process that made a staging folder is still running."""
+def is_left_behind(path: Path, pid: str) -> bool:
+    """Whether the process that made it has ended. A younger process may have its id, as after a container's restart."""
     import psutil
 
-    return bool(psutil.pid_exists(int(staging.name.rsplit(".", 2)[1])))
+    try:
+        return bool(psutil.Process(int(pid)).create_time() > path.stat().st_mtime + 1)  # clocks differ by less
+    except (psutil.NoSuchProcess, ValueError, FileNotFoundError):
+        return True

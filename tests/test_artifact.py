@@ -11,12 +11,20 @@ import pytest
 import torch
 
 from forecasting import artifact
-from forecasting.artifact import list_versions, load_artifact, mark_promoted, staged_version, write_card
+from forecasting.artifact import (
+    find_promoted,
+    list_versions,
+    load_artifact,
+    mark_promoted,
+    staged_version,
+    write_card,
+)
 from forecasting.card import Card, SeriesCard, describe_libraries
 from forecasting.domain import Kind
 from forecasting.errors import BrokenArtifact, InvalidVersion, StoreNotWritable, UnknownVersion
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.settings.schema import ModelConfig
+from tests.full_disk import full_disk
 
 SERIES = SeriesCard(
     site="blog",
@@ -95,8 +103,27 @@ def test_store_where_nothing_can_be_promoted_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreNotWritable) as error:
         mark_promoted(tmp_path / "gone", "v1")
     assert str(error.value) == (
-        f"{tmp_path}/gone/.promoted cannot be written (No such file or directory). Give this user the right."
+        f"{tmp_path}/gone/.promoted cannot be written (No such file or directory). Give this user the right, or set "
+        "MODEL_DIR."
     )
+
+
+def test_full_disk_keeps_what_was_promoted_and_leaves_nothing(tmp_path: Path) -> None:
+    mark_promoted(tmp_path, "v1")
+    (tmp_path / ".promoted.1999999999").write_text("")  # of a process that was killed
+    with full_disk(), pytest.raises(StoreNotWritable) as error:
+        mark_promoted(tmp_path, "v2")
+    assert str(error.value) == (
+        f"There is no room for {tmp_path}/.promoted (File too large). Make room, or set MODEL_DIR to another place."
+    )
+    assert find_promoted(tmp_path) == "v1"
+    assert [file.name for file in tmp_path.iterdir()] == [".promoted"]
+
+
+def test_version_without_a_name_is_not_the_newest(tmp_path: Path) -> None:
+    write(tmp_path, "v1", b"first")
+    with pytest.raises(InvalidVersion, match="^Version '' cannot be a folder's name"):
+        load_artifact(tmp_path, "")
 
 
 def test_training_again_keeps_the_one_before(tmp_path: Path) -> None:

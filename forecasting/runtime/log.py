@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from forecasting.errors import StoreNotWritable
+from forecasting.runtime.disk import explain_unwritable
 
 LOGGER = logging.getLogger("forecasting")
 LOGGER.addHandler(logging.NullHandler())  # a library is silent; a command starts its log
@@ -72,8 +73,6 @@ def start_log(file: Path | None, *, debug: bool, lossy: bool = False) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handler = _LossyFile(file, encoding="utf-8")
     except OSError as error:
-        raise StoreNotWritable(
-            f"{file.absolute()} cannot be written ({error.strerror}). Give this user the right, or set MODEL_DIR."
-        ) from error
+        raise StoreNotWritable(explain_unwritable(file.absolute(), error)) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOGGER.addHandler(handler)

@@ -16,29 +16,37 @@ from forecasting.errors import (
     UnknownPromotion,
     UnknownVersion,
 )
+from forecasting.runtime.disk import explain_unwritable
 
 logger = logging.getLogger("forecasting.serving")
 
 MAX_REMEMBERED = 50
+PROMOTE_PATH = "/model/promote"
+REFUSALS = (UnknownVersion, BrokenArtifact, DataError, CannotPromote)  # the version's fault, not that of a part
 
 
 class PromotionStatus(StrEnum):
     queued = "queued"
     running = "running"
     promoted = "promoted"
-    refused = "refused"  # this version cannot be served: its files are broken, or no series of it can be forecast
+    refused = "refused"  # this version cannot be served: its files are broken, or series could no longer be forecast
     failed = "failed"  # something broke on the way, such as the start of TorchServe
 
 
 @dataclass(eq=False)
 class Promotion:
-    """An attempt to serve `version`. `reason` says why it was refused or failed."""
+    """An attempt to serve `version`. `reason` says why it was refused or failed, `follow` is the path to ask."""
 
     version: str
+    root_path: str = ""
     id: str = field(default_factory=lambda: token_hex(8))
     status: PromotionStatus = PromotionStatus.queued
     reason: str | None = None
     _finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def follow(self) -> str:
+        return f"{self.root_path}{PROMOTE_PATH}/{self.id}"
 
     @property
     def is_finished(self) -> bool:
@@ -58,7 +66,10 @@ class Promotion:
 class Promotions:
     """Runs one promotion at a time and remembers the last MAX_REMEMBERED. Used in one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, root_path: str = "") -> None:
+        """`root_path` is the prefix of the routes behind a proxy."""
+        self._root_path = root_path
+        self.problem: str | None = None  # why the last one was refused or failed, until another succeeds
         self._by_id: dict[str, Promotion] = {}
         self._current: Promotion | None = None
         self._task: asyncio.Task[None] | None = None
@@ -68,7 +79,7 @@ class Promotions:
         if promotion_id not in self._by_id:
             raise UnknownPromotion(
                 f"There is no promotion {promotion_id!r}. Only the last {MAX_REMEMBERED} since serving started are "
-                "remembered; GET /model/info says which version is served."
+                f"remembered; GET {self._root_path}/model/info says which version is served."
             )
         return self._by_id[promotion_id]
 
@@ -81,9 +92,9 @@ class Promotions:
         if self._current is not None and not self._current.is_finished:
             raise CannotPromote(
                 f"Version {self._current.version} is being promoted right now. "
-                f"Follow it at /model/promote/{self._current.id}, and try again when it has finished."
+                f"Follow it at {self._current.follow}, and try again when it has finished."
             )
-        promotion = self._current = Promotion(version)
+        promotion = self._current = Promotion(version, self._root_path)
         self._by_id[promotion.id] = promotion
         try:
             yield promotion
@@ -95,8 +106,18 @@ class Promotions:
             del self._by_id[next(iter(self._by_id))]
 
     def run(self, promotion: Promotion, work: Callable[[], Awaitable[None]]) -> None:
-        """Does the work in the background and records how it ends."""
-        self._task = asyncio.create_task(_run(promotion, work))
+        """Does the work in the background, and records and logs how it ends."""
+        self._task = asyncio.create_task(self._run(promotion, work))
+
+    def restore(self, promotion_id: str, version: str, *, served: str) -> None:
+        """Remembers a promotion that the end of an earlier server cut off. It took place if its version is served."""
+        promotion = Promotion(version, self._root_path, promotion_id)
+        self._by_id[promotion.id] = promotion
+        if version == served:
+            promotion.finish(PromotionStatus.promoted)
+            logger.info("the promotion %s of version %s was cut off, but took place", promotion.id, version)
+            return
+        self._fail(promotion, PromotionStatus.failed, "The server ended first. Promote it again.")
 
     async def close(self) -> None:
         """Cancels the promotion that is under way."""
@@ -104,19 +125,28 @@ class Promotions:
             return
         self._task.cancel()
         await asyncio.wait({self._task})
-        self._current.finish(PromotionStatus.failed, "Serving was stopped first.")
+        if not self._current.is_finished:
+            self._current.finish(PromotionStatus.failed, "Serving was stopped first.")
 
+    async def _run(self, promotion: Promotion, work: Callable[[], Awaitable[None]]) -> None:
+        promotion.status = PromotionStatus.running
+        try:
+            await work()
+        except REFUSALS as error:
+            self._fail(promotion, PromotionStatus.refused, str(error))
+        except ForecastingError as error:
+            self._fail(promotion, PromotionStatus.failed, str(error))
+        except OSError as error:
+            file = error.filename2 or error.filename or "the files of this version"
+            self._fail(promotion, PromotionStatus.failed, explain_unwritable(file, error))
+        except Exception:
+            logger.exception("promoting version %s failed because of a bug", promotion.version)
+            self._fail(promotion, PromotionStatus.failed, "Internal error. The server's log has the details.")
+        else:
+            self.problem = None
+            promotion.finish(PromotionStatus.promoted)
 
-async def _run(promotion: Promotion, work: Callable[[], Awaitable[None]]) -> None:
-    promotion.status = PromotionStatus.running
-    try:
-        await work()
-    except (UnknownVersion, BrokenArtifact, DataError) as error:
-        promotion.finish(PromotionStatus.refused, str(error))
-    except ForecastingError as error:
-        promotion.finish(PromotionStatus.failed, str(error))
-    except Exception:
-        logger.exception("promoting version %s failed because of a bug", promotion.version)
-        promotion.finish(PromotionStatus.failed, "Internal error. The server's log has the details.")
-    else:
-        promotion.finish(PromotionStatus.promoted)
+    def _fail(self, promotion: Promotion, status: PromotionStatus, reason: str) -> None:
+        self.problem = f"Version {promotion.version} was not promoted: {reason}"
+        logger.warning("%s (promotion %s)", self.problem, promotion.id)
+        promotion.finish(status, reason)

@@ -22,13 +22,18 @@ class Problems(NamedTuple):
     days: str | None = None  # that forecasts are made from
     source: str | None = None  # of new days; forecasts are made from those already read
     sites: str | None = None  # all of the version's sites are gone from the source
+    promotion: str | None = None  # the last one failed, and the version before it is served on
 
     def describe(self, *, in_full: bool = True) -> list[str]:
         """In full they name hosts, users and error messages, which are not for everybody."""
         if not in_full:
             names = {"TorchServe": self.model, "PostgreSQL": self.days, "The source of new days": self.source}
             sentences = [f"{name} does not answer." for name, problem in names.items() if problem]
-            return [*sentences, "The source has no site that can be forecast."] if self.sites else sentences
+            others = {
+                "The source has no site that can be forecast.": self.sites,
+                "The last promotion of a version failed.": self.promotion,
+            }
+            return sentences + [sentence for sentence, problem in others.items() if problem]
         return list(dict.fromkeys(problem for problem in self if problem))
 
     @property

@@ -4,14 +4,19 @@ import asyncio
 import logging
 import shutil
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from forecasting.artifact import Artifact, load_artifact, mark_promoted
-from forecasting.errors import CannotPromote, CannotStart, ForecastingError, Unavailable
+from forecasting.card import restore_settings
+from forecasting.errors import CannotPromote, CannotStart, ForecastingError, SettingError, Unavailable
+from forecasting.serving.coverage import find_missing, find_unreadable, refuse_losing
 from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.promotion_note import Note, remove_note, take_notes, write_note
 from forecasting.serving.promotions import Promotion, Promotions
 from forecasting.serving.served_model import Problems, ServedModel
 from forecasting.serving.torchserve.archive import ensure_archive
@@ -35,7 +40,9 @@ class VersionManager:
         self._supervisor = supervisor
         self._archive = archive
         self.served = ServedModel(config, artifact, supervisor.torchserve)
-        self._promotions = Promotions()
+        self._promotions = Promotions(config.serving.root_path)
+        for note in take_notes(config.model_dir):
+            self._promotions.restore(note.promotion_id, note.version, served=artifact.card.version)
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
@@ -45,7 +52,7 @@ class VersionManager:
     @property
     def problems(self) -> Problems:
         """At the last check. While TorchServe is being restarted, its supervisor knows more than the client."""
-        problems = self.served.problems
+        problems = self.served.problems._replace(promotion=self._promotions.problem)
         return problems._replace(model=self._supervisor.problem or problems.model) if problems.model else problems
 
     async def find_problems(self) -> Problems:
@@ -71,20 +78,22 @@ class VersionManager:
                     self._supervisor.report_answer(served.client.breaker.succeeded_at)
                 await asyncio.sleep(max(0.0, started + self._config.serving.check_seconds - time.monotonic()))
 
-    async def promote(self, version: str) -> Promotion:
+    async def promote(self, version: str, *, force: bool = False) -> Promotion:
         """Starts to serve another version, or this one after it was trained again, now and after a restart.
 
         No request fails meanwhile: the current version answers until the new one can, and finishes what it began.
-        Raises UnknownVersion, BrokenArtifact or CannotPromote at once; the promotion itself records later failures.
+        With `force` even if series that are forecast now no longer are. Raises UnknownVersion, BrokenArtifact or
+        CannotPromote at once; the promotion itself records later failures.
         """
-        if self._config.model_version is not None:
-            raise CannotPromote(
-                f"MODEL_VERSION (or --model-version) fixes the version to {self._config.model_version}. "
-                "Unset it and restart the server to promote versions."
-            )
-        with self._promotions.prepare(version) as promotion:
-            artifact = await asyncio.to_thread(load_artifact, self._config.model_dir, version)
-        self._promotions.run(promotion, partial(self._promote, artifact))
+        try:
+            with self._promotions.prepare(version) as promotion:
+                artifact = await self._check_version(version, force=force)
+        except ForecastingError as error:
+            logger.warning("version %s is not promoted: %s", version, error)
+            raise
+        forced = ", even if series are lost" if force else ""
+        logger.info("promotion %s of version %s begins%s", promotion.id, version, forced)
+        self._promotions.run(promotion, partial(self._promote, promotion, artifact, force=force))
         return promotion
 
     def find_promotion(self, promotion_id: str) -> Promotion:
@@ -100,25 +109,60 @@ class VersionManager:
             await asyncio.wait(self._retiring)
         await self.served.close()
 
-    async def _promote(self, artifact: Artifact) -> None:
+    async def _check_version(self, version: str, *, force: bool) -> Artifact:
+        """Raises whatever can be refused before anything starts."""
+        if self._config.model_version is not None:
+            raise CannotPromote(
+                f"MODEL_VERSION (or --model-version) fixes the version to {self._config.model_version}. "
+                "Unset it and restart the server to promote versions."
+            )
+        artifact = await asyncio.to_thread(load_artifact, self._config.model_dir, version)
+        try:
+            settings = restore_settings(artifact.card, self._config)
+        except SettingError as error:
+            raise CannotPromote(str(error)) from error
+        if not force:
+            windows = self.served.windows
+            served = windows.sites.directory
+            new = SiteDirectory.of(artifact.card, served.index, unnamed=settings.unnamed_site)
+            missing = await find_missing(windows, new)
+            refuse_losing(missing, version=version, served=served, advice="Train it on them too")
+        return artifact
+
+    async def _promote(self, promotion: Promotion, artifact: Artifact, *, force: bool) -> None:
         """Raises what keeps the version from being served; the current version is served on."""
         version, current = artifact.card.version, self.served.card
-        if artifact.card == current:
-            await asyncio.to_thread(mark_promoted, self._config.model_dir, version)
-            return
-        logger.info("promoting version %s; version %s answers until it is ready", version, current.version)
-        try:
-            await self._switch_to(artifact)
-        except ForecastingError as error:
-            logger.warning("version %s is not promoted, %s is served on: %s", version, current.version, error)
-            if isinstance(error, CannotStart):  # its text has a traceback, which is not for clients
+        async with self._noted(promotion):
+            if artifact.card == current:
+                await finish(asyncio.to_thread(mark_promoted, self._config.model_dir, version))
+                logger.info("version %s is served already; it will be after a restart, too", version)
+                return
+            logger.info("promoting version %s; version %s answers until it is ready", version, current.version)
+            try:
+                await self._switch_to(artifact, force=force)
+            except CannotStart as error:  # its text has a traceback, which is not for clients
+                logger.warning("%s", error)
                 raise Unavailable(
                     f"TorchServe could not start with version {version}. The server's log says why."
                 ) from error
-            raise
-        logger.info("version %s is served", version)
+            logger.info("version %s is served (promotion %s)", version, promotion.id)
 
-    async def _switch_to(self, artifact: Artifact) -> None:
+    @asynccontextmanager
+    async def _noted(self, promotion: Promotion) -> AsyncIterator[None]:
+        """With a note for the next start, which is left behind if the end of the server cuts the promotion off.
+
+        Raises StoreNotWritable before anything starts: the promotion could not be remembered either.
+        """
+        store, note = self._config.model_dir, Note(promotion.id, promotion.version)
+        await asyncio.to_thread(write_note, store, note)
+        try:
+            yield
+        except Exception:
+            await asyncio.to_thread(remove_note, store)
+            raise
+        await asyncio.to_thread(remove_note, store)
+
+    async def _switch_to(self, artifact: Artifact, *, force: bool) -> None:
         """Starts the version beside the current one and verifies it; on any error everything is undone."""
         version, serving = artifact.card.version, self._config.serving
         async with AsyncExitStack() as undo:
@@ -127,10 +171,14 @@ class VersionManager:
             beside = replace(serving, torchserve_ports=[0])  # the configured ones are still in use
             torchserve = await self._supervisor.start_second(make_start(archive, version, beside))
             undo.push_async_callback(self._supervisor.end, torchserve)
+            logger.info("TorchServe answers with version %s on %s", version, torchserve.inference_url)
             served = ServedModel(self._config, artifact, torchserve)
             undo.push_async_callback(served.close)
             await served.verify()
-            await asyncio.to_thread(mark_promoted, self._config.model_dir, version)
+            if not force:
+                await self._refuse_losing(served)
+            logger.info("version %s forecasts", version)
+            await finish(asyncio.to_thread(mark_promoted, self._config.model_dir, version))
             undo.pop_all()
         previous_torchserve = self._supervisor.switch_to(torchserve, make_start(archive, version, serving))
         task = asyncio.create_task(self._retire(self.served, previous_torchserve, self._archive))
@@ -138,14 +186,24 @@ class VersionManager:
         task.add_done_callback(self._retiring.discard)
         self.served, self._archive = served, archive
 
+    async def _refuse_losing(self, new: ServedModel) -> None:
+        """Raises CannotPromote if the new version, though trained on them, lacks the days of series that it needs."""
+        windows = self.served.windows
+        refuse_losing(
+            await find_unreadable(windows, new.windows),
+            version=new.card.version,
+            served=windows.sites.directory,
+            advice="It needs more of their days: load those",
+        )
+
     async def _retire(self, served: ServedModel, torchserve: TorchServe, archive: Path) -> None:
         """Ends the previous version. Requests already in flight are still answered."""
-        try:
+        async with AsyncExitStack() as ending:
+            ending.callback(archive.unlink)
+            ending.push_async_callback(self._supervisor.end, torchserve)
+            ending.push_async_callback(served.close)
             await served.forecast_cache.finish()
-        finally:
-            await served.close()
-            await self._supervisor.end(torchserve)
-            await asyncio.to_thread(archive.unlink)
+        logger.info("version %s has ended", served.card.version)
 
     def _use_restarted(self, torchserve: TorchServe) -> None:
         self.served.switch_to(torchserve)  # the version that is served by then
@@ -160,3 +218,12 @@ def copy_archive(artifact: Artifact, folder: Path) -> Path:
     """A copy that stays as it is while the version is served: training the version again replaces its archive."""
     archive = ensure_archive(artifact)
     return Path(shutil.copy(archive, folder / f"{time.monotonic_ns()}.{archive.name}"))
+
+
+async def finish(step: Coroutine[Any, Any, None]) -> None:
+    """Waits for a step that is taken as a whole: whoever cancels the task has to wait for it, too."""
+    task = asyncio.ensure_future(step)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()

@@ -30,7 +30,7 @@ class CacheBackend:
     async def list_sites(self) -> SiteDirectory:
         return SiteDirectory.of(self.forecast_cache.card, SITES, unnamed=None)
 
-    async def promote(self, version: str) -> Promotion:
+    async def promote(self, version: str, *, force: bool = False) -> Promotion:
         raise UnknownVersion(f"There is no version {version}.")
 
     def find_promotion(self, promotion_id: str) -> Promotion:

@@ -1,8 +1,12 @@
 """One promotion at a time, followed by its id: with work that the test holds back or lets fail."""
 
 import asyncio
+import errno
 import logging
+import os
+import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +15,13 @@ from forecasting.errors import (
     CannotPromote,
     CannotStart,
     ForecastingError,
+    StoreNotWritable,
     TooFewDays,
     UnknownPromotion,
     UnknownVersion,
 )
 from forecasting.serving.promotions import MAX_REMEMBERED, Promotion, Promotions
+from forecasting.serving.version_manager import finish
 
 NEVER = 3600.0  # seconds: a test that waits so long has failed
 
@@ -64,17 +70,44 @@ def test_promotion_is_queued_then_running_then_promoted() -> None:
         (UnknownVersion("It is gone by now."), "refused"),
         (BrokenArtifact("It is torn."), "refused"),
         (TooFewDays("Its series are too young."), "refused"),
+        (CannotPromote("It lacks series."), "refused"),
         (CannotStart("Java is missing."), "failed"),
+        (StoreNotWritable("There is no room."), "failed"),
     ],
 )
-def test_reason_of_a_failure_is_remembered(error: ForecastingError, status: str) -> None:
+def test_failure_is_remembered_logged_and_a_problem_until_another_succeeds(
+    error: ForecastingError, status: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def run() -> Promotion:
-        promotion = start(Promotions(), failing(error))
+        promotions = Promotions()
+        promotion = start(promotions, failing(error))
         await promotion.wait(NEVER)
+        assert promotions.problem == f"Version v2 was not promoted: {error}"
+        await start(promotions, nothing).wait(NEVER)
+        assert promotions.problem is None
         return promotion
 
     promotion = asyncio.run(run())
     assert (promotion.status, promotion.reason, promotion.version) == (status, str(error), "v2")
+    assert caplog.messages == [f"Version v2 was not promoted: {error} (promotion {promotion.id})"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_full_disk_is_no_bug(tmp_path: Path, code: int) -> None:
+    async def run() -> Promotion:
+        promotion = start(Promotions(), failing(OSError(code, os.strerror(code), str(tmp_path / "v2.mar"))))
+        await promotion.wait(NEVER)
+        return promotion
+
+    promotion = asyncio.run(run())
+    assert promotion.status == "failed"
+    assert promotion.reason is not None
+    room = r"; [\d,.]+ MB are free there" if code == errno.ENOSPC else ""
+    assert re.fullmatch(
+        rf"There is no room for {tmp_path}/v2\.mar \({os.strerror(code)}{room}\)\. Make room, or "
+        r"set MODEL_DIR to another place\.",
+        promotion.reason,
+    )
 
 
 def test_bug_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -83,10 +116,9 @@ def test_bug_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
         await promotion.wait(NEVER)
         return promotion
 
-    with caplog.at_level(logging.ERROR, "forecasting.serving"):
-        promotion = asyncio.run(run())
+    promotion = asyncio.run(run())
     assert (promotion.status, promotion.reason) == ("failed", "Internal error. The server's log has the details.")
-    [record] = caplog.records
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.getMessage() == "promoting version v2 failed because of a bug"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ZeroDivisionError)
@@ -94,7 +126,7 @@ def test_bug_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_second_promotion_is_refused_until_the_first_has_finished() -> None:
     async def run() -> None:
-        promotions, released = Promotions(), asyncio.Event()
+        promotions, released = Promotions("/traffic"), asyncio.Event()
 
         async def work() -> None:
             await released.wait()
@@ -103,7 +135,7 @@ def test_second_promotion_is_refused_until_the_first_has_finished() -> None:
         with pytest.raises(CannotPromote) as error, promotions.prepare("v3"):
             pass
         assert str(error.value) == (
-            f"Version v2 is being promoted right now. Follow it at /model/promote/{first.id}, "
+            f"Version v2 is being promoted right now. Follow it at /traffic/model/promote/{first.id}, "
             "and try again when it has finished."
         )
         released.set()
@@ -172,3 +204,54 @@ def test_close_cancels_what_is_under_way_and_tells_those_who_wait() -> None:
 
     promotion = asyncio.run(run())
     assert (promotion.status, promotion.reason) == ("failed", "Serving was stopped first.")
+
+
+@pytest.mark.parametrize(
+    ("served", "status", "reason"),
+    [("v2", "promoted", None), ("v1", "failed", "The server ended first. Promote it again.")],
+)
+def test_promotion_that_the_end_of_the_server_cut_off_is_known_to_the_next(
+    caplog: pytest.LogCaptureFixture, served: str, status: str, reason: str | None
+) -> None:
+    caplog.set_level(logging.INFO, "forecasting.serving")
+    promotions = Promotions("/traffic")
+    promotions.restore("9f2c51d0a7e3b846", "v2", served=served)
+    promotion = promotions.find("9f2c51d0a7e3b846")
+    assert (promotion.status, promotion.reason, promotion.version) == (status, reason, "v2")
+    assert promotion.follow == "/traffic/model/promote/9f2c51d0a7e3b846"
+    failure = "Version v2 was not promoted: The server ended first. Promote it again."
+    assert promotions.problem == (failure if reason else None)
+    assert caplog.messages == [
+        f"{failure} (promotion 9f2c51d0a7e3b846)"
+        if reason
+        else "the promotion 9f2c51d0a7e3b846 of version v2 was cut off, but took place"
+    ]
+    with promotions.prepare("v3"):
+        pass
+
+
+def test_step_that_is_taken_as_a_whole_is_waited_for() -> None:
+    """A promotion that has been written down takes place, even if the server is told to end just then."""
+
+    async def run() -> tuple[Promotion, list[str]]:
+        promotions, writing, released, steps = Promotions(), asyncio.Event(), asyncio.Event(), list[str]()
+
+        async def write() -> None:
+            writing.set()
+            await released.wait()
+            steps.append("written")
+
+        async def work() -> None:
+            await finish(write())
+            steps.append("switched")
+
+        promotion = start(promotions, work)
+        await writing.wait()
+        closing = asyncio.create_task(promotions.close())
+        await asyncio.sleep(0)
+        released.set()
+        await closing
+        return promotion, steps
+
+    promotion, steps = asyncio.run(run())
+    assert (promotion.status, promotion.reason, steps) == ("promoted", None, ["written", "switched"])

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from forecasting import PredictionService
 from forecasting.artifact import PROGRAM, find_promoted, hash_file, load_artifact
 from forecasting.settings.schema import Config, DatabaseConfig
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process
+from tests.full_disk import full_disk
 from tests.waiting import becomes, get, get_until
 
 from .conftest import PATIENT
@@ -25,6 +28,7 @@ FIRST = "v1.10"
 ADMIN, READER = ({"X-API-Key": f"{who}-key-of-enough-letters"} for who in ("admin", "reader"))
 KEYS = "admin:admin:admin-key-of-enough-letters,reader:read:reader-key-of-enough-letters"
 PREDICT = "/predict/page-visits"
+CUT_OFF = "9f2c51d0a7e3b846"
 
 
 @dataclass
@@ -32,6 +36,12 @@ class Store:
     """A copy of the trained version's, with others beside it, which nobody had to train."""
 
     folder: Path
+
+    @property
+    def series(self) -> list[dict[str, Any]]:
+        """In the first one's card."""
+        cards: list[dict[str, Any]] = json.loads((self.folder / FIRST / "model.json").read_text())["series"]
+        return cards
 
     def add(self, version: str, **changed: Any) -> None:
         """Like the first one, but with another card."""
@@ -41,8 +51,7 @@ class Store:
 
     def widen(self, version: str, factor: float) -> None:
         """Bands so many times as wide as those of the first: no version answers as another does."""
-        series = json.loads((self.folder / FIRST / "model.json").read_text())["series"]
-        wide = [{**card, "band_scale": [factor * scale for scale in card["band_scale"]]} for card in series]
+        wide = [{**card, "band_scale": [factor * scale for scale in card["band_scale"]]} for card in self.series]
         self.add(version, series=wide)
 
     def spoil(self, version: str) -> None:
@@ -64,15 +73,27 @@ def store(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def serving(place: Place, store: Store) -> Iterator[Process]:
-    """scripts/serve.py on the first version, since there is no other yet."""
+    """scripts/serve.py on the first version, since there is no other yet. The server before it was killed while it
+    promoted a version.
+    """
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        pass
+    (store.folder / f".promoting.{ended.pid}").write_text(json.dumps({"promotion_id": CUT_OFF, "version": "v7"}))
     own = Place(store.folder.parent, {**place.environment, "MODEL_DIR": str(store.folder), "API_KEYS": KEYS})
     with own.serve(*PATIENT, "guard.requests_per_second=0") as process:
         assert process.url
         yield process
 
 
-def promote(process: Process, version: str, *, key: dict[str, str] = ADMIN) -> httpx.Response:
-    return httpx.post(f"{process.url}/model/promote", json={"version": version}, headers=key, timeout=PATIENCE_SECONDS)
+def promote(process: Process, version: str, *, key: dict[str, str] = ADMIN, **options: bool) -> httpx.Response:
+    body = {"version": version, **options}
+    return httpx.post(f"{process.url}/model/promote", json=body, headers=key, timeout=PATIENCE_SECONDS)
+
+
+def problems(process: Process) -> list[str]:
+    health = get(f"{process.url}/health", headers=READER).json()
+    assert health["status"] == ("degraded" if health["problems"] else "healthy")
+    return health["problems"]
 
 
 def follow(process: Process, accepted: httpx.Response) -> dict[str, Any]:
@@ -109,6 +130,17 @@ def is_near(answer: dict[str, Any], expected: dict[str, Any]) -> bool:
         for end in ("predicted_visits", "lower", "upper")
     ]
     return all(answer[name] == expected[name] for name in same) and all(ends)
+
+
+def test_start_tells_of_a_promotion_that_was_cut_off(serving: Process, store: Store) -> None:
+    failure = "Version v7 was not promoted: The server ended first. Promote it again."
+    assert f"{failure} (promotion {CUT_OFF})" in serving.text
+    assert problems(serving) == [failure]
+    promotion = get(f"{serving.url}/model/promote/{CUT_OFF}", headers=READER).json()
+    assert (promotion["version"], promotion["status"], promotion["reason"]) == (
+        "v7", "failed", "The server ended first. Promote it again.",
+    )  # fmt: skip
+    assert not list(store.folder.glob(".promoting.*"))
 
 
 def test_promoted_version_answers_and_no_request_is_lost(
@@ -156,6 +188,8 @@ def test_promoted_version_answers_and_no_request_is_lost(
     }
     assert all(max(uppers) - min(uppers) <= 1 for uppers in bands.values())
     assert min(bands["v2"]) > max(bands[FIRST])
+    assert problems(serving) == []
+    assert f"version v2 is served (promotion {promotion['id']})" in serving.text
     assert is_near(before, truth(store, embedded, FIRST))
     assert is_near(after, truth(store, embedded, "v2"))
     assert get(f"{serving.url}/model/info", headers=READER).json()["model_version"] == "v2"
@@ -215,15 +249,52 @@ def test_version_that_turns_out_not_to_work_changes_nothing(
     serving: Process, store: Store, version: str, status: str, reason: str
 ) -> None:
     store.spoil("spoilt")
-    series = json.loads((store.folder / FIRST / "model.json").read_text())["series"]
-    store.add("elsewhere", series=[{**series[0], "metric": "clicks"}])
+    store.add("elsewhere", series=[{**store.series[0], "metric": "clicks"}])
     before, promoted = ask(serving), find_promoted(store.folder)
-    promotion = follow(serving, promote(serving, version))
+    promotion = follow(serving, promote(serving, version, force=True))
     assert promotion["status"] == status
     assert promotion["reason"].startswith(reason)
-    assert f"version {version} is not promoted, {before['model_version']} is served on: " in serving.text
+    failure = f"Version {version} was not promoted: {promotion['reason']}"
+    assert f"{failure} (promotion {promotion['id']})" in serving.text
+    assert problems(serving) == [failure]
+    assert get(f"{serving.url}/ready").json() == {"ready": True}
+    assert get(f"{serving.url}/health").json()["problems"] == ["The last promotion of a version failed."]  # no key
     assert (ask(serving), find_promoted(store.folder)) == (before, promoted)
     assert becomes(lambda: len(serving.children("ModelServer")) == 1)
+
+
+def test_full_disk_fails_the_promotion_and_leaves_nothing_and_the_next_succeeds(serving: Process, store: Store) -> None:
+    before, files = ask(serving), sorted(store.folder.iterdir())
+    with full_disk(serving.process.pid):
+        promotion = follow(serving, promote(serving, before["model_version"]))
+        failure = f"Version {before['model_version']} was not promoted: {promotion['reason']}"
+        assert failure in problems(serving)
+        assert ask(serving) == before
+    assert promotion["status"] == "failed"
+    assert promotion["reason"] == (
+        f"There is no room for {store.folder}/.promoting.{serving.process.pid} (File too large). Make room, or set "
+        "MODEL_DIR to another place."
+    )
+    assert sorted(store.folder.iterdir()) == files
+    assert follow(serving, promote(serving, before["model_version"]))["status"] == "promoted"
+    assert problems(serving) == []
+
+
+def test_version_that_lacks_served_series_is_refused_unless_it_is_forced(serving: Process, store: Store) -> None:
+    before, promoted = ask(serving), find_promoted(store.folder)
+    store.add("narrow", series=store.series[:2])
+    lost = sorted(f"{card['metric']} of {card['site']}" for card in store.series[2:])
+    refusal = promote(serving, "narrow")
+    assert refusal.status_code == 409
+    assert refusal.json()["detail"] == (
+        f"Version narrow cannot forecast 2 of the 4 series that version {before['model_version']} forecasts: "
+        f'{", ".join(lost)}. Train it on them too, or promote it all the same with "force": true.'
+    )
+    assert (ask(serving), find_promoted(store.folder)) == (before, promoted)
+    assert follow(serving, promote(serving, "narrow", force=True))["status"] == "promoted"
+    body = {"metric": store.series[2]["metric"]}
+    assert httpx.post(f"{serving.url}/predict", json=body, headers=READER, timeout=PATIENCE_SECONDS).status_code == 400
+    assert follow(serving, promote(serving, before["model_version"]))["status"] == "promoted"
 
 
 def test_only_an_admin_promotes_and_any_key_follows(serving: Process) -> None:
@@ -240,12 +311,14 @@ def test_only_an_admin_promotes_and_any_key_follows(serving: Process) -> None:
 
 
 def test_end_leaves_nothing_of_a_promotion(serving: Process, store: Store) -> None:
-    """It takes place as a whole, or not at all."""
+    """It takes place as a whole, or not at all, and then a note for the next start is left."""
     store.widen("v5", 2.0)
     before = find_promoted(store.folder)
     assert promote(serving, "v5").status_code == 202
     assert becomes(lambda: len(serving.children("ModelServer")) == 2)
     children = serving.children()
     assert serving.end() == 0
-    assert find_promoted(store.folder) in {before, "v5"}
+    promoted = find_promoted(store.folder)
+    assert promoted in {before, "v5"}
+    assert len(list(store.folder.glob(".promoting.*"))) == (promoted == before)
     assert not [child for child in children if child.is_running()]

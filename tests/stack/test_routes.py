@@ -145,7 +145,7 @@ def test_several_sites_are_answered_by_site(http: httpx.Client) -> None:
             "POST", "/predict", b'{"days_ahead": 7,', 422,
             "The body is not valid JSON: Expecting property name enclosed in double quotes",
         ),
-        ("POST", "/predict", None, 422, "body: Field required (found None)"),
+        ("POST", "/predict", None, 422, "body: Field required"),
         (
             "POST", "/predict/multiple", {"metrics": []}, 422,
             "metrics: List should have at least 1 item after validation, not 0 (found [])",

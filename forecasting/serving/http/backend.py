@@ -21,7 +21,7 @@ class Backend(Protocol):
         """The sites of the version and of the source, as they are at this moment."""
         ...
 
-    async def promote(self, version: str) -> Promotion:
+    async def promote(self, version: str, *, force: bool = False) -> Promotion:
         """Starts to serve another version. Raises what can be refused at once."""
         ...
 

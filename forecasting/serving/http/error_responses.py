@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import partial
 from typing import Any
 
 import orjson
@@ -66,10 +67,10 @@ def quote_input(text: bytes) -> str:
 # ---- in the routes
 
 
-def add_error_handlers(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI, root_path: str = "") -> None:
     app.exception_handler(RequestValidationError)(_answer_invalid_request)
     app.exception_handler(ForecastingError)(_answer_forecasting_error)
-    app.exception_handler(HTTPException)(_answer_http_exception)
+    app.exception_handler(HTTPException)(partial(_answer_http_exception, index=f"GET {root_path}/"))
     app.exception_handler(Exception)(_answer_internal_error)
 
 
@@ -96,12 +97,12 @@ async def _answer_internal_error(request: Request, error: Exception) -> JSONResp
     return JSONResponse({"detail": INTERNAL_ERROR}, 500, headers)
 
 
-async def _answer_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+async def _answer_http_exception(request: Request, error: HTTPException, *, index: str) -> JSONResponse:
     if error.status_code == 400 and isinstance(error.__cause__, (ValueError, RecursionError)):
         return JSONResponse({"detail": _describe_unreadable_body(error.__cause__)}, 422)
     details = {
-        404: f"There is no route {request.url.path!r}. GET / lists all routes.",
-        405: f"{request.url.path} does not support {request.method}. GET / lists all routes.",
+        404: f"There is no route {request.url.path!r}. {index} lists all routes.",
+        405: f"{request.url.path} does not support {request.method}. {index} lists all routes.",
     }
     detail = details.get(error.status_code, error.detail)
     return JSONResponse({"detail": detail}, error.status_code, error.headers)
@@ -121,5 +122,12 @@ def _describe_mistake(mistake: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in mistake["loc"] if part not in skipped) or "body"
     if mistake["type"] == "json_invalid":
         return f"The body is not valid JSON: {mistake['ctx']['error']}"
-    value = repr(mistake["input"]) if "input" in mistake else ""
+    value = _show(mistake["input"]) if "input" in mistake else ""
+    if mistake["type"] == "missing" and mistake["input"] is None:
+        value = ""  # there is no body at all
     return f"{place}: {mistake['msg']}" + (f" (found {value})" if 0 < len(value) <= 80 else "")
+
+
+def _show(value: object) -> str:
+    """As JSON writes it where Python has other words."""
+    return orjson.dumps(value).decode() if value is None or isinstance(value, bool) else repr(value)

@@ -1,5 +1,6 @@
 """Routes about the version that is served, and about serving another one."""
 
+import time
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,13 +17,11 @@ from forecasting.serving.http.openapi import (
     describe_responses,
 )
 from forecasting.serving.http.request_schema import PromoteRequest, PromotionId, Wait
-from forecasting.serving.promotions import Promotion
+from forecasting.serving.promotions import PROMOTE_PATH, Promotion
 from forecasting.warehouse.site_directory import SiteDirectory
 
-PROMOTE_PATH = "/model/promote"
 
-
-def add_model_routes(app: FastAPI, backend: Backend) -> None:
+def add_model_routes(app: FastAPI, backend: Backend, root_path: str = "") -> None:
     @app.get(
         "/model/info",
         summary="The version that is served",
@@ -59,14 +58,15 @@ def add_model_routes(app: FastAPI, backend: Backend) -> None:
     async def retrain() -> dict[str, str]:
         """Says which command to run instead."""
         command = show_command("train", "--model-version", backend.forecast_cache.card.version)
-        return {"detail": f"Retraining by request is not available yet. Run: {command}, then POST {PROMOTE_PATH}."}
+        then = f"POST {root_path}{PROMOTE_PATH}"
+        return {"detail": f"Retraining by request is not available yet. Run: {command}, then {then}."}
 
 
-def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: float, root_path: str) -> None:
+def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: float) -> None:
     async def wait_for(promotion: Promotion, seconds: float) -> dict[str, str | None]:
-        if seconds:
-            await promotion.wait(min(seconds, max_wait_seconds))
-        return describe_promotion(promotion, root_path)
+        if seconds > 0:
+            await promotion.wait(seconds)
+        return describe_promotion(promotion)
 
     @app.post(
         PROMOTE_PATH,
@@ -80,7 +80,9 @@ def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: fl
         """Starts the promotion and says where to follow it. It takes some seconds; the current version answers
         meanwhile. The promoted version is served after a restart, too.
         """
-        return await wait_for(await backend.promote(request.version), wait)
+        latest = time.monotonic() + max_wait_seconds  # of the whole request: starting may take seconds, too
+        promotion = await backend.promote(request.version, force=request.force)
+        return await wait_for(promotion, min(wait, latest - time.monotonic()))
 
     @app.get(
         PROMOTE_PATH + "/{promotion_id}",
@@ -91,7 +93,7 @@ def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: fl
     )
     async def follow_promotion(promotion_id: PromotionId, wait: Wait = 0) -> dict[str, str | None]:
         """The last 50 promotions since serving started are remembered."""
-        return await wait_for(backend.find_promotion(promotion_id), wait)
+        return await wait_for(backend.find_promotion(promotion_id), min(wait, max_wait_seconds))
 
 
 def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
@@ -126,11 +128,11 @@ def describe_sites(directory: SiteDirectory) -> dict[str, Any]:  # Any: json's o
     return {"model_version": directory.card.version, "sites": sites, "untrained": untrained}
 
 
-def describe_promotion(promotion: Promotion, root_path: str = "") -> dict[str, str | None]:
+def describe_promotion(promotion: Promotion) -> dict[str, str | None]:
     return {
         "id": promotion.id,
         "version": promotion.version,
         "status": promotion.status.value,
         "reason": promotion.reason,
-        "follow": f"{root_path}{PROMOTE_PATH}/{promotion.id}",
+        "follow": promotion.follow,
     }

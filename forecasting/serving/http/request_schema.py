@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Body, Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StrictBool, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from forecasting.domain import MAX_DAYS_AHEAD
@@ -123,12 +123,26 @@ MultipleBody = Annotated[
 ]
 
 
+def refuse_nameless(value: object) -> object:
+    """One sentence for "", null and whatever else is no name."""
+    if not isinstance(value, str) or not value.strip():
+        raise PydanticCustomError("version", 'Name a version of MODEL_DIR as text, such as "v1.1.0"')
+    return value
+
+
 class PromoteRequest(BaseModel):
     """The version to serve."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": "v1.1.0"}]})
 
-    version: Name = Field(min_length=1, description="A version in MODEL_DIR.", examples=["v1.1.0"])
+    version: Annotated[Name, BeforeValidator(refuse_nameless)] = Field(
+        min_length=1, description="A version in MODEL_DIR.", examples=["v1.1.0"]
+    )
+    force: StrictBool = Field(
+        default=False,
+        description="Also if series that are forecast now no longer can be.",
+        examples=[False],
+    )
 
 
 PromotionId = Annotated[

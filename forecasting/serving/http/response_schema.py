@@ -198,7 +198,7 @@ class Promotion(TypedDict):
         Literal["queued", "running", "promoted", "refused", "failed"],
         Field(
             description="`promoted`: the version is served. `refused`: this version cannot be served. `failed`: "
-            "something broke on the way. After these two the version before is still served.",
+            "something broke on the way. After these two the version before is still served, and GET /health says why.",
             examples=["promoted"],
         ),
     ]

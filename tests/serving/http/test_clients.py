@@ -98,7 +98,7 @@ def test_number_of_days_is_a_number(sample_artifact: Artifact, value: str) -> No
 def test_odd_numbers_are_named(sample_artifact: Artifact) -> None:
     text = "Input should be a number, written in digits"
     answer = request(sample_artifact, "POST", "/predict", b'{"days_ahead": true}', JSON)
-    assert detail(answer, 422) == f"days_ahead: {text} (found True)"
+    assert detail(answer, 422) == f"days_ahead: {text} (found true)"
     for method, path, name in (
         ("GET", "/predict/page-visits?days_ahead=1_0", "days_ahead"),
         ("GET", "/model/promote/x?wait=1_0", "wait"),
@@ -226,7 +226,11 @@ def test_routes_answer_with_and_without_the_proxys_prefix(sample_artifact: Artif
     assert get("/openapi.json")["servers"] == [{"url": "/stats/traffic"}]
     assert get("/health")["status"] == "healthy"
     assert get("/predict/page-visits") == {"detail": "the request was understood"}
-    assert get("/stats/trafficking") == {"detail": "There is no route '/stats/trafficking'. GET / lists all routes."}
+    assert get("/stats/trafficking") == {
+        "detail": "There is no route '/stats/trafficking'. GET /stats/traffic/ lists all routes."
+    }
+    retrain = request(sample_artifact, "POST", f"{prefix}/model/retrain", b"", JSON, config=BEHIND_PROXY)
+    assert retrain.json()["detail"].endswith(", then POST /stats/traffic/model/promote.")
 
 
 def test_without_a_prefix_no_server_is_named(sample_artifact: Artifact) -> None:

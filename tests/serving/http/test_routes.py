@@ -96,11 +96,27 @@ def test_malformed_request_for_many_is_told_what_is_wrong(
     assert (response.status_code, response.json()) == (422, {"detail": detail})
 
 
-def test_version_to_promote_has_a_name(sample_artifact: Artifact) -> None:
-    response = asyncio.run(send(sample_artifact, never, "/model/promote", b'{"version": ""}'))
-    assert (response.status_code, response.json()["detail"]) == (
-        422, "version: String should have at least 1 character (found '')",
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("request_body", "detail"),
+    [
+        ('{"version": ""}', "version: {nameless} (found '')"),
+        ('{"version": " "}', "version: {nameless} (found ' ')"),
+        ('{"version": null}', "version: {nameless} (found null)"),
+        ('{"version": true}', "version: {nameless} (found true)"),
+        ('{"version": 1.1}', "version: {nameless} (found 1.1)"),
+        ('{"version": ["v1"]}', "version: {nameless} (found ['v1'])"),
+        ("{}", "version: Field required (found {})"),
+        ("null", "body: Input should be a valid dictionary or object to extract fields from (found null)"),
+        ('{"version": "v2", "force": 1}', "force: Input should be a valid boolean (found 1)"),
+        ('{"version": "v2", "force": "yes"}', "force: Input should be a valid boolean (found 'yes')"),
+        ('{"version": "v2", "forse": true}', "forse: Extra inputs are not permitted (found true)"),
+    ],
+)
+def test_version_to_promote_has_a_name(sample_artifact: Artifact, request_body: str, detail: str) -> None:
+    nameless = 'Name a version of MODEL_DIR as text, such as "v1.1.0"'
+    response = asyncio.run(send(sample_artifact, never, "/model/promote", request_body.encode()))
+    assert response.status_code == 422
+    assert response.json() == {"detail": detail.replace("{nameless}", nameless)}
 
 
 def test_site_of_a_query_has_a_length_too(sample_artifact: Artifact) -> None:
