@@ -44,8 +44,8 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
             "Unset it and restart the server to promote versions.",
             "busy": "Version v1.1.0 is being promoted right now. Follow it at /model/promote/9f2c51d0a7e3b846, "
             "and try again when it has finished.",
-            "series": "Version v2 cannot forecast 1 of the 4 series that version v1.0.0 forecasts: page_visits of shop. "
-            'Train it on them too, or promote it all the same with "force": true.',
+            "series": "Version v2 cannot forecast 1 of the 4 series that version v1.0.0 forecasts: page_visits of "
+            'shop. Train it on them too, or promote it all the same with "force": true.',
             "broken": "model_store/v2/model.pt2 is missing. Train the version again.",
         },
     ),
