@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cachetools import LRUCache
 
@@ -14,7 +15,7 @@ from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.serving.revision_watch import RevisionWatch
 from forecasting.serving.site_watch import SiteWatch
 from forecasting.serving.source_updates import SourceUpdates
-from forecasting.serving.window_reader import WindowReader
+from forecasting.serving.window_reader import Snapshot, WindowReader
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.pages import Revision
 from forecasting.warehouse.site_directory import SiteDirectory
@@ -38,7 +39,9 @@ class RecentWindows:
         self.breaker = CircuitBreaker(self._batcher.fail_all)
         self.client = DatabaseClient(config.kept_in, deadline_seconds=config.serving.deadline_seconds)
         self.updates = SourceUpdates(trained, card, self._use_database)
-        self.revisions = RevisionWatch(self.client, trained, self.breaker, self._cache.clear)
+        self.revisions = RevisionWatch(
+            self.client, trained, self.breaker, on_change=self._cache.clear, on_move=self.updates.expire
+        )
         self.sites = SiteWatch(self.client, trained, card)
         self._named_at: Revision | None = None  # when the sites were last read
         self._reader = WindowReader(self.client, trained, card, self.updates)
@@ -72,7 +75,7 @@ class RecentWindows:
         if self.updates.before_each_answer:
             await self.updates.refresh()
             self.breaker.check()
-            return await self._reader.read(cards)
+            return (await self._reader.read(cards)).windows
         cached = [self._cache.get(_cache_key(card)) if self.revisions.is_current else None for card in cards]
         missing = [card for card, window in zip(cards, cached, strict=True) if window is None]
         if missing:
@@ -95,16 +98,29 @@ class RecentWindows:
         self.breaker.check()
         revision = self.revisions.revision
         try:
-            windows = await self._reader.read(cards)
+            snapshot = await self._read_here(cards)
         except (CannotConnect, TimedOut) as error:
             self.breaker.report_failure(error)
             raise
         self.breaker.report_success()
-        if self.revisions.is_cacheable and revision == self.revisions.revision:
-            for card, window in zip(cards, windows, strict=True):
-                if isinstance(window, Window):
-                    self._cache[_cache_key(card)] = window
-        return windows
+        if self.revisions.is_cacheable and revision is not None and revision == self.revisions.revision:
+            self._keep(cards, snapshot, revision)
+        return snapshot.windows
+
+    async def _read_here(self, cards: Sequence[SeriesCard]) -> Snapshot:
+        """From the database that was seen last. After a fail-over, pooled connections may still lead to the old one."""
+        snapshot = await self._reader.read(cards)
+        if not self.revisions.is_elsewhere(snapshot.revision):
+            return snapshot
+        await self.client.renew()
+        return await self._reader.read(cards)
+
+    def _keep(self, cards: Sequence[SeriesCard], snapshot: Snapshot, revision: Revision) -> None:
+        if replace(snapshot.revision, generation=revision.generation) != revision:
+            return
+        for card, window in zip(cards, snapshot.windows, strict=True):
+            if isinstance(window, Window):
+                self._cache[_cache_key(card)] = window
 
     async def _use_database(self, database: DatabaseConfig) -> None:
         """Switches to the database that an update has found: open connections may lead to another."""

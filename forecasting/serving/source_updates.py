@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -73,6 +74,11 @@ class SourceUpdates:
             self._start()
         if wait and self._task is not None and (self._finished_at is None or self.before_each_answer):
             await asyncio.wait({self._task}, timeout=self._config.serving.deadline_seconds / 2)
+
+    def expire(self) -> None:
+        """The next `refresh` starts an update, however recent the last one is."""
+        if self._finished_at is not None:
+            self._finished_at = -math.inf
 
     async def wait_for_first(self) -> None:
         """Raises TimedOut, and Unavailable if no update has ever succeeded."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from forecasting.card import Card, SeriesCard
@@ -14,10 +15,24 @@ from forecasting.settings.schema import Config
 from forecasting.warehouse.connection import Connection, translate_errors
 from forecasting.warehouse.daily import read_last_days
 from forecasting.warehouse.inventory import explain_missing
-from forecasting.warehouse.origin import find_origin, read_site_index
+from forecasting.warehouse.origin import read_site_index, read_state
+from forecasting.warehouse.pages import Revision
 from forecasting.warehouse.schema import translate_missing_schema
 from forecasting.warehouse.sites import SiteIndex
 from forecasting.warehouse.windows import SPARE_DAYS, cut_windows
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Windows, or why there is none, and the state of the database that they were read from."""
+
+    windows: list[Window | DataError]
+    revision: Revision
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the database has none of the sites."""
+        return all(isinstance(window, UnknownSite) for window in self.windows)
 
 
 class WindowReader:
@@ -29,37 +44,35 @@ class WindowReader:
         self._card = card
         self._updates = updates
 
-    async def read(self, cards: Sequence[SeriesCard]) -> list[Window | DataError]:
-        """The window up to each series' own last known day, or why there is none.
+    async def read(self, cards: Sequence[SeriesCard]) -> Snapshot:
+        """The windows up to each series' own last known day.
 
         Waits for an update if none has succeeded yet and there is no table, or no such site.
         """
         with suppress(MissingTable):
-            windows = await self._read_by_name(cards)
-            if self._updates.has_succeeded or not any(isinstance(window, UnknownSite) for window in windows):
-                return windows
+            snapshot = await self._read_by_name(cards)
+            if self._updates.has_succeeded or not any(isinstance(window, UnknownSite) for window in snapshot.windows):
+                return snapshot
         await self._updates.wait_for_first()
         return await self._read_by_name(cards)
 
-    async def _read_by_name(self, cards: Sequence[SeriesCard]) -> list[Window | DataError]:
+    async def _read_by_name(self, cards: Sequence[SeriesCard]) -> Snapshot:
         """A version's only site is also found as the one that its source does not name: a copy of a database without a
         column `site`, or a newer export, may have another name.
         """
-        windows = await self._client.run(partial(self._read, cards=cards))
+        snapshot = await self._client.run(partial(self._read, cards=cards))
         unnamed = self._config.unnamed_site if len(self._card.by_site) == 1 else None
-        if unnamed is None or not all(isinstance(window, UnknownSite) for window in windows):
-            return windows
-        others = await self._client.run(partial(self._read, cards=cards, site=unnamed))
-        return windows if all(isinstance(window, UnknownSite) for window in others) else others
+        if unnamed is None or not snapshot.is_unknown:
+            return snapshot
+        other = await self._client.run(partial(self._read, cards=cards, site=unnamed))
+        return snapshot if other.is_unknown else other
 
-    async def _read(
-        self, connection: Connection, cards: Sequence[SeriesCard], site: str | None = None
-    ) -> list[Window | DataError]:
+    async def _read(self, connection: Connection, cards: Sequence[SeriesCard], site: str | None = None) -> Snapshot:
         """With `site` in place of the sites that the cards name."""
         data = self._config.data
         with translate_errors("reading forecasting.daily"), translate_missing_schema(data):
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                origin = await find_origin(connection, data)
+                origin, revision = await read_state(connection, data)
                 keys = await self._find_keys(connection, cards, origin.source, site)
                 page = await read_last_days(
                     connection,
@@ -71,7 +84,9 @@ class WindowReader:
                 missing = [key for key, count in zip(keys, page.counts, strict=True) if not count]
                 reasons = iter(await explain_missing(connection, missing, source=origin.source) if missing else ())
         windows = cut_windows(page, cards, context_length=self._card.context_length, missing=data.missing)
-        return [window if count else next(reasons) for window, count in zip(windows, page.counts, strict=True)]
+        return Snapshot(
+            [window if count else next(reasons) for window, count in zip(windows, page.counts, strict=True)], revision
+        )
 
     async def _find_keys(
         self, connection: Connection, cards: Sequence[SeriesCard], source: str, site: str | None

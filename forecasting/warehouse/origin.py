@@ -39,8 +39,13 @@ async def find_origin(connection: Connection, data: DataConfig) -> Origin:
 
 
 async def read_revision(connection: Connection, data: DataConfig) -> Revision:
+    return (await read_state(connection, data))[1]
+
+
+async def read_state(connection: Connection, data: DataConfig) -> tuple[Origin, Revision]:
     (row,) = await fetch(connection, "read_revision", data.source.value)
-    return Revision(row["number"], Origin("", row["timezones"]).today(data))
+    origin = Origin(data.source.value if row["timezones"] else "", row["timezones"])
+    return origin, Revision(row["number"], origin.today(data), row["database"])
 
 
 async def read_stored_sites(connection: Connection) -> list[StoredSite]:

@@ -58,6 +58,8 @@ class Revision:
 
     number: int | None  # of changes so far; None where they are not counted, so that nothing may be cached
     today: dt.date  # not over yet
+    database: str = ""  # tells it from any other, and from a copy of it on another server
+    generation: int = 0  # set by who watches: another one at each change, since a number may come again
 
 
 def decode_page(data: bytes) -> Page:

@@ -1,5 +1,9 @@
 -- Tells whether something computed from forecasting.daily is still current: the number of changes so far (NULL if they
--- are not counted), and the time zones of the source's sites, which decide when their days end. Always one row.
+-- are not counted), which database this is, and the time zones of the source's sites, which decide when their days end.
+-- Always one row.
+--
+-- A promoted replica or a restored backup has the same database_id, and may come to the same number by other changes.
+-- It has another start of its server, or its tables are others. A mere restart counts as another database, too.
 -- $1 text     source
 select
     (
@@ -11,6 +15,12 @@ select
             where tgrelid = 'forecasting.daily'::regclass and tgname = 'count_updated' and tgenabled <> 'D'
         )
     ) as number,
+    concat_ws(
+        ' ',
+        (select revision.database_id from forecasting.revision),
+        extract(epoch from pg_postmaster_start_time()),
+        'forecasting.daily'::regclass::oid
+    ) as database,
     array(
         select distinct sites.timezone
         from forecasting.sites
