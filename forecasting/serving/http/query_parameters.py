@@ -14,7 +14,7 @@ from forecasting.serving.forecast_service import DEFAULT_METRIC
 FOR_MONITORS = ("/health", "/ready", "/metrics")  # have no parameters
 
 
-def check_query(request: Request) -> None:
+async def check_query(request: Request) -> None:
     """Raises RequestValidationError, which names the nearest parameter, or all that the route has."""
     if not request.scope["query_string"]:
         return
