@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, wh
 VERSION = "v1.10"
 NUMBERS = itertools.count()
 
+os.environ["TRAFFIC_FORECASTER_HOME"] = str(Path(__file__).parent)  # without the checkout's .env
 if is_worker():  # torch would start a thread for each core in each worker, and in what it starts
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -24,7 +24,7 @@ CHAPTERS = (
 )  # fmt: skip
 VARIABLES = (
     "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "SOURCE_URL", "CACHE_URL", "MODEL_DIR", "MODEL_VERSION",
-    "PORT", "API_KEYS", "DEBUG", "TRAFFIC_PGDATA", "JAVA_HOME",
+    "PORT", "API_KEYS", "DEBUG", "TRAFFIC_PGDATA", "TRAFFIC_FORECASTER_HOME", "JAVA_HOME",
 )  # fmt: skip
 SECTIONS = {key.partition(".")[0] for key, _, _ in list_settings() if "." in key}
 MAX_IMAGE_BYTES = 120_000

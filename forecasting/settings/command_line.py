@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from forecasting.errors import SettingError
-from forecasting.invocation import show_command
+from forecasting.invocation import ENV_FILE, show_command
+from forecasting.settings.env_file import read_environment
 from forecasting.settings.keys import find_setting, list_settings
 from forecasting.settings.loading import SERVED_VERSION, load_config
 from forecasting.settings.schema import Config
@@ -48,8 +49,9 @@ class CommandLine:
         config = load_config(
             [*arguments.settings, *settings],
             files=arguments.config,
+            environ=read_environment(arguments.env_file, inform=_notify, warn=_notify),
             version_from=self.version_from,
-            notify=lambda line: print(line, file=sys.stderr),
+            notify=_notify,
         )
         if not self.reads_version:
             config.refuse_unread_file()
@@ -95,6 +97,12 @@ class CommandLine:
         flags.add_argument(
             "--config", type=Path, action="append", default=[], metavar="FILE", help="a yaml file of settings"
         )
+        flags.add_argument(
+            ENV_FILE,
+            type=Path,
+            metavar="FILE",
+            help="a file of variables, in place of the project's .env",
+        )
         flags.add_argument("-h", "--help", action="help", help="show this text")
         flags.add_argument(
             "--help-all",
@@ -104,6 +112,10 @@ class CommandLine:
         )
         parser.add_argument("settings", nargs="*", metavar="key=value", help=argparse.SUPPRESS)
         return parser
+
+
+def _notify(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _refuse_conflicts(flags: Mapping[str, str], settings: Sequence[str]) -> None:

@@ -14,18 +14,10 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how PowerShell's > starts
 SAVE = "Save the file as UTF-8."
 
 
-def read_dotenv(file: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Its variables; none if there is no file. ${NAME} is the variable of that name, from `environ` or from above in
-    the file, except within single quotes. Errors never show a value, which may be a password.
+def parse_dotenv(content: bytes, file: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Its variables. ${NAME} is the variable of that name, from `environ` or from above in the file, except within
+    single quotes. Errors name the file, and never show a value, which may be a password.
     """
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise SettingError(
-            f"{file} cannot be read ({error.strerror}). Give this user the right, or move it."
-        ) from error
     variables: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(_decode(content, file))):
         if binding.error:

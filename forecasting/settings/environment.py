@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from forecasting.domain import Right
 from forecasting.errors import SettingError
 from forecasting.settings.bounds import require
-from forecasting.settings.dotenv import read_dotenv
+from forecasting.settings.env_file import expand_home
 from forecasting.settings.schema import ApiKey, DatabaseConfig, ProcessConfig
 
 LOGGER = logging.getLogger("forecasting")
@@ -32,21 +31,6 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 # How other launchers tell a process how many they started; the first that is set counts.
 TASK_VARIABLES = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 DATABASE_VARIABLES = {"DB_HOST": "host", "DB_PORT": "port", "DB_NAME": "name", "DB_USER": "user"}
-
-
-def read_environment() -> dict[str, str]:
-    """The variables of `.env` in the working directory, overridden by the process's own."""
-    return {**read_dotenv(Path.cwd() / ".env", os.environ), **os.environ}
-
-
-def expand_home(path: str, setting: str) -> Path:
-    """With ~ as a shell expands it: in a file, and after =, no shell does. `setting` starts the error."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise SettingError(
-            f"{setting} is {path!r}, and there is no such home directory. Write the whole path."
-        ) from error
 
 
 def read_database(environ: Mapping[str, str]) -> DatabaseConfig:

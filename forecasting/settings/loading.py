@@ -20,13 +20,12 @@ from yaml import YAMLError
 from forecasting.errors import SettingError
 from forecasting.resources import find_resource
 from forecasting.settings.bounds import require
+from forecasting.settings.env_file import expand_home, read_environment
 from forecasting.settings.environment import (
-    expand_home,
     read_api_keys,
     read_cache_database,
     read_database,
     read_database_url,
-    read_environment,
     read_process,
 )
 from forecasting.settings.keys import find_kind

@@ -26,7 +26,8 @@ STOP_SECONDS = 60.0  # serve.py waits 30 s for requests in flight
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """The caller's environment with these variables, and no other that the scripts read."""
+    """The caller's environment with these variables, and no other that the scripts read, nor the checkout's .env."""
+    variables.setdefault("TRAFFIC_FORECASTER_HOME", str(SCRIPTS))
     others = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
     return {**others, "PYTHONUNBUFFERED": "1", **variables}
 
@@ -123,7 +124,7 @@ class Place:
         return subprocess.run(
             command,
             env={**self.environment, **variables},
-            cwd=self.folder,  # without the caller's .env file
+            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE_SECONDS,

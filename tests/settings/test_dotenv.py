@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from forecasting.errors import SettingError
-from forecasting.settings.dotenv import read_dotenv
 from forecasting.settings.loading import load_config
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRAFFIC_FORECASTER_HOME", str(tmp_path))
     for name in ("DB_HOST", "DB_PASSWORD", "MODEL_DIR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / ".env"
@@ -76,10 +75,6 @@ def test_folder_in_its_place_is_refused(file: Path) -> None:
     with pytest.raises(SettingError) as refusal:
         load_config()
     assert str(refusal.value) == f"{file} cannot be read (Is a directory). Give this user the right, or move it."
-
-
-def test_no_file_is_no_variable(tmp_path: Path) -> None:
-    assert read_dotenv(tmp_path / ".env", {}) == {}
 
 
 def test_home_directory_is_found(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from forecasting.commands import backtest, forecast, pretrain, serve, train
 from forecasting.domain import MASKABLE, Kind, Missing, Right, Scaling, Unit, Verdict, check_version
 from forecasting.errors import InvalidVersion, SettingError
 from forecasting.settings.command_line import COMMANDS_OWN, describe_settings
+from forecasting.settings.env_file import HOME
 from forecasting.settings.environment import DATABASE_VARIABLES
 from forecasting.settings.keys import list_settings
 from forecasting.settings.loading import VARIABLES, load_config
@@ -50,11 +51,11 @@ def test_later_sources_win(tmp_path: Path) -> None:
 
 def test_dotenv_lies_below_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("PORT=1111\nMODEL_DIR=from_file\n")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRAFFIC_FORECASTER_HOME", str(tmp_path))
     monkeypatch.setenv("PORT", "2222")
     monkeypatch.delenv("MODEL_DIR", raising=False)
     config = load_config()
-    assert (config.serving.port, config.model_dir) == (2222, Path("from_file"))
+    assert (config.serving.port, config.model_dir) == (2222, tmp_path / "from_file")
 
 
 @pytest.mark.parametrize("version", ["1.10", "v1.10", "007", "1e3"])
@@ -547,7 +548,7 @@ def test_documented_design_is_one_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_env_example_names_every_variable() -> None:
     text = (PROJECT / "env.example").read_text()
-    variables = {*VARIABLES, *DATABASE_VARIABLES, "DB_PASSWORD", "TRAFFIC_PGDATA", "API_KEYS"}
+    variables = {*VARIABLES, *DATABASE_VARIABLES, "DB_PASSWORD", "TRAFFIC_PGDATA", "API_KEYS", HOME}
     assert {name for name in variables if f"# {name}=" not in text} == set()
 
 

@@ -19,7 +19,9 @@ def left_running(*words: str) -> list[str]:
 def test_demo_goes_the_whole_way_and_leaves_no_process(empty_place: Place, own_database: Path) -> None:
     """Whatever database .env names, and without becoming the newest version of the store."""
     (empty_place.folder / ".env").write_text("DB_HOST=127.0.0.1\nDB_PORT=1\nAPI_KEYS=x:read:key-of-sixteen-or-more\n")
-    result = empty_place.run("demo.py", TRAFFIC_PGDATA=str(own_database))
+    result = empty_place.run(
+        "demo.py", TRAFFIC_PGDATA=str(own_database), TRAFFIC_FORECASTER_HOME=str(empty_place.folder)
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "total" in result.stdout
     assert "{'page_visits': 30, 'unique_visitors': 30}" in result.stdout

@@ -79,7 +79,8 @@ def test_installed_command_trains_forecasts_and_serves(
 ) -> None:
     """In an empty folder, with the base weights, the handler and the settings that the wheel carries."""
     place = Place(tmp_path, clean_environment(TRAFFIC_PGDATA=str(embedded.pgdata)))
-    place.environment.pop("PYTHONPATH", None)
+    for name in ("PYTHONPATH", "TRAFFIC_FORECASTER_HOME"):
+        place.environment.pop(name, None)
     command = installed / "traffic-forecast"
 
     def run(*arguments: str) -> str:
@@ -98,3 +99,11 @@ def test_installed_command_trains_forecasts_and_serves(
         answer = get(f"{server.url}/predict/page-visits?days_ahead=30").json()
         code = server.end()
     assert (answer["model_version"], len(answer["predictions"]), code) == ("v2", 30, 0)
+    (tmp_path / ".env").write_text("DB_PORT=none\n")
+    assert place.run_command(command, "sources").stderr == (
+        f"{tmp_path}/.env is not read: only the one in the folder that TRAFFIC_FORECASTER_HOME names is. To read it: "
+        f"--env-file .env, or TRAFFIC_FORECASTER_HOME={tmp_path}\n"
+    )
+    assert place.run_command(command, "sources", TRAFFIC_FORECASTER_HOME=".").stderr == (
+        f"settings are read from {tmp_path}/.env\nerror: DB_PORT is 'none'; a port is a number from 1 to 65535.\n"
+    )
