@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.compiled_files import keep_compiled_files
 from tests.selection import begin_with_longest, is_fast, is_worker, mark_fast
 
 if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, which is not ready yet
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, wh
 
 VERSION = "v1.10"
 NUMBERS = itertools.count()
+
+keep_compiled_files()
 
 os.environ["TRAFFIC_FORECASTER_HOME"] = str(Path(__file__).parent)  # without the checkout's .env
 if is_worker():  # torch would start a thread for each core in each worker, and in what it starts

@@ -18,6 +18,7 @@ FAST = (
     "serving/test_responses.py",
     "settings",
     "test_card.py",
+    "test_compiled_files.py",
     "test_domain.py",
     "test_panel.py",
     "test_predictor.py",
