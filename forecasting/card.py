@@ -126,18 +126,27 @@ class Card:
             sites.setdefault(series.site, {})[series.metric] = series
         return sites
 
+    @cached_property
+    def _site_names(self) -> str:
+        """Made once: a request may name thousands of unknown sites."""
+        return name_some(self.by_site)
+
+    def find_site(self, site: str) -> Mapping[str, SeriesCard]:
+        """Its series by metric. Raises UnknownSite, naming those that the version was trained on."""
+        if site not in self.by_site:
+            raise UnknownSite(
+                f"There is no site {site!r} in version {self.version}. It was trained on: {self._site_names}."
+            )
+        return self.by_site[site]
+
     def find_series(self, *, metric: str, site: str | None) -> SeriesCard:
         """Raises UnknownSite or UnknownMetric, naming those that the version was trained on."""
-        sites = self.by_site
         if site is None:
-            if len(sites) != 1:
-                raise UnknownSite(f"There are {len(sites)} sites: say which with `site`, one of {name_some(sites)}.")
-            [site] = sites
-        if site not in sites:
-            raise UnknownSite(
-                f"There is no site {site!r} in version {self.version}. It was trained on: {name_some(sites)}."
-            )
-        metrics = sites[site]
+            if len(self.by_site) != 1:
+                number = len(self.by_site)
+                raise UnknownSite(f"There are {number} sites: say which with `site`, one of {self._site_names}.")
+            [site] = self.by_site
+        metrics = self.find_site(site)
         if metric not in metrics:
             raise UnknownMetric(
                 f"There is no metric {metric!r} in version {self.version}. It was trained on: {name_some(metrics)}."

@@ -83,10 +83,10 @@ class RecentWindows:
         read = iter(await self._batcher.submit(missing))
         return [window or next(read) for window in cached]
 
-    async def list_sites(self) -> SiteDirectory:
-        """The sites as PostgreSQL has them at this moment, or as it last had them."""
+    async def list_sites(self, *, max_age_seconds: float = 0.0) -> SiteDirectory:
+        """The sites as PostgreSQL has them now, or had them at most `max_age_seconds` ago, or as it last had them."""
         await self.updates.refresh()
-        await self.sites.refresh()
+        await self.sites.refresh(max_age_seconds=max_age_seconds)
         return self.sites.directory
 
     async def close(self) -> None:

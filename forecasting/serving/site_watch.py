@@ -1,6 +1,9 @@
 """What the sites of a version are called now, as forecasting.sites has it."""
 
+import asyncio
 import logging
+import math
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -26,13 +29,26 @@ class SiteWatch:
         self._config = config
         self._card = card
         self._logged: set[str] = set()
+        self._refreshing = asyncio.Lock()
+        self._refreshed_at = -math.inf  # by the monotonic clock
+        self._could_say = False  # at that time
         self.directory = self._list_sites(SiteIndex(()))
 
     def find(self) -> SiteDirectory:
         return self.directory
 
-    async def refresh(self) -> bool:
-        """Logs every change once. Whether PostgreSQL could say."""
+    async def refresh(self, *, max_age_seconds: float = 0.0) -> bool:
+        """Logs every change once. Whether PostgreSQL could say, now or at most `max_age_seconds` ago.
+
+        Reading thousands of sites takes a tenth of a second: callers who ask at the same time share what is read.
+        """
+        async with self._refreshing:
+            if time.monotonic() - self._refreshed_at > max_age_seconds:
+                self._could_say = await self._refresh()
+                self._refreshed_at = time.monotonic()
+            return self._could_say
+
+    async def _refresh(self) -> bool:
         try:
             index = await self._client.run(partial(_read_index, config=self._config), max_seconds=CHECK_SECONDS)
         except MissingTable:

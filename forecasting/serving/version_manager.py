@@ -60,8 +60,8 @@ class VersionManager:
         return self.problems
 
     async def list_sites(self) -> SiteDirectory:
-        """The sites of the version and of the source, as they are at this moment."""
-        return await self.served.windows.list_sites()
+        """The sites of the version and of the source, at most `serving.check_seconds` old."""
+        return await self.served.windows.list_sites(max_age_seconds=self._config.serving.check_seconds)
 
     async def read_new_days(self) -> None:
         """Called at the start, so that problems show before the first request."""

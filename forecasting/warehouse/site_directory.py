@@ -115,6 +115,11 @@ class SiteDirectory:
         site = self._trained[name]
         return sorted(alias for alias in site.aliases if self._means(alias) == [site])
 
+    def find_site(self, name: str) -> Mapping[str, SeriesCard]:
+        """The series, by metric, of the site that is called so, or was, even if it is gone. Raises UnknownSite."""
+        trained = [site for site in self._means(name) if site.trained_name is not None]
+        return self.card.find_site(trained[0].name if len(trained) == 1 else self._find_name(name))
+
     def find_series(self, *, metric: str, site: str | None) -> SeriesCard:
         """Raises UnknownSite or UnknownMetric, naming those that the version can forecast."""
         candidates = self._present or self.sites
@@ -133,7 +138,7 @@ class SiteDirectory:
         [site] = meant
         if site.trained_name is not None and not site.is_gone:
             return site.name
-        present = name_some([located.name for located in self._present])
+        present = self._present_names
         if site.trained_name is None:
             trained = f", but on: {present}" if present else ""
             raise UnknownSite(
@@ -159,6 +164,10 @@ class SiteDirectory:
     def _present(self) -> tuple[LocatedSite, ...]:
         """Those of the version that are not gone."""
         return tuple(site for site in self.sites if not site.is_gone)
+
+    @cached_property
+    def _present_names(self) -> str:
+        return name_some([site.name for site in self._present])
 
     @cached_property
     def _by_name(self) -> Mapping[str, list[LocatedSite]]:

@@ -43,7 +43,7 @@ def create_app(
     add_health_routes(app, backend, with_keys=bool(config.api_keys))
     add_index_route(app, root_path)
     add_metrics_route(app, serving_metrics)
-    add_model_routes(app, backend, root_path)
+    add_model_routes(app, backend, root_path=root_path)
     max_wait_seconds = WAIT_SHARE * config.guard.request_seconds
     add_promotion_routes(app, backend, max_wait_seconds=max_wait_seconds)
     add_forecast_routes(app, backend)

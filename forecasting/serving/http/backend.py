@@ -18,7 +18,7 @@ class Backend(Protocol):
     async def find_problems(self) -> Problems: ...
 
     async def list_sites(self) -> SiteDirectory:
-        """The sites of the version and of the source, as they are at this moment."""
+        """The sites of the version and of the source, a few seconds old at most."""
         ...
 
     async def promote(self, version: str, *, force: bool = False) -> Promotion:

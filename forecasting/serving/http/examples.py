@@ -76,14 +76,17 @@ MODEL_INFO = {
         "total_parameters": 53_767,
         "created_at": "2026-11-23T20:30:02+00:00",
         "data_until": "2020-08-19",
+        "num_series": 1,
         "series": [
             {"site": "siteanalytics", "metric": "page_visits", "metrics": {"mae": 412.0, "mase": 0.81}},
         ],
+        "next": None,
     }
 }
 SITES = {
     "sites": {
         "model_version": "v1.0.0",
+        "num_sites": 1,
         "sites": [
             {
                 "site": "siteanalytics",
@@ -95,6 +98,7 @@ SITES = {
             }
         ],
         "untrained": ["new"],
+        "next": None,
     }
 }
 _QUEUED = {

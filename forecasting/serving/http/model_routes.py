@@ -1,51 +1,83 @@
 """Routes about the version that is served, and about serving another one."""
 
 import time
-from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 
-from forecasting.card import Card
 from forecasting.errors import Unavailable
 from forecasting.invocation import show_command
 from forecasting.serving.http import examples, response_schema
 from forecasting.serving.http.backend import Backend
+from forecasting.serving.http.json_body import make_response
+from forecasting.serving.http.listings import Listing, Page, describe_model, describe_sites
 from forecasting.serving.http.openapi import (
     BODY_FAILURES,
     describe_accepted_responses,
     describe_failures,
     describe_responses,
 )
-from forecasting.serving.http.request_schema import PromoteRequest, PromotionId, Wait
+from forecasting.serving.http.request_schema import (
+    DEFAULT_LIMIT,
+    Limit,
+    MetricFilter,
+    Offset,
+    PromoteRequest,
+    PromotionId,
+    SiteFilter,
+    Wait,
+)
 from forecasting.serving.promotions import PROMOTE_PATH, Promotion
-from forecasting.warehouse.site_directory import SiteDirectory
+
+INFO_PATH, SITES_PATH = "/model/info", "/sites"
 
 
-def add_model_routes(app: FastAPI, backend: Backend, root_path: str = "") -> None:
+def add_model_routes(app: FastAPI, backend: Backend, *, root_path: str) -> None:
+    all_sites = Page(root_path + SITES_PATH)
+    info = Listing(describe_model, Page(root_path + INFO_PATH, DEFAULT_LIMIT))
+    listing = Listing(describe_sites, all_sites)
+
     @app.get(
-        "/model/info",
+        INFO_PATH,
         summary="The version that is served",
         tags=["model"],
-        responses=describe_responses(response_schema.ModelInfo, examples.MODEL_INFO),
+        responses=describe_responses(response_schema.ModelInfo, examples.MODEL_INFO, 400),
         response_model=None,
     )
-    async def model_info() -> dict[str, Any]:
-        """Its size, when and on what it was trained, and its accuracy on days that training did not see."""
+    async def model_info(
+        http: Request,
+        site: SiteFilter = None,
+        metric: MetricFilter = None,
+        limit: Limit = DEFAULT_LIMIT,
+        offset: Offset = 0,
+    ) -> Response:
+        """Its size, when and on what it was trained, and its accuracy on days that training did not see, which `series`
+        has for each series: the first ones, those of a `site` or a `metric`, or page by page.
+        """
         problems = await backend.find_problems()
         if problems.model:
             raise Unavailable(" ".join(problems.describe()))
-        return describe_model(backend.forecast_cache.card)
+        page = Page(root_path + INFO_PATH, limit, offset, site, metric)
+        return make_response(http, await info.get(backend.forecast_cache.sites, page))
 
     @app.get(
-        "/sites",
+        SITES_PATH,
         summary="Sites and their metrics",
         tags=["model"],
-        responses=describe_responses(response_schema.Sites, examples.SITES),
+        responses=describe_responses(response_schema.Sites, examples.SITES, 400),
         response_model=None,
     )
-    async def sites() -> dict[str, Any]:
-        """What can be forecast, and the sites that appeared after the version was trained."""
-        return describe_sites(await backend.list_sites())
+    async def sites(
+        http: Request,
+        site: SiteFilter = None,
+        metric: MetricFilter = None,
+        limit: Limit = DEFAULT_LIMIT,
+        offset: Offset = 0,
+    ) -> Response:
+        """What can be forecast, and the sites that appeared after the version was trained: all of them, or
+        page by page if the query has any parameter.
+        """
+        page = Page(root_path + SITES_PATH, limit, offset, site, metric) if http.query_params else all_sites
+        return make_response(http, await listing.get(await backend.list_sites(), page))
 
     @app.post(
         "/model/retrain",
@@ -94,38 +126,6 @@ def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: fl
     async def follow_promotion(promotion_id: PromotionId, wait: Wait = 0) -> dict[str, str | None]:
         """The last 50 promotions since serving started are remembered."""
         return await wait_for(backend.find_promotion(promotion_id), min(wait, max_wait_seconds))
-
-
-def describe_model(card: Card) -> dict[str, Any]:  # Any: json's own types
-    return {
-        "model_version": card.version,
-        "sequence_length": card.sequence_length,
-        "prediction_horizon": card.horizon,
-        "is_trained": True,
-        "total_parameters": card.total_parameters,
-        "created_at": card.created_at,
-        "data_until": card.data["last_day"],
-        "series": [{"site": series.site, "metric": series.metric, "metrics": series.metrics} for series in card.series],
-    }
-
-
-def describe_sites(directory: SiteDirectory) -> dict[str, Any]:  # Any: json's own types
-    metrics_by_site: dict[str, list[dict[str, Any]]] = {}
-    for series in directory.card.series:
-        metric = {
-            "metric": series.metric,
-            "kind": series.kind.value,
-            "additive": series.additive,
-            "answered_by": series.answered_by,
-        }
-        metrics_by_site.setdefault(series.site, []).append(metric)
-    timezones = directory.timezones
-    sites = [
-        {"site": site, "aliases": directory.aliases_of(site), "timezone": timezones.get(site), "metrics": metrics}
-        for site, metrics in metrics_by_site.items()
-    ]
-    untrained = sorted(set(timezones) - set(metrics_by_site))
-    return {"model_version": directory.card.version, "sites": sites, "untrained": untrained}
 
 
 def describe_promotion(promotion: Promotion) -> dict[str, str | None]:

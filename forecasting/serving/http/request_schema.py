@@ -13,6 +13,7 @@ MAX_METRICS = 1000
 MAX_SITES = 10_000
 MAX_SERIES = 10_000  # in one request
 MAX_NAME = 200
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000  # series or sites of one page
 
 
 # The limit also makes pydantic refuse lone surrogates, which JSON can express but no response in UTF-8 could repeat.
@@ -29,6 +30,17 @@ DAYS_AHEAD = f"Days to forecast after the last day of the data, 1 to {MAX_DAYS_A
 ONLY_SITE = "The site, by its name or an earlier one. Optional if there is only one."
 DaysAhead = Annotated[int, Query(ge=1, le=MAX_DAYS_AHEAD, description=DAYS_AHEAD, examples=[7]), PlainNumber]
 Site = Annotated[Name | None, Query(description=ONLY_SITE, examples=["siteanalytics"])]
+SiteFilter = Annotated[
+    Name | None,
+    Query(description="Only this site, by its name or an earlier one.", examples=["siteanalytics"]),
+]
+MetricFilter = Annotated[Name | None, Query(description="Only this metric.", examples=["page_visits"])]
+Limit = Annotated[
+    int,
+    Query(ge=1, le=MAX_LIMIT, description="At most so many. `next` is the path of the next page.", examples=[100]),
+    PlainNumber,
+]
+Offset = Annotated[int, Query(ge=0, description="How many to skip.", examples=[0]), PlainNumber]
 BodyDaysAhead = Annotated[int, Field(ge=1, le=MAX_DAYS_AHEAD, description=DAYS_AHEAD, examples=[7]), PlainNumber]
 BodySite = Annotated[Name | None, Field(description=ONLY_SITE, examples=["siteanalytics"])]
 MetricList = Annotated[

@@ -31,6 +31,10 @@ AnsweredBy = Annotated[
         examples=["forecaster"],
     ),
 ]
+NextPage = Annotated[
+    str | None,
+    Field(description="Path of the next page; null after the last one.", examples=["/model/info?limit=100&offset=100"]),
+]
 Visits = Annotated[int, Field(ge=0, description="Visits on that day, for counts only.", examples=[3478])]
 
 
@@ -186,7 +190,13 @@ class ModelInfo(TypedDict):
     data_until: Annotated[
         dt.date, Field(description="Last day of the training data, YYYY-MM-DD.", examples=["2020-08-19"])
     ]
-    series: Annotated[list[TrainedSeries], Field(description="The series that it was trained on.")]
+    num_series: Annotated[
+        int, Field(ge=0, description="Series that it was trained on, or those asked for.", examples=[1])
+    ]
+    series: Annotated[
+        list[TrainedSeries], Field(description="These series: the first 100, or `limit` of them after `offset`.")
+    ]
+    next: NextPage
 
 
 class Promotion(TypedDict):
@@ -243,10 +253,14 @@ class Sites(TypedDict):
     """What can be forecast."""
 
     model_version: Version
-    sites: Annotated[list[SiteInfo], Field(description="Sites that the version was trained on.")]
+    num_sites: Annotated[
+        int, Field(ge=0, description="Sites that the version was trained on, or those asked for.", examples=[1])
+    ]
+    sites: Annotated[list[SiteInfo], Field(description="These sites: all, or `limit` of them after `offset`.")]
     untrained: Annotated[
         list[str], Field(description="Sites that appeared later. Train a version to forecast them.", examples=[["new"]])
     ]
+    next: NextPage
 
 
 class Index(TypedDict):

@@ -67,8 +67,9 @@ def detail(response: httpx.Response, status: int) -> str:
          "Did you mean days_ahead?"),
         ("POST", "/model/promote?wate=3", "wate: POST /model/promote has no such parameter. Did you mean wait?"),
         ("POST", "/model/retrain?epochs=3", "epochs: POST /model/retrain has no such parameter. It has none"),
-        *(("GET", f"{path}?metric=x", f"metric: GET {path} has no such parameter. It has none")
-          for path in ("/", "/sites", "/model/info")),
+        ("GET", "/?metric=x", "metric: GET / has no such parameter. It has none"),
+        *(("GET", f"{path}?page=2", f"page: GET {path} has no such parameter. It has site, metric, limit, offset")
+          for path in ("/sites", "/model/info")),
     ],
 )  # fmt: skip
 def test_parameter_that_a_route_does_not_have_is_refused(
