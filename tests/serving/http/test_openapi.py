@@ -33,7 +33,8 @@ FORECASTS = {200, 400, 422, 502, *KEYED}
 STATUSES = {
     "GET /health": {200}, "GET /ready": {200},  # which a balancer asks without a key
     "GET /": {200, *KEYED}, "GET /metrics": {200, *KEYED},
-    "GET /model/info": {200, *KEYED}, "GET /sites": {200, *KEYED}, "POST /model/retrain": {501, *KEYED, *BODY},
+    "GET /model/info": {200, 400, *KEYED}, "GET /sites": {200, 400, *KEYED},
+    "POST /model/retrain": {501, *KEYED, *BODY},
     "POST /model/promote": {202, 400, 409, 422, *KEYED, *BODY},
     "GET /model/promote/{promotion_id}": {200, 404, 422, *KEYED},
     "GET /predict/page-visits": FORECASTS,
