@@ -19,9 +19,9 @@ class _Request(Generic[Item, Result]):
 class RequestBatcher(Generic[Item, Result]):
     """Passes items to `process` in batches of at most `max_items`, at most `max_running` batches at a time.
 
-    Nobody waits for a batch to fill: a batch has what arrived while the previous ones were running. If a batch of
-    several requests raises one of `retry_alone`, each of them is processed again by itself, so that a faulty request
-    fails alone. Used in one event loop.
+    Nobody waits for a batch to fill: a batch has what arrived in one turn of the event loop, or while the previous ones
+    were running. If a batch of several requests raises one of `retry_alone`, each of them is processed again by itself,
+    so that a faulty request fails alone. Used in one event loop.
     """
 
     def __init__(
@@ -44,8 +44,9 @@ class RequestBatcher(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         parts = [items[start : start + self._max_items] for start in range(0, len(items), self._max_items)]
         requests: list[_Request[Item, Result]] = [_Request(part, loop.create_future()) for part in parts]
+        if not self._waiting:
+            loop.call_soon(self._start_batches)  # once everybody who arrives in this turn of the event loop has done so
         self._waiting.extend(requests)
-        self._start_batches()
         try:
             return [result for request in requests for result in await request.results]
         finally:

@@ -8,6 +8,7 @@ from forecasting import __version__
 from forecasting.errors import SettingError
 from forecasting.serving.http.access_log import AccessLog
 from forecasting.serving.http.backend import Backend
+from forecasting.serving.http.direct_forecasts import DirectForecasts
 from forecasting.serving.http.error_responses import add_error_handlers
 from forecasting.serving.http.forecast_routes import add_forecast_routes
 from forecasting.serving.http.guards import add_guards
@@ -62,7 +63,10 @@ def _allow_head(app: FastAPI) -> None:
 
 
 def _add_layers(app: FastAPI, backend: Backend, config: Config, serving_metrics: ServingMetrics) -> None:
-    """From the outside in: RootPath, AccessLog, the guards, ResponseCache. The layer added last is the outermost."""
+    """From the outside in: RootPath, AccessLog, the guards, ResponseCache, DirectForecasts. The layer added last is the
+    outermost.
+    """
+    app.add_middleware(DirectForecasts, find_forecast_cache=lambda: backend.forecast_cache)
     if config.serving.cache_mb:
         app.add_middleware(
             ResponseCache,

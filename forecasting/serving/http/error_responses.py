@@ -25,6 +25,7 @@ from forecasting.errors import (
     UnknownVersion,
 )
 from forecasting.serving.http.headers import RETRY_AFTER, SECURITY_HEADERS, Header
+from forecasting.serving.http.middleware import send_json
 
 logger = logging.getLogger("forecasting.requests")
 
@@ -38,12 +39,7 @@ INTERNAL_ERROR = "Internal error. The server's log has the details."
 
 
 async def send_error(send: Send, status: int, detail: str, *headers: Header, more: bool = False) -> None:
-    """With `more`, the caller still has to send the last, empty part of the body."""
-    body = orjson.dumps({"detail": detail})
-    length = (b"content-length", b"%d" % len(body))
-    start = {"type": "http.response.start", "status": status}
-    await send({**start, "headers": [(b"content-type", b"application/json"), length, *headers]})
-    await send({"type": "http.response.body", "body": body, "more_body": more})
+    await send_json(send, orjson.dumps({"detail": detail}), status, headers, more=more)
 
 
 async def send_unavailable(send: Send, detail: str, *headers: Header) -> None:
@@ -85,6 +81,10 @@ async def _answer_invalid_request(request: Request, error: RequestValidationErro
 
 
 async def _answer_forecasting_error(request: Request, error: ForecastingError) -> JSONResponse:
+    return make_error_response(error)
+
+
+def make_error_response(error: ForecastingError) -> JSONResponse:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 503)
     if status >= 500:
         logger.warning("%s: %s", type(error).__name__, error, exc_info=logger.isEnabledFor(logging.DEBUG))

@@ -1,6 +1,7 @@
 """The routes that forecast."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -15,10 +16,15 @@ from forecasting.serving.http.backend import Backend
 from forecasting.serving.http.openapi import BODY_FAILURES, FORECAST_FAILURES, describe_responses
 from forecasting.serving.http.request_schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, Site
 
+PAGE_VISITS_PATH, PREDICT_PATH = "/predict/page-visits", "/predict"
+JSON = "application/json"
+
+LogState = dict[str, Any]  # Any: what the log has of a request
+
 
 def add_forecast_routes(app: FastAPI, backend: Backend) -> None:
     @app.get(
-        "/predict/page-visits",
+        PAGE_VISITS_PATH,
         summary="Page visits of the next days",
         tags=["forecasts"],
         responses=describe_responses(response_schema.Forecast, examples.PAGE_VISITS, *FORECAST_FAILURES),
@@ -26,10 +32,11 @@ def add_forecast_routes(app: FastAPI, backend: Backend) -> None:
     )
     async def predict_page_visits(http: Request, days_ahead: DaysAhead = 7, site: Site = None) -> Response:
         """Exactly `days_ahead` days, from the day after the last complete day of the data."""
-        return await _forecast(http, backend.forecast_cache, DEFAULT_METRIC, site, days_ahead)
+        request = PredictRequest(metric=DEFAULT_METRIC, days_ahead=days_ahead, site=site)
+        return Response(await forecast_one(backend.forecast_cache, request, http.scope["state"]), media_type=JSON)
 
     @app.post(
-        "/predict",
+        PREDICT_PATH,
         summary="Any metric of the next days",
         tags=["forecasts"],
         responses=describe_responses(response_schema.Forecast, examples.FORECASTS, *BODY_FAILURES, *FORECAST_FAILURES),
@@ -37,7 +44,7 @@ def add_forecast_routes(app: FastAPI, backend: Backend) -> None:
     )
     async def predict(http: Request, request: PredictRequest) -> Response:
         """Exactly `days_ahead` days of `metric`, from the day after the last complete day of the data."""
-        return await _forecast(http, backend.forecast_cache, request.metric, request.site, request.days_ahead)
+        return Response(await forecast_one(backend.forecast_cache, request, http.scope["state"]), media_type=JSON)
 
     @app.post(
         "/predict/multiple",
@@ -67,20 +74,21 @@ def _merge_days(request: MultipleRequest, days_ahead: int) -> MultipleRequest:
     return request.model_copy(update={"days_ahead": days_ahead})
 
 
-async def _forecast(http: Request, cache: ForecastCache, metric: str, site: str | None, days_ahead: int) -> Response:
-    _note_for_log(http, cache.card, metric, site, days_ahead)
-    series = cache.sites.find_series(metric=metric, site=site)
-    http.state.site = series.site
-    [result] = await cache.get([series], days_ahead)
+async def forecast_one(cache: ForecastCache, request: PredictRequest, state: LogState) -> bytes:
+    """JSON. Raises the ForecastingError of the series."""
+    _note_for_log(state, cache.card, request.metric, request.site, request.days_ahead)
+    series = cache.sites.find_series(metric=request.metric, site=request.site)
+    state["site"] = series.site
+    [result] = await cache.get([series], request.days_ahead)
     if isinstance(result, ForecastingError):
         raise result
-    http.state.answered, http.state.tag = result.status.value, result.tag
-    return Response(result.body, media_type="application/json")
+    state["answered"], state["tag"] = result.status.value, result.tag
+    return result.body
 
 
 async def _forecast_multiple(http: Request, cache: ForecastCache, request: MultipleRequest) -> Response:
     """By metric, or by site and metric."""
-    _note_for_log(http, cache.card, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
+    _note_for_log(http.scope["state"], cache.card, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
     sites: list[str | None] = [*request.sites] if request.sites else [request.site]
     matches = {site: find_each(cache.sites, metrics=request.metrics, site=site) for site in dict.fromkeys(sites)}
     cards = [match for by_metric in matches.values() for match in by_metric.values() if isinstance(match, SeriesCard)]
@@ -96,7 +104,7 @@ async def _forecast_multiple(http: Request, cache: ForecastCache, request: Multi
     }
     http.state.answered, http.state.tag = _find_worst_status(results), _find_common_tag(results)
     body = orjson.dumps(content if request.sites else content[request.site])
-    return Response(body, media_type="application/json")
+    return Response(body, media_type=JSON)
 
 
 def _raise_if_all_failed(results: Sequence[Result]) -> None:
@@ -124,6 +132,5 @@ def _find_common_tag(results: Sequence[Result]) -> CacheTag | None:
     return tags[0] if tags and all(tag == tags[0] for tag in tags) else None
 
 
-def _note_for_log(http: Request, card: Card, metric: str, site: str | None, days_ahead: int) -> None:
-    http.state.metric, http.state.site, http.state.days_ahead = metric, site, days_ahead
-    http.state.version = card.version
+def _note_for_log(state: LogState, card: Card, metric: str, site: str | None, days_ahead: int) -> None:
+    state |= {"metric": metric, "site": site, "days_ahead": days_ahead, "version": card.version}

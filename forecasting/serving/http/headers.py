@@ -10,5 +10,6 @@ SECURITY_HEADERS: tuple[Header, ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
+JSON: Header = (b"content-type", b"application/json")
 CLOSE: Header = (b"connection", b"close")
 RETRY_AFTER = {"retry-after": "3"}  # seconds, with a 503: TorchServe replaces a killed worker in 2 to 3

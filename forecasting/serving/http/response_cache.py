@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecasting.serving.forecast_cache import CacheStatus, CacheTag, ForecastCache
 from forecasting.serving.http.limits import replay_body
-from forecasting.serving.http.middleware import HttpMiddleware
+from forecasting.serving.http.middleware import HttpMiddleware, find_header
 
 PATH = "/predict"
 BODILESS = ("GET", "HEAD")
@@ -16,7 +16,8 @@ MAX_BYTES = 2**18  # of a response and its request; larger ones are not kept
 OVERHEAD_BYTES = 1200  # of memory for each entry besides its response and its request
 LOGGED_STATE = ("site", "metric", "days_ahead", "version")
 
-Key = tuple[str, str, bytes, bytes, bytes]  # method, path, query, content type, body
+# Method, path, query, content type, body: the same bytes of another type are another request.
+Key = tuple[str, str, bytes, bytes, bytes]
 
 
 class _Entry(NamedTuple):
@@ -44,7 +45,7 @@ class ResponseCache(HttpMiddleware):
             await self.app(scope, receive, send)
             return
         body = b"" if scope["method"] in BODILESS else (await receive()).get("body", b"")
-        key = scope["method"], scope["path"], scope["query_string"], _find_content_type(scope), body
+        key = scope["method"], scope["path"], scope["query_string"], find_header(scope, b"content-type"), body
         tag, entry = self._find_forecast_cache().tag, self._entries.get(key)
         if entry is None or tag is None or entry.tag != tag:
             await self._ask_routes(key, scope, receive, send)
@@ -76,11 +77,3 @@ class ResponseCache(HttpMiddleware):
 def _copy(message: Message) -> Message:
     """Outer layers change the list of headers."""
     return {**message, "headers": [*message["headers"]]} if "headers" in message else message
-
-
-def _find_content_type(scope: Scope) -> bytes:
-    """Part of the key, since the same bytes with another type are another request."""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            return bytes(value)
-    return b""
