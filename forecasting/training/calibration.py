@@ -7,11 +7,11 @@ EXPERIMENTS.md has the measurements.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from forecasting.artifact import forecaster_predictor
@@ -19,7 +19,6 @@ from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_KNOWN_DAYS
 from forecasting.evaluation.scoring import HIGHEST, LOWER, LOWEST, UPPER
 from forecasting.model.forecaster import MEDIAN, Forecaster
 from forecasting.model.rollout import OTHER, to_even
-from forecasting.model.scaling import Scaled
 from forecasting.panel import Panel
 from forecasting.predictor import CORRELATION, Bands, Windows, usual_bands
 
@@ -30,58 +29,72 @@ MAX_WEEKS = 104  # of past forecasts
 MIN_FACTOR, MAX_FACTOR = 0.6, 1.6  # the farthest that a factor may lie from the usual one
 ORIGINS_AT_ONCE = 4096  # past forecasts of several series together: this bounds memory
 SMALLEST_WIDTH = 1e-6
+NO_CUTOFF = -1
+
+Needed = Float[np.ndarray, "shares series weeks days"]  # by how much a band would have to be wider; NaN if unknown
 
 
 def calibrate(forecaster: Forecaster, panel: Panel, *, unseen: int) -> list[Bands]:
     """The bands of every series, by weekly forecasts of the panel's days from the `unseen`th on."""
     forecaster = forecaster.eval()
     horizon, context = forecaster.settings.prediction_horizon, forecaster.settings.context_length
-    cutoffs = [_find_cutoffs(panel, row, unseen, horizon=horizon, context=context) for row in range(len(panel.series))]
+    cutoffs = np.concatenate(
+        [
+            _find_cutoffs(np.isfinite(panel.values[start : start + ORIGINS_AT_ONCE]), unseen, horizon, context)
+            for start in range(0, len(panel.series), ORIGINS_AT_ONCE)
+        ]
+    )
     bands = [usual_bands(horizon)] * len(panel.series)
-    for rows in _group_rows(cutoffs):
-        past = _PastForecasts(forecaster, panel, rows, [cutoffs[row] for row in rows])
-        for place, row in enumerate(rows):
-            bands[row] = _calibrate_series(past, place)
+    num_weeks = (cutoffs != NO_CUTOFF).sum(1)
+    for rows in _group_rows(num_weeks):
+        past = _PastForecasts(forecaster, panel, rows, cutoffs[rows, : num_weeks[rows].max()])
+        for row, scale, correlation in zip(rows, *_calibrate_group(past), strict=True):
+            bands[row] = Bands(tuple(scale), correlation, int(num_weeks[row]))
     return bands
 
 
-def _find_cutoffs(panel: Panel, row: int, unseen: int, *, horizon: int, context: int) -> Int[np.ndarray, " origins"]:
-    """A week apart, latest first. The first horizon after each is known, and fitting did not train on it."""
-    known = np.isfinite(panel.values[row])
-    if not known.any():
-        return np.empty(0, np.int64)
-    last = int(np.flatnonzero(known)[-1]) - horizon
-    cutoffs = np.arange(last, max(unseen - 1, 0) - 1, -WEEK)[:MAX_WEEKS]
-    return np.asarray(cutoffs[panel.count_known(row, cutoffs, context) >= MIN_KNOWN_DAYS])
+def _find_cutoffs(
+    known: Bool[np.ndarray, "series days"], unseen: int, horizon: int, context: int
+) -> Int[np.ndarray, "series max_weeks"]:
+    """Of each series, a week apart, latest first, then NO_CUTOFF. The first horizon after each is known, fitting did
+    not train on it, and serving would forecast from the days before it.
+    """
+    num_days = known.shape[1]
+    last = num_days - 1 - known[:, ::-1].argmax(1) - horizon
+    cutoffs = last[:, None] - WEEK * np.arange(MAX_WEEKS)
+    is_unseen = known.any(1, keepdims=True) & (cutoffs >= max(unseen - 1, 0))
+    known_before = np.pad(known.cumsum(1, dtype=np.int32), ((0, 0), (1, 0)))
+    ends = np.where(is_unseen, cutoffs + 1, 0)
+    num_known = np.subtract(*(np.take_along_axis(known_before, at, 1) for at in (ends, np.maximum(ends - context, 0))))
+    cutoffs = np.where(is_unseen & (num_known >= MIN_KNOWN_DAYS), cutoffs, NO_CUTOFF)
+    order = np.argsort(cutoffs == NO_CUTOFF, axis=1, kind="stable")
+    return np.take_along_axis(cutoffs, order, 1).astype(np.int32)
 
 
-def _group_rows(cutoffs: Sequence[Int[np.ndarray, " origins"]]) -> Iterator[list[int]]:
-    """The series that have cutoffs, in groups of about ORIGINS_AT_ONCE of them."""
-    group: list[int] = []
-    num_origins = 0
-    for row, origins in enumerate(cutoffs):
-        if not origins.size:
-            continue
-        if group and num_origins + origins.size > ORIGINS_AT_ONCE:
-            yield group
-            group, num_origins = [], 0
-        group.append(row)
-        num_origins += origins.size
-    if group:
-        yield group
+def _group_rows(num_weeks: Int[np.ndarray, " series"]) -> Iterator[Int[np.ndarray, " group"]]:
+    """The series that have cutoffs, in groups of about equally many each, and at most ORIGINS_AT_ONCE together."""
+    rows = np.argsort(num_weeks, kind="stable")
+    rows = rows[num_weeks[rows] > 0]
+    while rows.size:
+        weeks = num_weeks[rows]
+        size = max(1, int((weeks * np.arange(1, len(rows) + 1) <= ORIGINS_AT_ONCE).sum()))
+        yield rows[:size]
+        rows = rows[size:]
 
 
-def _calibrate_series(past: "_PastForecasts", place: int) -> Bands:
-    """First one factor for all days of the horizon, then one for each day, then the growth after them."""
-    needed = past.needed_factors(place)
+def _calibrate_group(past: "_PastForecasts") -> tuple[list[list[float]], list[float]]:
+    """Of each series the factors of all days, and the correlation of days. First one factor for the horizon, then one
+    for each of its days, then the growth after them.
+    """
+    needed = past.needed_factors()
     pooled = _shrink(needed, 1.0, WEEKS_TO_TRUST)
-    days = range(past.horizon)
-    scale = [_shrink(needed[..., day : day + 1], pooled, WEEKS_TO_TRUST_A_DAY) for day in days]
-    later = past.needed_later_factors(place, scale[-1])
-    return Bands((*scale, *_grow(scale[-1], later)), past.day_correlation(place, np.array(scale)), past.weeks(place))
+    days = [_shrink(needed[..., day, None], pooled, WEEKS_TO_TRUST_A_DAY) for day in range(past.horizon)]
+    scale = np.stack(days, 1)
+    grown = _grow(scale[:, -1], past.needed_later_factors(scale[:, -1]))
+    return np.concatenate([scale, grown], 1).tolist(), past.day_correlation(scale).tolist()
 
 
-def _grow(last: float, later: Float[np.ndarray, "shares origins later"]) -> tuple[float, ...]:
+def _grow(last: Float[np.ndarray, " series"], later: Needed) -> Float[np.ndarray, "series later"]:
     """Factors of the days after the horizon: the usual growth, corrected by what each later week would have needed.
 
     The correction moves evenly, in logarithms, from none on the horizon's last day to the middle of each week. Bands
@@ -90,30 +103,35 @@ def _grow(last: float, later: Float[np.ndarray, "shares origins later"]) -> tupl
     num_later = later.shape[-1]
     horizon = MAX_DAYS_AHEAD - num_later
     starts = range(0, num_later, WEEK)
-    factors = [_shrink(later[..., start : start + WEEK], 1.0, WEEKS_TO_TRUST) for start in starts]
-    middles = [0.0, *(start + (WEEK + 1) / 2 for start in starts)]
-    correction = np.exp(np.interp(np.arange(1, num_later + 1), middles, [0.0, *np.log(factors)]))
+    factors = np.stack([_shrink(later[..., start : start + WEEK], 1.0, WEEKS_TO_TRUST) for start in starts], 1)
+    middles = np.array([0.0, *(start + (WEEK + 1) / 2 for start in starts)])
+    knots = np.eye(len(middles))[1:]  # the first has no correction
+    between = np.stack([np.interp(np.arange(1, num_later + 1), middles, knot) for knot in knots])
     usual = np.array(usual_bands(horizon).scale[horizon:])
-    grown = last * np.maximum.accumulate(np.maximum(1.0, usual * correction))
-    return tuple(float(factor) for factor in grown)
+    growth = np.maximum(1.0, usual * np.exp(np.log(factors) @ between))
+    return np.asarray(last[:, None] * np.maximum.accumulate(growth, axis=1))
 
 
 class _PastForecasts:
     """Forecasts of several series from past cutoffs, as far ahead as forecasts go, beside what came."""
 
     def __init__(
-        self, forecaster: Forecaster, panel: Panel, rows: Sequence[int], cutoffs: Sequence[Int[np.ndarray, " _"]]
+        self,
+        forecaster: Forecaster,
+        panel: Panel,
+        rows: Int[np.ndarray, " series"],
+        cutoffs: Int[np.ndarray, "series weeks"],
     ) -> None:
         context, self.horizon = forecaster.settings.context_length, forecaster.settings.prediction_horizon
-        self._ends = np.cumsum([0, *(len(origins) for origins in cutoffs)])
+        self._is_forecast = cutoffs != NO_CUTOFF
+        self._series, _ = np.nonzero(self._is_forecast)  # of each origin
         self._scaling = forecaster.scaling
-        places = np.repeat(np.arange(len(rows)), np.diff(self._ends))
-        origins = np.concatenate(cutoffs)
-        past, self._actual = _cut(panel.values[rows], places, origins, context)
-        kind = np.array([KIND_CODES[panel.series[row].kind] for row in rows], np.int64)[places]
+        origins = cutoffs[self._is_forecast]
+        past, self._actual = _cut(panel.values[rows], self._series, origins, context)
+        kind = np.array([KIND_CODES[panel.series[row].kind] for row in rows], np.int64)[self._series]
         scale = np.tile(np.array(usual_bands(self.horizon).scale, np.float32), (len(origins), 1))
         naive = np.zeros(len(origins), bool)
-        windows = Windows(past, panel.first_day + origins + 1 - context, kind, scale, naive)
+        windows = Windows(past, panel.first_day + origins.astype(np.int64) + 1 - context, kind, scale, naive)
         predictor = forecaster_predictor("calibrated", forecaster)
         self._kind = torch.from_numpy(kind)
         self._units = self._kind if predictor.logarithmic else torch.full_like(self._kind, OTHER)
@@ -123,47 +141,48 @@ class _PastForecasts:
                 torch.from_numpy(past), torch.from_numpy(windows.first_day), self._kind
             )
 
-    def weeks(self, place: int) -> int:
-        return int(self._ends[place + 1] - self._ends[place])
+    def needed_factors(self) -> Needed:
+        """Of the 80% and the 90% band of each day of the horizon, to just hold it, as trained."""
+        target = self._scaling.scale_target(self._actual[:, : self.horizon], self._kind, self._scaled)
+        return self._needed(target - self._z[..., MEDIAN], self._z - self._z[..., MEDIAN, None])
 
-    def needed_factors(self, place: int) -> Float[np.ndarray, "shares origins horizon"]:
-        """By how much the 80% and the 90% band of each day would have to be wider to just hold it, as trained."""
-        rows = self._rows(place)
-        target = self._scaling.scale_target(self._actual[rows, : self.horizon], self._kind[rows], self._scaled_of(rows))
-        z = self._z[rows]
-        return _needed(target - z[..., MEDIAN], z - z[..., MEDIAN : MEDIAN + 1])
-
-    def needed_later_factors(self, place: int, last: float) -> Float[np.ndarray, "shares origins later"]:
+    def needed_later_factors(self, last: Float[np.ndarray, " series"]) -> Needed:
         """The same of the days after the horizon, relative to the usual growth from the `last` day's factor."""
-        rows = self._rows(place)
-        quantiles = to_even(self._later[rows], self._units[rows])
-        actual = to_even(self._actual[rows, self.horizon :], self._units[rows])
+        quantiles = to_even(self._later, self._units)
+        actual = to_even(self._actual[:, self.horizon :], self._units)
         median = quantiles[..., MEDIAN]
-        return _needed(actual - median, last * (quantiles - median[..., None]))
+        return self._needed(actual - median, self._spread(last)[:, None, None] * (quantiles - median[..., None]))
 
-    def day_correlation(self, place: int, scale: Float[np.ndarray, " horizon"]) -> float:
+    def day_correlation(self, scale: Float[np.ndarray, "series horizon"]) -> Float[np.ndarray, " series"]:
         """How alike the errors of two days of a forecast are, from 0 (independent) to 1 (equal): for bands of totals.
 
         If the errors of n days correlate by r, their sum spreads by sqrt((1 + (n - 1) r) / n) of the sum of their
         spreads. This solves for the r at which the band of the sum holds its share.
         """
-        n, rows = self.horizon, self._rows(place)
+        n = self.horizon
         if n == 1:
-            return CORRELATION
-        z, factors = self._z[rows], torch.from_numpy(scale).float()[:, None]
-        median = z[..., MEDIAN : MEDIAN + 1]
-        banded = self._scaling.unscale(median + factors * (z - median), self._kind[rows], self._scaled_of(rows))
+            return np.full(len(scale), CORRELATION)
+        median = self._z[..., MEDIAN, None]
+        banded = self._scaling.unscale(
+            median + self._spread(scale)[..., None] * (self._z - median), self._kind, self._scaled
+        )
         total = banded.sum(1, keepdim=True)
-        error = self._actual[rows, :n].sum(1, keepdim=True) - total[..., MEDIAN]
-        needed = _needed(error, total - total[..., MEDIAN : MEDIAN + 1])
+        error = self._actual[:, :n].sum(1, keepdim=True) - total[..., MEDIAN]
+        needed = self._needed(error, total - total[..., MEDIAN, None])
         share = _shrink(needed, math.sqrt((1 + (n - 1) * CORRELATION) / n), WEEKS_TO_TRUST)
-        return float(np.clip((n * share**2 - 1) / (n - 1), 0.0, 1.0))
+        return np.clip((n * share**2 - 1) / (n - 1), 0.0, 1.0)
 
-    def _rows(self, place: int) -> slice:
-        return slice(int(self._ends[place]), int(self._ends[place + 1]))
+    def _spread(self, of_series: Float[np.ndarray, "series *days"]) -> Float[Tensor, "origins *days"]:
+        """What belongs to a series, at each of its origins."""
+        return torch.from_numpy(of_series[self._series]).float()
 
-    def _scaled_of(self, rows: slice) -> Scaled:
-        return Scaled(*(part[rows] for part in self._scaled))
+    def _needed(self, error: Float[Tensor, "origins days"], widths: Float[Tensor, "origins days levels"]) -> Needed:
+        """|error| over the distance from the median to the band's end on its side; NaN where the day is unknown."""
+        needed = np.full((len(SHARES), *self._is_forecast.shape, error.shape[1]), np.nan, np.float32)
+        for place, (lower, upper) in enumerate(SHARES.values()):
+            width = torch.where(error > 0, widths[..., upper], -widths[..., lower]).clamp(min=SMALLEST_WIDTH)
+            needed[place, self._is_forecast] = (error.abs() / width).numpy()
+        return needed
 
 
 def _cut(
@@ -180,25 +199,25 @@ def _cut(
     return past, torch.from_numpy(padded[series[:, None], columns + np.arange(1, 1 + MAX_DAYS_AHEAD)])
 
 
-def _needed(
-    error: Float[Tensor, "origins days"], widths: Float[Tensor, "origins days levels"]
-) -> Float[np.ndarray, "shares origins days"]:
-    """|error| over the distance from the median to the band's end on its side; NaN where the day is unknown."""
-    needed = []
-    for lower, upper in SHARES.values():
-        width = torch.where(error > 0, widths[..., upper], -widths[..., lower]).clamp(min=SMALLEST_WIDTH)
-        needed.append((error.abs() / width).numpy())
-    return np.stack(needed)
-
-
-def _shrink(needed: Float[np.ndarray, "shares origins days"], usual: float, weeks_to_trust: int) -> float:
+def _shrink(
+    needed: Needed, usual: float | Float[np.ndarray, " series"], weeks_to_trust: int
+) -> Float[np.ndarray, " series"]:
     """The factor that would have held each share of the days, as far from the usual one as its weeks are worth."""
-    weeks = int(np.isfinite(needed[0]).any(1).sum())
-    if not weeks:
-        return usual
-    logs = []
+    weeks = np.isfinite(needed[0]).any(2).sum(1)
+    logs = np.zeros(len(weeks))
     for share, factors in zip(SHARES, needed, strict=True):
-        known = factors[np.isfinite(factors)]
-        level = min(1.0, share * (1 + 1 / known.size))
-        logs.append(math.log(np.clip(np.quantile(known, level) / usual, MIN_FACTOR, MAX_FACTOR)))
-    return float(usual * math.exp(weeks / (weeks + weeks_to_trust) * np.mean(logs)))
+        held = _conformal_quantile(factors.reshape(len(weeks), -1), share) / usual
+        logs += np.log(np.clip(np.where(np.isfinite(held), held, 1.0), MIN_FACTOR, MAX_FACTOR))
+    return np.asarray(usual * np.exp(weeks / (weeks + weeks_to_trust) * logs / len(SHARES)))
+
+
+def _conformal_quantile(values: Float[np.ndarray, "series values"], share: float) -> Float[np.ndarray, " series"]:
+    """The value that `share` of each row's finite values do not exceed, or the next does not; NaN without any."""
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=1)  # NaN last
+    count = np.isfinite(ordered).sum(1)
+    level = np.minimum(1.0, share * (1 + 1 / np.maximum(count, 1)))
+    top = np.maximum(count - 1, 0)
+    position = level * top
+    below = position.astype(np.int64)
+    low, high = (np.take_along_axis(ordered, at[:, None], 1)[:, 0] for at in (below, np.minimum(below + 1, top)))
+    return np.asarray(low + (position - below) * (high.astype(np.float64) - low))

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from forecasting.artifact import forecaster_predictor, load_base
-from forecasting.domain import Kind
+from forecasting.domain import KIND_CODES, Kind
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
-from forecasting.predictor import Window, stack_windows, usual_bands
+from forecasting.predictor import Bands, Window, stack_windows, usual_bands
+from forecasting.training import calibration
 from forecasting.training.calibration import MAX_FACTOR, calibrate
 from tests.panels import make_panel
 
@@ -38,14 +39,14 @@ def squeezed(base: Forecaster, factor: float) -> Forecaster:
 
 def held(forecaster: Forecaster, panel: Panel, scale: tuple[float, ...]) -> float:
     """Share of the days of the last two years that the 80% band holds, counted by hand."""
-    inside = []
-    for cutoff in range(panel.num_days - 8, 400, -7):
-        history = torch.from_numpy(panel.values[:1, cutoff - 55 : cutoff + 1])
-        first_day = torch.tensor([panel.first_day + cutoff - 55])
-        with torch.no_grad():
-            quantiles = forecaster(history, first_day, torch.tensor([0]), torch.tensor([scale[:7]]))[0].numpy()
-        actual = panel.values[0, cutoff + 1 : cutoff + 8]
-        inside.append((quantiles[:, 1] <= actual) & (actual <= quantiles[:, 5]))
+    cutoffs = range(panel.num_days - 8, 400, -7)
+    histories = np.stack([panel.values[0, cutoff - 55 : cutoff + 1] for cutoff in cutoffs])
+    first_days = torch.tensor([panel.first_day + cutoff - 55 for cutoff in cutoffs])
+    scales = torch.tensor([scale[:7]] * len(cutoffs))
+    with torch.no_grad():
+        quantiles = forecaster(torch.from_numpy(histories), first_days, torch.zeros_like(first_days), scales).numpy()
+    actual = np.stack([panel.values[0, cutoff + 1 : cutoff + 8] for cutoff in cutoffs])
+    inside = (quantiles[..., 1] <= actual) & (actual <= quantiles[..., 5])
     return float(np.mean(inside))
 
 
@@ -138,3 +139,96 @@ def test_forecasts_out_of_a_hole_are_not_asked(base: Forecaster) -> None:
     enough = sum(np.isfinite(values[0, max(cutoff - 55, 0) : cutoff + 1]).sum() >= 28 for cutoff in cutoffs)
     (bands,) = calibrate(base, replace(panel, values=values), unseen=0)
     assert bands.num_weeks == enough < len(cutoffs)
+
+
+def factor_by_hand(needed: dict[float, list[float]], usual: float, *, weeks: int, trust: int) -> float:
+    logs = []
+    for share, values in needed.items():
+        level = min(1.0, share * (1 + 1 / len(values)))
+        logs.append(math.log(min(max(np.quantile(values, level) / usual, 0.6), 1.6)))
+    return usual * math.exp(weeks / (weeks + trust) * sum(logs) / len(logs))
+
+
+def bands_by_hand(forecaster: Forecaster, panel: Panel, row: int, unseen: int) -> Bands:
+    """The factors of the horizon's days and the number of weeks, day after day in float64."""
+    values = panel.values[row].astype(np.float64)
+    kind = KIND_CODES[panel.series[row].kind]
+    known = np.isfinite(values)
+    cutoffs = list(range(int(np.flatnonzero(known)[-1]) - 7, max(unseen - 1, 0) - 1, -7))[:104]
+    cutoffs = [cutoff for cutoff in cutoffs if known[max(cutoff - 55, 0) : cutoff + 1].sum() >= 28]
+    padded = np.concatenate([np.full(56, np.nan), values]).astype(np.float32)
+    histories = torch.from_numpy(np.stack([padded[cutoff + 1 : cutoff + 57] for cutoff in cutoffs]))
+    first_days = torch.tensor([panel.first_day + cutoff - 55 for cutoff in cutoffs])
+    with torch.no_grad():
+        z, scaled = forecaster.scaled_quantiles(histories, first_days, torch.full_like(first_days, kind))
+    needed: list[dict[float, list[float]]] = [{0.8: [], 0.9: []} for _ in range(7)]
+    with_known_days = 0
+    for place, cutoff in enumerate(cutoffs):
+        with_known_days += bool(known[cutoff + 1 : cutoff + 8].any())
+        for day in range(7):
+            value = values[cutoff + 1 + day]
+            if np.isnan(value):
+                continue
+            even = math.log1p(value) if kind == 0 else math.asin(math.sqrt(value)) if kind == 1 else value
+            target = min(max((even - float(scaled.level[place])) / float(scaled.spread[place]), -15.0), 15.0)
+            quantiles = z[place, day].numpy().astype(np.float64)
+            error = target - quantiles[3]
+            for share, lower, upper in ((0.8, 1, 5), (0.9, 0, 6)):
+                width = quantiles[upper] - quantiles[3] if error > 0 else quantiles[3] - quantiles[lower]
+                needed[day][share].append(abs(error) / max(width, 1e-6))
+    pooled = factor_by_hand(
+        {share: [value for of_day in needed for value in of_day[share]] for share in (0.8, 0.9)},
+        1.0,
+        weeks=with_known_days,
+        trust=8,
+    )
+    scale = [factor_by_hand(of_day, pooled, weeks=len(of_day[0.8]), trust=52) for of_day in needed]
+    return Bands(tuple(scale), 0.0, len(cutoffs))
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Panel:
+    """Series of all kinds and many lengths, with holes."""
+    panel = make_panel(240, num_series=9, noise=0.3)
+    values = panel.values.copy()
+    kinds = [Kind.count, Kind.rate, Kind.other] * 3
+    values[1::3] = 1 / (1 + 300 / (values[1::3] + 1))
+    values[2::3] -= 400
+    for row in range(9):
+        values[row, : 20 * row] = np.nan  # the younger, the fewer weeks
+    values[3, 100:140] = np.nan
+    values[4, 130::9] = np.nan
+    values[5, -3:] = np.nan
+    values[8, :] = np.nan  # never known
+    series = tuple(replace(of_panel, kind=kind) for of_panel, kind in zip(panel.series, kinds, strict=True))
+    return replace(panel, series=series, values=values)
+
+
+def test_factors_are_those_of_a_plain_loop_over_series_weeks_and_days(base: Forecaster, mixed: Panel) -> None:
+    for unseen in (0, 150):
+        together = calibrate(base, mixed, unseen=unseen)
+        for row in range(8):
+            expected = bands_by_hand(base, mixed, row, unseen)
+            assert together[row].num_weeks == expected.num_weeks > 0
+            np.testing.assert_allclose(together[row].scale[:7], expected.scale, rtol=2e-6)
+        assert together[8] == usual_bands(7)
+
+
+def test_series_are_calibrated_as_if_each_were_alone(
+    base: Forecaster, mixed: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they are grouped: here at most 40 past forecasts at once, of series that have up to 30."""
+    together = calibrate(base, mixed, unseen=0)
+    assert [bands.num_weeks for bands in together][:2] == [30, 27]
+    monkeypatch.setattr(calibration, "ORIGINS_AT_ONCE", 40)
+    in_small_groups = calibrate(base, mixed, unseen=0)
+    for row in (0, 3, 7):
+        one_row = slice(row, row + 1)
+        own = replace(
+            mixed, series=mixed.series[one_row], values=mixed.values[one_row], verdicts=mixed.verdicts[one_row]
+        )
+        (alone,) = calibrate(base, own, unseen=0)
+        for grouped in (together[row], in_small_groups[row]):
+            assert grouped.num_weeks == alone.num_weeks
+            np.testing.assert_allclose(grouped.scale, alone.scale, rtol=2e-6)
+            assert grouped.day_correlation == pytest.approx(alone.day_correlation, abs=5e-6)
