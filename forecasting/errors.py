@@ -21,6 +21,7 @@ ForecastingError
 │   ├── UnknownVersion             no such version   (HTTP 400)
 │   ├── BrokenArtifact             files are missing or do not match model.json   (HTTP 409)
 │   └── StoreNotWritable           MODEL_DIR cannot be written
+├── ProcessLost                    another process of a training has ended
 └── ServingError                   TorchServe and the shim
     ├── CannotStart                Java, a port or an archive is missing
     ├── CannotPromote              this version cannot be promoted now   (HTTP 409)
@@ -97,6 +98,9 @@ class BrokenArtifact(ArtifactError): ...
 
 
 class StoreNotWritable(ArtifactError): ...
+
+
+class ProcessLost(ForecastingError): ...
 
 
 class ServingError(ForecastingError): ...

@@ -1,10 +1,13 @@
-"""A disk without room, for this process or another one of ours: a limit on the size of files stands for it."""
+"""Disks without room: a limit on the size of files stands for one, and root can mount a small one."""
 
 import resource
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
+import pytest
 
 
 @contextmanager
@@ -17,3 +20,20 @@ def full_disk(pid: int = 0, *, num_bytes: int = 0) -> Iterator[None]:
         yield
     finally:
         process.rlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def small_disk(folder: Path, *, num_bytes: int, read_only: bool = False) -> Iterator[Path]:
+    """A disk of that size in memory, in an empty folder. Skips the test where nobody may mount one."""
+    options = f"size={num_bytes},mode=755" + (",ro" if read_only else "")
+    command = ["mount", "-t", "tmpfs", "-o", options, "small", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("only root may mount a disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -1,7 +1,9 @@
 """How scripts end: codes, words, and tracebacks for those who ask."""
 
+import errno
 import os
 import pty
+import re
 import shlex
 import subprocess
 import sys
@@ -9,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from rich.table import Table
 
+from forecasting.runtime.process import LESS_MEMORY, explain_shortage
 from forecasting.runtime.terminal import render
 from tests import PROJECT
 
@@ -39,6 +43,19 @@ def end(body: str, *, debug: bool = False) -> "subprocess.CompletedProcess[str]"
         ("return 3", 3, ""),
         ("raise TooFewDays('29 days')", 1, "error: 29 days\n"),
         ("raise SettingError('no such key')", 2, "error: no such key\n"),
+        (
+            "raise OSError(27, 'File too large', '/x/model.pt2')",
+            1,
+            "error: There is no room for /x/model.pt2 (File too large). Make room, or set MODEL_DIR or TMPDIR to "
+            "another place.\n",
+        ),
+        (
+            "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/dev/null/tmp']; tempfile.mkdtemp()",
+            1,
+            "error: No usable temporary directory found in ['/dev/null/tmp']: they cannot be written, or their disks "
+            "are full. Make room, or set TMPDIR.\n",
+        ),
+        ("bytes(10**18)", 1, f"error: Memory ran out. {LESS_MEMORY}\n"),
         ("raise KeyboardInterrupt", 130, "stopped\n"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(5)", 143, "ended\n"),
     ],
@@ -46,6 +63,16 @@ def end(body: str, *, debug: bool = False) -> "subprocess.CompletedProcess[str]"
 def test_codes_and_words(body: str, code: int, stderr: str) -> None:
     result = end(body)
     assert (result.returncode, result.stdout, result.stderr) == (code, "said\n", stderr)
+
+
+def test_torch_without_memory_is_told_like_python_without_memory() -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(10**16)
+    reason = explain_shortage(error.value)
+    assert reason is not None
+    assert re.fullmatch(rf"Memory ran out \(.*can't allocate memory: .*\)\. {re.escape(LESS_MEMORY)}", reason)
+    assert explain_shortage(RuntimeError("another one")) is None
+    assert explain_shortage(OSError(errno.ENOENT, "No such file or directory")) is None
 
 
 def test_traceback_only_in_the_log_of_those_who_debug() -> None:

@@ -12,9 +12,15 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from forecasting.errors import ForecastingError, SettingError
+from forecasting.runtime.disk import NO_ROOM, explain_unwritable
 from forecasting.runtime.log import LOGGER
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_TEMPORARY_FOLDER = "No usable temporary directory found"  # Python's own words
+TORCH_OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # of the processor and of a GPU
+LESS_MEMORY = (
+    "Give this program more, or let it need less: fewer sites or metrics (data.sites, data.metrics), fewer days "
+    "(--days-back), a smaller --batch-size."
+)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -31,25 +37,34 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         code = 2 if isinstance(error, SettingError) else 1
     except (BrokenPipeError, KeyboardInterrupt) as ending:
         code = _end_early(ending)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            LOGGER.exception("a bug in the program itself")
+    except Exception as error:
+        if (reason := explain_shortage(error)) is None:
+            LOGGER.exception("a bug in the program itself")  # for the log; Python prints it on stderr
             raise
         LOGGER.debug("where it happened:", exc_info=True)
-        file = error.filename2 or error.filename  # of a copy, the second is the one that is written
-        what = f": {file} cannot be written" if file else ""
-        room = "Make room, or set MODEL_DIR or TMPDIR to another place."
-        print(f"error: The disk is full{what} ({error.strerror}). {room}", file=sys.stderr)
+        print(f"error: {reason}", file=sys.stderr)
         code = 1
     except SystemExit as ending:
         if ending.code == 128 + signal.SIGTERM:
             print("ended", file=sys.stderr)
         raise
-    except Exception:
-        LOGGER.exception("a bug in the program itself")  # for the log; Python prints it on stderr
-        raise
     gc.freeze()  # spares Python its last search for garbage: more than a second after torch and Lightning
     sys.exit(code)
+
+
+def explain_shortage(error: Exception) -> str | None:
+    """In words, if the disk or the memory is at fault, not the program."""
+    if isinstance(error, OSError) and error.errno in (*NO_ROOM, errno.EROFS):
+        file = error.filename2 or error.filename or "a file"  # of a copy, the second is the one that is written
+        return explain_unwritable(file, error, advice="set MODEL_DIR or TMPDIR")
+    if isinstance(error, FileNotFoundError) and NO_TEMPORARY_FOLDER in str(error):
+        return f"{error.strerror}: they cannot be written, or their disks are full. Make room, or set TMPDIR."
+    is_torchs = any(text in str(error) for text in TORCH_OUT_OF_MEMORY) and isinstance(error, RuntimeError)
+    if isinstance(error, MemoryError) or is_torchs:
+        text = str(error).partition("\n")[0].rstrip(".")
+        found = f" ({text[:200]})" if text else ""
+        return f"Memory ran out{found}. {LESS_MEMORY}"
+    return None
 
 
 def run_async(work: Coroutine[Any, Any, None]) -> None:

@@ -23,6 +23,8 @@ class Problems(NamedTuple):
     source: str | None = None  # of new days; forecasts are made from those already read
     sites: str | None = None  # all of the version's sites are gone from the source
     promotion: str | None = None  # the last one failed, and the version before it is served on
+    disk: str | None = None  # is full, or nearly; serving goes on as long as it can
+    memory: str | None = None  # ran out some minutes ago, and the kernel ended a process
 
     def describe(self, *, in_full: bool = True) -> list[str]:
         """In full they name hosts, users and error messages, which are not for everybody."""
@@ -32,6 +34,8 @@ class Problems(NamedTuple):
             others = {
                 "The source has no site that can be forecast.": self.sites,
                 "The last promotion of a version failed.": self.promotion,
+                "A disk is full.": self.disk,
+                "Memory ran out.": self.memory,
             }
             return sentences + [sentence for sentence, problem in others.items() if problem]
         return list(dict.fromkeys(problem for problem in self if problem))

@@ -18,6 +18,7 @@ from forecasting.serving.coverage import find_missing, find_unreadable, refuse_l
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.promotion_note import Note, remove_note, take_notes, write_note
 from forecasting.serving.promotions import Promotion, Promotions
+from forecasting.serving.resource_watch import ResourceWatch
 from forecasting.serving.served_model import Problems, ServedModel
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import TorchServe
@@ -40,6 +41,7 @@ class VersionManager:
         self._supervisor = supervisor
         self._archive = archive
         self.served = ServedModel(config, artifact, supervisor.torchserve)
+        self._resources = ResourceWatch(config)
         self._promotions = Promotions(config.serving.root_path)
         for note in take_notes(config.model_dir):
             self._promotions.restore(note.promotion_id, note.version, served=artifact.card.version)
@@ -52,7 +54,11 @@ class VersionManager:
     @property
     def problems(self) -> Problems:
         """At the last check. While TorchServe is being restarted, its supervisor knows more than the client."""
-        problems = self.served.problems._replace(promotion=self._promotions.problem)
+        problems = self.served.problems._replace(
+            promotion=self._promotions.problem,
+            disk=self._resources.disk_problem,
+            memory=self._resources.memory_problem,
+        )
         return problems._replace(model=self._supervisor.problem or problems.model) if problems.model else problems
 
     async def find_problems(self) -> Problems:
@@ -73,6 +79,7 @@ class VersionManager:
             group.create_task(self._supervisor.watch(self._use_restarted))
             while True:
                 started, served = time.monotonic(), self.served
+                self._resources.check(self._supervisor.torchserve)
                 await served.check()
                 if served is self.served:
                     self._supervisor.report_answer(served.client.breaker.succeeded_at)

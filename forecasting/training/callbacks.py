@@ -3,15 +3,20 @@
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.utilities.types import _PATH
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from forecasting.runtime.disk import explain_unwritable
+from forecasting.runtime.log import LOGGER
 from forecasting.training.distributed import rank
 
 CHECKPOINT_EVERY_SECONDS = 5.0  # the most work a kill can lose; writing a checkpoint takes about 10 ms
@@ -49,12 +54,29 @@ class Checkpoint(pl.Callback):
         # Not when training is about to stop: a resumed run would add an epoch to one that had finished.
         due = time.monotonic() - self.written >= CHECKPOINT_EVERY_SECONDS and not trainer.should_stop
         if trainer.strategy.broadcast(due):
-            # Written aside and renamed, because a kill can cut Lightning's own write short.
-            new_file = self.file.with_name(f"{self.file.name}.new")
-            trainer.save_checkpoint(new_file)
-            if trainer.is_global_zero:
-                new_file.replace(self.file)
+            trainer.save_checkpoint(self.file)
             self.written = time.monotonic()
+
+
+class SparingCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints aside and renames them, because a kill can cut Lightning's own write short. A full disk costs
+    the checkpoint, not the training: by its end there may be room.
+    """
+
+    _is_reported = False
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
+        file = Path(path)
+        new_file = file.with_name(f"{file.name}.new")
+        try:
+            super().save_checkpoint(checkpoint, new_file, storage_options)
+            new_file.replace(file)
+        except OSError as error:
+            with suppress(OSError):
+                new_file.unlink(missing_ok=True)
+            if not self._is_reported:
+                LOGGER.warning("training continues without a checkpoint: %s", explain_unwritable(file, error))
+            self._is_reported = True
 
 
 class EpochProgress(pl.Callback):

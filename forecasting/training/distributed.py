@@ -11,17 +11,23 @@ import torch
 from torch import Tensor, distributed
 
 from forecasting.domain import Verdict
-from forecasting.errors import SettingError
+from forecasting.errors import ProcessLost, SettingError
 from forecasting.panel import Panel
+from forecasting.runtime.log import LOGGER
+from forecasting.runtime.memory import KillCounter, describe_shortage
 from forecasting.settings.schema import Accelerator, ProcessConfig
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # ranks wait this long for one that reads more data
+LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # as gloo and NCCL say it
 
 
 @contextmanager
 def process_group(process: ProcessConfig, accelerator: Accelerator) -> Iterator[None]:
-    """Joins the processes that torchrun has started, and leaves on exit. Does nothing in a single process."""
+    """Joins the processes that torchrun has started, and leaves on exit. Does nothing in a single process.
+
+    Raises ProcessLost if another one of them ends first.
+    """
     if process.world_size == 1:
         yield
         return
@@ -33,11 +39,36 @@ def process_group(process: ProcessConfig, accelerator: Accelerator) -> Iterator[
         )
     if gpus:
         torch.cuda.set_device(process.local_rank)
+    kills = KillCounter()
     distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
     try:
         yield
+    except RuntimeError as error:
+        if not any(text in str(error) for text in LOST_CONNECTION):
+            raise
+        raise ProcessLost(_describe_loss(kills)) from error
+    except SystemExit:  # torchrun ends those that are left
+        if kills.take_new():
+            LOGGER.error("%s", _describe_kill())
+        raise
     finally:
         distributed.destroy_process_group()
+
+
+def _describe_loss(kills: KillCounter) -> str:
+    if kills.take_new():
+        return _describe_kill()
+    return (
+        "Another process of this training has ended, and none can go on alone. What it printed, or torchrun's report, "
+        "says why. Start all of them again; --resume continues from the last checkpoint."
+    )
+
+
+def _describe_kill() -> str:
+    return (
+        f"The kernel ended a process of this training, because {describe_shortage()}. Start fewer processes on this "
+        "machine, give them more memory, or let them need less: fewer sites, metrics or days, a smaller --batch-size."
+    )
 
 
 def require_single_process(process: ProcessConfig, job: str) -> None:

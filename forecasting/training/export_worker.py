@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from forecasting.artifact import export_program, save_program, trace
 from forecasting.domain import Scaling
 from forecasting.runtime.log import LOGGER
+from forecasting.runtime.memory import KillCounter, describe_end
 from forecasting.settings.schema import ModelConfig
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class ExportWorker:
     """A process that traces an untrained Forecaster of these settings, then waits for weights."""
 
     def __init__(self, settings: ModelConfig) -> None:
+        self._kills = KillCounter()
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, json.dumps(asdict(settings))],
             stdin=subprocess.PIPE,
@@ -51,7 +53,8 @@ class ExportWorker:
         except subprocess.TimeoutExpired:
             error = f"not done after {TIMEOUT_SECONDS:g} s"
         if self.process.returncode != 0:
-            LOGGER.warning("the export process failed, exporting in this process: %s", error[-500:].strip())
+            reason = error[-500:].strip() or f"it {describe_end(self.process.returncode or 0, self._kills.take_new())}"
+            LOGGER.warning("the export process failed, exporting in this process: %s", reason)
             export_program(forecaster, program)
 
 

@@ -17,6 +17,7 @@ from forecasting.training.base_model import find_base
 from forecasting.training.calibration import calibrate
 from forecasting.training.checkpoints import checkpoint_path, remove_checkpoints
 from forecasting.training.data_module import TrafficDataModule, split_days
+from forecasting.training.disk_room import check_room
 from forecasting.training.distributed import align_calendars, gather_from_ranks, num_ranks
 from forecasting.training.export_worker import ExportWorker
 from forecasting.training.fit import Fitted, first_unseen, fit, refit, training_data
@@ -76,6 +77,7 @@ def train(panel: Panel, config: Config, *, worker: ExportWorker, clock: Stopwatc
     With several ranks only the first calls this, with the panel of its own series; the others call `learn`.
     """
     version, store = config.version_to_train, config.model_dir
+    check_room(config, num_series=len(panel.series) * config.process.world_size)
     with staged_version(store, version) as folder:
         result = learn(panel, config, clock=clock, resume=resume)
         save_weights(result.served.forecaster, folder / WEIGHTS)

@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from forecasting.errors import SettingError
 from forecasting.runtime.machine import num_cores
 from forecasting.settings.schema import Accelerator, Config, Precision, TrainingConfig
-from forecasting.training.callbacks import EpochProgress, Interrupt
+from forecasting.training.callbacks import EpochProgress, Interrupt, SparingCheckpointIO
 from forecasting.training.lightning_module import ForecastModule
 
 MIN_WINDOWS_FOR_THREADS = 128  # per step; smaller steps gain nothing from a second thread
@@ -77,6 +77,7 @@ def _new_trainer(config: Config, **settings: Any) -> pl.Trainer:  # Any: Lightni
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            plugins=[SparingCheckpointIO()],
             **settings,
         )
     except MisconfigurationException as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from forecasting.errors import CannotConnect
+from forecasting.runtime.disk import LOW_BYTES, find_disk_problem
 from forecasting.warehouse.server_account import (
     Account,
     create_private_folder,
@@ -34,6 +35,7 @@ MAX_SOCKET_PATH = 103  # bytes: 107 on Linux, 103 on macOS
 START_TIMEOUT_SECONDS = 60.0  # recovery after a crash replays everything since the last checkpoint
 RETRY_SECONDS = 5.0  # backends that survive a killed server end within moments
 LEFTOVER_SECONDS = 60.0
+NEW_DATABASE_BYTES = 60_000_000  # with the sample site; PostgreSQL's journal alone is 17 MB
 
 
 class Cluster:
@@ -65,7 +67,10 @@ class Cluster:
             launched = state == "rejecting" or self._launch()
             waited = time.monotonic() - began
             if waited > (START_TIMEOUT_SECONDS if launched else RETRY_SECONDS):
-                raise CannotConnect(f"The embedded PostgreSQL in {self.data} does not start. {self._end_of_log()}")
+                disk = f"{self._find_disk_problem(LOW_BYTES)} " if self._find_disk_problem(LOW_BYTES) else ""
+                raise CannotConnect(
+                    f"The embedded PostgreSQL in {self.data} does not start. {disk}{self._end_of_log()}"
+                )
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -88,6 +93,8 @@ class Cluster:
 
     def _create(self) -> None:
         """Runs initdb in a temporary folder and renames it, so that an initdb that was killed leaves no data folder."""
+        if problem := self._find_disk_problem(NEW_DATABASE_BYTES):
+            raise CannotConnect(f"{problem} Or set DB_HOST to use your own server.")
         fresh = Path(tempfile.mkdtemp(prefix="18.new-", dir=self.data.parent))
         if self._account:
             os.chown(fresh, self._account.pw_uid, self._account.pw_gid)
@@ -95,6 +102,7 @@ class Cluster:
         options = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale")
         result = self._run("initdb", "-D", fresh, *options)
         if result.returncode != 0:
+            shutil.rmtree(fresh, ignore_errors=True)
             raise CannotConnect(
                 f"The embedded PostgreSQL cannot be set up in {self.data}: {result.stderr.strip()}. Correct "
                 "that, or set DB_HOST to use your own server."
@@ -116,6 +124,10 @@ class Cluster:
         wait = ("-w", "-t", str(int(START_TIMEOUT_SECONDS)))
         result = self._run("pg_ctl", "start", "-D", self.data, "-l", self.log, *wait, "-o", options)
         return result.returncode == 0
+
+    def _find_disk_problem(self, needs_bytes: int) -> str | None:
+        purpose = "the embedded PostgreSQL"
+        return find_disk_problem(self.data, needs_bytes=needs_bytes, purpose=purpose, advice="set TRAFFIC_PGDATA")
 
     def _state(self) -> str:
         code = self._run("pg_isready", "-h", self.socket_folder, "-p", str(PORT)).returncode

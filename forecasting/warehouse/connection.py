@@ -142,6 +142,12 @@ async def open_pool(
     )
 
 
+SHORTAGES = {  # of the server, and what to do about them
+    asyncpg.DiskFullError: " Make room on the server's disk.",
+    asyncpg.OutOfMemoryError: " Give the server more memory, or read fewer days or sites.",
+}
+
+
 @contextmanager
 def translate_errors(doing: str) -> Iterator[None]:
     """asyncpg's errors as WarehouseError. `doing` completes a sentence, "while ...": "reading daily_metrics"."""
@@ -157,7 +163,8 @@ def translate_errors(doing: str) -> Iterator[None]:
             f"The connection to PostgreSQL was lost while {doing}: {first_line(cause)}. Try again."
         ) from error
     except asyncpg.PostgresError as error:
-        raise WarehouseError(f"PostgreSQL failed while {doing}: {first_line(error)}.") from error
+        advice = next((text for kind, text in SHORTAGES.items() if isinstance(error, kind)), "")
+        raise WarehouseError(f"PostgreSQL failed while {doing}: {first_line(error)}.{advice}") from error
 
 
 async def _connect(

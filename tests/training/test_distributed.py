@@ -1,5 +1,8 @@
 """Training in several processes gives the result of training in one."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +35,31 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     for run in ("scratch", "tuned"):
         for name, weights in alone[run].items():
             torch.testing.assert_close(together[run][name], weights, rtol=0, atol=1e-4, msg=f"{run}: {name}")
+
+
+def test_end_of_one_process_is_told_by_the_others_in_one_sentence(tmp_path: Path) -> None:
+    """Without torchrun, which would end the other one before it notices."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-m", "tests.training.killed_rank_program"]
+    killed, left = (
+        subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("1", "0")
+    )
+    _, told = left.communicate(timeout=600)
+    killed.communicate(timeout=600)
+    assert (killed.returncode, left.returncode) == (-signal.SIGKILL, 1)
+    assert told == (
+        "error: Another process of this training has ended, and none can go on alone. What it printed, or torchrun's "
+        "report, says why. Start all of them again; --resume continues from the last checkpoint.\n"
+    )
 
 
 def test_impossible_torchrun_variables_are_refused() -> None:

@@ -28,6 +28,7 @@ from forecasting.training.fine_tuning import fine_tuning_epochs, validation_loss
 from forecasting.training.fit import Fitted, refit, training_data
 from forecasting.training.held_out import forecast_test_part, measure_test_part, relative_error
 from forecasting.training.lightning_module import ForecastModule, pinball_loss
+from tests.full_disk import full_disk
 from tests.panels import make_panel
 
 
@@ -82,6 +83,21 @@ def test_resumed_training_is_the_training_that_was_killed(
     resumed = fit(panel, config, checkpoint=checkpoint, resume=True)
     assert (resumed.epochs, resumed.best_epoch, resumed.best_loss) == (whole.epochs, whole.best_epoch, whole.best_loss)
     assert_same_to_the_bit(resumed, whole)
+
+
+def test_full_disk_costs_the_checkpoint_not_the_training(
+    panel: Panel, quick: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY_SECONDS", 0.0)
+    checkpoint = tmp_path / "run.ckpt"
+    with full_disk():
+        fitted = fit(panel, quick, checkpoint=checkpoint)
+    assert fitted.epochs == quick.training.epochs > 2
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.messages == [
+        f"training continues without a checkpoint: There is no room for {checkpoint} (File too large). Make room, or "
+        "set MODEL_DIR to another place."
+    ]
 
 
 @pytest.mark.parametrize("moment", ["on_train_epoch_start", "setup"])

@@ -12,10 +12,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from forecasting.errors import CannotConnect
+from forecasting.errors import CannotConnect, WarehouseError
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.cluster import Cluster, programs
-from forecasting.warehouse.connection import connect, open_pool
+from forecasting.warehouse.connection import connect, open_pool, translate_errors
 
 SECRET = "hunter2-Geheim"  # distinct from every word of a message
 
@@ -236,3 +236,28 @@ def test_pool_limits_statements_and_connections(guarded: DatabaseConfig) -> None
             return pool.get_size()
 
     assert asyncio.run(use()) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "advice"),
+    [
+        ("53100", 'could not extend file "base/5/2": No space left on device', "Make room on the server's disk."),
+        ("53200", "out of memory", "Give the server more memory, or read fewer days or sites."),
+    ],
+)
+def test_server_without_room_or_memory_is_told_with_what_to_do(
+    guarded: DatabaseConfig, code: str, reason: str, advice: str
+) -> None:
+    async def fail() -> None:
+        connection = await connect(guarded)
+        try:
+            with translate_errors("writing to forecasting.daily"):
+                await connection.execute(
+                    f"do $$ begin raise exception using errcode = '{code}', message = '{reason}'; end $$"
+                )
+        finally:
+            await connection.close()
+
+    with pytest.raises(WarehouseError) as error:
+        asyncio.run(fail())
+    assert str(error.value) == f"PostgreSQL failed while writing to forecasting.daily: {reason}. {advice}"

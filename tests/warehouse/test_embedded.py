@@ -19,6 +19,7 @@ from forecasting.errors import CannotConnect
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect, open_pool
 from forecasting.warehouse.embedded import find_server
+from tests.full_disk import small_disk
 
 PAGE_VISITS = 8921516  # of the sample site: `zcat daily_metrics.csv.gz | awk -F, '{n += $2} END {print n}'`
 
@@ -309,6 +310,18 @@ def test_server_that_cannot_start_says_why(folder: Path) -> None:
         asyncio.run(connect(DatabaseConfig(pgdata=folder)))
     assert str(caught.value).startswith(f"The embedded PostgreSQL in {folder}/18 does not start. Its log ends: ")
     assert 'invalid value for parameter "shared_buffers": "many"' in str(caught.value)
+
+
+def test_disk_without_room_for_the_first_start_is_named(empty: Path) -> None:
+    empty.mkdir(exist_ok=True)
+    with small_disk(empty, num_bytes=20 * 2**20):
+        with pytest.raises(CannotConnect) as caught:
+            find_server(empty).join("siteanalytics")
+        assert not list(empty.glob("18*"))
+    assert str(caught.value) == (
+        f"Only 21.0 MB are free in {empty}/18 for the embedded PostgreSQL, and 60.0 MB are needed. Make room, or set "
+        "TRAFFIC_PGDATA to another place. Or set DB_HOST to use your own server."
+    )
 
 
 def test_folder_that_cannot_be_made_is_named(folder: Path) -> None:

@@ -6,6 +6,7 @@ Everything in it is also in the folder or the package, so a missing, broken or o
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,9 +20,11 @@ from typing import Any
 from forecasting.artifact import CARD, MODEL_NAME, PROGRAM, Artifact, hash_file, staging_folder
 from forecasting.errors import CannotStart
 from forecasting.resources import find_resource
+from forecasting.runtime.disk import NO_ROOM
 
 HANDLER = find_resource("handlers/forecast_handler.py")
 ROLLOUT = Path(str(files("forecasting.model") / "rollout.py"))
+FULL_DISK = re.compile(rf"OSError: \[Errno ({'|'.join(map(str, NO_ROOM))})\]")  # in the archiver's traceback
 MANIFEST = "MAR-INF/MANIFEST.json"
 # All that a broken zip file, or broken JSON inside it, can raise: zipfile and json have no common class.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
@@ -94,6 +97,8 @@ def _pack(artifact: Artifact, staging: Path) -> None:
         try:
             shutil.copy(file, packed)  # so that the names below are bare: the archiver splits paths at commas
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise  # which the staging folder explains
             raise CannotStart(f"{file} cannot be packed into the archive ({error.strerror}).") from error
     command = [sys.executable, "-P", "-m", "model_archiver.model_packaging", "--model-name", MODEL_NAME]
     command += ["--version", artifact.card.version, "--serialized-file", PROGRAM]
@@ -108,6 +113,8 @@ def _pack(artifact: Artifact, staging: Path) -> None:
         check=False,
     )
     if result.returncode != 0:
+        if match := FULL_DISK.search(result.stderr):
+            raise OSError(int(match[1]), os.strerror(int(match[1])), str(artifact.archive))
         raise CannotStart(f"torch-model-archiver cannot pack {artifact.folder}:\n{result.stderr.strip()[-2000:]}")
 
 

@@ -1,5 +1,6 @@
 """What TorchServe's logs say about a failure."""
 
+import os
 import re
 import time
 from pathlib import Path
@@ -12,8 +13,38 @@ LAST_LINES = 20  # of a log without a traceback
 FAILURE = re.compile(r"^.*(?=Backend worker process died|Invoking custom service failed)", re.MULTILINE)
 
 
+WORKER_START = b"Torch worker started."
+OUT_OF_HEAP = "Terminating due to java.lang.OutOfMemoryError"
+
+
+class WorkerStarts:
+    """Counts the starts of workers, reading each line of the log once."""
+
+    def __init__(self, log_dir: Path) -> None:
+        self._file = log_dir / "worker.log"
+        self._position = 0
+
+    def take_new(self) -> int:
+        """Those since this was last called."""
+        try:
+            with self._file.open("rb") as log:
+                size = os.fstat(log.fileno()).st_size
+                log.seek(self._position if size >= self._position else 0)  # the log begins anew when it is long
+                content = log.read()
+                complete = content.rpartition(b"\n")[0]
+                self._position = log.tell() - len(content) + len(complete)
+        except FileNotFoundError:
+            return 0
+        return complete.count(WORKER_START)
+
+
 def count_worker_starts(log_dir: Path) -> int:
-    return _read(log_dir / "worker.log").count("Torch worker started.")
+    return _read(log_dir / "worker.log").count(WORKER_START.decode())
+
+
+def is_out_of_heap(log_dir: Path) -> bool:
+    """Whether Java ended because its own memory ran out."""
+    return OUT_OF_HEAP in _read(log_dir / "console.log")
 
 
 def explain_failure(log_dir: Path) -> str:

@@ -24,6 +24,7 @@ from forecasting.serving.torchserve.ports import HOST
 from forecasting.serving.torchserve.protocol import read_key
 
 STOP_SECONDS = 5.0
+MAX_HEAP = "-Xmx256m"  # of Java; the workers' memory comes on top
 # The environment variables that Java and the workers see: no DB_PASSWORD, no PYTHONPATH, nothing unknown.
 VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
 # Runs in Java's process before it becomes Java, so that a kill -9 of ours ends Java too. Only Linux can do that.
@@ -156,7 +157,7 @@ def _java_command(java: Path, folder: Path) -> list[str]:
         f"-Djava.io.tmpdir={folder / 'tmp'}",
         f"-Dlog4j.configurationFile={(TEMPLATES / 'log4j2.xml').as_uri()}",
         f"-Dforecaster.logs={folder / 'logs'}",
-        *("-Xmx256m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"),
+        *(MAX_HEAP, "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"),
         "--enable-native-access=ALL-UNNAMED",  # Java 17 accepts it; versions after 25 will require it
         *("-cp", f"{home}/ts/frontend/*", "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable),

@@ -11,6 +11,7 @@ import orjson
 
 from forecasting.artifact import MODEL_NAME
 from forecasting.errors import CannotStart
+from forecasting.runtime.memory import KillCounter, describe_end, describe_shortage
 from forecasting.serving.torchserve.archive import read_card
 from forecasting.serving.torchserve.configuration import num_workers, write_configuration
 from forecasting.serving.torchserve.installation import find_java
@@ -58,24 +59,23 @@ def _wait_until_ready(
     card: dict[str, Any],  # json's own types
     is_cancelled: Callable[[], bool],
 ) -> None:
-    end = time.monotonic() + serving.startup_timeout_seconds
+    deadline, kills = time.monotonic() + serving.startup_timeout_seconds, KillCounter()
     while not _has_ready_worker(server, version):
         if is_cancelled():
             raise CannotStart("The start of TorchServe was cancelled.")
         if not server.is_running():
-            raise CannotStart(
-                f"TorchServe exited with code {server.process.returncode} while it started."
-                f"{explain_failure(server.log_dir)}"
-            )
+            end = describe_end(server.process.returncode, kills.take_new())
+            raise CannotStart(f"TorchServe {end} while it started.{explain_failure(server.log_dir)}")
         if count_worker_starts(server.log_dir) > MAX_WORKER_STARTS * num_workers(serving):
-            raise CannotStart(f"TorchServe's workers fail again and again.{explain_failure(server.log_dir)}")
-        if time.monotonic() > end:
+            shortage = f" The kernel ended some, because {describe_shortage()}." if kills.take_new() else ""
+            raise CannotStart(f"TorchServe's workers fail again and again.{shortage}{explain_failure(server.log_dir)}")
+        if time.monotonic() > deadline:
             raise CannotStart(
                 f"TorchServe was not ready within {serving.startup_timeout_seconds:g} s "
                 f"(serving.startup_timeout_seconds).{explain_failure(server.log_dir)}"
             )
         time.sleep(POLL_SECONDS)
-    _predict_once(server, version, card, max(1.0, end - time.monotonic()))
+    _predict_once(server, version, card, max(1.0, deadline - time.monotonic()))
 
 
 def _has_ready_worker(server: TorchServe, version: str) -> bool:

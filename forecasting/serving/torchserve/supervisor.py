@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from types import TracebackType
 from typing import TypeVar
 
 from forecasting.errors import CannotStart
-from forecasting.serving.torchserve.process import TorchServe
+from forecasting.runtime.disk import explain_unwritable
+from forecasting.runtime.memory import KillCounter, describe_end
+from forecasting.serving.torchserve.logs import is_out_of_heap
+from forecasting.serving.torchserve.process import MAX_HEAP, TorchServe
 
 logger = logging.getLogger("forecasting.serving")
 
@@ -39,6 +43,7 @@ class Supervisor:
         self.torchserve = self._start_and_own(start)
         self.problem: str | None = None  # set while none is running
         self.num_restarts = 0
+        self._kills = KillCounter()
         self._answered_at = time.monotonic()
         self._threads = ThreadPoolExecutor(thread_name_prefix="supervisor")
 
@@ -74,12 +79,21 @@ class Supervisor:
         """Why the current one has to be replaced; None if it has not."""
         silent = time.monotonic() - self._answered_at
         if not self.torchserve.is_running():
-            return f"TorchServe exited with code {self.torchserve.process.returncode}"
+            return self._describe_end()
         if silent > HUNG_SECONDS:
             return f"TorchServe has not answered for {HUNG_SECONDS:.0f} s"
         if silent > SILENT_SECONDS and not await self._in_thread(TorchServe.pings, self.torchserve):
             return f"TorchServe has not answered for {silent:.0f} s, and neither has its Java"
         return None
+
+    def _describe_end(self) -> str:
+        """How Java ended, and what to do if memory was short."""
+        code, num_kills = self.torchserve.process.returncode, self._kills.take_new()
+        if is_out_of_heap(self.torchserve.log_dir):
+            return f"TorchServe's Java used up its own memory ({MAX_HEAP})"
+        failure = f"TorchServe {describe_end(code, num_kills)}"
+        advice = "; give this server more memory, or fewer workers (serving.workers)"
+        return failure + (advice if code == -signal.SIGKILL and num_kills != 0 else "")
 
     async def _replace(self, failure: str) -> None:
         """Restarts it, with increasing delays after repeated failures."""
@@ -90,14 +104,17 @@ class Supervisor:
             await self.end(failed)
             try:
                 started = await self.start_second(self._start)
-            except (CannotStart, OSError) as error:  # OSError: a full disk, for example
-                cause: Exception = error
+            except CannotStart as error:
+                cause = str(error)
+            except OSError as error:  # a full disk, for example
+                file = error.filename2 or error.filename or "TorchServe's files"
+                cause = explain_unwritable(file, error, advice="set TMPDIR")
             else:
                 break
             if self.torchserve is not failed:  # a promotion has switched to another
                 return
             logger.warning("%s, and its restart failed: %s", failure, cause)
-            summary = str(cause).partition("\n")[0]  # the following lines may be a worker's traceback
+            summary = cause.partition("\n")[0]  # the following lines may be a worker's traceback
             self.problem = f"{failure}, and its restart failed. The next try is in {pause:.0f} s. {summary}"
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_PAUSE_SECONDS)

@@ -1,6 +1,7 @@
 """The .mar is packed by the real torch-model-archiver, and packed again whenever it is broken or outdated."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from forecasting import artifact as artifacts
-from forecasting.artifact import Artifact
+from forecasting.artifact import Artifact, load_artifact
 from forecasting.errors import CannotStart, StoreNotWritable
 from forecasting.serving.torchserve import archive as archives
 from forecasting.serving.torchserve.archive import ensure_archive, is_current, write_archive
 from tests import PROJECT
+from tests.full_disk import full_disk, small_disk
 
 
 @pytest.fixture
@@ -129,6 +131,32 @@ def test_store_that_cannot_be_written_is_named(artifact: Artifact) -> None:
         write_archive(artifact)
     assert str(error.value) == (f"{store} cannot be written (File exists). Give this user the right, or set MODEL_DIR.")
     assert folder.is_dir()
+
+
+def test_full_disk_is_told_and_leaves_nothing(artifact: Artifact) -> None:
+    store = artifact.folder.parent
+    with full_disk(num_bytes=10_000), pytest.raises(StoreNotWritable) as error:
+        write_archive(artifact)
+    assert re.fullmatch(
+        rf"There is no room for {store}/\S+/model\.pt2 \(File too large\); free are [\d,.]+ MB in \S+ and [\d,.]+ MB "
+        rf"in \S+\. {artifact.card.version} was not written\. Make room, or set MODEL_DIR or TMPDIR to another place\.",
+        str(error.value),
+    )
+    assert [path.name for path in store.iterdir()] == [artifact.folder.name]
+
+
+def test_disk_that_is_full_for_the_archiver_is_told_in_one_sentence(artifact: Artifact, tmp_path: Path) -> None:
+    """It has room for the version and for the first copy of its files, not for the archiver's own."""
+    program = (artifact.folder / "model.pt2").stat().st_size
+    size = sum(file.stat().st_size for file in artifact.folder.iterdir()) + program + program // 2
+    (tmp_path / "small").mkdir()
+    with small_disk(tmp_path / "small", num_bytes=size) as store:
+        shutil.copytree(artifact.folder, store / artifact.folder.name)
+        small = load_artifact(store, artifact.card.version)
+        with pytest.raises(StoreNotWritable) as error:
+            write_archive(small)
+        assert str(error.value).startswith(f"There is no room for {small.archive} (No space left on device); free are ")
+        assert [path.name for path in store.iterdir()] == [artifact.folder.name]
 
 
 def test_file_that_is_missing_is_named(artifact: Artifact) -> None:
