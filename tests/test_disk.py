@@ -26,9 +26,8 @@ from tests.full_disk import full_disk, small_disk
 )
 def test_reason_and_remedy(tmp_path: Path, code: int, text: str) -> None:
     file = tmp_path / "model.pt2"
-    assert explain_unwritable(file, OSError(code, os.strerror(code))) == text.format(
-        file=file, elsewhere="set MODEL_DIR to another place"
-    )
+    expected = text.format(file=file, elsewhere="set MODEL_DIR to another place")
+    assert explain_unwritable(file, OSError(code, os.strerror(code))) == expected
 
 
 def test_real_errors(tmp_path: Path) -> None:
