@@ -20,7 +20,7 @@ def free_ports() -> "ServingConfig":
     """A small TorchServe on free ports."""
     from forecasting.settings.schema import ServingConfig
 
-    return ServingConfig(workers=1, startup_timeout_seconds=60.0, torchserve_ports=[0])
+    return ServingConfig(workers=1, startup_timeout_seconds=300.0, torchserve_ports=[0])
 
 
 @pytest.fixture(scope="package")
