@@ -28,8 +28,9 @@ class WrittenCatalog:
 
 
 async def write_catalog(own: Connection, catalog: SourceCatalog, data: DataConfig, *, whole: bool) -> WrittenCatalog:
-    """Stores the catalog; must run in a transaction. Renamed sites keep their days. The stored days of a site that is
-    gone, was reset or has another time zone now are deleted.
+    """Stores the catalog; must run in a transaction. Renamed sites and those that are gone keep their days. The stored
+    days of a site that was reset or has another time zone now are deleted. When the `whole` source is read, so are
+    those of sites and metrics that are gone.
 
     Raises WouldLoseDays if that would delete days that the source no longer has, or days of another source; not when
     the `whole` source is read.
@@ -39,14 +40,16 @@ async def write_catalog(own: Connection, catalog: SourceCatalog, data: DataConfi
     stored, sites = await read_stored_sites(own), [_record_site(site, data) for site in catalog.sites]
     changed, keys = _find_changed(stored, sites, source=source), {site["key"] for site in sites}
     gone = [row.name for row in changed if row.source == source and row.key not in keys]
+    forgotten = [row.name for row in stored if row.source == source and sites and row.key not in keys] if whole else []
     if not whole:
         await _refuse_loss(own, changed, sites, source=source)
-    await fetch(own, "delete_days", [row.name for row in changed if row.source == source])
+    reread = [row.name for row in changed if row.source == source and row.key in keys]
+    await fetch(own, "delete_days", [*reread, *forgotten])
     await fetch(own, "delete_sites", [row.name for row in changed if row.source != source])
     await fetch(own, "retire_sites", gone)
     if sites:  # an empty table does not tell which metrics it would have
         metrics = _to_json([_record_metric(metric) for metric in catalog.metrics])
-        changes = await fetch(own, "write_metrics", source, metrics)
+        changes = await fetch(own, "write_metrics", source, metrics, whole)
         await fetch(own, "write_sites", source, _to_json(sites), bool(changes))  # their days have not been read yet
         notes += [
             f"{source} measures {row['metric']} in another way since it was updated: all days are read again"
@@ -54,7 +57,7 @@ async def write_catalog(own: Connection, catalog: SourceCatalog, data: DataConfi
             if not row["is_new"]
         ]
     await fetch(own, "write_events", source, _to_json([vars(event) for event in catalog.events]))
-    notes += [_describe_change(row, sites, source=source) for row in changed]
+    notes += [_describe_change(row, sites, source=source, whole=whole) for row in changed]
     notes += [
         f"the site {row.name} is in {source} again: its days are read from the beginning"
         for row in stored
@@ -119,25 +122,26 @@ def _find_changed(stored: Sequence[StoredSite], sites: Sequence[SiteRecord], *, 
         row
         for row in stored
         if sites
-        and not row.is_gone
         and (
-            (row.source == source and not _has_same_days(row, records.get(row.key)))
-            or (row.source != source and row.name in names)
+            (row.source == source and _has_changed(row, records.get(row.key)))
+            or (row.source != source and row.name in names and not row.is_gone)
         )
     ]
 
 
-def _has_same_days(row: StoredSite, record: SiteRecord | None) -> bool:
-    return record is not None and (row.timezone, row.began) == (record["timezone"], record["began"])
+def _has_changed(row: StoredSite, record: SiteRecord | None) -> bool:
+    if record is None:
+        return not row.is_gone
+    return (row.timezone, row.began) != (record["timezone"], record["began"])
 
 
-def _describe_change(row: StoredSite, sites: Sequence[SiteRecord], *, source: str) -> str:
+def _describe_change(row: StoredSite, sites: Sequence[SiteRecord], *, source: str, whole: bool) -> str:
     site = row.name
     current = next((record for record in sites if record["key"] == row.key), None)
     if row.source != source:
         return f"the days of {site} copied from {row.source} are deleted: {source} has a site with the same name"
     if current is None:
-        return f"the site {site} is no longer in {source}: its days are deleted"
+        return f"the site {site} is no longer in {source}: its days are {'deleted' if whole else 'kept'}"
     if current["began"] != row.began:
         return f"the site {site} was reset in {source}: its days are read again"
     return f"the time zone of {site} was {row.timezone} and is {current['timezone']} now: its days are read again"

@@ -2,8 +2,9 @@
 
 import asyncio
 import datetime as dt
+import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import asyncpg
@@ -13,15 +14,19 @@ from forecasting.errors import SourceTooSlow
 from forecasting.panel_building import duplicate_days
 from forecasting.warehouse.connection import OwnConnection, translate_errors
 from forecasting.warehouse.ingest_plan import ReadTask
+from forecasting.warehouse.kept_days import describe_days, make_kept_days
 from forecasting.warehouse.queries import fetch, load_query
 from forecasting.warehouse.sources.rights import explain_denied
-from forecasting.warehouse.sources.source import Source, Span
+from forecasting.warehouse.sources.source import BlockHash, BlockKey, Source, Span, find_block
 from forecasting.warehouse.verdict_store import VerdictRules, judge_incoming
+
+logger = logging.getLogger("forecasting.warehouse")
 
 FIRST_CHUNK_DAYS = 28  # later chunks are longer or shorter, depending on how long they take
 CHUNK_SECONDS = (2.0, 8.0)  # a chunk should take between these
 COPY_QUEUE_SIZE = 16  # pieces of a COPY that wait between the source and our own schema
 
+Hashes = dict[BlockKey, BlockHash]
 ReadRules = Callable[[], Awaitable[VerdictRules]]
 
 
@@ -72,20 +77,50 @@ class DayCopier:
                 read_until = progress["read_until"]
                 if read_until is None:
                     return 0  # another update has just deleted these sites
-                if source.quiet_is_zero and task.read_until < chunk.until <= read_until:
+                is_final = source.quiet_is_zero or not task.from_start
+                if is_final and task.read_until < chunk.until <= read_until:
                     return 0  # another update has just read these days
-                await self._receive(chunk)
-                covered = task.covers(chunk, events=source.quiet_is_zero)
-                (done,) = await fetch(own, "refresh_daily", source.name, keys, *covered, source.quiet_is_zero)
+                hashes = await self._receive(chunk, goes_on=not task.from_start)
+                to_delete = task.find_days_to_delete(chunk, events=source.quiet_is_zero)
+                if task.is_all:
+                    await self._announce_loss(keys, *to_delete)
+                (done,) = await fetch(own, "refresh_daily", source.name, keys, *to_delete, source.quiet_is_zero)
+                if not source.quiet_is_zero:
+                    await self._write_blocks(task, chunk, hashes)
                 await judge_incoming(own, await self._read_rules())
-                await fetch(own, "advance_progress", source.name, keys, chunk.first, chunk.until)
+                first_read = chunk.first if source.quiet_is_zero else dt.date.min
+                await fetch(own, "advance_progress", source.name, keys, first_read, chunk.until)
                 return int(done["num_rows"])
 
-    async def _receive(self, chunk: Span) -> None:
-        """Fills the temporary table `incoming` with the source's days, complete and without duplicates."""
+    async def _announce_loss(self, keys: Sequence[str], first: dt.date, until: dt.date) -> None:
+        rows = await fetch(self._own, "find_missing_days", self._source.name, keys, first, until)
+        if rows:
+            days = describe_days([make_kept_days(row) for row in rows])
+            logger.warning("%s no longer has %s: they are forgotten now", self._source.name, days)
+
+    async def _write_blocks(self, task: ReadTask, chunk: Span, hashes: Hashes) -> None:
+        source, keys, first = self._source, list(chunk.keys), chunk.first
+        if task.is_all:
+            await fetch(self._own, "delete_blocks", source.name, keys, *task.find_days_to_delete(chunk, events=False))
+        if task.from_start and first == task.span.first:
+            first = find_block(first)  # nothing is known of the days before it
+        blocks = [(key, day, block.total) for (key, day), block in hashes.items()]
+        columns = [list(column) for column in zip(*blocks, strict=True)] or [[], [], []]
+        await fetch(self._own, "write_blocks", source.name, keys, first, chunk.until, *columns)
+
+    async def _receive(self, chunk: Span, *, goes_on: bool) -> Hashes:
+        """Fills the temporary table `incoming` with the source's days, complete and without duplicates. Returns the
+        hashes of daily totals. If they go on after days that were read, those left out then come along.
+        """
         own, source = self._own, self._source
         await own.execute(load_query("create_incoming"))
-        await self._copy_to_incoming(chunk)
+        hashes = await self._copy_to_incoming(chunk)
+        if goes_on and not source.quiet_is_zero:
+            gaps = await fetch(own, "find_gaps", source.name, chunk.first)
+            if gaps:
+                first = min(row["first_day"] for row in gaps)
+                before = Span([row["key"] for row in gaps], first, chunk.first, chunk.timezone)
+                await self._copy_to_incoming(before)
         await own.execute(load_query("index_incoming"))
         for row in await fetch(own, "find_duplicates", source.name):
             raise duplicate_days(f"{row['metric']} of {row['site']}", row["num_days"], to_day(row["first_day"]))
@@ -94,24 +129,29 @@ class DayCopier:
             await fetch(own, "fill_quiet_days", source.name, chunk.first)
         else:
             await fetch(own, "trim_incoming", source.name)
+        return hashes
 
-    async def _copy_to_incoming(self, chunk: Span) -> None:
+    async def _copy_to_incoming(self, chunk: Span) -> Hashes:
         """Streams the days, a few pieces at a time. An error at the source ends the COPY here."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(COPY_QUEUE_SIZE)
         reading = asyncio.create_task(self._read_source(chunk, queue))
         try:
             pieces = _pieces(queue, reading)
             await self._own.copy_to_table("incoming", schema_name="pg_temp", source=pieces, format="binary")
+            return reading.result()
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)  # else its connection could not be closed
 
-    async def _read_source(self, chunk: Span, queue: "asyncio.Queue[bytes]") -> None:
-        name = self._source.name
+    async def _read_source(self, chunk: Span, queue: "asyncio.Queue[bytes]") -> Hashes:
+        """Returns the hashes of what it reads, taken in the same transaction: a moment earlier they may be others."""
+        name, hashes = self._source.name, Hashes()
         days = f"{chunk.first}..{chunk.until - dt.timedelta(days=1)}"
         with translate_errors(f"reading the days {days} from {name} (days read earlier are kept)"):
             try:
                 async with self._source_connection.transaction(isolation="repeatable_read", readonly=True):
+                    if not self._source.quiet_is_zero:
+                        hashes = await self._source.hash_days(self._source_connection, chunk, known_until=chunk.until)
                     await self._source.copy_days(self._source_connection, chunk, write=queue.put)
             except asyncpg.InsufficientPrivilegeError as error:
                 raise await explain_denied(self._source_connection, name, self._source.tables, error) from error
@@ -120,9 +160,10 @@ class DayCopier:
                     f"{name} did not return the days {days} within data.statement_timeout_seconds. Days read earlier "
                     "are kept. Raise the timeout, and check that the table has an index on the time of events."
                 ) from error
+        return hashes
 
 
-async def _pieces(queue: "asyncio.Queue[bytes]", reading: "asyncio.Task[None]") -> AsyncIterator[bytes]:
+async def _pieces(queue: "asyncio.Queue[bytes]", reading: "asyncio.Task[Hashes]") -> AsyncIterator[bytes]:
     """What `reading` puts into the queue until it ends; raises its error."""
     while True:
         piece = asyncio.ensure_future(queue.get())

@@ -10,16 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from forecasting.domain import SourceName
-from forecasting.errors import MissingTable, SchemaNotWritable, SettingError, WarehouseError
+from forecasting.errors import MissingTable, SchemaNotWritable, SettingError, WarehouseError, WouldLoseDays
 from forecasting.invocation import show_command
 from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
 from forecasting.warehouse.catalog_store import write_catalog
+from forecasting.warehouse.changed_blocks import find_changed_blocks
 from forecasting.warehouse.changed_history import find_changed_history
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.day_copier import DayCopier
 from forecasting.warehouse.ingest_plan import ReadTask, Scope, plan_tasks
+from forecasting.warehouse.kept_days import find_kept_days
 from forecasting.warehouse.origin import find_origin, has_rows, read_stored_sites
 from forecasting.warehouse.queries import Connection, fetch
 from forecasting.warehouse.schema import open_own_schema
@@ -37,6 +39,7 @@ class UpdateResult:
     notes: tuple[str, ...] = ()
     refusal: SchemaNotWritable | None = None  # why it is not in the configured database
     compare_seconds: float = 0.0  # that it took to look for changes in days that were read earlier
+    kept: tuple[str, ...] = ()  # what is stored although the source no longer has it, a sentence each
 
 
 async def update(
@@ -65,14 +68,16 @@ async def update(
             return UpdateResult(None, own.database)
         if not whole:
             await _refuse_lost_metrics(catalog, source_connection, own.connection)
+            await _refuse_events(catalog, own.connection)
         ingest = _Ingest(config, catalog, source_connection, own.connection, scope)
         ingest, tasks, notes = await ingest.prepare()
         changes = await ingest.find_changes(tasks)
         tasks = [*changes.tasks, *tasks]
         num_days = sum((task.span.until - task.span.first).days for task in tasks)
         num_rows = await ingest.copy(tasks, advance=lambda days: advance and advance(days, num_days))
+        kept = await ingest.find_kept_days()
     notes = (*catalog.notes, *notes, *changes.notes)
-    return UpdateResult(num_rows, own.database, num_days, notes, own.refusal, changes.seconds)
+    return UpdateResult(num_rows, own.database, num_days, notes, own.refusal, changes.seconds, kept)
 
 
 async def update_with_progress(config: Config, *, whole: bool = False) -> UpdateResult:
@@ -98,9 +103,7 @@ async def _read_catalog(
 async def _refuse_lost_metrics(
     catalog: SourceCatalog, source_connection: OwnConnection, own_connection: Connection
 ) -> None:
-    """Raises WarehouseError for metrics that were read earlier, and that the source has but cannot return any more:
-    their days would be deleted.
-    """
+    """Raises WarehouseError for metrics that were read earlier, and that the source has but cannot return any more."""
     source = catalog.source
     with translate_errors(f"asking {source.name} for its metrics"):
         stored = {row["metric"] for row in await fetch(own_connection, "read_metrics", source.name)}
@@ -109,8 +112,23 @@ async def _refuse_lost_metrics(
     if reasons:
         command = show_command("sources", "--update", "--whole")
         raise WarehouseError(
-            f"Days that were read earlier would be deleted: {' '.join(reasons)} Or, if they may be deleted, run: "
-            f"{command}"
+            f"Metrics that were read earlier cannot be read any more: {' '.join(reasons)} Or, if their days may be "
+            f"deleted, run: {command}"
+        )
+
+
+async def _refuse_events(catalog: SourceCatalog, own_connection: Connection) -> None:
+    """Raises WouldLoseDays where daily_metrics has lost all rows: its events, page_visits, would replace the days."""
+    source = catalog.source
+    if source.name != SourceName.siteanalytics or not source.quiet_is_zero:
+        return
+    with translate_errors("reading forecasting.daily"):
+        (row,) = await fetch(own_connection, "has_totals", source.name, source.counted)
+    if row["has_totals"]:
+        command = show_command("sources", "--update", "--whole")
+        raise WouldLoseDays(
+            "daily_metrics has no row any more, and the events in page_visits would replace the days that were read "
+            f"from it. Fill daily_metrics again, or, if those days may be replaced, run: {command}"
         )
 
 
@@ -155,19 +173,51 @@ class _Ingest:
 
     async def find_changes(self, tasks: Sequence[ReadTask]) -> "_Changes":
         """Looks for changes in days that were read earlier, and are not read from the start by these tasks."""
-        if self.scope.whole or not self.scope.compare:
+        events = self.catalog.source.quiet_is_zero
+        if self.scope.whole or (events and not self.scope.compare):
             return _Changes()
-        began, source = time.monotonic(), self.catalog.source.name
+        began = time.monotonic()
         read_anyway = {key for task in tasks if task.from_start for key in task.span.keys}
         stored = [site for site in self.before if site.key not in read_anyway]
-        own, data = self.own_connection, self.config.data
+        changes = await (self._compare_events(stored) if events else self._compare_totals(stored))
+        return replace(changes, seconds=time.monotonic() - began)
+
+    async def _compare_totals(self, stored: Sequence[StoredSite]) -> "_Changes":
+        own, source = self.own_connection, self.catalog.source.name
+        await self._check_own_days()
+        found = await find_changed_blocks(
+            self.source_connection, own, self.catalog, stored, data=self.config.data, scope=self.scope
+        )
+        if gone := [block for changes in found for block in changes.gone]:
+            with translate_errors("updating the schema forecasting"):
+                async with own.transaction():
+                    await fetch(own, "lock_forecasting")
+                    await fetch(own, "keep_blocks", source, *(list(column) for column in zip(*gone, strict=True)))
+        return _Changes([task for changes in found for task in changes.tasks])
+
+    async def _check_own_days(self) -> None:
+        """Days in forecasting.daily that others have changed are read again."""
+        own = self.own_connection
+        with translate_errors("checking forecasting.daily"):
+            async with own.transaction():
+                await fetch(own, "lock_forecasting")
+                (changes,) = await fetch(own, "find_foreign_changes")
+                if changes["num_foreign"] != changes["num_checked"]:
+                    await fetch(own, "forget_altered_blocks", changes["num_foreign"])
+
+    async def find_kept_days(self) -> tuple[str, ...]:
+        with translate_errors("reading forecasting.daily"):
+            return tuple(await find_kept_days(self.own_connection, self.catalog.source))
+
+    async def _compare_events(self, stored: Sequence[StoredSite]) -> "_Changes":
+        own, data, source = self.own_connection, self.config.data, self.catalog.source.name
         changed, notes = await find_changed_history(self.source_connection, own, self.catalog, stored, data)
         if changed:
             with translate_errors("updating the schema forecasting"):
                 await fetch(own, "forget_rules", source, [history.site.key for history in changed])
         notes += [f"{history.describe(source)}: they are read again" for history in changed]
         again = tuple(task for history in changed for task in history.plan_tasks())
-        return _Changes(again, tuple(notes), time.monotonic() - began)
+        return _Changes(again, tuple(notes))
 
     async def copy(self, tasks: list[ReadTask], *, advance: Callable[[int], object]) -> int:
         """Copies the days and judges them. How many rows changed."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, timezone_of
-from forecasting.warehouse.sources.source import Span
+from forecasting.warehouse.sources.source import Span, find_block
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,18 @@ class ReadTask:
     span: Span
     from_start: bool  # all days are read, whatever was read before
     read_until: dt.date  # earlier days had been read when this was planned, and are read again whoever else does so
-    is_all: bool  # daily totals of every day: what is stored for an older day is wrong
+    is_all: bool  # daily totals of every day: what the source no longer has is forgotten
 
-    def covers(self, chunk: Span, *, events: bool) -> tuple[dt.date, dt.date]:
-        """The days, from one to before the other, for which the chunk holds everything that the source has."""
-        ends = not events and chunk.until == self.span.until
-        begins = self.is_all and chunk.first == self.span.first
+    def find_days_to_delete(self, chunk: Span, *, events: bool) -> tuple[dt.date, dt.date]:
+        """The days, from one to before the other, of which a row is deleted if the source does not have it any more.
+
+        Daily totals are only deleted if they may be forgotten: they were purged, or are being written anew.
+        """
+        if events:
+            return chunk.first, chunk.until
+        if not self.is_all:
+            return chunk.first, chunk.first
+        ends, begins = chunk.until == self.span.until, chunk.first == self.span.first
         return dt.date.min if begins else chunk.first, dt.date.max if ends else chunk.until
 
 
@@ -40,24 +46,27 @@ def plan_tasks(
 ) -> list[ReadTask]:
     """`read_until`: for each site's key, the day before which it has been read; None: not at all.
 
-    Sites that continue on the same day are read together, apart from those that were never read.
+    Sites that continue on the same day are read together, apart from those that were never read. Of daily totals that
+    were read, hashes tell what to read again.
     """
     events = catalog.source.quiet_is_zero
     groups: dict[tuple[str, dt.date | None], list[tuple[str, dt.date, dt.date]]] = {}
-    newest = _find_newest(catalog, data, scope)
+    recent = find_first_recent_day(catalog, data, scope)
     for site in catalog.sites:
         if site.first is None or site.last is None:
             continue
         zone = timezone_of(site, data)
-        known = read_until[site.key] if events and not scope.whole else None
-        first, until = _days_to_read((site.first, site.last), zone, known, data, scope, events=events, newest=newest)
+        known = None if scope.whole else read_until[site.key]
+        if known and not events:
+            continue
+        first, until = _days_to_read((site.first, site.last), zone, known, data, scope, events=events, recent=recent)
         if first < until:
             groups.setdefault((zone, known), []).append((site.key, first, until))
     tasks = []
     for (zone, known), sites in groups.items():
         first, until = min(first for _, first, _ in sites), max(until for *_, until in sites)
         span = Span([key for key, *_ in sites], first, until, zone)
-        is_all = not events and scope.recent_days is None
+        is_all = not events and scope.whole
         tasks.append(ReadTask(span, from_start=known is None, read_until=known or first, is_all=is_all))
     return tasks
 
@@ -70,24 +79,27 @@ def _days_to_read(
     scope: Scope,
     *,
     events: bool,
-    newest: dt.date,
+    recent: dt.date | None,
 ) -> tuple[dt.date, dt.date]:
     """The first day, and the day to stop before: today at the latest, since it is not complete."""
     first, last = (local_day(moment, zone) for moment in moments)
     today = local_day(scope.now, zone)
     if events:
         return max(first, known - dt.timedelta(days=data.reread_days)) if known else first, today
-    if scope.recent_days is not None:
-        first = max(first, newest - dt.timedelta(days=scope.recent_days - 1))
-    return first, min(today, last + dt.timedelta(days=1))
+    return max(first, recent or first), min(today, last + dt.timedelta(days=1))
 
 
-def _find_newest(catalog: SourceCatalog, data: DataConfig, scope: Scope) -> dt.date:
-    """The last day of any site that is not in the future; other sites may have ended long ago."""
+def find_first_recent_day(catalog: SourceCatalog, data: DataConfig, scope: Scope) -> dt.date | None:
+    """The first day of the block of days with which recent daily totals begin; None for all days.
+
+    They are counted from the last day of any site that is not in the future; other sites may have ended long ago.
+    """
+    if scope.recent_days is None or catalog.source.quiet_is_zero:
+        return None
     days = [
         min(local_day(site.last, zone), local_day(scope.now, zone))
         for site in catalog.sites
         for zone in (timezone_of(site, data),)
         if site.last
     ]
-    return max(days, default=dt.date.max)
+    return find_block(max(days) - dt.timedelta(days=scope.recent_days - 1)) if days else None

@@ -81,8 +81,8 @@ async def claim_new_sites(own: Connection, rules: VerdictRules) -> None:
 
 
 async def judge_incoming(own: Connection, rules: VerdictRules) -> None:
-    """Judges the days in `incoming`, in the transaction that has written them."""
-    (incoming,) = await fetch(own, "find_incoming_days", rules.source)
+    """Judges the days in `incoming` and those that depend on them, in the transaction that has written them."""
+    (incoming,) = await fetch(own, "find_incoming_days", rules.source, CONTEXT)
     if incoming["sites"]:
         await _judge_sites(own, rules, incoming["sites"], incoming["first_day"], incoming["last_day"])
 

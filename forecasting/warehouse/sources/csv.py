@@ -1,12 +1,13 @@
 """A CSV file as a source: `data.csv`, in any of the formats in `csv/formats.py`."""
 
 import datetime as dt
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt64
 
 from forecasting.domain import EARLIEST_DATE, Kind, Unit, to_date, to_day
 from forecasting.errors import SettingError
@@ -23,7 +24,17 @@ from forecasting.warehouse.copy_format import (
 )  # fmt: skip
 from forecasting.warehouse.csv.observations import read_csv_series
 from forecasting.warehouse.queries import Connection, Write
-from forecasting.warehouse.sources.source import MetricDefinition, Site, Source, Span, site_of_days
+from forecasting.warehouse.sources.source import (
+    BLOCK_DAYS,
+    HASH_MODULUS,
+    BlockHash,
+    BlockKey,
+    MetricDefinition,
+    Site,
+    Source,
+    Span,
+    site_of_days,
+)  # fmt: skip
 
 
 def open_source(data: DataConfig) -> "CsvFile":
@@ -79,6 +90,38 @@ class CsvFile(Source):
             if row.series.site in keys:
                 await write(_encode(row, (row.days >= first) & (row.days < until)))
         await write(TRAILER)
+
+    async def hash_days(self, connection: Connection, span: Span, *, known_until: dt.date) -> dict[BlockKey, BlockHash]:
+        first, until, keys = to_day(span.first), to_day(span.until), set(span.keys)
+        sums: dict[tuple[str, int], list[int]] = {}
+        for row in self.observations:
+            if row.series.site not in keys:
+                continue
+            inside = (row.days >= first) & (row.days < until)
+            for day, value in zip(row.days[inside].tolist(), _hash_rows(row)[inside].tolist(), strict=True):
+                block = sums.setdefault((row.series.site, day // BLOCK_DAYS), [0, 0])
+                block[day >= to_day(known_until)] += value
+        return {
+            (key, to_date(block * BLOCK_DAYS)): BlockHash(known % HASH_MODULUS, (known + added) % HASH_MODULUS)
+            for (key, block), (known, added) in sums.items()
+        }
+
+
+def _hash_rows(observations: Observations) -> UInt64[np.ndarray, " days"]:
+    """Of each day and its value, in a way that differs from metric to metric."""
+    metric = observations.series.metric.encode()
+    seed = np.frombuffer(hashlib.blake2b(metric, digest_size=8).digest(), np.uint64)
+    days = _mix(observations.days.astype(np.uint64) + seed)
+    values: UInt64[np.ndarray, " days"] = observations.values.astype(np.float64).view(np.uint64)
+    return _mix(days ^ values)
+
+
+def _mix(numbers: UInt64[np.ndarray, " days"]) -> UInt64[np.ndarray, " days"]:
+    """Each bit of a number changes about half of the bits. Source: splitmix64, Steele, Lea & Flood (2014)."""
+    mixed = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def _find_extent(site: str, days: Int[np.ndarray, " days"], latest: dt.date) -> dict[str, Any]:  # Any: of a row

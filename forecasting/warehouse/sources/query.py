@@ -21,11 +21,14 @@ from forecasting.warehouse.copy_format import HEADER, TRAILER
 from forecasting.warehouse.metric_names import infer_stored
 from forecasting.warehouse.queries import Connection, Write, load_query
 from forecasting.warehouse.sources.source import (
+    BlockHash,
+    BlockKey,
     MetricDefinition,
     Site,
     Source,
     Span,
     count_rows,
+    read_hashes,
     site_of_days,
 )  # fmt: skip
 
@@ -109,6 +112,12 @@ class UserQuery(Source):
                 await write(b"".join(row["fields"] for row in rows))
             await connection.execute("close days")
             await write(TRAILER)
+
+    async def hash_days(self, connection: Connection, span: Span, *, known_until: dt.date) -> dict[BlockKey, BlockHash]:
+        async with self._reading(connection):
+            query = await self._check(connection)
+            values = (span.first, span.until, list(span.keys), known_until)
+            return read_hashes(await connection.fetch(query.followed_by("query_hashes"), *values))
 
     def _all_days(self, query: CheckedQuery) -> tuple[dt.date, ...]:
         """The values of $1 and $2, if the query has them. Tomorrow is included: it has begun in some time zone."""

@@ -4,6 +4,7 @@ The events are read if `daily_metrics` has no row. Where it has rows, the backen
 """
 
 import datetime as dt
+import hashlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +14,13 @@ from forecasting.errors import MissingTable, SettingError, WarehouseError
 from forecasting.invocation import show_command
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.metric_names import infer_stored
-from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
+from forecasting.warehouse.queries import Connection, Write, copy_out, fetch, load_query
 from forecasting.warehouse.session import quote_name
 from forecasting.warehouse.sources.column_types import change_type, describe_number_column, find_day_expression
 from forecasting.warehouse.sources.recognition import EVENT_COLUMNS, suggest_source
 from forecasting.warehouse.sources.source import (
+    BlockHash,
+    BlockKey,
     MetricDefinition,
     Site,
     Source,
@@ -25,6 +28,7 @@ from forecasting.warehouse.sources.source import (
     check_tables,
     count_rows,
     find_table,
+    read_hashes,
     site_of_days,
 )  # fmt: skip
 
@@ -32,6 +36,7 @@ NO_METRICS = ("id", "site", "date")
 COUNTS = ("smallint", "integer", "bigint")
 MEASURES = ("real", "double precision", "numeric")
 DATES = ("date", "timestamp without time zone", "timestamp with time zone")
+HASH_OF_ROW = "hashint4extended(date::date - date '1970-01-01', 0)"  # in daily_metrics_hashes.sql
 EVENT_DEFINITIONS = (
     MetricDefinition("page_visits", "page views: rows without an event_name"),
     MetricDefinition("unique_visitors", "distinct visitor_id of page views", additive=False),
@@ -125,6 +130,13 @@ class DailyMetrics(Source):
             connection, "sources/daily_metrics", *values, write=write, replacing=("daily_metrics as m", table)
         )
 
+    async def hash_days(self, connection: Connection, span: Span, *, known_until: dt.date) -> dict[BlockKey, BlockHash]:
+        metrics = sorted(await self._read_types(connection))
+        await self._set_timezone(connection)
+        values = (list(span.keys), span.first, span.until, known_until)
+        query = load_query("sources/daily_metrics_hashes").replace(HASH_OF_ROW, _hash_row(metrics))
+        return read_hashes(await connection.fetch(query, *values))
+
     async def _set_timezone(self, connection: Connection) -> None:
         """Until the transaction ends."""
         await connection.execute("select set_config('TimeZone', $1, true)", self.data.timezone)
@@ -193,6 +205,16 @@ class PageVisits(Source):
         values = (list(span.keys), span.first, span.until, span.timezone, self.writer_timezone)
         rows = await fetch(connection, "sources/page_visits_totals", *values)
         return {(row["key"], row["day"]): row["total"] for row in rows}
+
+
+def _hash_row(metrics: Sequence[str]) -> str:
+    """SQL for the hash of a row's day and values, which another set of metrics changes."""
+    seed = int.from_bytes(hashlib.blake2b(repr(metrics).encode(), digest_size=7).digest())
+    expression = f"hashint8extended(date::date - date '1970-01-01', {seed})"
+    for metric in metrics:
+        value = f"coalesce({quote_name(metric)}::double precision, 'NaN')"
+        expression = f"hashfloat8extended({value}, {expression})"
+    return expression
 
 
 async def _check_tables(connection: Connection, names: Sequence[str]) -> None:

@@ -14,6 +14,9 @@ from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection, Write, copy_out, fetch
 from forecasting.warehouse.sources.recognition import suggest_source
 
+BLOCK_DAYS = 28  # in a block of daily totals, counted from 1970-01-01; the SQL has these two numbers, too
+HASH_MODULUS = 2**62  # a sum of two is a bigint
+
 
 @dataclass(frozen=True)
 class MetricDefinition:
@@ -85,6 +88,22 @@ class Span:
     timezone: str
 
 
+BlockKey = tuple[str, dt.date]  # of a site's key, and the first day of a block
+
+
+@dataclass(frozen=True)
+class BlockHash:
+    """Of the rows of a block of days. Hashes of parts of a block add up, modulo HASH_MODULUS."""
+
+    known: int  # of the days before a given one
+    total: int  # of all days
+
+
+def find_block(day: dt.date) -> dt.date:
+    """The first day of the block that a day is in."""
+    return day - dt.timedelta(days=(day - dt.date(1970, 1, 1)).days % BLOCK_DAYS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source(ABC):
     """Reads over the connection it is given, in a read-only transaction, and writes nothing.
@@ -126,7 +145,13 @@ class Source(ABC):
         """
 
     async def count_days(self, connection: Connection, span: Span) -> dict[tuple[str, dt.date], float]:
-        """The totals of the metric `counted` by key and day, which cost less to read than all metrics."""
+        """Of events: the totals of the metric `counted` by key and day, which cost less to read than all metrics."""
+        raise NotImplementedError
+
+    async def hash_days(self, connection: Connection, span: Span, *, known_until: dt.date) -> dict[BlockKey, BlockHash]:
+        """Of daily totals: what differs if any row differs that `copy_days` would write. Blocks without a row are left
+        out; `known` is of the days before `known_until`.
+        """
         raise NotImplementedError
 
 
@@ -241,6 +266,11 @@ def site_of_days(row: Any, data: DataConfig) -> Site:  # Any: a row of PostgreSQ
     first, last = (day and dt.datetime.combine(day, dt.time(12), zone) for day in (row["first_day"], row["last_day"]))
     misdated = {name: row[name] for name in ("num_misdated", "misdated_first", "misdated_last")}
     return Site(key, key, first=first, last=last, **misdated)
+
+
+def read_hashes(rows: Sequence[Any]) -> dict[BlockKey, BlockHash]:  # Any: PostgreSQL's rows
+    """Of the rows (key, first_day, known, total)."""
+    return {(key, first): BlockHash(known, total) for key, first, known, total in rows}
 
 
 def count_rows(num_rows: int) -> str:

@@ -1,6 +1,12 @@
 -- Deletes sites of another source and their days: a site of this source has their name.
 -- $1 text[]   sites
-with deleted as (
+with deleted_blocks as (
+    delete from forecasting.blocks
+    using forecasting.sites
+    where sites.site = any($1::text[]) and blocks.source = sites.source and blocks.key = sites.key
+),
+
+deleted as (
     delete from forecasting.sites
     where sites.site = any($1::text[])
 )

@@ -20,7 +20,7 @@ busy as (
 expected as (
     select arrived.key, metrics.metric, metrics.kind, expected_day::date as day
     from arrived
-    inner join forecasting.metrics on metrics.source = $1::text
+    inner join forecasting.metrics on metrics.source = $1::text and metrics.gone_at is null
     left join lateral (
         select max(stored.day) as day
         from forecasting.daily as stored

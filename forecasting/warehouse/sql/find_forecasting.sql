@@ -18,7 +18,7 @@ from (
         max(namespace.oid::bigint)::oid as schema,
         max(relation.oid::bigint) filter (where relation.relname = 'daily')::oid as daily,
         max(relation.oid::bigint) filter (where relation.relname = 'schema_version')::oid as schema_version,
-        count(relation.oid) filter (where relation.relname <> 'schema_version') as num_tables,
+        count(relation.oid) filter (where relation.relname not in ('schema_version', 'blocks')) as num_tables,
         bool_and(
             has_table_privilege(relation.oid, 'select')
             and has_table_privilege(relation.oid, 'insert')
@@ -30,6 +30,8 @@ from (
         on
             relation.relnamespace = namespace.oid
             and relation.relkind in ('r', 'p', 'v', 'f')
-            and relation.relname in ('daily', 'sites', 'metrics', 'events', 'forecasts', 'revision', 'schema_version')
+            and relation.relname in (
+                'daily', 'sites', 'metrics', 'events', 'forecasts', 'revision', 'schema_version', 'blocks'
+            )
     where namespace.nspname = 'forecasting'
 ) as ours;

@@ -33,6 +33,11 @@ from series
 where
     (cardinality($4::text[]) = 0 or series.site = any($4::text[]))
     and (cardinality($5::text[]) = 0 or series.metric = any($5::text[]))
-    and ($8::text = '' or series.site in (select sites.site from forecasting.sites where sites.source = $8::text))
+    and (
+        $8::text = ''
+        or series.site in (
+            select sites.site from forecasting.sites where sites.source = $8::text and sites.gone_at is null
+        )
+    )
     and (hashtextextended(series.site || chr(31) || series.metric, 0) & 9223372036854775807) % $7::integer = $6::integer
 limit $3::integer;

@@ -9,4 +9,9 @@ select
 from forecasting.daily as d
 where
     (cardinality($2::text[]) = 0 or d.site = any($2::text[]))
-    and ($3::text = '' or d.site in (select sites.site from forecasting.sites where sites.source = $3::text));
+    and (
+        $3::text = ''
+        or d.site in (
+            select sites.site from forecasting.sites where sites.source = $3::text and sites.gone_at is null
+        )
+    );

@@ -31,7 +31,12 @@ where
         $7::integer = 1
         or (hashtextextended(d.site || chr(31) || d.metric, 0) & 9223372036854775807) % $7::integer = $6::integer
     )
-    and ($8::text = '' or d.site in (select sites.site from forecasting.sites where sites.source = $8::text))
+    and (
+        $8::text = ''
+        or d.site in (
+            select sites.site from forecasting.sites where sites.source = $8::text and sites.gone_at is null
+        )
+    )
 group by d.site, d.metric
 order by d.site, d.metric
 limit $3::integer;

@@ -13,4 +13,9 @@ where
     and d.day < '9999-12-31'
     and (cardinality($2::text[]) = 0 or d.site = any($2::text[]))
     and (cardinality($3::text[]) = 0 or d.metric = any($3::text[]))
-    and ($4::text = '' or d.site in (select sites.site from forecasting.sites where sites.source = $4::text));
+    and (
+        $4::text = ''
+        or d.site in (
+            select sites.site from forecasting.sites where sites.source = $4::text and sites.gone_at is null
+        )
+    );

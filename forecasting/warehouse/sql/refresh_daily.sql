@@ -1,8 +1,8 @@
--- Makes forecasting.daily equal to `incoming` on the days that were read, and counts the rows that changed.
+-- Writes `incoming` to forecasting.daily, deletes what it lacks of some days, and counts the rows that changed.
 -- $1 text     source
 -- $2 text[]   keys of the sites that were read
--- $3 date     first day
--- $4 date     the day after the last day
+-- $3 date     first day of which rows are deleted
+-- $4 date     the day after the last such day
 -- $5 boolean  whether days older than the source's oldest day are kept: it deletes old data
 with site as materialized (
     select sites.site, sites.key, sites.first_day
@@ -16,6 +16,7 @@ gone as (
     where
         stored.site = site.site
         and metrics.source = $1::text
+        and metrics.gone_at is null
         and stored.metric = metrics.metric
         and stored.day >= $3::date
         and stored.day < $4::date

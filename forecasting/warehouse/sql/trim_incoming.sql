@@ -1,29 +1,59 @@
--- Leading and trailing NULLs are not part of a series: it begins with its first value and ends with its last.
+-- Rows without a value are not part of a series before its first value, nor after its last. Where a value is stored, they
+-- replace it, unless `incoming` has no value of the series within the same 28 days: the column may be a new one.
 -- $1 text     source
 delete from incoming
 using (
     select
-        incoming.key,
-        incoming.metric,
-        min(incoming.day) filter (where incoming.value <> 'NaN') as first_day,
-        max(incoming.day) filter (where incoming.value <> 'NaN') as last_day,
+        arrived.key,
+        arrived.metric,
+        arrived.first_day,
+        arrived.last_day,
         exists (
-            select
-            from forecasting.daily as stored
+            select from forecasting.daily as stored
+            where stored.site = sites.site and stored.metric = arrived.metric and stored.day < arrived.begins
+        ) as goes_on,
+        exists (
+            select from forecasting.daily as stored
+            where stored.site = sites.site and stored.metric = arrived.metric and stored.day > arrived.ends
+        ) as is_followed
+    from (
+        select
+            incoming.key,
+            incoming.metric,
+            min(incoming.day) as begins,
+            max(incoming.day) as ends,
+            min(incoming.day) filter (where incoming.value <> 'NaN') as first_day,
+            max(incoming.day) filter (where incoming.value <> 'NaN') as last_day
+        from incoming
+        group by incoming.key, incoming.metric
+        having bool_or(incoming.value is null or incoming.value = 'NaN')
+    ) as arrived
+    inner join forecasting.sites on sites.source = $1::text and sites.key = arrived.key
+) as series
+where
+    series.key = incoming.key
+    and series.metric = incoming.metric
+    and (incoming.value is null or incoming.value = 'NaN')
+    and case
+        when exists (
+            select from forecasting.daily as stored
             inner join forecasting.sites on sites.site = stored.site
             where
                 sites.source = $1::text
                 and sites.key = incoming.key
                 and stored.metric = incoming.metric
-                and stored.day < min(incoming.day)
-        ) as goes_on
-    from incoming
-    group by incoming.key, incoming.metric
-) as whole
-where
-    whole.key = incoming.key
-    and whole.metric = incoming.metric
-    and (
-        incoming.day > coalesce(whole.last_day, '-infinity')
-        or (incoming.day < whole.first_day and not whole.goes_on)
-    );
+                and stored.day = incoming.day
+                and stored.value <> 'NaN'
+        )
+            then not exists (
+                select from incoming as near
+                where
+                    near.key = incoming.key
+                    and near.metric = incoming.metric
+                    and (near.day - date '1970-01-01') / 28 = (incoming.day - date '1970-01-01') / 28
+                    and near.value <> 'NaN'
+            )
+        else
+            (incoming.day > coalesce(series.last_day, '-infinity') and not series.is_followed)
+            or (incoming.day < coalesce(series.first_day, 'infinity') and not series.goes_on)
+    end;

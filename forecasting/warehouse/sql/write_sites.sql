@@ -22,4 +22,9 @@ on conflict (source, key) do update
             when (stored.timezone, stored.began) is not distinct from (excluded.timezone, excluded.began)
                 then stored.rules
             else ''
-        end;
+        end
+    where
+        (stored.timezone, stored.began, stored.first_day)
+        is distinct from (excluded.timezone, excluded.began, excluded.first_day)
+        or stored.gone_at is not null
+        or $3::boolean;

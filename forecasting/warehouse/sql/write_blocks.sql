@@ -1,0 +1,85 @@
+-- Records what was read of blocks of days: hashes, and the days that are kept although the source no longer has them. Of
+-- a block that began before the first day that was read, it is added to what was known.
+-- $1 text     source
+-- $2 text[]   keys of the sites that were read
+-- $3 date     first day
+-- $4 date     the day after the last day
+-- $5 text[]   sites and
+-- $6 date[]   first days of blocks that the source has, and
+-- $7 bigint[] the hashes of what was read of them
+with site as materialized (
+    select sites.site, sites.key
+    from forecasting.sites
+    where sites.source = $1::text and sites.key = any($2::text[])
+),
+
+stored as (
+    select
+        site.key,
+        (d.day - date '1970-01-01') / 28 as block,
+        sum(
+            hashfloat8extended(coalesce(d.value, 'NaN'), hashtextextended(d.metric, d.day - date '1970-01-01'))
+            & 4611686018427387903
+        ) as hash
+    from forecasting.daily as d
+    inner join site on site.site = d.site
+    where d.day >= $3::date and d.day < $4::date
+    group by site.key, (d.day - date '1970-01-01') / 28
+),
+
+kept as (
+    select
+        site.key,
+        (d.day - date '1970-01-01') / 28 as block,
+        count(distinct d.day) as num_days,
+        min(d.day) as first_day,
+        max(d.day) as last_day
+    from forecasting.daily as d
+    inner join site on site.site = d.site
+    inner join forecasting.metrics on metrics.source = $1::text and metrics.metric = d.metric and metrics.gone_at is null
+    where
+        d.day >= $3::date
+        and d.day < $4::date
+        and d.value <> 'NaN'
+        and not exists (
+            select from incoming
+            where incoming.key = site.key and incoming.metric = d.metric and incoming.day = d.day
+        )
+    group by site.key, (d.day - date '1970-01-01') / 28
+),
+
+had as (
+    select hashed.key, (hashed.first_day - date '1970-01-01') / 28 as block, hashed.hash
+    from unnest($5::text[], $6::date[], $7::bigint[]) as hashed (key, first_day, hash)
+)
+
+insert into forecasting.blocks as block (
+    source, key, first_day, source_hash, own_hash, num_kept, kept_first, kept_last
+)
+select
+    $1::text,
+    key,
+    date '1970-01-01' + 28 * block,
+    coalesce(had.hash, 0),
+    (coalesce(stored.hash, 0) % 4611686018427387904)::bigint,
+    coalesce(kept.num_days, 0),
+    kept.first_day,
+    kept.last_day
+from stored
+full join had using (key, block)
+full join kept using (key, block)
+on conflict (source, key, first_day) do update
+    set
+        source_hash = (
+            case when block.first_day < $3::date then block.source_hash::numeric else 0 end + excluded.source_hash
+        ) % 4611686018427387904,
+        own_hash = (
+            case when block.first_day < $3::date then block.own_hash::numeric else 0 end + excluded.own_hash
+        ) % 4611686018427387904,
+        num_kept = case when block.first_day < $3::date then block.num_kept else 0 end + excluded.num_kept,
+        kept_first = case
+            when block.first_day < $3::date then least(block.kept_first, excluded.kept_first) else excluded.kept_first
+        end,
+        kept_last = case
+            when block.first_day < $3::date then greatest(block.kept_last, excluded.kept_last) else excluded.kept_last
+        end;
