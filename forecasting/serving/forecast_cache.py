@@ -82,12 +82,16 @@ class ForecastCache:
         megabytes: float,
         stale_seconds: float,
         misses_days: Callable[[dt.date], bool] = lambda data_until: False,
+        find_kept: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """`misses_days` tells whether days after `data_until` should be known by now, but cannot be read."""
+        """`misses_days` tells whether days after `data_until` should be known by now, but cannot be read. `find_kept`
+        returns sentences about days that our copy has and the source no longer has.
+        """
         self._service = service
         self._revisions = revisions
         self._stale_seconds = stale_seconds
         self._misses_days = misses_days
+        self._find_kept = find_kept
         self.entries: LRUCache[CacheKey, _Entry] = LRUCache(megabytes * 2**20, getsizeof=_size_of)
         self._computing: dict[CacheKey, asyncio.Future[Result]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,6 +104,11 @@ class ForecastCache:
     @property
     def sites(self) -> SiteDirectory:
         return self._service.sites
+
+    @property
+    def changes(self) -> list[str]:
+        """A sentence about everything that is not in the source as it was."""
+        return [*self.sites.changes, *self._find_kept()]
 
     @property
     def tag(self) -> CacheTag | None:

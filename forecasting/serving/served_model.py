@@ -67,6 +67,7 @@ class ServedModel:
             megabytes=serving.cache_mb / 2,
             stale_seconds=serving.stale_seconds,
             misses_days=self.windows.misses_days,
+            find_kept=lambda: self.windows.updates.kept,
         )
         self._checking: asyncio.Task[None] | None = None
         self._checked_at: float | None = None

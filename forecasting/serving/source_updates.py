@@ -42,6 +42,7 @@ class SourceUpdates:
         self._last_problem: str | None = None
         self._read_on: dt.date | None = None  # the day of the last update that succeeded
         self._notes: tuple[str, ...] = ()  # of that update
+        self.kept: tuple[str, ...] = ()  # what our copy has and the source no longer has, a sentence each
         self.has_succeeded = False  # at least once
 
     @property
@@ -131,4 +132,7 @@ class SourceUpdates:
         for note in updated.notes:
             if note not in self._notes:
                 logger.warning("%s: %s", self._config.data.source, note)
-        self._notes = updated.notes
+        for sentence in updated.kept:
+            if sentence not in self.kept:
+                logger.warning("%s", sentence)
+        self._notes, self.kept = updated.notes, updated.kept

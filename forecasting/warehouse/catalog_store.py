@@ -47,6 +47,7 @@ async def write_catalog(own: Connection, catalog: SourceCatalog, data: DataConfi
     await fetch(own, "delete_days", [*reread, *forgotten])
     await fetch(own, "delete_sites", [row.name for row in changed if row.source != source])
     await fetch(own, "retire_sites", gone)
+    await fetch(own, "keep_sites", source, gone)
     if sites:  # an empty table does not tell which metrics it would have
         metrics = _to_json([_record_metric(metric) for metric in catalog.metrics])
         changes = await fetch(own, "write_metrics", source, metrics, whole)

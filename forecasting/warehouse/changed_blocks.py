@@ -19,9 +19,21 @@ from forecasting.warehouse.connection import OwnConnection, translate_errors
 from forecasting.warehouse.ingest_plan import ReadTask, Scope, find_first_recent_day
 from forecasting.warehouse.queries import Connection, fetch
 from forecasting.warehouse.sites import StoredSite
-from forecasting.warehouse.sources.source import BLOCK_DAYS, BlockHash, BlockKey, Span
+from forecasting.warehouse.sources.source import BLOCK_DAYS, BlockHash, BlockKey, Span, find_block
 
 MAX_TASKS = 20  # more spans of changed blocks are read as one
+
+
+@dataclass(frozen=True)
+class StoredBlock:
+    """Days of a site as they were when they were last read."""
+
+    key: str
+    first_day: dt.date
+    source_hash: int  # 0: the source had nothing of it any more
+    num_kept: int  # days that the source no longer had
+    kept_first: dt.date | None
+    kept_last: dt.date | None
 
 
 @dataclass(frozen=True)
@@ -39,13 +51,15 @@ async def find_changed_blocks(
     data: DataConfig,
     scope: Scope,
 ) -> list[ChangedBlocks]:
-    """For each time zone: what has changed of the `stored` sites since they were read. Reads nothing but hashes."""
-    first = find_first_recent_day(catalog, data, scope) or EARLIEST_DATE
-    with translate_errors("reading forecasting.blocks"):
-        rows = await fetch(own, "read_blocks", catalog.source.name, first)
+    """For each time zone: what has changed of the `stored` sites since they were read. Reads nothing but hashes.
+
+    If the scope is recent days, older ones are compared that were read before, where the scope says so.
+    """
+    recent = find_first_recent_day(catalog, data, scope) or EARLIEST_DATE
+    first = EARLIEST_DATE if scope.compare else recent
     known: dict[str, dict[dt.date, int]] = {}
-    for row in rows:
-        known.setdefault(row["key"], {})[row["first_day"]] = row["source_hash"]
+    for block in await read_blocks(own, catalog, first):
+        known.setdefault(block.key, {})[block.first_day] = block.source_hash
     changes = []
     for span, read_until in _group_sites(catalog, stored, data, scope, first=first):
         blocks = {(key, day): value for key in span.keys for day, value in known.get(key, {}).items()}
@@ -53,8 +67,14 @@ async def find_changed_blocks(
         newest = max((day for _, day in blocks), default=first)
         known_until = min(span.until, max(read_until, newest + dt.timedelta(days=1)))
         current = await _hash_days(source_connection, catalog, span, known_until)
-        changes.append(compare_blocks(span, known_until, current, blocks))
+        wanted = {block: hashed for block, hashed in current.items() if block[1] >= recent or block in blocks}
+        changes.append(compare_blocks(span, known_until, wanted, blocks))
     return changes
+
+
+async def read_blocks(own: Connection, catalog: SourceCatalog, first: dt.date) -> list[StoredBlock]:
+    with translate_errors("reading forecasting.blocks"):
+        return [StoredBlock(*row) for row in await fetch(own, "read_blocks", catalog.source.name, first)]
 
 
 def _group_sites(
@@ -79,16 +99,22 @@ def _group_sites(
 async def _hash_days(
     connection: OwnConnection, catalog: SourceCatalog, span: Span, known_until: dt.date
 ) -> Mapping[BlockKey, BlockHash]:
-    name = catalog.source.name
-    with translate_errors(f"comparing the days of {name} with those that were read"):
+    """Of fewer days at a time if they take too long. Raises SourceTooSlow."""
+    name, days = catalog.source.name, f"{span.first}..{span.until - dt.timedelta(days=1)}"
+    with translate_errors(f"comparing the days {days} of {name}"):
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 return await catalog.source.hash_days(connection, span, known_until=known_until)
-        except (asyncpg.QueryCanceledError, TimeoutError) as error:
-            raise SourceTooSlow(
-                f"{name} did not compare its days with those that were read within data.statement_timeout_seconds. "
-                "Raise the timeout, or make a view of fewer days"
-            ) from error
+        except (SourceTooSlow, asyncpg.QueryCanceledError, TimeoutError) as error:
+            middle = find_block(span.first + (span.until - span.first) / 2)
+            if middle <= span.first:
+                raise SourceTooSlow(
+                    f"{name} did not compare the days {days} within data.statement_timeout_seconds. Raise the timeout, "
+                    "and check that the table has an index on the day."
+                ) from error
+    parts = [replace(span, until=middle), replace(span, first=middle)]
+    hashed = [await _hash_days(connection, catalog, part, known_until) for part in parts]
+    return {**hashed[0], **hashed[1]}
 
 
 def compare_blocks(
@@ -102,7 +128,7 @@ def compare_blocks(
             altered.setdefault(first, set()).add(key)
         if block.total != block.known:
             added.add(key)
-    spans = _join_blocks(altered, replace(span, until=known_until))
+    spans = join_blocks(altered, replace(span, until=known_until))
     tasks = [ReadTask(part, from_start=False, read_until=known_until, is_all=False) for part in spans]
     if added:
         new_days = replace(span, keys=sorted(added), first=known_until)
@@ -111,10 +137,10 @@ def compare_blocks(
     return ChangedBlocks(tasks, gone)
 
 
-def _join_blocks(altered: Mapping[dt.date, set[str]], span: Span) -> list[Span]:
-    """The spans to read: one for neighbouring blocks of the same sites, or one for all of them."""
+def join_blocks(blocks: Mapping[dt.date, set[str]], span: Span) -> list[Span]:
+    """Spans that have these blocks: one for neighbouring blocks of the same sites, or one for all of them."""
     spans: list[Span] = []
-    for first, keys in sorted(altered.items()):
+    for first, keys in sorted(blocks.items()):
         until = min(first + dt.timedelta(days=BLOCK_DAYS), span.until)
         last = spans[-1] if spans else None
         if last and last.until == first and set(last.keys) == keys:
@@ -123,5 +149,5 @@ def _join_blocks(altered: Mapping[dt.date, set[str]], span: Span) -> list[Span]:
             spans.append(Span(sorted(keys), first, until, span.timezone))
     if len(spans) <= MAX_TASKS:
         return spans
-    all_keys = sorted(set().union(*altered.values()))
+    all_keys = sorted(set().union(*blocks.values()))
     return [Span(all_keys, spans[0].first, spans[-1].until, span.timezone)]

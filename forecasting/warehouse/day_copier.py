@@ -17,7 +17,7 @@ from forecasting.warehouse.ingest_plan import ReadTask
 from forecasting.warehouse.kept_days import describe_days, make_kept_days
 from forecasting.warehouse.queries import fetch, load_query
 from forecasting.warehouse.sources.rights import explain_denied
-from forecasting.warehouse.sources.source import BlockHash, BlockKey, Source, Span, find_block
+from forecasting.warehouse.sources.source import BLOCK_DAYS, BlockHash, BlockKey, Source, Span, find_block
 from forecasting.warehouse.verdict_store import VerdictRules, judge_incoming
 
 logger = logging.getLogger("forecasting.warehouse")
@@ -80,7 +80,7 @@ class DayCopier:
                 is_final = source.quiet_is_zero or not task.from_start
                 if is_final and task.read_until < chunk.until <= read_until:
                     return 0  # another update has just read these days
-                hashes = await self._receive(chunk, goes_on=not task.from_start)
+                hashes = await self._receive(chunk, context=self._read_context(task, chunk))
                 to_delete = task.find_days_to_delete(chunk, events=source.quiet_is_zero)
                 if task.is_all:
                     await self._announce_loss(keys, *to_delete)
@@ -108,19 +108,27 @@ class DayCopier:
         columns = [list(column) for column in zip(*blocks, strict=True)] or [[], [], []]
         await fetch(self._own, "write_blocks", source.name, keys, first, chunk.until, *columns)
 
-    async def _receive(self, chunk: Span, *, goes_on: bool) -> Hashes:
+    def _read_context(self, task: ReadTask, chunk: Span) -> dt.date | None:
+        """The first day to read for a chunk of daily totals that go on after others; None if there are no others.
+
+        Where days were altered, the days before tell whether a series has begun.
+        """
+        if self._source.quiet_is_zero or task.from_start:
+            return None
+        is_altered = chunk.until <= task.read_until
+        return chunk.first - dt.timedelta(days=BLOCK_DAYS) if is_altered else chunk.first
+
+    async def _receive(self, chunk: Span, *, context: dt.date | None) -> Hashes:
         """Fills the temporary table `incoming` with the source's days, complete and without duplicates. Returns the
-        hashes of daily totals. If they go on after days that were read, those left out then come along.
+        hashes of daily totals. If they go on after others, days come along that were left out when they were the last.
         """
         own, source = self._own, self._source
         await own.execute(load_query("create_incoming"))
-        hashes = await self._copy_to_incoming(chunk)
-        if goes_on and not source.quiet_is_zero:
-            gaps = await fetch(own, "find_gaps", source.name, chunk.first)
-            if gaps:
-                first = min(row["first_day"] for row in gaps)
-                before = Span([row["key"] for row in gaps], first, chunk.first, chunk.timezone)
-                await self._copy_to_incoming(before)
+        hashes = await self._copy_to_incoming(chunk, first=context or chunk.first)
+        gaps = await fetch(own, "find_gaps", source.name, context) if context else []
+        if gaps and context:
+            keys, first = [row["key"] for row in gaps], min(row["first_day"] for row in gaps)
+            await self._copy_to_incoming(Span(keys, first, context, chunk.timezone), first=first)
         await own.execute(load_query("index_incoming"))
         for row in await fetch(own, "find_duplicates", source.name):
             raise duplicate_days(f"{row['metric']} of {row['site']}", row["num_days"], to_day(row["first_day"]))
@@ -129,12 +137,13 @@ class DayCopier:
             await fetch(own, "fill_quiet_days", source.name, chunk.first)
         else:
             await fetch(own, "trim_incoming", source.name)
+            await fetch(own, "drop_context", source.name, chunk.first)
         return hashes
 
-    async def _copy_to_incoming(self, chunk: Span) -> Hashes:
-        """Streams the days, a few pieces at a time. An error at the source ends the COPY here."""
+    async def _copy_to_incoming(self, chunk: Span, *, first: dt.date) -> Hashes:
+        """Streams the days from the first one on, a few pieces at a time. An error at the source ends the COPY here."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(COPY_QUEUE_SIZE)
-        reading = asyncio.create_task(self._read_source(chunk, queue))
+        reading = asyncio.create_task(self._read_source(chunk, queue, first=first))
         try:
             pieces = _pieces(queue, reading)
             await self._own.copy_to_table("incoming", schema_name="pg_temp", source=pieces, format="binary")
@@ -143,8 +152,8 @@ class DayCopier:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)  # else its connection could not be closed
 
-    async def _read_source(self, chunk: Span, queue: "asyncio.Queue[bytes]") -> Hashes:
-        """Returns the hashes of what it reads, taken in the same transaction: a moment earlier they may be others."""
+    async def _read_source(self, chunk: Span, queue: "asyncio.Queue[bytes]", *, first: dt.date) -> Hashes:
+        """Returns the hashes of the chunk, taken in the same transaction: a moment earlier they may be others."""
         name, hashes = self._source.name, Hashes()
         days = f"{chunk.first}..{chunk.until - dt.timedelta(days=1)}"
         with translate_errors(f"reading the days {days} from {name} (days read earlier are kept)"):
@@ -152,7 +161,8 @@ class DayCopier:
                 async with self._source_connection.transaction(isolation="repeatable_read", readonly=True):
                     if not self._source.quiet_is_zero:
                         hashes = await self._source.hash_days(self._source_connection, chunk, known_until=chunk.until)
-                    await self._source.copy_days(self._source_connection, chunk, write=queue.put)
+                    days_to_copy = replace(chunk, first=first)
+                    await self._source.copy_days(self._source_connection, days_to_copy, write=queue.put)
             except asyncpg.InsufficientPrivilegeError as error:
                 raise await explain_denied(self._source_connection, name, self._source.tables, error) from error
             except (asyncpg.QueryCanceledError, TimeoutError) as error:

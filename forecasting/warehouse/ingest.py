@@ -53,10 +53,9 @@ async def update(
 ) -> UpdateResult:
     """Reads the complete days since the last update, and the last `data.reread_days` again. `whole` reads every day.
 
-    `compare`: older days whose totals have changed in the source are read again, too. Daily totals that other programs
-    write may change on any day, so all days are read, or only the `recent_days` last ones. `advance` is called with the
-    number of days read since the last call, and the total. Raises WarehouseError and DataError; chunks read before
-    stay.
+    `compare`: older days that were read before and have changed in the source are read again, too. Daily totals that
+    other programs write are always compared, or only the `recent_days` last ones. `advance` is called with the number
+    of days read since the last call, and the total. Raises WarehouseError and DataError; chunks read before stay.
     """
     scope = Scope(now or dt.datetime.now(dt.UTC), whole, recent_days, compare)
     async with (
@@ -117,14 +116,19 @@ async def _refuse_lost_metrics(
         )
 
 
-async def _refuse_events(catalog: SourceCatalog, own_connection: Connection) -> None:
-    """Raises WouldLoseDays where daily_metrics has lost all rows: its events, page_visits, would replace the days."""
+async def _would_mix(catalog: SourceCatalog, own_connection: Connection) -> bool:
+    """Whether daily_metrics, which was read before, has no row any more, so that its events are read."""
     source = catalog.source
     if source.name != SourceName.siteanalytics or not source.quiet_is_zero:
-        return
+        return False
     with translate_errors("reading forecasting.daily"):
         (row,) = await fetch(own_connection, "has_totals", source.name, source.counted)
-    if row["has_totals"]:
+    return bool(row["has_totals"])
+
+
+async def _refuse_events(catalog: SourceCatalog, own_connection: Connection) -> None:
+    """Raises WouldLoseDays if the events in page_visits would replace days that were read from daily_metrics."""
+    if await _would_mix(catalog, own_connection):
         command = show_command("sources", "--update", "--whole")
         raise WouldLoseDays(
             "daily_metrics has no row any more, and the events in page_visits would replace the days that were read "
@@ -161,6 +165,8 @@ class _Ingest:
             async with own.transaction():
                 await fetch(own, "lock_forecasting")
                 before = await read_stored_sites(own)
+                if self.scope.whole and await _would_mix(self.catalog, own):
+                    await fetch(own, "delete_days", [site.name for site in before if site.source == source])
                 written = await write_catalog(own, self.catalog, data, whole=self.scope.whole)
                 named = replace(self, catalog=written.catalog, before=before)
                 read_until = {site.key: site.read_until for site in written.stored}
@@ -207,7 +213,7 @@ class _Ingest:
 
     async def find_kept_days(self) -> tuple[str, ...]:
         with translate_errors("reading forecasting.daily"):
-            return tuple(await find_kept_days(self.own_connection, self.catalog.source))
+            return await find_kept_days(self.own_connection, self.catalog)
 
     async def _compare_events(self, stored: Sequence[StoredSite]) -> "_Changes":
         own, data, source = self.own_connection, self.config.data, self.catalog.source.name

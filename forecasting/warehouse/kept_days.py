@@ -1,14 +1,14 @@
 """What is stored of a source although the source no longer has it, in sentences."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from forecasting.errors import name_some
 from forecasting.invocation import show_command
+from forecasting.warehouse.catalog import SourceCatalog
 from forecasting.warehouse.queries import Connection, fetch
-from forecasting.warehouse.sources.source import Source
 
 MAX_NAMES = 5  # that a sentence has
 
@@ -23,21 +23,34 @@ class KeptDays:
     last: dt.date
 
 
-async def find_kept_days(own: Connection, source: Source) -> list[str]:
-    """A sentence about what is kept of sites, of sites that are gone, and of metrics that are, and how to forget it."""
+async def find_kept_days(
+    own: Connection, catalog: SourceCatalog, *, days_of_sites: Sequence[KeptDays] | None = None
+) -> tuple[str, ...]:
+    """A sentence about what is kept of sites, of sites that are gone, and of metrics that are, and how to forget it.
+
+    `days_of_sites`: what is kept of sites; None if the last update has recorded it.
+    """
+    source = catalog.source
     counted = source.counted if source.quiet_is_zero else None
+    keys, metrics = [site.key for site in catalog.sites], [metric.metric for metric in catalog.metrics]
     kept: dict[str, list[KeptDays]] = {"days": [], "site": [], "metric": []}
-    for row in await fetch(own, "find_kept_days", source.name, counted or ""):
+    for row in await fetch(own, "find_kept_days", source.name, counted or "", keys, metrics):
         kept[row["what"]].append(make_kept_days(row))
-    return list(_describe_kept(kept, source))
+    if days_of_sites is not None:
+        kept["days"] = list(days_of_sites)
+    return tuple(_describe_kept(kept, catalog))
 
 
 def make_kept_days(row: Any) -> KeptDays:  # Any: PostgreSQL's row
     return KeptDays(row["name"], int(row["num_days"]), row["first_day"], row["last_day"])
 
 
-def _describe_kept(kept: dict[str, list[KeptDays]], source: Source) -> Iterator[str]:
-    forget = f"To forget them, run: {show_command('sources', '--update', '--whole')}"
+def _describe_kept(kept: Mapping[str, Sequence[KeptDays]], catalog: SourceCatalog) -> Iterator[str]:
+    source, forget = catalog.source, f"To forget them, run: {show_command('sources', '--update', '--whole')}"
+    if not catalog.sites:  # nothing is forgotten then: perhaps only a right is missing
+        if kept["site"]:
+            yield f"{source.name} has no row any more: {describe_days(kept['site'])} are kept as they were read"
+        return
     if kept["days"]:
         # Of events, the days before the oldest one are kept even then.
         ending = "" if source.quiet_is_zero else f". {forget}"

@@ -16,6 +16,8 @@ from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog
 from forecasting.warehouse.changed_history import find_changed_history
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.ingest import UpdateResult
+from forecasting.warehouse.kept_check import check_kept_days
+from forecasting.warehouse.kept_days import find_kept_days
 from forecasting.warehouse.last_day_report import find_partial_last_day_warnings
 from forecasting.warehouse.origin import read_stored_sites
 from forecasting.warehouse.queries import fetch
@@ -71,7 +73,7 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
                 stored = await read_stored_sites(own) if await has_current_schema(own) else []
             named = name_sites(catalog.sites, stored, source=catalog.source.name)
             catalog = replace(catalog, sites=named.sites)
-            changes = await _find_changes(connection, own, catalog, stored, config.data)
+            changes = await _find_changes(connection, own, catalog, stored, data=config.data, now=now)
         partial = await find_partial_last_day_warnings(connection, catalog, config.data, config.metrics, now=now)
     present = {site.name for site in named.sites}
     renamed = {old: new for old, new in named.renamed.items() if new in present}
@@ -96,12 +98,19 @@ async def _find_changes(
     own: OwnConnection,
     catalog: SourceCatalog,
     stored: Sequence[StoredSite],
+    *,
     data: DataConfig,
+    now: dt.datetime,
 ) -> list[str]:
-    """Sentences about days that were read earlier and have changed since."""
+    """Sentences about days that were read earlier and have changed since, or that only our copy still has."""
+    if not stored:
+        return []
+    if not catalog.source.quiet_is_zero:
+        return await check_kept_days(connection, own, catalog, stored, data=data, now=now)
     changed, notes = await find_changed_history(connection, own, catalog, stored, data)
     command = show_command("sources", "--update")
-    return [*notes, *(f"{history.describe(catalog.source.name)}. Run: {command}" for history in changed)]
+    kept = await find_kept_days(own, catalog)
+    return [*notes, *kept, *(f"{history.describe(catalog.source.name)}. Run: {command}" for history in changed)]
 
 
 def _list_warnings(warnings: Sequence[str]) -> Iterator[str]:

@@ -211,12 +211,21 @@ def test_a_site_that_was_reset_is_forgotten(database: DatabaseConfig) -> None:
     assert bring(config, LATE).notes == ()
 
 
-def test_a_site_that_was_deleted_is_forgotten(database: DatabaseConfig) -> None:
+def test_a_site_that_was_deleted_keeps_its_days_until_told_to_go(database: DatabaseConfig) -> None:
     config = events_of(database)
-    bring(config, LATE, UMAMI, days("2024-06-01", "2024-06-10"), days("2024-06-01", "2024-06-10", site=SHOP))
-    bring(config, LATE, f"update website set deleted_at = now() where website_id = '{BLOG}'")  # noqa: S608 - ours
-    assert stored(database) == {}
-    assert len(stored(database, site="Shop")) == 10
+    bring(config, LATE, UMAMI, days("2024-06-01", "2024-06-10"), days("2024-05-01", "2024-06-10", site=SHOP))
+    before = contents(database)
+    updated = bring(config, LATE, f"update website set deleted_at = now() where website_id = '{BLOG}'")  # noqa: S608
+    assert contents(database) == before
+    assert updated.notes == ("the site Blog is no longer in umami: its days are kept",)
+    kept = (
+        "umami no longer has the site Blog, whose 10 days (2024-06-01..2024-06-10) are kept. To forget them, run: "
+        "traffic-forecast sources --update --whole",
+    )
+    assert updated.kept == bring(config, LATE).kept == kept
+    assert [series.site for series in read(config, today="2024-06-11").series] == ["Shop"] * len(METRICS)
+    updated = bring(config, LATE, whole=True)
+    assert (stored(database), len(stored(database, site="Shop")), updated.kept) == ({}, 41, ())
 
 
 def test_sites_change_their_names(database: DatabaseConfig) -> None:
@@ -741,28 +750,29 @@ def test_values_corrected_on_any_day_are_seen(database: DatabaseConfig) -> None:
     assert (actual["2024-03-15"], actual["2024-06-01"], actual["2024-03-16"]) == (5, 5, 1086)
 
 
-def test_days_that_were_wrong_go_wherever_they_are(database: DatabaseConfig) -> None:
+def test_days_that_were_wrong_go_when_all_are_read_again(database: DatabaseConfig) -> None:
     config = Config(database=database)
     wrong = "insert into daily_metrics (date, page_visits) values ('2124-01-01', 1), ('1994-01-01', 1)"
     bring(config, LATE, OWN_DAYS, wrong)
     assert len(stored(database, site=site_of(database))) == 101  # a day that is still to come is none
-    bring(config, LATE, "delete from daily_metrics where extract(year from date) <> 2024", recent_days=60)
-    assert list(stored(database, site=site_of(database)))[-1] == "2024-06-10"
-    bring(config, LATE)
+    bring(config, LATE, "delete from daily_metrics where extract(year from date) <> 2024", whole=True)
     assert len(stored(database, site=site_of(database))) == 100
-    bring(config, LATE, "delete from daily_metrics where date < '2024-04-01' or date > '2024-06-05'")
+    bring(config, LATE, "delete from daily_metrics where date < '2024-04-01' or date > '2024-06-05'", whole=True)
     actual = list(stored(database, site=site_of(database)))
     assert (actual[0], actual[-1], len(actual)) == ("2024-04-01", "2024-06-05", 66)
     assert contents(database) == anew(config, LATE)
 
 
 def test_of_totals_the_last_days_may_be_asked_for(database: DatabaseConfig) -> None:
+    """In whole blocks of 28 days, of which one begins on May 9th."""
     config = Config(database=database)
     bring(config, LATE, OWN_DAYS)
-    corrected = "update daily_metrics set page_visits = 5 where date in ('2024-03-15', '2024-06-01', '2024-05-31')"
-    updated = bring(config, LATE, corrected, recent_days=10)
-    assert (updated.num_days, updated.num_rows) == (10, 1)
-    assert stored(database, site=site_of(database))["2024-06-01"] == 5
+    corrected = "update daily_metrics set page_visits = 5 where date in ('2024-05-08', '2024-06-01', '2024-05-09')"
+    updated = bring(config, LATE, corrected, recent_days=10, compare=False)
+    assert (updated.num_days, updated.num_rows) == (28, 2)
+    actual = stored(database, site=site_of(database))
+    assert [actual[day] for day in ("2024-05-08", "2024-05-09", "2024-06-01")] == [1033, 5, 5]
+    assert bring(config, LATE, recent_days=10).num_rows == 1  # a day that was read before
 
 
 def test_a_site_that_ended_does_not_make_the_last_days_many(database: DatabaseConfig) -> None:
@@ -772,8 +782,9 @@ def test_a_site_that_ended_does_not_make_the_last_days_many(database: DatabaseCo
         update daily_metrics set site = 'new';
         insert into daily_metrics (date, page_visits, site) values ('2020-01-01', 1, 'old');
     """
-    bring(config, LATE, OWN_DAYS, ended)
-    assert bring(config, LATE, recent_days=10).num_days == 10
+    assert bring(config, LATE, OWN_DAYS, ended, recent_days=10).num_days == 33  # from May 9th on
+    assert len(contents(database)) == 33 * 2
+    bring(config, LATE)
     assert len(contents(database)) == 201
 
 
@@ -791,10 +802,21 @@ def test_each_sites_own_day_is_the_one_that_is_not_over(database: DatabaseConfig
     assert last == {"east": "2024-06-10", "west": "2024-06-09"}
 
 
-def test_a_column_that_was_dropped_goes(database: DatabaseConfig) -> None:
+def test_a_column_that_was_dropped_keeps_its_days_until_told_to_go(database: DatabaseConfig) -> None:
     config = Config(database=database)
     bring(config, LATE, OWN_DAYS)
-    bring(config, LATE, "alter table daily_metrics drop signups")
+    before = contents(database)
+    updated = bring(config, LATE, "alter table daily_metrics drop signups")
+    assert (updated.num_rows, contents(database)) == (0, before)
+    assert updated.kept == (
+        "siteanalytics no longer has the metric signups, whose 100 days (2024-03-03..2024-06-10) are kept. To forget "
+        "them, run: traffic-forecast sources --update --whole",
+    )
+    updated = bring(config, LATE, "alter table daily_metrics add signups integer")  # its values are gone, too
+    assert (updated.num_rows, contents(database)) == (0, before)
+    bring(config, LATE, "update daily_metrics set signups = 7 where date = '2024-06-10'")
+    assert [stored(database, "signups", site_of(database))[f"2024-06-{day}"] for day in ("09", "10")] == [1, 7]
+    bring(config, LATE, "alter table daily_metrics drop signups", whole=True)
     assert {row[1] for row in contents(database)} == {"page_visits"}
 
 
@@ -820,8 +842,8 @@ def test_a_column_that_became_unreadable_does_not_delete_its_days(
     with pytest.raises(WarehouseError) as caught:
         bring(config, LATE, f"alter table daily_metrics alter page_visits type {type_}")
     assert str(caught.value) == (
-        "Days that were read earlier would be deleted: the column page_visits of daily_metrics has the type "
-        f"{type_.split(maxsplit=1)[0]}, which is no number{repair} Or, if they may be deleted, run: "
+        "Metrics that were read earlier cannot be read any more: the column page_visits of daily_metrics has the type "
+        f"{type_.split(maxsplit=1)[0]}, which is no number{repair} Or, if their days may be deleted, run: "
         f"{show_command('sources', '--update', '--whole')}"
     )
     assert contents(database) == before
@@ -906,7 +928,7 @@ def test_a_query_becomes_a_panel(database: DatabaseConfig, tmp_path: Path) -> No
     assert bring(config, LATE, changed, recent_days=5).num_rows == 1
     assert bring(config, LATE).num_rows == 1
     gone = "delete from orders where shop = 'coffee'"
-    assert bring(config, LATE, gone).notes == ("the site coffee is no longer in query: its days are deleted",)
+    assert bring(config, LATE, gone).notes == ("the site coffee is no longer in query: its days are kept",)
     assert [series.site for series in read(config, today="2024-06-11").series] == ["tea"]
 
 

@@ -112,7 +112,7 @@ def test_a_second_site_of_a_name_and_its_deletion_leave_the_first_alone(database
         "the site Shop is called Blog (bbbbbbbb) in umami now: its days and forecasts are kept under that name",
     )
     assert bring(config, NOW, delete(SECOND)).notes == (
-        "the site Blog (dddddddd) is no longer in umami: its days are deleted",
+        "the site Blog (dddddddd) is no longer in umami: its days are kept",
     )
     assert (stored(database), len(stored(database, site="Blog (bbbbbbbb)"))) == (before, 10)
 

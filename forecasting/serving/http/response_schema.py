@@ -141,7 +141,7 @@ class Health(TypedDict):
         list[str],
         Field(
             description="A sentence for each site that was renamed or deleted in the source after the version was "
-            "trained.",
+            "trained, and about days that are kept although the source no longer has them.",
             examples=[["The site Blog is called Journal now."]],
         ),
     ]

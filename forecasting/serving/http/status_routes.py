@@ -34,7 +34,7 @@ def add_health_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> Non
         """Always 200, so that the problems can be read. Callers without an API key see them without details."""
         problems = await backend.find_problems()
         sentences = problems.describe(in_full=is_known(http))
-        changes = backend.forecast_cache.sites.changes if is_known(http) else []
+        changes = backend.forecast_cache.changes if is_known(http) else []
         return {
             "status": "degraded" if sentences else "healthy",
             "service": SERVICE_NAME,

@@ -120,8 +120,8 @@ def _mix(numbers: UInt64[np.ndarray, " days"]) -> UInt64[np.ndarray, " days"]:
     """Each bit of a number changes about half of the bits. Source: splitmix64, Steele, Lea & Flood (2014)."""
     mixed = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
+    final: UInt64[np.ndarray, " days"] = mixed ^ (mixed >> np.uint64(31))
+    return final
 
 
 def _find_extent(site: str, days: Int[np.ndarray, " days"], latest: dt.date) -> dict[str, Any]:  # Any: of a row

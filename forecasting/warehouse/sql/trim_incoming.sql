@@ -1,5 +1,5 @@
 -- Rows without a value are not part of a series before its first value, nor after its last. Where a value is stored, they
--- replace it, unless `incoming` has no value of the series within the same 28 days: the column may be a new one.
+-- replace it, unless `incoming` has no earlier value of the series: the column may be a new one.
 -- $1 text     source
 delete from incoming
 using (
@@ -45,14 +45,7 @@ where
                 and stored.day = incoming.day
                 and stored.value <> 'NaN'
         )
-            then not exists (
-                select from incoming as near
-                where
-                    near.key = incoming.key
-                    and near.metric = incoming.metric
-                    and (near.day - date '1970-01-01') / 28 = (incoming.day - date '1970-01-01') / 28
-                    and near.value <> 'NaN'
-            )
+            then incoming.day < coalesce(series.first_day, 'infinity')
         else
             (incoming.day > coalesce(series.last_day, '-infinity') and not series.is_followed)
             or (incoming.day < coalesce(series.first_day, 'infinity') and not series.goes_on)
