@@ -59,11 +59,10 @@ async def write_catalog(own: Connection, catalog: SourceCatalog, data: DataConfi
         ]
     await fetch(own, "write_events", source, _to_json([vars(event) for event in catalog.events]))
     notes += [_describe_change(row, sites, source=source, whole=whole) for row in changed]
-    notes += [
-        f"the site {row.name} is in {source} again: its days are read from the beginning"
-        for row in stored
-        if row.is_gone and row.source == source and row.key in keys
-    ]
+    returned = [row.name for row in stored if row.is_gone and row.source == source and row.key in keys]
+    notes += [f"the site {name} is in {source} again: its days are read from the beginning" for name in returned]
+    if gone or returned:
+        await fetch(own, "count_change")
     written = [row for row in await read_stored_sites(own) if row.source == source]
     return WrittenCatalog(catalog, written, notes)
 

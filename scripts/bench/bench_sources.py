@@ -1,4 +1,5 @@
-"""Measures how a large Umami becomes daily totals: the first read, then updates, beside fetching into pandas.
+"""Measures how a large Umami becomes daily totals: the first read, then updates, beside fetching into pandas. Then
+the same for a large daily_metrics, and scripts/forecast.py after it.
 
 In a database of its own on the configured server, with made events: 12 million take 10 GiB, most of it Umami's own
 indexes. The totals are compared with one plain query over everything.
@@ -19,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 from asyncpg import Record
+from daily_totals import measure_forecasts, measure_totals
 from rich.console import Console
 from rich.progress import Progress
 from scratch_database import connected, read_server_version, scratch_database
@@ -233,13 +235,20 @@ SAMPLED = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=12_000_000, help="about how many to make (%(default)s)")
+    parser.add_argument(
+        "--events", type=int, default=12_000_000, help="about how many to make (%(default)s); 0 for none"
+    )
     parser.add_argument("--newest", action="store_true", help="with the indexes that Umami has since its migration 27")
-    parser.add_argument("--quick", action="store_true", help="300,000 events")
+    parser.add_argument("--sites", type=int, default=5_000, help="sites of daily_metrics (%(default)s); 0 for none")
+    parser.add_argument("--quick", action="store_true", help="300,000 events, and 200 sites")
     arguments = parser.parse_args()
-    num_events = 300_000 if arguments.quick else arguments.events
+    num_events, num_sites = (300_000, 200) if arguments.quick else (arguments.events, arguments.sites)
     with scratch_database() as database:
-        asyncio.run(measure(database, num_events, NEWEST_INDEXES if arguments.newest else INDEXES))
+        if num_events:
+            asyncio.run(measure(database, num_events, NEWEST_INDEXES if arguments.newest else INDEXES))
+        if num_sites:
+            asyncio.run(measure_totals(database, num_sites))
+            measure_forecasts(database)
 
 
 async def measure(database: DatabaseConfig, num_events: int, indexes: Sequence[str]) -> None:
@@ -322,16 +331,18 @@ async def time_update(config: Config, today: dt.date, *, advance: Advance | None
 
 async def read_new_days(connection: OwnConnection, config: Config) -> dt.date:
     """Prints how long updates take, after a new day each and with nothing new. Returns the day that is not over."""
-    num_events, seconds, again = [], [], []
+    num_events, seconds, again, comparing = [], [], [], []
     for number in range(NEW_DAYS):
         day = UNTIL + dt.timedelta(days=number)
         num_events.append(await make_days(connection, day, day + dt.timedelta(days=1)))
         for times in (seconds, again):
-            took, _ = await time_update(config, day + dt.timedelta(days=1))
+            took, updated = await time_update(config, day + dt.timedelta(days=1))
             times.append(took)
+            comparing.append(updated.compare_seconds)
     print(
         f"update after a day of {median(num_events):,.0f} new events: {median(seconds):.2f} s; "
-        f"with nothing new: {median(again):.2f} s (medians of {NEW_DAYS})",
+        f"with nothing new: {median(again):.2f} s (medians of {NEW_DAYS}); "
+        f"{median(comparing):.2f} s of it to compare older days",
         flush=True,
     )
     return UNTIL + dt.timedelta(days=NEW_DAYS)
