@@ -24,6 +24,7 @@ ForecastingError
 ├── ProcessLost                    another process of a training has ended
 └── ServingError                   TorchServe and the shim
     ├── CannotStart                Java, a port or an archive is missing
+    ├── NoRoom                     a disk that serving needs is full
     ├── CannotPromote              this version cannot be promoted now   (HTTP 409)
     ├── UnknownPromotion           no promotion has this id   (HTTP 404)
     ├── Unavailable                a part is down; retry later   (HTTP 503)
@@ -107,6 +108,9 @@ class ServingError(ForecastingError): ...
 
 
 class CannotStart(ServingError): ...
+
+
+class NoRoom(ServingError): ...
 
 
 class CannotPromote(ServingError): ...

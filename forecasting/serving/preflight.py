@@ -2,17 +2,23 @@
 
 import errno
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 from forecasting.artifact import load_artifact
 from forecasting.card import restore_settings
-from forecasting.errors import CannotStart, ForecastingError
+from forecasting.errors import CannotStart, ForecastingError, NoRoom
+from forecasting.runtime.disk import find_disk_problem
 from forecasting.serving.torchserve.archive import check_handler
 from forecasting.serving.torchserve.installation import find_java, find_torchserve
 from forecasting.serving.torchserve.ports import choose_ports, find_owner
 from forecasting.settings.schema import Config, ServingConfig
+
+ARCHIVE_COPIES = 9  # packed it is up to eight times smaller
+LOG_BYTES = 1_000_000
 
 
 def check_parts(config: Config) -> None:
@@ -22,6 +28,7 @@ def check_parts(config: Config) -> None:
         partial(_check_version, config),
         lambda: take_port(serving).close(),
         partial(_check_ports_differ, serving),
+        lambda: check_room(Path(tempfile.gettempdir()), 0),
         check_handler,
         find_torchserve,
         partial(find_java, serving.java_home),
@@ -37,6 +44,18 @@ def check_parts(config: Config) -> None:
         raise errors[0]
     if errors:
         raise CannotStart(f"{len(errors)} problems:\n" + "\n".join(f"- {error}" for error in errors))
+
+
+def check_room(folder: Path, archive_bytes: int) -> None:
+    """Raises NoRoom if a temporary folder cannot take TorchServe's files: the archive, the same unpacked, and logs."""
+    problem = find_disk_problem(
+        folder,
+        needs_bytes=ARCHIVE_COPIES * archive_bytes + LOG_BYTES,
+        purpose="TorchServe's files",
+        advice="set TMPDIR",
+    )
+    if problem is not None:
+        raise NoRoom(problem)
 
 
 def _check_version(config: Config) -> None:

@@ -22,6 +22,7 @@ logger = logging.getLogger("forecasting.serving")
 
 MAX_REMEMBERED = 50
 PROMOTE_PATH = "/model/promote"
+ELSEWHERE = "set MODEL_DIR or TMPDIR"
 REFUSALS = (UnknownVersion, BrokenArtifact, DataError, CannotPromote)  # the version's fault, not that of a part
 
 
@@ -138,7 +139,7 @@ class Promotions:
             self._fail(promotion, PromotionStatus.failed, str(error))
         except OSError as error:
             file = error.filename2 or error.filename or "the files of this version"
-            self._fail(promotion, PromotionStatus.failed, explain_unwritable(file, error))
+            self._fail(promotion, PromotionStatus.failed, explain_unwritable(file, error, advice=ELSEWHERE))
         except Exception:
             logger.exception("promoting version %s failed because of a bug", promotion.version)
             self._fail(promotion, PromotionStatus.failed, "Internal error. The server's log has the details.")

@@ -16,6 +16,7 @@ from forecasting.card import restore_settings
 from forecasting.errors import CannotPromote, CannotStart, ForecastingError, SettingError, Unavailable
 from forecasting.serving.coverage import find_missing, find_unreadable, refuse_losing
 from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.preflight import check_room
 from forecasting.serving.promotion_note import Note, remove_note, take_notes, write_note
 from forecasting.serving.promotions import Promotion, Promotions
 from forecasting.serving.resource_watch import ResourceWatch
@@ -222,9 +223,19 @@ def make_start(archive: Path, version: str, serving: ServingConfig) -> Start:
 
 
 def copy_archive(artifact: Artifact, folder: Path) -> Path:
-    """A copy that stays as it is while the version is served: training the version again replaces its archive."""
+    """A copy that stays as it is while the version is served: training the version again replaces its archive.
+
+    Raises NoRoom, or what ensure_archive raises.
+    """
     archive = ensure_archive(artifact)
-    return Path(shutil.copy(archive, folder / f"{time.monotonic_ns()}.{archive.name}"))
+    check_room(folder, archive.stat().st_size)
+    copy = folder / f"{time.monotonic_ns()}.{archive.name}"
+    try:
+        shutil.copy(archive, copy)
+    except OSError:
+        copy.unlink(missing_ok=True)
+        raise
+    return copy
 
 
 async def finish(step: Coroutine[Any, Any, None]) -> None:

@@ -10,19 +10,20 @@ import itertools
 import math
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP
-from typing import Any
+from http.client import HTTPException
+from typing import Any, Self
 
 import numpy as np
 import orjson
 import psutil
-from harness import Process, send_all
+from faults import FAULTS, Scene
+from harness import Process
 from load_generator import CUT, HALF, NO_ANSWER, Load, Loader, Plan
 from rich.table import Table
 from serving_stack import (
@@ -31,12 +32,9 @@ from serving_stack import (
     Stack,
     Truth,
     ask_shim,
-    find_parts,
-    find_postgres,
-    find_torchserve,
     made_stack,
     predict_here,
-    promote_another,
+    read_health,
 )
 
 from forecasting.errors import CannotStart
@@ -47,61 +45,10 @@ from forecasting.runtime.terminal import render
 NUM_KNOWN = 64  # series that are asked for before the fault
 LEAD_SECONDS = 2.0  # of requests before the fault
 DEADLINE_SECONDS = 30.0  # after which a client gives a request up
-DISK_MIB = 64  # of the small disk that is filled
+HEALTH_SECONDS = 0.3  # between two looks at it
 TOLERANCE = 1.0  # float32's last digits differ between batch sizes: a number near .5 is rounded either way
 NAMES = {NO_ANSWER: "no answer", CUT: "cut off", HALF: "half an answer"}
 SiteMetric = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a fault strikes, and for how long if it passes by itself."""
-
-    stack: Stack
-    server: Process
-    seconds: float
-
-    @property
-    def java(self) -> list[psutil.Process]:
-        return find_parts(self.stack, self.server)["TorchServe, Java"]
-
-    @property
-    def workers(self) -> list[psutil.Process]:
-        return find_parts(self.stack, self.server)["TorchServe, workers"]
-
-    @property
-    def postgres(self) -> list[psutil.Process]:
-        return find_postgres(self.stack.folder)
-
-
-def fill_disk(scene: Scene) -> None:
-    """The disk with TorchServe's logs, its temporary files and everything else of its own."""
-    with suppress(OSError), (find_torchserve(scene.server).run_dir / "filling").open("wb", buffering=0) as file:
-        while file.write(bytes(2**16)):
-            pass
-
-
-def hang_for_a_while(scene: Scene) -> None:
-    stopped = scene.postgres
-    send_all(stopped, SIGSTOP)
-    try:
-        time.sleep(scene.seconds)
-    finally:
-        send_all(stopped, SIGCONT)
-
-
-FAULTS: dict[str, Callable[[Scene], None]] = {
-    "nothing": lambda scene: None,
-    "version promoted": lambda scene: promote_another(scene.stack, scene.server),
-    "worker killed": lambda scene: send_all(scene.workers[:1], SIGKILL),
-    "all workers killed": lambda scene: send_all(scene.workers, SIGKILL),
-    "Java killed": lambda scene: send_all(scene.java, SIGKILL),
-    "PostgreSQL killed": lambda scene: send_all(scene.postgres, SIGKILL),
-    "log disk full": fill_disk,
-    "worker hangs": lambda scene: send_all(scene.workers[:1], SIGSTOP),
-    "Java hangs": lambda scene: send_all(scene.java, SIGSTOP),
-    "PostgreSQL hangs": hang_for_a_while,
-}
 
 
 @dataclass(frozen=True)
@@ -112,6 +59,7 @@ class Outcome:
     struck_at: float
     stale: np.ndarray
     wrong: Sequence[str]
+    problems: Sequence[str] = ()  # in /health
 
     @property
     def fresh(self) -> np.ndarray:
@@ -163,8 +111,8 @@ def measure(name: str, stack: Stack, loader: Loader, plan: Plan, truth: Truth, *
     try:
         outcome = strike(name, stack, loader, plan, truth, seconds=seconds)
     except (CannotStart, psutil.Error, OSError, subprocess.CalledProcessError) as error:
-        return [f"not measured: {error}"]
-    print_failures(outcome)
+        return [f"not measured: {str(error).partition(chr(10))[0]}"]
+    print_details(outcome)
     return describe(outcome)
 
 
@@ -172,36 +120,42 @@ def strike(name: str, stack: Stack, loader: Loader, plan: Plan, truth: Truth, *,
     """Starts serving, asks for the known series, then for all, and lets the fault strike meanwhile."""
     known, new = list(truth)[:NUM_KNOWN], list(truth)[NUM_KNOWN:]
     turns = [series for pair in zip(itertools.cycle(known), new, strict=False) for series in pair]
-    with (
-        small_disk(stack, needed=FAULTS[name] is fill_disk) as temporary,
-        stack.serve(UNLIMITED, temporary=temporary) as server,
-    ):
+    fault = FAULTS[name]
+    with fault.around(stack) as variables, stack.serve(UNLIMITED, *fault.settings, **variables) as server:
         plan = replace(plan, port=server.port)
         loader.run(replace(plan, requests=[ask_shim(*series) for series in known], rate=NUM_KNOWN, seconds=1.0))
         loader.start(replace(plan, requests=[ask_shim(*series) for series in turns]))
         time.sleep(LEAD_SECONDS)
         struck_at = time.perf_counter()
-        try:
-            FAULTS[name](Scene(stack, server, seconds))
-        finally:
-            load = loader.wait()  # else the next fault would get it
-    return judge(load, struck_at - load.begun, turns, truth)
+        with HealthWatch(server) as health:
+            try:
+                fault.strike(Scene(stack, server, seconds))
+            finally:
+                load = loader.wait()  # else the next fault would get it
+    return replace(judge(load, struck_at - load.begun, turns, truth), problems=list(health.problems))
 
 
-@contextmanager
-def small_disk(stack: Stack, *, needed: bool) -> Iterator[Path | None]:
-    """A disk in memory, to be filled without harm to anything else. Only root may mount one."""
-    if not needed:
-        yield None
-        return
-    folder = stack.folder / "small"
-    folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=700", "bench", str(folder)]
-    subprocess.run(mount, check=True, capture_output=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+class HealthWatch:
+    """What GET /health says while the fault lasts: its problems, in the order in which they showed."""
+
+    def __init__(self, server: Process) -> None:
+        self.problems: dict[str, None] = {}
+        self._server = server
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(HEALTH_SECONDS):
+            with suppress(OSError, HTTPException, orjson.JSONDecodeError):
+                self.problems |= dict.fromkeys(read_health(self._server)["problems"])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
 
 
 def judge(load: Load, struck_at: float, turns: Sequence[SiteMetric], truth: Truth) -> Outcome:
@@ -233,12 +187,14 @@ def is_close(rows: Sequence[dict[str, Any]], expected: Sequence[dict[str, Any]])
     )
 
 
-def print_failures(outcome: Outcome) -> None:
-    """On stderr: the first wrong forecasts, and the first failure of each kind."""
+def print_details(outcome: Outcome) -> None:
+    """On stderr: the first wrong forecasts, what /health said, and the first failure of each kind."""
     load = outcome.load
     for wrong in outcome.wrong[:3]:
         print(f"  wrong: {wrong}", file=sys.stderr)
     first = {int(load.status[place]): body for place, body in reversed(load.answers) if load.status[place] != 200}
+    for problem in outcome.problems:
+        print(f"  /health: {problem}", file=sys.stderr)
     for status, body in first.items():
         print(f"  {NAMES.get(status, status)}: {body[:300].decode(errors='replace')}", file=sys.stderr)
 
@@ -256,13 +212,24 @@ def describe(outcome: Outcome) -> list[str]:
         f"{len(outcome.wrong):,}",
         f"{load.took.max():.1f}",
         outcome.describe_recovery(),
+        "yes" if outcome.problems else "no",
         ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()),
     ]
 
 
 def tabulate(rows: Mapping[str, Sequence[str]]) -> Table:
     table = Table("fault", box=None, header_style="")
-    for column in ("requests", "failed", "of known", "of new", "stale", "wrong", "longest wait, s", "s until well"):
+    for column in (
+        "requests",
+        "failed",
+        "of known",
+        "of new",
+        "stale",
+        "wrong",
+        "longest wait, s",
+        "s until well",
+        "in /health",
+    ):
         table.add_column(column, justify="right")
     table.add_column("how they failed")
     for name, row in rows.items():

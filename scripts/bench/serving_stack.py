@@ -26,19 +26,19 @@ from versions import write_version
 from forecasting.artifact import CARD, PROMOTED, load_artifact, load_base, write_card
 from forecasting.card import Card, describe_series_card
 from forecasting.domain import EPOCH, Kind, Series
-from forecasting.errors import CannotStart
 from forecasting.predictor import Window, usual_bands
 from forecasting.serving.prediction_service import PredictionService
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, DatabaseConfig
-from forecasting.warehouse.connection import connect
+from forecasting.warehouse.connection import connect, connected
 from forecasting.warehouse.embedded import find_server
 
 VERSION = "bench"
 METRICS = ("page_visits", "page_views", "unique_visitors", "visits")
 NUM_DAYS = 120
 KEY = "bench-reads-with-this-key-and-no-other"
+HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
 UNLIMITED = "guard.requests_per_second=0"
 TABLE = """
 drop table if exists daily_metrics cascade;
@@ -75,6 +75,11 @@ class Stack:
     def folder(self) -> Path:
         return self.place.folder
 
+    @property
+    def standby(self) -> Path:
+        """Where a second PostgreSQL may be."""
+        return self.folder / "standby"
+
     @cached_property
     def card(self) -> Card:
         return load_artifact(self.config.model_dir, VERSION).card
@@ -97,9 +102,33 @@ class Stack:
         """So that only serve.py keeps it running."""
         find_server(self.config.database.pgdata).leave()
 
-    def serve(self, *settings: str, temporary: Path | None = None) -> Process:
-        """scripts/serve.py. TorchServe keeps its logs and its other files in `temporary`."""
-        return self.place.serve(*settings, **({"TMPDIR": str(temporary)} if temporary else {}))
+    def serve(self, *settings: str, **variables: str) -> Process:
+        """scripts/serve.py."""
+        return self.place.serve(*settings, **variables)
+
+    def fill(self) -> None:
+        """Makes the source's table, the same each time."""
+        with self._visiting_database():
+            asyncio.run(_fill(self.config.database, len(self.card.series) // len(METRICS)))
+
+    def execute(self, *statements: str) -> None:
+        """As the owner of the database."""
+
+        async def run() -> None:
+            async with connected(self.config.database, writable=True) as connection:
+                for statement in statements:
+                    await connection.execute(statement)
+
+        with self._visiting_database():
+            asyncio.run(run())
+
+    @contextmanager
+    def _visiting_database(self) -> Iterator[None]:
+        """Afterwards this process keeps it running only if it did before."""
+        keeps = find_server(self.config.database.pgdata).in_use
+        yield
+        if not keeps:
+            self.leave_database()
 
 
 @contextmanager
@@ -200,16 +229,16 @@ def _instances_body(windows: Sequence[Window]) -> bytes:
     return orjson.dumps({"instances": rows})
 
 
-def promote_another(stack: Stack, process: Process) -> None:
-    """Lets serve.py serve a copy of the version under another name until it ends. Raises CannotStart."""
+def promote_copy(stack: Stack, process: Process, *, num_series: int | None = None) -> Mapping[str, Any]:
+    """What becomes of promoting a copy of the version under another name, with its first series. It is served until
+    serve.py ends.
+    """
     store, other = stack.config.model_dir, f"{VERSION}-again"
     shutil.copytree(store / VERSION, store / other)
     try:
         (store / other / CARD).unlink()
-        write_card(store / other, replace(stack.card, version=other))
-        promotion = _promote(process, other)
-        if promotion.get("status") != "promoted":
-            raise CannotStart(f"{other} was not promoted: {promotion.get('reason') or promotion.get('detail')}")
+        write_card(store / other, replace(stack.card, version=other, series=stack.card.series[:num_series]))
+        return _promote(process, other)
     finally:
         shutil.rmtree(store / other)
         (store / PROMOTED).unlink(missing_ok=True)
@@ -217,21 +246,31 @@ def promote_another(stack: Stack, process: Process) -> None:
 
 def _promote(process: Process, version: str) -> Mapping[str, Any]:
     """The promotion's outcome."""
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     with closing(HTTPConnection("127.0.0.1", process.port, timeout=PATIENCE_SECONDS)) as connection:
-        connection.request("POST", "/model/promote", orjson.dumps({"version": version}), headers)
-        promotion = orjson.loads(connection.getresponse().read())
+        connection.request("POST", "/model/promote", orjson.dumps({"version": version}), HEADERS)
+        promotion: Mapping[str, Any] = orjson.loads(connection.getresponse().read())
         while promotion.get("status") in {"queued", "running"}:
-            connection.request("GET", f"{promotion['follow']}?wait=10", headers=headers)
+            connection.request("GET", f"{promotion['follow']}?wait=10", headers=HEADERS)
             promotion = orjson.loads(connection.getresponse().read())
     return promotion
+
+
+def read_health(process: Process) -> Mapping[str, Any]:
+    with closing(HTTPConnection("127.0.0.1", process.port, timeout=PATIENCE_SECONDS)) as connection:
+        connection.request("GET", "/health", headers=HEADERS)
+        health: Mapping[str, Any] = orjson.loads(connection.getresponse().read())
+    return health
 
 
 def predict_here(stack: Stack, series: Sequence[tuple[str, str]]) -> Truth:
     """The predictions of each site and metric, by PredictionService in this process."""
     config = replace(stack.config, model_version=VERSION)
+    metrics_by_site: dict[str, list[str]] = {}
+    for site, metric in series:
+        metrics_by_site.setdefault(site, []).append(metric)
     with PredictionService(config) as service:
-        return {(site, metric): service.predict(metric, site=site)["predictions"] for site, metric in series}
+        answers = {site: service.predict_multiple(names, site=site) for site, names in metrics_by_site.items()}
+    return {(site, metric): answers[site][metric]["predictions"] for site, metric in series}
 
 
 def find_parts(stack: Stack, process: Process) -> dict[str, list[psutil.Process]]:

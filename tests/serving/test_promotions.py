@@ -105,7 +105,7 @@ def test_full_disk_is_no_bug(tmp_path: Path, code: int) -> None:
     room = r"; [\d,.]+ MB are free there" if code == errno.ENOSPC else ""
     assert re.fullmatch(
         rf"There is no room for {tmp_path}/v2\.mar \({os.strerror(code)}{room}\)\. Make room, or "
-        r"set MODEL_DIR to another place\.",
+        r"set MODEL_DIR or TMPDIR to another place\.",
         promotion.reason,
     )
 

@@ -23,6 +23,7 @@ from forecasting.serving.torchserve.run_folder import create_run_folder
 from forecasting.settings.schema import ServingConfig
 
 MAX_WORKER_STARTS = 2  # without becoming ready; the third one is considered hopeless
+MAX_KILLS = 3  # of processes by the kernel while TorchServe starts
 POLL_SECONDS = 0.1
 
 
@@ -59,16 +60,23 @@ def _wait_until_ready(
     card: dict[str, Any],  # json's own types
     is_cancelled: Callable[[], bool],
 ) -> None:
-    deadline, kills = time.monotonic() + serving.startup_timeout_seconds, KillCounter()
+    deadline = time.monotonic() + serving.startup_timeout_seconds
+    kills, num_kills = KillCounter(), 0
     while not _has_ready_worker(server, version):
         if is_cancelled():
             raise CannotStart("The start of TorchServe was cancelled.")
+        new_kills = kills.take_new()
+        num_kills += new_kills or 0
+        if num_kills >= MAX_KILLS:
+            raise CannotStart(
+                f"The kernel ended {num_kills} processes while TorchServe started, because {describe_shortage()}. Give "
+                "this server more memory, or fewer workers (serving.workers)."
+            )
         if not server.is_running():
-            end = describe_end(server.process.returncode, kills.take_new())
+            end = describe_end(server.process.returncode, new_kills)
             raise CannotStart(f"TorchServe {end} while it started.{explain_failure(server.log_dir)}")
         if count_worker_starts(server.log_dir) > MAX_WORKER_STARTS * num_workers(serving):
-            shortage = f" The kernel ended some, because {describe_shortage()}." if kills.take_new() else ""
-            raise CannotStart(f"TorchServe's workers fail again and again.{shortage}{explain_failure(server.log_dir)}")
+            raise CannotStart(f"TorchServe's workers fail again and again.{explain_failure(server.log_dir)}")
         if time.monotonic() > deadline:
             raise CannotStart(
                 f"TorchServe was not ready within {serving.startup_timeout_seconds:g} s "

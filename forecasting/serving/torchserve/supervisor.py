@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from forecasting.serving.torchserve.process import MAX_HEAP, TorchServe
 logger = logging.getLogger("forecasting.serving")
 
 TICK_SECONDS = 0.2
+RECENT_SECONDS = 1.0  # between a kill by the kernel and the end of Java: it was Java that the kernel ended
 SILENT_SECONDS = 5.0  # without an answer; then Java itself has to show that it is alive
 # Without an answer, whatever Java says. Until then TorchServe replaces hanging or dead workers by itself.
 HUNG_SECONDS = 20.0
@@ -44,6 +46,7 @@ class Supervisor:
         self.problem: str | None = None  # set while none is running
         self.num_restarts = 0
         self._kills = KillCounter()
+        self._killed_at = -math.inf  # when the kernel last ended some process, by the monotonic clock
         self._answered_at = time.monotonic()
         self._threads = ThreadPoolExecutor(thread_name_prefix="supervisor")
 
@@ -58,7 +61,10 @@ class Supervisor:
             await asyncio.sleep(TICK_SECONDS)
             if time.monotonic() - slept_at > SILENT_SECONDS:
                 self.report_answer()  # our own process stood still, so nobody could report an answer
-            if failure := await self._find_failure():
+            failure = await self._find_failure()
+            if self._kills.take_new():
+                self._killed_at = time.monotonic()
+            if failure:
                 await self._replace(failure)
                 on_restart(self.torchserve)
 
@@ -89,6 +95,8 @@ class Supervisor:
     def _describe_end(self) -> str:
         """How Java ended, and what to do if memory was short."""
         code, num_kills = self.torchserve.process.returncode, self._kills.take_new()
+        if num_kills is not None and time.monotonic() - self._killed_at < RECENT_SECONDS:
+            num_kills += 1
         if is_out_of_heap(self.torchserve.log_dir):
             return f"TorchServe's Java used up its own memory ({MAX_HEAP})"
         failure = f"TorchServe {describe_end(code, num_kills)}"
