@@ -284,7 +284,7 @@ def main() -> None:
         run_in_checkout(arguments.checkout)
     with made_stack(num_sites=NUM_SITES) as stack:
         write_measures(stack)
-        predict_here(stack, [("site-0000", METRICS[0])])  # reads the source's days, so that no server has to
+        read_source(stack)
         stack.leave_database()
         print(f"{describe_processor()}; {NUM_SITES * len(METRICS):,} series, {arguments.seconds:g} s an attack")
         rows = {name: strike(name, stack, arguments.seconds) for name in names}
@@ -297,6 +297,12 @@ def write_measures(stack: Stack) -> None:
     card = load_artifact(stack.config.model_dir, VERSION).card
     (folder / CARD).unlink()
     write_card(folder, replace(card, series=tuple(replace(series, metrics=MEASURES) for series in card.series)))
+
+
+def read_source(stack: Stack) -> None:
+    """Copies the source's days into our own schema, so that no server has to."""
+    patient = replace(stack.config.serving, deadline_seconds=PATIENCE_SECONDS)
+    predict_here(replace(stack, config=replace(stack.config, serving=patient)), [("site-0000", METRICS[0])])
 
 
 def parse_arguments() -> tuple[argparse.Namespace, Sequence[str]]:
