@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
+import signal
 import socket
-from contextlib import suppress
-from types import FrameType
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-import uvicorn
 import uvloop
 from prometheus_client.core import CounterMetricFamily
 
 from forecasting.artifact import load_artifact
+from forecasting.serving.http.admission import Admission
 from forecasting.serving.http.app import create_app
-from forecasting.serving.http.connection import guard_connections
 from forecasting.serving.http.guards import check_host
+from forecasting.serving.http.listener import Listener
 from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.serving.preflight import check_parts, explain_address_errors, take_port
 from forecasting.serving.torchserve.run_folder import temporary_folder
@@ -25,9 +27,6 @@ logger = logging.getLogger("forecasting.serving")
 
 DRAIN_SECONDS = 10  # for requests in flight after SIGTERM
 LAST_RESPONSE_SECONDS = 1.0  # for the requests left after that to answer 503
-# Longer than proxies keep an idle connection (60 s): otherwise we might close one just as a request arrives on it.
-KEEP_ALIVE_SECONDS = 75
-BACKLOG = 2048  # connections that wait to be accepted; uvicorn's default
 
 
 def serve(config: Config) -> None:
@@ -47,8 +46,7 @@ def serve(config: Config) -> None:
                 "TorchServe answers on %s and is managed on %s, its keys are in %s",
                 torchserve.inference_url, torchserve.management_url, torchserve.key_file,
             )  # fmt: skip
-            # uvicorn raises the signal that ended it again
-            with suppress(KeyboardInterrupt, SystemExit), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 manager = VersionManager(config, artifact, supervisor, archive)
                 runner.run(_serve_routes(config, manager, supervisor, listener))
             logger.info("stopping TorchServe")
@@ -56,34 +54,61 @@ def serve(config: Config) -> None:
 
 
 async def _serve_routes(
-    config: Config, manager: VersionManager, supervisor: Supervisor, listener: socket.socket
+    config: Config, manager: VersionManager, supervisor: Supervisor, listening: socket.socket
 ) -> None:
+    metrics = _make_metrics(manager, supervisor)
+    listener = Listener(create_app(manager, config, metrics), config, metrics.count_refusal)
+    _watch_connections(metrics, listener.admission)
     with explain_address_errors(config.serving):
-        listener.listen(BACKLOG)
-    settings = uvicorn.Config(
-        create_app(manager, config, _make_metrics(manager, supervisor)),
-        http=guard_connections(config.guard),
-        ws="none",
-        proxy_headers=False,  # clients could claim any address
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-    )
-    server = _Server(settings, manager)
-    watching = asyncio.create_task(manager.watch())
-    # If watching fails, nobody knows whether forecasts are still valid: better to stop.
-    watching.add_done_callback(lambda _: setattr(server, "should_exit", True))
-    try:
-        await server.serve(sockets=[listener])
-    finally:
-        await server.cancel_requests()
-        watching.cancel()
-        await asyncio.wait({watching})
-        await manager.close()
+        await listener.start(listening)
+    with ending_signals() as (first, second):
+        watching = asyncio.create_task(manager.watch())
+        # If watching fails, nobody knows whether forecasts are still valid: better to stop.
+        watching.add_done_callback(lambda _: first.set())
+        try:
+            await race(_announce(manager, listening), first.wait())
+            await first.wait()
+            await race(listener.drain(DRAIN_SECONDS), second.wait())
+        finally:
+            await listener.close(LAST_RESPONSE_SECONDS)
+            watching.cancel()
+            await asyncio.wait({watching})
+            await manager.close()
     if not watching.cancelled():
         watching.result()
+
+
+@contextmanager
+def ending_signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Of SIGINT and SIGTERM: the first one lets requests in flight finish; the second, of either kind, waits for
+    nothing.
+    """
+    loop, first, second = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note() -> None:
+        (second if first.is_set() else first).set()
+
+    for number in before:
+        loop.add_signal_handler(number, note)
+    try:
+        yield first, second
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+async def race(*contestants: Coroutine[Any, Any, object]) -> None:
+    """Until one of them ends; the others are cancelled."""
+    tasks = {asyncio.create_task(contestant) for contestant in contestants}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in done:
+        task.result()
 
 
 def _make_metrics(manager: VersionManager, supervisor: Supervisor) -> ServingMetrics:
@@ -115,35 +140,28 @@ def _make_metrics(manager: VersionManager, supervisor: Supervisor) -> ServingMet
     return metrics
 
 
+def _watch_connections(metrics: ServingMetrics, admission: Admission) -> None:
+    metrics.watch("forecaster_open_connections", "Connections that are open.", lambda: admission.num_open)
+    for name, text, read in (
+        ("evicted", "Connections closed to make room for new ones.", lambda: admission.num_evicted),
+        (
+            "reserved",
+            "Connections beyond the limits.",
+            lambda: admission.num_reserved,
+        ),
+    ):
+        metrics.watch(f"forecaster_connections_{name}_total", text, read, family=CounterMetricFamily)
+
+
 def write_url(host: str, port: int) -> str:
     """With an IPv6 address in brackets, or its colons would be taken for the port's."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """Logs where it listens and which parts are down. Ends in two steps, or at once on a second signal."""
-
-    def __init__(self, config: uvicorn.Config, manager: VersionManager) -> None:
-        super().__init__(config)
-        self._manager = manager
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal lets requests in flight finish; the second one, of either kind, waits for nothing."""
-        self.force_exit = self.should_exit
-        super().handle_exit(sig, frame)
-
-    async def cancel_requests(self) -> None:
-        """Cancels the requests that are left, while the parts behind them still run, so that each one is answered."""
-        if tasks := self.server_state.tasks:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=LAST_RESPONSE_SECONDS)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        await self._manager.read_new_days()
-        for problem in (await self._manager.find_problems()).describe():
-            logger.warning("not ready yet: %s", problem)
-        host, port = (sockets or [])[0].getsockname()[:2]
-        version = self._manager.forecast_cache.card.version
-        logger.info("version %s is served on %s", version, write_url(host, port))
+async def _announce(manager: VersionManager, listening: socket.socket) -> None:
+    """Logs where the routes are and which parts are down, once the days are up to date."""
+    await manager.read_new_days()
+    for problem in (await manager.find_problems()).describe():
+        logger.warning("not ready yet: %s", problem)
+    host, port = listening.getsockname()[:2]
+    logger.info("version %s is served on %s", manager.forecast_cache.card.version, write_url(host, port))

@@ -3,6 +3,7 @@
 import datetime as dt
 import difflib
 import hashlib
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -202,6 +203,15 @@ class VerdictConfig(Section):
         return [date for name, date in map(_parse_break, self.breaks) if name in ("", metric)]
 
 
+def _is_network(text: str) -> bool:
+    """Whether it is an IP address or a network of them."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _parse_break(entry: str) -> tuple[str, dt.date]:
     """The metric ("" for all of them) and its first day of a new way to count."""
     metric, equals, date = (part.strip() for part in entry.rpartition("="))
@@ -271,6 +281,9 @@ class ServingConfig(Section):
     )
     port: int = setting(5000, "port of the routes; 0: any free one", flags=["--port"], least=0, most=65535)
     root_path: str = setting("", "prefix of the routes behind a proxy, such as /traffic; unset: none")
+    trusted_proxies: list[str] = setting(
+        list, "addresses or networks of proxies in front, such as 10.0.0.5: their X-Forwarded-For is believed"
+    )
     torchserve_ports: list[int] = setting(
         lambda: [8080, 8081, 8082, 7070, 7071],
         f"TorchServe's ports on loopback: {', '.join(TORCHSERVE_PORTS)}; 0 alone: any free ones",
@@ -298,6 +311,12 @@ class ServingConfig(Section):
             not self.root_path or bool(re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", self.root_path)),
             f"serving.root_path is {self.root_path!r}. Write it with a slash before and none after, such as /traffic.",
         )
+        for proxy in self.trusted_proxies:
+            require(
+                _is_network(proxy),
+                f"serving.trusted_proxies has {proxy!r}. Write each as an address or a network, such as 10.0.0.5 or "
+                "10.0.0.0/8.",
+            )
         ports = self.torchserve_ports
         require(
             ports == [0] or (len(ports) == len(TORCHSERVE_PORTS) and all(0 <= port <= 65535 for port in ports)),
@@ -318,7 +337,12 @@ class ServingConfig(Section):
 class GuardConfig(Section):
     section: ClassVar[str] = "guard"
 
-    max_connections: int = setting(1024, "most open connections; further ones are told to try again", least=1)
+    max_connections: int = setting(
+        1024, "most open connections; a new one replaces one that is idle, or is told to try again", least=1
+    )
+    max_connections_per_address: int = setting(
+        0, "most of them from one address whose callers have shown no API key; 0: a quarter of all", least=0
+    )
     request_seconds: float = setting(
         30.0, "how long a whole request may take, from its first header to the end of its answer", above=0
     )

@@ -56,7 +56,7 @@ def create_app(
 
 
 def _allow_head(app: FastAPI) -> None:
-    """HEAD wherever there is GET; uvicorn leaves the body out. After the description is made, which would repeat it."""
+    """HEAD wherever there is GET; the connection leaves the body out. After the description, which would repeat it."""
     for route in app.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")

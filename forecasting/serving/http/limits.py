@@ -54,7 +54,7 @@ class RequestLimits(HttpMiddleware):
         except _UnreadableError as error:
             await send_error(send, error.status, str(error))
         except _ClientGoneError:
-            scope.setdefault("state", {})["status"] = CLIENT_CLOSED_REQUEST
+            scope.setdefault("state", {}).setdefault("status", CLIENT_CLOSED_REQUEST)
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         for name, value in scope["headers"]:
@@ -93,7 +93,7 @@ class RequestLimits(HttpMiddleware):
 
 
 class ShutdownResponse(HttpMiddleware):
-    """Answers 503 to requests that the server's end cuts off. uvicorn alone would answer 500 and print a traceback."""
+    """Answers 503 to requests that the server's end cuts off."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
@@ -106,7 +106,7 @@ class ShutdownResponse(HttpMiddleware):
         try:
             await self.app(scope, receive, note_begin)
         except asyncio.CancelledError:
-            if not has_begun:  # otherwise uvicorn closes the connection amid the response, which the client notices
+            if not has_begun:  # otherwise the connection is closed amid the response, which the client notices
                 await send_unavailable(send, "The server is shutting down. Try again when it is back.")
 
 

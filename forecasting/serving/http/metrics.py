@@ -52,6 +52,10 @@ class ServingMetrics:
         if find_torchserve_url is not None:
             self._torchserve_up = Gauge("torchserve_up", "Whether TorchServe's own metrics could be read.", **here)
 
+    def count_refusal(self, status: int) -> None:
+        """A request that was refused before any layer saw it."""
+        self.requests.labels("other", "other", status).inc()
+
     def watch(
         self,
         name: str,

@@ -1,21 +1,18 @@
 """Requests in unusual pieces, or with an Upgrade header: over real sockets."""
 
-import asyncio
 import json
 import socket
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Iterator
 
 import httpx
 import pytest
-import uvicorn
 
 from forecasting.artifact import Artifact
 from forecasting.serving.http.app import create_app
-from forecasting.serving.http.connection import guard_connections
-from forecasting.settings.schema import GuardConfig
+from forecasting.serving.http.metrics import ServingMetrics
+from forecasting.settings.schema import Config
+from tests.serving.http.listening import exchange, listen
 from tests.serving.http.test_routes import in_process, never
 from tests.waiting import becomes
 
@@ -26,37 +23,10 @@ UNKNOWN = "There is no metric 'nope'"
 
 @pytest.fixture(scope="module")
 def port(sample_artifact: Artifact) -> Iterator[int]:
-    app = create_app(in_process(sample_artifact, never))
-    settings = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http=guard_connections(GuardConfig()), ws="none", log_config=None
-    )
-    server = uvicorn.Server(settings)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
-    thread.start()
-    assert becomes(lambda: server.started)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join()
-
-
-def exchange(port: int, parts: Sequence[bytes], *, num_answers: int = 1) -> list[tuple[int, dict[str, str]]]:
-    """Status and JSON of each response, to parts that are sent separately."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for part in parts:
-            connection.sendall(part)
-            time.sleep(0.02)
-        received = connection.makefile("rb")
-        return [read_answer(received) for _ in range(num_answers)]
-
-
-def read_answer(received: BinaryIO) -> tuple[int, dict[str, str]]:
-    status = int(received.readline().split()[1])
-    length = 0
-    while (line := received.readline().strip().lower()) != b"":
-        if line.startswith(b"content-length:"):
-            length = int(line.partition(b":")[2])
-    return status, json.loads(received.read(length))
+    metrics = ServingMetrics()
+    app = create_app(in_process(sample_artifact, never), serving_metrics=metrics)
+    with listen(app, Config(), metrics) as port:
+        yield port
 
 
 def write_head(path: bytes, *headers: bytes) -> bytes:
