@@ -191,7 +191,7 @@ def test_sigterm_lets_what_is_in_flight_end(place: Place) -> None:
 
 
 def test_second_signal_waits_for_nothing(place: Place) -> None:
-    """Also if both are SIGTERM: uvicorn by itself heeds only a second SIGINT."""
+    """Also if both are SIGTERM."""
     process = place.serve("serving.workers=1")  # the end waits for the forecast in flight until the deadline, 10 s
     url, children = process.url, process.children()
     assert get(url + PREDICT).status_code == 200
