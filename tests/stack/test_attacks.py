@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from forecasting.artifact import load_artifact
-from forecasting.serving.server import KEEP_ALIVE_SECONDS
+from forecasting.serving.http.connection import KEEP_ALIVE_SECONDS
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.embedded import find_server
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process, free_ports
