@@ -61,6 +61,7 @@ class Window:
     kind: Kind
     band_scale: Float[np.ndarray, " days"]
     naive: bool = False  # the seasonal naive forecast answers for this series
+    last_verdict: str = ""  # why the last day is masked, if it is
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ FAST = (
     "evaluation/test_measures.py",
     "model",
     "serving/http/test_guards.py",
+    "serving/test_data_age.py",
     "serving/test_promotions.py",
     "serving/test_request_batcher.py",
     "serving/test_responses.py",

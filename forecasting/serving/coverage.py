@@ -9,22 +9,16 @@ from forecasting.serving.recent_windows import RecentWindows
 from forecasting.warehouse.site_directory import SiteDirectory
 
 
-def present_series(directory: SiteDirectory) -> list[SeriesCard]:
-    """The version's series, without those of sites that the source no longer has."""
-    gone = {site.name for site in directory.sites if site.is_gone}
-    return [card for card in directory.card.series if card.site not in gone]
-
-
 async def find_missing(served: RecentWindows, new: SiteDirectory) -> list[SeriesCard]:
     """The series that can be forecast now and that the new version was not trained on."""
     known = {card.key for card in new.card.series}
-    missing = [card for card in present_series(served.sites.directory) if card.key not in known]
+    missing = [card for card in served.sites.directory.list_present() if card.key not in known]
     return await _find_readable(served, missing)
 
 
 async def find_unreadable(served: RecentWindows, new: RecentWindows) -> list[SeriesCard]:
     """The series that can be forecast now, and of which the new version lacks the days that it needs."""
-    present = {card.key for card in present_series(served.sites.directory)}
+    present = {card.key for card in served.sites.directory.list_present()}
     cards = [card for card in new.sites.directory.card.series if card.key in present]
     windows = await new.read(cards)
     unreadable = {card.key for card, window in zip(cards, windows, strict=True) if not isinstance(window, Window)}

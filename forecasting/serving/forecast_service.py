@@ -11,6 +11,7 @@ from forecasting.card import Card, SeriesCard
 from forecasting.domain import check_days_ahead
 from forecasting.errors import DataError
 from forecasting.predictor import Window, let_naive_answer, stack_windows
+from forecasting.serving.data_age import AnswerAge, describe_past_days
 from forecasting.serving.responses import Response, write_responses
 from forecasting.warehouse.site_directory import SiteDirectory
 from forecasting.warehouse.sites import SiteIndex
@@ -25,6 +26,12 @@ class Model(Protocol):
     async def predict(self, windows: Sequence[Window], days_ahead: int) -> Float[np.ndarray, "windows days levels"]: ...
 
 
+MASKED = {
+    "partial": "looks half-counted",
+    "outage": "looks like an outage",
+    "bot": "looks like traffic of bots",
+    "definition_break": "was measured in another way",
+}  # the verdicts that mask a last day, as a sentence about it goes on
 ReadWindows = Callable[[Sequence[SeriesCard]], Awaitable[list[Window | DataError]]]
 
 
@@ -38,18 +45,18 @@ class ForecastService:
         read_windows: ReadWindows,
         *,
         find_sites: Callable[[], SiteDirectory] | None = None,
-        misses_days: Callable[[dt.date], bool] = lambda data_until: False,
+        find_age: Callable[[SeriesCard, dt.date], AnswerAge] | None = None,
     ) -> None:
         """Without `find_sites` the sites have the names that they had when the version was trained.
 
-        `misses_days` tells whether answers with such a `data_until` are stale. A cache, which gives an answer again
-        later, must find that out itself.
+        `find_age` tells how old an answer with such a `data_until` is: by default in UTC. A cache, which gives an
+        answer again later, must find out itself whether it has become stale.
         """
         trained = SiteDirectory.of(card, SiteIndex(()), unnamed=None)
         self._find_sites = find_sites or (lambda: trained)
         self._model = model
         self._read_windows = read_windows
-        self._misses_days = misses_days
+        self._find_age = find_age or _find_age_in_utc
 
     @property
     def sites(self) -> SiteDirectory:
@@ -100,9 +107,24 @@ class ForecastService:
             quantiles = let_naive_answer(quantiles, stack_windows(windows, days_ahead), levels=self.card.levels)
         cutoffs = [window.first_day + self.card.context_length - 1 for window in windows]
         answers = write_responses(quantiles, cards, cutoffs, self.card, made_at=dt.datetime.now(dt.UTC))
-        for answer in answers:
-            answer["stale"] = self._misses_days(dt.date.fromisoformat(answer["data_until"]))
+        for answer, card, window in zip(answers, cards, windows, strict=True):
+            data_until = dt.date.fromisoformat(answer["data_until"])
+            age = self._find_age(card, data_until)
+            past = describe_past_days(data_until, days_ahead, age_days=age.days)
+            notes = (past, _describe_masked(data_until, window.last_verdict))
+            answer["stale"], answer["data_age_days"] = age.is_stale, age.days
+            answer["notes"] = [note for note in notes if note]
         return answers
+
+
+def _find_age_in_utc(card: SeriesCard, data_until: dt.date) -> AnswerAge:
+    return AnswerAge.of((dt.datetime.now(dt.UTC).date() - data_until).days, ())
+
+
+def _describe_masked(day: dt.date, verdict: str) -> str | None:
+    if not verdict:
+        return None
+    return f"The last day, {day}, {MASKED[verdict]}, so its value is masked."
 
 
 def find_each(sites: SiteDirectory, *, metrics: Iterable[str], site: str | None) -> dict[str, SeriesCard | DataError]:

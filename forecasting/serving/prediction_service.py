@@ -53,7 +53,7 @@ class PredictionService:
         self.card = artifact.card
         history = self._windows = RecentWindows(config, artifact.card)
         self._forecasts = ForecastService(
-            artifact.card, model, history.read, find_sites=history.sites.find, misses_days=history.misses_days
+            artifact.card, model, history.read, find_sites=history.sites.find, find_age=history.find_present_age
         )
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run_loop, args=(self._loop,), name="PredictionService", daemon=True)

@@ -9,8 +9,11 @@ from cachetools import LRUCache
 from forecasting.card import Card, SeriesCard, restore_settings
 from forecasting.errors import CannotConnect, DataError, TimedOut
 from forecasting.predictor import Window
+from forecasting.serving.age_watch import AgeWatch
 from forecasting.serving.circuit_breaker import CircuitBreaker
+from forecasting.serving.data_age import AnswerAge
 from forecasting.serving.database_client import DatabaseClient, close_pool
+from forecasting.serving.health import DataState, Problems
 from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.serving.revision_watch import RevisionWatch
 from forecasting.serving.site_watch import SiteWatch
@@ -43,7 +46,10 @@ class RecentWindows:
             self.client, trained, self.breaker, on_change=self._cache.clear, on_move=self.updates.expire
         )
         self.sites = SiteWatch(self.client, trained, card)
+        self.ages = AgeWatch(self.client, trained)
+        self._data = trained.data
         self._named_at: Revision | None = None  # when the sites were last read
+        self._aged_at: Revision | None = None  # when their ages were
         self._reader = WindowReader(self.client, trained, card, self.updates)
 
     @property
@@ -51,14 +57,50 @@ class RecentWindows:
         """Why no windows can be read: PostgreSQL does not answer, or there is no day yet."""
         return self.revisions.problem or (self.updates.problem if self.revisions.is_empty else None)
 
+    @property
+    def problems(self) -> Problems:
+        return Problems(
+            days=self.problem,
+            source=self.updates.problem,
+            sites=self.sites.directory.problem,
+            age=self.ages.problem,
+            no_day_ahead=self.ages.has_no_day_ahead,
+        )
+
+    @property
+    def state(self) -> DataState:
+        ages = self.ages.ages
+        newest, oldest = (ages.newest, ages.oldest) if ages else (None, None)
+        return DataState(
+            source=self._data.source.value,
+            data_until=newest.data_until if newest else None,
+            data_age_days=newest.age_days if newest else None,
+            oldest_age_days=oldest.age_days if oldest else None,
+            num_late=len(ages.late) if ages else 0,
+            source_read_at=self.updates.read_at,
+            notes=self.updates.notes,
+        )
+
     def misses_days(self, data_until: dt.date = dt.date.min) -> bool:
         """Whether a forecast from days up to this one lacks later days, because they cannot be read."""
         revision = self.revisions.revision
         return self.updates.misses_days(data_until, today=revision.today if revision else None)
 
+    def find_present_age(self, card: SeriesCard, data_until: dt.date) -> AnswerAge:
+        """As `find_age`; stale also if later days cannot be read at present."""
+        age = self.find_age(card, data_until)
+        return replace(age, is_stale=age.is_stale or self.misses_days(data_until))
+
+    def find_age(self, card: SeriesCard, data_until: dt.date) -> AnswerAge:
+        """Of an answer from days up to this one, in the time zone of its site."""
+        directory = self.sites.directory
+        today = self._data.today(directory.timezones.get(card.site))
+        age_days = (today - data_until).days
+        return AnswerAge.of(age_days, directory.arrivals_of(card.site))
+
     async def check(self) -> None:
-        """Checks whether PostgreSQL answers, what the sites are called, and whether cached windows are still valid.
-        Starts an update if one is due.
+        """Checks whether PostgreSQL answers, what the sites are called, how old their days are, and whether cached
+        windows are still valid. Starts an update if one is due.
         """
         await self.updates.refresh(wait=False)
         await self.revisions.check()
@@ -66,6 +108,10 @@ class RecentWindows:
         is_new = revision is not None and (revision != self._named_at or revision.number is None)
         if is_new and self.revisions.is_current and await self.sites.refresh():
             self._named_at = revision
+        is_aged = revision is not None and revision == self._aged_at and revision.number is not None
+        has_days = not self.revisions.is_empty and not self.updates.is_first
+        if self.revisions.is_current and has_days and not is_aged and await self.ages.refresh(self.sites.directory):
+            self._aged_at = revision
 
     async def read(self, cards: Sequence[SeriesCard]) -> list[Window | DataError]:
         """The window up to each series' own last known day, or why there is none, whatever series it is read with.

@@ -2,48 +2,17 @@
 
 import asyncio
 import time
-from typing import NamedTuple
 
 from forecasting.artifact import Artifact
 from forecasting.errors import ForecastingError
 from forecasting.serving.forecast_cache import MAX_SERIES, ForecastCache
 from forecasting.serving.forecast_service import ForecastService
+from forecasting.serving.health import Problems
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.configuration import num_workers
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.settings.schema import Config
-
-
-class Problems(NamedTuple):
-    """A sentence for each part that was down at the last check."""
-
-    model: str | None = None
-    days: str | None = None  # that forecasts are made from
-    source: str | None = None  # of new days; forecasts are made from those already read
-    sites: str | None = None  # all of the version's sites are gone from the source
-    promotion: str | None = None  # the last one failed, and the version before it is served on
-    disk: str | None = None  # is full, or nearly; serving goes on as long as it can
-    memory: str | None = None  # ran out some minutes ago, and the kernel ended a process
-
-    def describe(self, *, in_full: bool = True) -> list[str]:
-        """In full they name hosts, users and error messages, which are not for everybody."""
-        if not in_full:
-            names = {"TorchServe": self.model, "PostgreSQL": self.days, "The source of new days": self.source}
-            sentences = [f"{name} does not answer." for name, problem in names.items() if problem]
-            others = {
-                "The source has no site that can be forecast.": self.sites,
-                "The last promotion of a version failed.": self.promotion,
-                "A disk is full.": self.disk,
-                "Memory ran out.": self.memory,
-            }
-            return sentences + [sentence for sentence, problem in others.items() if problem]
-        return list(dict.fromkeys(problem for problem in self if problem))
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether forecasts can be computed."""
-        return self.model is None and self.days is None
 
 
 class ServedModel:
@@ -62,7 +31,13 @@ class ServedModel:
         )
         self.windows = RecentWindows(config, card)
         self.forecast_cache = ForecastCache(
-            ForecastService(card, self.client, self.windows.read, find_sites=self.windows.sites.find),
+            ForecastService(
+                card,
+                self.client,
+                self.windows.read,
+                find_sites=self.windows.sites.find,
+                find_age=self.windows.find_age,
+            ),
             self.windows.revisions,
             megabytes=serving.cache_mb / 2,
             stale_seconds=serving.stale_seconds,
@@ -75,8 +50,7 @@ class ServedModel:
 
     @property
     def problems(self) -> Problems:
-        windows = self.windows
-        return Problems(self._model_problem, windows.problem, windows.updates.problem, windows.sites.directory.problem)
+        return self.windows.problems._replace(model=self._model_problem)
 
     async def find_problems(self) -> Problems:
         """At most `serving.check_seconds` old."""

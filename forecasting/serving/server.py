@@ -4,14 +4,16 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvloop
 from prometheus_client.core import CounterMetricFamily
 
 from forecasting.artifact import load_artifact
+from forecasting.serving.health import DataState
 from forecasting.serving.http.admission import Admission
 from forecasting.serving.http.app import create_app
 from forecasting.serving.http.guards import check_host
@@ -137,6 +139,7 @@ def _make_metrics(manager: VersionManager, supervisor: Supervisor) -> ServingMet
         "forecaster_torchserve_restarts_total", "Restarts of TorchServe.",
         lambda: supervisor.num_restarts, family=CounterMetricFamily,
     )  # fmt: skip
+    watch_data(metrics, lambda: manager.data)
     return metrics
 
 
@@ -151,6 +154,29 @@ def _watch_connections(metrics: ServingMetrics, admission: Admission) -> None:
         ),
     ):
         metrics.watch(f"forecaster_connections_{name}_total", text, read, family=CounterMetricFamily)
+
+
+def watch_data(metrics: ServingMetrics, find_state: Callable[[], DataState]) -> None:
+    """Labelled by the source alone: series and sites may be thousands."""
+    for name, text, read in (
+        ("data_age_days", "Days since the newest day of the data.", lambda data: data.data_age_days),
+        ("oldest_data_age_days", "Of the series whose days end first.", lambda data: data.oldest_age_days),
+        ("late_series", "Series whose new days are late, as GET /health says.", lambda data: data.num_late),
+        (
+            "source_read_timestamp_seconds",
+            "When the source could last be read; 0: never since the start.",
+            lambda data: data.source_read_at.timestamp() if data.source_read_at else 0.0,
+        ),
+    ):
+        metrics.watch_source(f"forecaster_{name}", text, partial(_read_data, find_state, read))
+
+
+def _read_data(
+    find_state: Callable[[], DataState], read: Callable[[DataState], float | int | None]
+) -> tuple[str, float | None]:
+    state = find_state()
+    value = read(state)
+    return state.source, None if value is None else float(value)
 
 
 def write_url(host: str, port: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from forecasting.card import Card
-from forecasting.errors import ForecastingError, TimedOut, Unavailable
+from forecasting.errors import ForecastingError, TimedOut, Unavailable, WarehouseError
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import first_line
 from forecasting.warehouse.ingest import UpdateResult, update
@@ -40,8 +40,10 @@ class SourceUpdates:
         self._finished_at: float | None = None
         self._compare_again_at = 0.0  # by the monotonic clock
         self._last_problem: str | None = None
+        self._failing_since: dt.datetime | None = None
         self._read_on: dt.date | None = None  # the day of the last update that succeeded
-        self._notes: tuple[str, ...] = ()  # of that update
+        self.notes: tuple[str, ...] = ()  # of that update, about the source
+        self.read_at: dt.datetime | None = None  # when it ended
         self.kept: tuple[str, ...] = ()  # what our copy has and the source no longer has, a sentence each
         self.has_succeeded = False  # at least once
 
@@ -56,6 +58,11 @@ class SourceUpdates:
         if self._task is None or self._task.done() or minutes < SLOW_UPDATE_MINUTES:
             return self._last_problem
         return f"Reading new days has taken {minutes:.0f} minutes so far."
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the first update is under way: its days come one after another."""
+        return not self.has_succeeded and self.problem is None
 
     def misses_days(self, data_until: dt.date, *, today: dt.date | None) -> bool:
         """Whether days before `today` (None: that of data.timezone) may be missing because they cannot be read.
@@ -109,30 +116,43 @@ class SourceUpdates:
         except Exception as error:  # noqa: BLE001 - an update is nobody's request, so nobody else would hear of it
             self._report(error)
         else:
-            self._last_problem, self.has_succeeded = None, True
-            self._read_on = self._config.data.today()
+            self.has_succeeded = True
             if compare:
                 self._compare_again_at = time.monotonic() + COMPARE_PAUSE * updated.compare_seconds
             self._log_news(updated)
+            if updated.problem:
+                self._report(WarehouseError(updated.problem))
+            else:
+                self._read_on, self.read_at = self._config.data.today(), dt.datetime.now(dt.UTC)
+                self._end_problem()
         self._finished_at = time.monotonic()
 
     def _report(self, error: Exception) -> None:
+        self._failing_since = self._failing_since or dt.datetime.now(dt.UTC)
+        failed = f"New days cannot be read since {self._failing_since:%Y-%m-%d %H:%M} UTC"
         if isinstance(error, ForecastingError):
-            self._last_problem = f"New days cannot be read: {error}"
+            self._last_problem = f"{failed}: {error}"
             logger.warning("%s", self._last_problem)
             return
         self._last_problem = (
-            f"New days cannot be read, for a reason that nobody foresaw: {type(error).__name__}: {first_line(error)}. "
+            f"{failed}, for a reason that nobody foresaw: {type(error).__name__}: {first_line(error)}. "
             "Please report it; the server's log has the details."
         )
         logger.exception("%s", self._last_problem)
 
+    def _end_problem(self) -> None:
+        if self._failing_since is not None:
+            logger.info(
+                "new days can be read again: they could not since %s UTC", f"{self._failing_since:%Y-%m-%d %H:%M}"
+            )
+        self._failing_since = self._last_problem = None
+
     def _log_news(self, updated: UpdateResult) -> None:
         """What the update says about the source, unless the previous one has said it."""
         for note in updated.notes:
-            if note not in self._notes:
+            if note not in self.notes:
                 logger.warning("%s: %s", self._config.data.source, note)
         for sentence in updated.kept:
             if sentence not in self.kept:
                 logger.warning("%s", sentence)
-        self._notes, self.kept = updated.notes, updated.kept
+        self.notes, self.kept = updated.notes, updated.kept

@@ -16,11 +16,12 @@ from forecasting.card import restore_settings
 from forecasting.errors import CannotPromote, CannotStart, ForecastingError, SettingError, Unavailable
 from forecasting.serving.coverage import find_missing, find_unreadable, refuse_losing
 from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.health import DataState, Problems
 from forecasting.serving.preflight import check_room
 from forecasting.serving.promotion_note import Note, remove_note, take_notes, write_note
 from forecasting.serving.promotions import Promotion, Promotions
 from forecasting.serving.resource_watch import ResourceWatch
-from forecasting.serving.served_model import Problems, ServedModel
+from forecasting.serving.served_model import ServedModel
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.startup import start_torchserve
@@ -61,6 +62,10 @@ class VersionManager:
             memory=self._resources.memory_problem,
         )
         return problems._replace(model=self._supervisor.problem or problems.model) if problems.model else problems
+
+    @property
+    def data(self) -> DataState:
+        return self.served.windows.state
 
     async def find_problems(self) -> Problems:
         await self.served.find_problems()

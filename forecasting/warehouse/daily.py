@@ -47,6 +47,7 @@ async def read_last_days(
         counts=np.array([len(row["days"]) for row in rows], np.int64),
         days=np.array([day for row in rows for day in row["days"]], np.int64),
         values=np.array([value for row in rows for value in row["values"]], np.float64),
+        last_verdicts=tuple(row["last_verdict"] for row in rows),
     )
 
 

@@ -15,7 +15,7 @@ from forecasting.invocation import show_command
 from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
-from forecasting.warehouse.catalog_store import write_catalog
+from forecasting.warehouse.catalog_store import note_arrivals, write_catalog
 from forecasting.warehouse.changed_blocks import find_changed_blocks
 from forecasting.warehouse.changed_history import find_changed_history
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
@@ -38,6 +38,7 @@ class UpdateResult:
     num_days: int = 0  # read from the source
     notes: tuple[str, ...] = ()
     refusal: SchemaNotWritable | None = None  # why it is not in the configured database
+    problem: str | None = None  # why new days cannot come from the source as it is
     compare_seconds: float = 0.0  # that it took to look for changes in days that were read earlier
     kept: tuple[str, ...] = ()  # what is stored although the source no longer has it, a sentence each
 
@@ -76,7 +77,19 @@ async def update(
         num_rows = await ingest.copy(tasks, advance=lambda days: advance and advance(days, num_days))
         kept = await ingest.find_kept_days()
     notes = (*catalog.notes, *notes, *changes.notes)
-    return UpdateResult(num_rows, own.database, num_days, notes, own.refusal, changes.seconds, kept)
+    problem = _describe_empty(catalog)
+    return UpdateResult(num_rows, own.database, num_days, notes, own.refusal, problem, changes.seconds, kept)
+
+
+def _describe_empty(catalog: SourceCatalog) -> str | None:
+    if any(site.last for site in catalog.sites):
+        return None
+    source = catalog.source
+    place = f"no row with a day in {', '.join(source.tables)}" if source.tables else "no row"
+    return (
+        f"{source.name} has no days: there is {place}. Days that were read earlier are kept. Fill it again, or run: "
+        f"{show_command('sources', '--check')}"
+    )
 
 
 async def update_with_progress(config: Config, *, whole: bool = False) -> UpdateResult:
@@ -169,6 +182,7 @@ class _Ingest:
                     await fetch(own, "delete_days", [site.name for site in before if site.source == source])
                 written = await write_catalog(own, self.catalog, data, whole=self.scope.whole)
                 named = replace(self, catalog=written.catalog, before=before)
+                await note_arrivals(own, named.catalog, data, now=self.scope.now)
                 read_until = {site.key: site.read_until for site in written.stored}
                 tasks = plan_tasks(named.catalog, read_until, data, self.scope)
                 for task in tasks:

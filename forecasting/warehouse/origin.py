@@ -45,7 +45,8 @@ async def read_revision(connection: Connection, data: DataConfig) -> Revision:
 async def read_state(connection: Connection, data: DataConfig) -> tuple[Origin, Revision]:
     (row,) = await fetch(connection, "read_revision", data.source.value)
     origin = Origin(data.source.value if row["timezones"] else "", row["timezones"])
-    return origin, Revision(row["number"], origin.today(data), row["database"])
+    todays = tuple(data.today(zone) for zone in sorted(row["timezones"]))
+    return origin, Revision(row["number"], origin.today(data), row["database"], todays)
 
 
 async def read_stored_sites(connection: Connection) -> list[StoredSite]:
@@ -63,7 +64,7 @@ async def read_site_index(
 
 
 def _make_site(row: Any) -> StoredSite:  # Any: PostgreSQL's row
-    return StoredSite(**{**row, "aliases": tuple(row["aliases"])})
+    return StoredSite(**{**row, "aliases": tuple(row["aliases"]), "arrivals": tuple(row["arrivals"])})
 
 
 async def read_metric_settings(

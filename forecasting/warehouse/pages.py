@@ -34,6 +34,7 @@ class Page:
     counts: Int[np.ndarray, " series"]  # rows of each
     days: Int[np.ndarray, " rows"]  # since 1970-01-01
     values: Float[np.ndarray, " rows"]
+    last_verdicts: tuple[str, ...] = ()  # of each, that of the newest day with a value if it masks, else empty
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Revision:
     number: int | None  # of changes so far; None where they are not counted, so that nothing may be cached
     today: dt.date  # not over yet
     database: str = ""  # tells it from any other, and from a copy of it on another server
+    todays: tuple[dt.date, ...] = ()  # in each time zone of the source's sites
     generation: int = 0  # set by who watches: another one at each change, since a number may come again
 
 
@@ -69,8 +71,8 @@ def decode_page(data: bytes) -> Page:
 
 
 def decode_days(data: bytes, keys: Sequence[SeriesKey]) -> Page:
-    """Of a COPY of read_last_days.sql, a row for each of the keys: (days integer[], values double precision[])."""
-    days, values = split_rows(data, num_fields=2)
+    """Of a COPY of read_last_days.sql, a row for each key: (days integer[], values double precision[], text)."""
+    days, values, _ = split_rows(data, num_fields=3)
     return _decode(days, values, keys)
 
 

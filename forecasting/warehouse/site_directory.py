@@ -120,6 +120,21 @@ class SiteDirectory:
         trained = [site for site in self._means(name) if site.trained_name is not None]
         return self.card.find_site(trained[0].name if len(trained) == 1 else self._find_name(name))
 
+    def list_present(self) -> list[SeriesCard]:
+        """The series of the version without those of sites that are gone."""
+        gone = {site.name for site in self.sites if site.is_gone}
+        return [card for card in self.card.series if card.site not in gone]
+
+    def stored_name_of(self, name: str) -> str:
+        """In our tables, of a site of the version."""
+        site = self._trained.get(name)
+        return site.stored_name if site else name
+
+    def arrivals_of(self, name: str) -> tuple[int, ...]:
+        """StoredSite.arrivals of a site of the version."""
+        site = self._trained.get(name)
+        return site.stored.arrivals if site and site.stored else ()
+
     def find_series(self, *, metric: str, site: str | None) -> SeriesCard:
         """Raises UnknownSite or UnknownMetric, naming those that the version can forecast."""
         candidates = self._present or self.sites

@@ -28,6 +28,7 @@ class StoredSite:
     aliases: tuple[str, ...]  # earlier names, the latest last
     is_gone: bool  # from the source
     first_day: dt.date | None = field(default=None, compare=False)  # the oldest that the source had when last asked
+    arrivals: tuple[int, ...] = ()  # how old, in days, the newest day was when newer ones came; the latest first
 
     def is_called(self, name: str) -> bool:
         """Whether this is what a site that the source calls `name` may be called in our tables."""

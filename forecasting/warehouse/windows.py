@@ -49,6 +49,7 @@ def cut_windows(
             kind=card.kind,
             band_scale=np.asarray(card.band_scale, np.float32),
             naive=card.answered_by == SEASONAL_NAIVE,
+            last_verdict=page.last_verdicts[row] if page.last_verdicts else "",
         )
         fault = _find_fault(card, page.days[rows], page.values[rows], latest, row, missing=missing)
         windows.append(fault or window)

@@ -6,9 +6,9 @@ from pathlib import Path
 from forecasting.artifact import load_artifact
 from forecasting.errors import UnknownPromotion, UnknownVersion
 from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.health import DataState, Problems
 from forecasting.serving.prediction_service import LocalModel
 from forecasting.serving.promotions import Promotion
-from forecasting.serving.served_model import Problems
 from forecasting.warehouse.site_directory import SiteDirectory
 from forecasting.warehouse.sites import SiteIndex, StoredSite
 
@@ -23,6 +23,8 @@ class CacheBackend:
 
     def __init__(self, forecast_cache: ForecastCache) -> None:
         self.forecast_cache = forecast_cache
+
+    data = DataState()
 
     async def find_problems(self) -> Problems:
         return Problems()

@@ -21,9 +21,9 @@ from forecasting.model.forecaster import Forecaster
 from forecasting.predictor import usual_bands
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecast_service import ForecastService
+from forecasting.serving.health import Problems
 from forecasting.serving.http.app import create_app
 from forecasting.serving.recent_windows import RecentWindows
-from forecasting.serving.served_model import Problems
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.site_directory import SiteDirectory
 from scripts.bench.versions import write_version

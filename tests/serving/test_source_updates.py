@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import re
 from collections.abc import Sequence
 
 from forecasting import PredictionService
@@ -13,8 +14,8 @@ from tests.warehouse.sources.asking import prepare
 TODAY = dt.date(2024, 5, 10)
 DAY_BEFORE_YESTERDAY, YESTERDAY = dt.date(2024, 5, 8), dt.date(2024, 5, 9)
 UNFORESEEN = (
-    "New days cannot be read, for a reason that nobody foresaw: RuntimeError: the roof fell in. Please report it; the "
-    "server's log has the details."
+    r"New days cannot be read since \d{4}-\d\d-\d\d \d\d:\d\d UTC, for a reason that nobody foresaw: RuntimeError: the "
+    r"roof fell in\. Please report it; the server's log has the details\."
 )
 TEXT = "alter table daily_metrics alter column date type text"
 
@@ -53,7 +54,8 @@ def test_failure_that_nobody_foresaw_is_a_problem_and_is_not_tried_again_at_once
 ) -> None:
     sink = Sink([RuntimeError("the roof fell in")])
     updates = run_updates(database, sample_artifact, sink, times=5, refresh_seconds=3600.0)
-    assert (updates.problem, updates.has_succeeded, sink.num_calls) == (UNFORESEEN, False, 1)
+    assert re.fullmatch(UNFORESEEN, updates.problem or "")
+    assert (updates.has_succeeded, updates.read_at, sink.num_calls) == (False, None, 1)
 
 
 def test_failure_is_over_when_an_update_succeeds(database: DatabaseConfig, sample_artifact: Artifact) -> None:

@@ -45,8 +45,12 @@ def without_time(answer: dict) -> dict:
 def test_health_and_model_info(http: httpx.Client) -> None:
     health = http.get("/health")
     assert health.status_code == 200
-    assert health.json() == {
+    state = health.json()
+    assert dt.datetime.fromisoformat(state.pop("source_read_at")) <= dt.datetime.now(dt.UTC)
+    assert state.pop("data_age_days") == (dt.datetime.now(dt.UTC).date() - dt.date(2020, 8, 19)).days
+    assert state == {
         "status": "healthy", "service": "ml-prediction-api", "model_loaded": True, "problems": [], "changes": [],
+        "data_until": "2020-08-19", "notes": [],
     }  # fmt: skip
     info = http.get("/model/info").json()
     assert (info["model_version"], info["sequence_length"], info["prediction_horizon"]) == ("v1.10", 7, 7)
@@ -268,7 +272,7 @@ def test_metrics_that_the_readme_names_are_there(http: httpx.Client) -> None:
     table, alerts = chapter.split("```promql")
     named = {name for row in re.findall(r"^\| (`[^|]+) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
     in_alerts = set(re.findall(r"(?:forecaster|torchserve|ts)_\w+", alerts))
-    assert (len(named), len(in_alerts)) == (len(named | in_alerts) - 1, 5)  # a histogram's `_bucket` is its name's
+    assert (len(named), len(in_alerts)) == (len(named | in_alerts) - 1, 7)  # a histogram's `_bucket` is its name's
     http.get("/predict/page-visits")
     described = {
         name

@@ -3,8 +3,8 @@
 from typing import Protocol, runtime_checkable
 
 from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.health import DataState, Problems
 from forecasting.serving.promotions import Promotion
-from forecasting.serving.served_model import Problems
 from forecasting.warehouse.site_directory import SiteDirectory
 
 
@@ -14,6 +14,9 @@ class Backend(Protocol):
     def forecast_cache(self) -> ForecastCache:
         """The one of the version that is served now."""
         ...
+
+    @property
+    def data(self) -> DataState: ...
 
     async def find_problems(self) -> Problems: ...
 

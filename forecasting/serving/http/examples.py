@@ -19,6 +19,8 @@ _PAGE_VISITS: Json = {
     "total": {"value": 6503, "lower": 6055, "upper": 6929},
     "band": 0.8,
     "stale": False,
+    "data_age_days": 1,
+    "notes": [],
 }
 _VISITORS: Json = {
     **_PAGE_VISITS,
@@ -51,12 +53,19 @@ _HEALTHY: Json = {
     "model_loaded": True,
     "problems": [],
     "changes": [],
+    "data_until": "2020-08-19",
+    "data_age_days": 1,
+    "source_read_at": "2020-08-20T09:15:02+00:00",
+    "notes": [],
 }
 HEALTH = {
     "healthy": _HEALTHY,
     "degraded": {**_HEALTHY, "status": "degraded", "model_loaded": False, "problems": [NO_TORCHSERVE]},
 }
-READY = {"ready": {"ready": True}}
+READY = {
+    "ready": {"ready": True},
+    "without new days": {"ready": True, "problems": ["The source of new days does not answer."]},
+}
 INDEX = {
     "routes": {
         "service": "ml-prediction-api",

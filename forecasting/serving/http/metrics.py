@@ -67,6 +67,17 @@ class ServingMetrics:
         """Adds a metric that is read on each scrape. The name of a counter ends with _total."""
         self.registry.register(_Watched(lambda: family(name, text, value=read())))
 
+    def watch_source(self, name: str, text: str, read: Callable[[], tuple[str, float | None]]) -> None:
+        """As `watch`, with the source as the only label. `read` returns it and the value; None: not known yet."""
+
+        def make() -> GaugeMetricFamily:
+            family, (source, value) = GaugeMetricFamily(name, text, labels=["source"]), read()
+            if value is not None:
+                family.add_metric([source], value)
+            return family
+
+        self.registry.register(_Watched(make))
+
     async def write(self) -> bytes:
         """All metrics in Prometheus' text format, followed by TorchServe's."""
         if self._find_torchserve_url is None:

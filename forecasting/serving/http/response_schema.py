@@ -99,8 +99,20 @@ class Forecast(TypedDict):
         bool,
         Field(
             description="False: made from the current data. True: a part is down, and this is the last forecast that "
-            "could be made, at `prediction_date`, or days after `data_until` cannot be read. GET /health says why.",
+            "could be made, at `prediction_date`; or days after `data_until` cannot be read; or some of these days are "
+            "over already. `notes` and GET /health say why.",
             examples=[False],
+        ),
+    ]
+    data_age_days: Annotated[
+        int, Field(description="Days from `data_until` until today; 1: the data are up to date.", examples=[1])
+    ]
+    notes: Annotated[
+        list[str],
+        Field(
+            description="A sentence if some of these days are over already, and one if the last day of the data is "
+            "masked, such as a half-counted one.",
+            examples=[[]],
         ),
     ]
 
@@ -145,12 +157,41 @@ class Health(TypedDict):
             examples=[["The site Blog is called Journal now."]],
         ),
     ]
+    data_until: Annotated[
+        dt.date | None,
+        Field(description="The newest day of any series, YYYY-MM-DD; null: not known yet.", examples=["2026-11-27"]),
+    ]
+    data_age_days: Annotated[
+        int | None, Field(description="Days from `data_until` until today; null: not known yet.", examples=[1])
+    ]
+    source_read_at: Annotated[
+        dt.datetime | None,
+        Field(
+            description="When new days were last looked for in the source, and could be read: ISO 8601, UTC; null: "
+            "never since the start.",
+            examples=["2026-11-28T09:15:02+00:00"],
+        ),
+    ]
+    notes: Annotated[
+        list[str],
+        Field(description="What the source's tables had to be said about then, a sentence each.", examples=[[]]),
+    ]
 
 
 class Ready(TypedDict):
     """Requests are answered."""
 
     ready: Annotated[Literal[True], Field(description="True: requests are answered.", examples=[True])]
+    problems: NotRequired[
+        Annotated[
+            list[str],
+            Field(
+                min_length=1,
+                description="If something is wrong although requests are answered: as in GET /health.",
+                examples=[["The source of new days does not answer."]],
+            ),
+        ]
+    ]
 
 
 class NotReady(TypedDict):

@@ -34,6 +34,7 @@ def add_health_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> Non
         """Always 200, so that the problems can be read. Callers without an API key see them without details."""
         problems = await backend.find_problems()
         sentences = problems.describe(in_full=is_known(http))
+        data = backend.data.describe(in_full=is_known(http))
         changes = backend.forecast_cache.changes if is_known(http) else []
         return {
             "status": "degraded" if sentences else "healthy",
@@ -41,6 +42,7 @@ def add_health_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> Non
             "model_loaded": problems.model is None,
             "problems": sentences,
             "changes": changes,
+            **data,
         }
 
     @app.get(
@@ -53,12 +55,14 @@ def add_health_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> Non
     )
     async def ready(http: Request) -> JSONResponse:
         """For load balancers: 200 while TorchServe and PostgreSQL answer, else 503. A source of new days that is down
-        does not matter: forecasts are made from the days already read.
+        does not matter, since forecasts are made from the days already read; it is named in `problems`. If new days are
+        so late that not even a forecast of 30 days reaches today, it is 503, too.
         """
         problems = await backend.find_problems()
+        sentences = problems.describe(in_full=is_known(http))
         if problems.is_ready:
-            return JSONResponse({"ready": True})
-        detail = " ".join(problems.describe(in_full=is_known(http)))
+            return JSONResponse({"ready": True, "problems": sentences} if sentences else {"ready": True})
+        detail = " ".join(sentences)
         return JSONResponse({"detail": detail, "ready": False}, 503, RETRY_AFTER)
 
 

@@ -11,7 +11,8 @@ select
     sites.read_until,
     array_remove(sites.aliases, sites.site) as aliases,
     sites.gone_at is not null as is_gone,
-    sites.first_day
+    sites.first_day,
+    sites.arrivals
 from forecasting.sites
 where
     sites.source = $1::text

@@ -14,10 +14,10 @@ from forecasting.errors import DataError
 from forecasting.predictor import Window
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecast_service import ForecastService, ReadWindows
+from forecasting.serving.health import Problems
 from forecasting.serving.http.app import create_app
 from forecasting.serving.http.headers import SECURITY_HEADERS
 from forecasting.serving.recent_windows import RecentWindows
-from forecasting.serving.served_model import Problems
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, DatabaseConfig
 from tests.serving.backend import CacheBackend, load_model
