@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 import orjson
 import psutil
-from faults import FAULTS, Scene
+from faults import FAULTS, Fault, Scene
 from harness import Process
 from load_generator import CUT, HALF, NO_ANSWER, Load, Loader, Plan
 from rich.table import Table
@@ -42,7 +42,6 @@ from forecasting.runtime.machine import describe_processor
 from forecasting.runtime.process import run
 from forecasting.runtime.terminal import render
 
-NUM_KNOWN = 64  # series that are asked for before the fault
 LEAD_SECONDS = 2.0  # of requests before the fault
 DEADLINE_SECONDS = 30.0  # after which a client gives a request up
 HEALTH_SECONDS = 0.3  # between two looks at it
@@ -77,15 +76,16 @@ class Outcome:
 def main() -> None:
     arguments, faults = parse_arguments()
     seconds = arguments.seconds + LEAD_SECONDS
-    num_series = NUM_KNOWN + math.ceil(arguments.rate * seconds / 2)
+    num_series = arguments.known + math.ceil(arguments.rate * seconds / 2)
     with made_stack(num_sites=math.ceil(num_series / len(METRICS))) as stack, Loader() as loader:
         truth = predict_here(stack, [(series.site, series.metric) for series in stack.card.series])
         stack.leave_database()
         plan = Plan(0, [], seconds, rate=arguments.rate, deadline_seconds=DEADLINE_SECONDS, keep_every=1)
+        settings = (UNLIMITED, f"serving.workers={arguments.workers}")
+        bench = Bench(stack, loader, plan, truth, settings, num_known=arguments.known, lasts=arguments.lasts)
         rate = f"{arguments.rate:g} requests/s"
         print(f"{describe_processor()}; {rate}, {arguments.seconds:g} s of them after each fault", flush=True)
-        rows = {name: measure(name, stack, loader, plan, truth, seconds=arguments.lasts) for name in faults}
-        print(f"\n{render(tabulate(rows))}")
+        print(f"\n{render(tabulate({name: bench.measure(name) for name in faults}))}")
 
 
 def parse_arguments() -> tuple[argparse.Namespace, Sequence[str]]:
@@ -94,6 +94,10 @@ def parse_arguments() -> tuple[argparse.Namespace, Sequence[str]]:
     parser.add_argument("--rate", type=float, default=100, help="requests a second (%(default)g)")
     parser.add_argument("--seconds", type=float, default=60, help="of requests after each fault (%(default)g)")
     parser.add_argument("--lasts", type=float, default=30, help="seconds that PostgreSQL hangs (%(default)g)")
+    parser.add_argument(
+        "--known", type=int, default=64, help="series that are asked for before the fault (%(default)d)"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="TorchServe's workers (one a core)")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"some of: {', '.join(FAULTS)} (all)")
     parser.add_argument("--quick", action="store_true", help="4 s after each fault, PostgreSQL hangs for 2 s")
     arguments = parser.parse_args()
@@ -105,34 +109,49 @@ def parse_arguments() -> tuple[argparse.Namespace, Sequence[str]]:
     return arguments, faults
 
 
-def measure(name: str, stack: Stack, loader: Loader, plan: Plan, truth: Truth, *, seconds: float) -> Sequence[str]:
-    """A row of the table; the reason if the fault could not be made."""
-    print(f"{name} ...", file=sys.stderr, flush=True)
-    try:
-        outcome = strike(name, stack, loader, plan, truth, seconds=seconds)
-    except (CannotStart, psutil.Error, OSError, subprocess.CalledProcessError) as error:
-        return [f"not measured: {str(error).partition(chr(10))[0]}"]
-    print_details(outcome)
-    return describe(outcome)
+@dataclass(frozen=True)
+class Bench:
+    """What all faults have in common. `lasts` is in seconds, for faults that pass by themselves."""
 
+    stack: Stack
+    loader: Loader
+    plan: Plan
+    truth: Truth
+    settings: tuple[str, ...]
+    num_known: int
+    lasts: float
 
-def strike(name: str, stack: Stack, loader: Loader, plan: Plan, truth: Truth, *, seconds: float) -> Outcome:
-    """Starts serving, asks for the known series, then for all, and lets the fault strike meanwhile."""
-    known, new = list(truth)[:NUM_KNOWN], list(truth)[NUM_KNOWN:]
-    turns = [series for pair in zip(itertools.cycle(known), new, strict=False) for series in pair]
-    fault = FAULTS[name]
-    with fault.around(stack) as variables, stack.serve(UNLIMITED, *fault.settings, **variables) as server:
-        plan = replace(plan, port=server.port)
-        loader.run(replace(plan, requests=[ask_shim(*series) for series in known], rate=NUM_KNOWN, seconds=1.0))
-        loader.start(replace(plan, requests=[ask_shim(*series) for series in turns]))
-        time.sleep(LEAD_SECONDS)
-        struck_at = time.perf_counter()
-        with HealthWatch(server) as health:
-            try:
-                fault.strike(Scene(stack, server, seconds))
-            finally:
-                load = loader.wait()  # else the next fault would get it
-    return replace(judge(load, struck_at - load.begun, turns, truth), problems=list(health.problems))
+    def measure(self, name: str) -> Sequence[str]:
+        """A row of the table; the reason if the fault could not be made."""
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        try:
+            outcome = self.strike(FAULTS[name])
+        except (CannotStart, psutil.Error, OSError, subprocess.CalledProcessError) as error:
+            return [f"not measured: {str(error).partition(chr(10))[0]}"]
+        print_details(outcome)
+        return describe(outcome)
+
+    def strike(self, fault: Fault) -> Outcome:
+        """Starts serving, asks for the known series, then for all, and lets the fault strike meanwhile."""
+        known, new = list(self.truth)[: self.num_known], list(self.truth)[self.num_known :]
+        turns = [series for pair in zip(itertools.cycle(known), new, strict=False) for series in pair]
+        with (
+            fault.around(self.stack) as variables,
+            self.stack.serve(*self.settings, *fault.settings, **variables) as server,
+        ):
+            plan = replace(self.plan, port=server.port)
+            asked_before = [ask_shim(*series) for series in known]
+            self.loader.run(replace(plan, requests=asked_before, rate=self.num_known, seconds=1.0))
+            self.loader.start(replace(plan, requests=[ask_shim(*series) for series in turns]))
+            time.sleep(LEAD_SECONDS)
+            struck_at = time.perf_counter()
+            with HealthWatch(server) as health:
+                try:
+                    fault.strike(Scene(self.stack, server, self.lasts))
+                finally:
+                    load = self.loader.wait()  # else the next fault would get it
+        outcome = judge(load, struck_at - load.begun, turns, self.truth)
+        return replace(outcome, problems=list(health.problems))
 
 
 class HealthWatch:

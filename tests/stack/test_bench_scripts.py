@@ -102,7 +102,7 @@ def test_bench_serving(scratch: Path) -> None:
 
 
 def test_bench_faults(scratch: Path) -> None:
-    quick = ("--seconds", "1", "--rate", "50", "--only", "worker killed")
+    quick = ("--seconds", "1", "--rate", "50", "--known", "8", "--workers", "1", "--only", "worker killed")
     lines = run_benchmark("bench_faults.py", *quick, folder=scratch)
     killed = next(line for line in lines if line.startswith(" worker "))
     assert killed.split()[2] == "150"
