@@ -7,6 +7,7 @@ made from the folder and can be made again.
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     import torch
 
     from forecasting.model.forecaster import Forecaster
+
+logger = logging.getLogger("forecasting")
 
 MODEL_NAME = "forecaster"
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
@@ -310,6 +313,11 @@ def _make_staging(store: Path, version: str) -> Path:
         for leftover in store.glob(f".{version}.*"):
             match = re.fullmatch(rf"\.{re.escape(version)}\.(\d+)\.\w+", leftover.name)
             if match and is_left_behind(leftover, match[1]):
+                logger.warning(
+                    "removing what was written of %s by a program that was killed, as the kernel does when memory runs "
+                    "out, or that ended with the machine",
+                    version,
+                )
                 shutil.rmtree(leftover)
         staging = Path(tempfile.mkdtemp(prefix=f".{version}.{os.getpid()}.", dir=store))
         staging.chmod(0o755)  # mkdtemp's 0700 would lock out a TorchServe of another user

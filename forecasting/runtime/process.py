@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from forecasting.errors import ForecastingError, SettingError
 from forecasting.runtime.disk import NO_ROOM, explain_unwritable
 from forecasting.runtime.log import LOGGER
+from forecasting.runtime.memory import KillCounter, describe_shortage
 
 NO_TEMPORARY_FOLDER = "No usable temporary directory found"  # Python's own words
 TORCH_OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # of the processor and of a GPU
@@ -28,6 +29,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Ends the program with main's code. One of our errors exits with 1, a misuse with 2; their text goes to stderr."""
     signal.signal(signal.SIGTERM, _end)
     keep_freed_memory()
+    kills = KillCounter()
     try:
         code = main() or 0
     except ForecastingError as error:
@@ -46,7 +48,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         code = 1
     except SystemExit as ending:
         if ending.code == 128 + signal.SIGTERM:
-            print("ended", file=sys.stderr)
+            reason = f": the kernel has ended a process, because {describe_shortage()}" if kills.take_new() else ""
+            print(f"ended{reason}", file=sys.stderr)  # torchrun, for one, ends the processes that are left
         raise
     gc.freeze()  # spares Python its last search for garbage: more than a second after torch and Lightning
     sys.exit(code)

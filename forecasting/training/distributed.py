@@ -13,7 +13,6 @@ from torch import Tensor, distributed
 from forecasting.domain import Verdict
 from forecasting.errors import ProcessLost, SettingError
 from forecasting.panel import Panel
-from forecasting.runtime.log import LOGGER
 from forecasting.runtime.memory import KillCounter, describe_shortage
 from forecasting.settings.schema import Accelerator, ProcessConfig
 
@@ -47,10 +46,6 @@ def process_group(process: ProcessConfig, accelerator: Accelerator) -> Iterator[
         if not any(text in str(error) for text in LOST_CONNECTION):
             raise
         raise ProcessLost(_describe_loss(kills)) from error
-    except SystemExit:  # torchrun ends those that are left
-        if kills.take_new():
-            LOGGER.error("%s", _describe_kill())
-        raise
     finally:
         distributed.destroy_process_group()
 

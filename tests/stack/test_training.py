@@ -158,6 +158,7 @@ def test_killed_training_leaves_nothing_half_and_resumes_and_ctrl_c_keeps_the_be
     epoch = int(running.wait_for(r"resuming from epoch (\d+)")[1])
     assert becomes(lambda: checkpoint.stat().st_ino != before)  # it trains: by now it has written the next
     assert running.end(signal.SIGINT) == 0
+    assert "removing what was written of v1.0.0 by a program that was killed, as the kernel does when" in running.text
     assert "interrupted: keeping the best so far" in running.text
     card = load_artifact(empty_place.store, "v1.0.0").card
     assert 1 <= card.training["best_epoch"] <= card.training["epochs_run"] < 100_000
