@@ -19,7 +19,7 @@ COMMAND = CommandLine(
         "--check": "connect, and report sites, metrics, days, problems and missing rights",
         "--days": "list every unusual day, and why: outage, partial day, bots, ...",
         "--update": "read new days, and the last ones again; training and serving do it too",
-        "--whole": "with --update: read every day again that the source still has",
+        "--whole": "with --update: read every day again that the source still has, and forget the others",
     },
 )
 

@@ -84,6 +84,8 @@ class DayCopier:
                 to_delete = task.find_days_to_delete(chunk, events=source.quiet_is_zero)
                 if task.is_all:
                     await self._announce_loss(keys, *to_delete)
+                elif not source.quiet_is_zero:
+                    await self._find_kept_blocks(task, chunk)
                 (done,) = await fetch(own, "refresh_daily", source.name, keys, *to_delete, source.quiet_is_zero)
                 if not source.quiet_is_zero:
                     await self._write_blocks(task, chunk, hashes)
@@ -98,12 +100,16 @@ class DayCopier:
             days = describe_days([make_kept_days(row) for row in rows])
             logger.warning("%s no longer has %s: they are forgotten now", self._source.name, days)
 
+    async def _find_kept_blocks(self, task: ReadTask, chunk: Span) -> None:
+        await self._own.execute(load_query("create_kept_blocks"))
+        first = _find_first_known(task, chunk)
+        await fetch(self._own, "find_kept_blocks", self._source.name, list(chunk.keys), first, chunk.until)
+
     async def _write_blocks(self, task: ReadTask, chunk: Span, hashes: Hashes) -> None:
-        source, keys, first = self._source, list(chunk.keys), chunk.first
+        source, keys, first = self._source, list(chunk.keys), _find_first_known(task, chunk)
         if task.is_all:
+            await self._own.execute(load_query("create_kept_blocks"))
             await fetch(self._own, "delete_blocks", source.name, keys, *task.find_days_to_delete(chunk, events=False))
-        if task.from_start and first == task.span.first:
-            first = find_block(first)  # nothing is known of the days before it
         blocks = [(key, day, block.total) for (key, day), block in hashes.items()]
         columns = [list(column) for column in zip(*blocks, strict=True)] or [[], [], []]
         await fetch(self._own, "write_blocks", source.name, keys, first, chunk.until, *columns)
@@ -188,6 +194,11 @@ async def _pieces(queue: "asyncio.Queue[bytes]", reading: "asyncio.Task[Hashes]"
             yield queue.get_nowait()
         await reading
         return
+
+
+def _find_first_known(task: ReadTask, chunk: Span) -> dt.date:
+    """The first day of the chunk, or of its block where nothing is known of the days before it."""
+    return find_block(chunk.first) if task.from_start and chunk.first == task.span.first else chunk.first
 
 
 def _resize(num_days: int, *, seconds: float) -> int:

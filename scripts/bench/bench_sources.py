@@ -240,6 +240,7 @@ def main() -> None:
     )
     parser.add_argument("--newest", action="store_true", help="with the indexes that Umami has since its migration 27")
     parser.add_argument("--sites", type=int, default=5_000, help="sites of daily_metrics (%(default)s); 0 for none")
+    parser.add_argument("--repetitions", type=int, default=3, help="with daily_metrics and nothing new (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="300,000 events, and 200 sites")
     arguments = parser.parse_args()
     num_events, num_sites = (300_000, 200) if arguments.quick else (arguments.events, arguments.sites)
@@ -247,8 +248,8 @@ def main() -> None:
         if num_events:
             asyncio.run(measure(database, num_events, NEWEST_INDEXES if arguments.newest else INDEXES))
         if num_sites:
-            asyncio.run(measure_totals(database, num_sites))
-            measure_forecasts(database)
+            asyncio.run(measure_totals(database, num_sites, repetitions=arguments.repetitions))
+            measure_forecasts(database, repetitions=arguments.repetitions)
 
 
 async def measure(database: DatabaseConfig, num_events: int, indexes: Sequence[str]) -> None:
@@ -341,8 +342,8 @@ async def read_new_days(connection: OwnConnection, config: Config) -> dt.date:
             comparing.append(updated.compare_seconds)
     print(
         f"update after a day of {median(num_events):,.0f} new events: {median(seconds):.2f} s; "
-        f"with nothing new: {median(again):.2f} s (medians of {NEW_DAYS}); "
-        f"{median(comparing):.2f} s of it to compare older days",
+        f"with nothing new: {median(again):.2f} s (medians of {NEW_DAYS}), of which "
+        f"comparing {median(comparing):.2f} s",
         flush=True,
     )
     return UNTIL + dt.timedelta(days=NEW_DAYS)

@@ -18,7 +18,6 @@ from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.ingest import UpdateResult, update
 
 NUM_DAYS = 400
-REPETITIONS = 3
 TABLE = """
 create table daily_metrics (
     id serial primary key, date date, site text, page_visits integer, unique_visitors integer,
@@ -60,7 +59,7 @@ class Effort:
         return f"{self.seconds:6.2f} s, {self.cpu_seconds:6.2f} CPU s ({rows})"
 
 
-async def measure_totals(database: DatabaseConfig, num_sites: int) -> None:
+async def measure_totals(database: DatabaseConfig, num_sites: int, *, repetitions: int) -> None:
     """Prints the first read, and updates after each kind of change."""
     config = replace(load_config(), database=database, source_database=None, cache_database=None)
     await execute(database, TABLE)
@@ -75,16 +74,16 @@ async def measure_totals(database: DatabaseConfig, num_sites: int) -> None:
 
     print(f"  first read                {await time_update()}", flush=True)
     await execute(database, "vacuum analyze forecasting.daily")
-    again = [await time_update() for _ in range(REPETITIONS)]
+    again = [await time_update() for _ in range(repetitions)]
     print(f"  nothing new               {_find_median(again)}")
     print(f"  a new day of each site    {await time_update((ROWS, (0, 0, num_sites)))}")
     print(f"  10 corrected values       {await time_update((CORRECTED, ()))}")
     print(f"  half of the rows purged   {await time_update((PURGED, ()))}", flush=True)
 
 
-def measure_forecasts(database: DatabaseConfig) -> None:
+def measure_forecasts(database: DatabaseConfig, *, repetitions: int) -> None:
     """Prints how long scripts/forecast.py takes with that source, of which nothing is new."""
-    runs = [time_script(database) for _ in range(REPETITIONS)]
+    runs = [time_script(database) for _ in range(repetitions)]
     seconds, in_all = median(run.seconds for run in runs), median(run.all_seconds for run in runs)
     print(f"  scripts/forecast.py, with nothing new: {seconds:.1f} s, the whole program {in_all:.1f} s", flush=True)
 

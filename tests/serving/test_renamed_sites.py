@@ -29,6 +29,7 @@ from forecasting.warehouse.site_directory import SiteDirectory
 from scripts.bench.versions import write_version
 from tests.conftest import VERSION
 from tests.serving.backend import CacheBackend, load_model
+from tests.waiting import becomes_meanwhile
 from tests.warehouse.ingesting import ask_own, bring, days, events_of
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import BLOG, SHOP, UMAMI
@@ -113,6 +114,12 @@ class Server:
         await asyncio.to_thread(bring, self._config, NOW, *scripts)
         await self._windows.check()
 
+    async def keep(self) -> None:
+        """Reads the days of the source, as the server does by itself, until something is kept."""
+        self._windows.updates.expire()
+        await self._windows.updates.refresh()
+        assert await becomes_meanwhile(lambda: self._windows.updates.kept)
+
     async def get(self, path: str, **parameters: str) -> Any:  # Any: json's own types
         response = await self._client.get(path, params=parameters)
         return response.json() if response.status_code == 200 else (response.status_code, response.json()["detail"])
@@ -131,7 +138,9 @@ def serve(config: Config, artifact: Artifact, step: Step) -> None:
         service = ForecastService(
             artifact.card, load_model(artifact.folder), windows.read, find_sites=windows.sites.find
         )
-        cache = ForecastCache(service, windows.revisions, megabytes=1.0, stale_seconds=60.0)
+        cache = ForecastCache(
+            service, windows.revisions, megabytes=1.0, stale_seconds=60.0, find_kept=lambda: windows.updates.kept
+        )
         transport = httpx.ASGITransport(create_app(Backend(cache, windows)))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -251,6 +260,24 @@ def test_a_new_site_with_the_name_of_a_deleted_one_is_another(config: Config, ve
         assert (await server.get("/health"))["changes"] == [
             "The site Blog (gone) is no longer in umami: it is not forecast."
         ]
+
+    serve(config, version, step)
+
+
+def test_health_counts_the_days_that_the_source_no_longer_has(
+    config: Config, version: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def step(server: Server) -> None:
+        assert (await server.get("/health"))["changes"] == []
+        await asyncio.to_thread(prepare, config.database, "delete from website_event where created_at < '2024-05-01'")
+        await server.keep()
+        health = await server.get("/health")
+        sentence = (
+            "umami no longer has 60 days of 2 sites, Blog, Shop (2024-04-01..2024-04-30), which are kept as they were "
+            "read"
+        )
+        assert (health["status"], health["changes"]) == ("healthy", [sentence])
+        assert sentence in caplog.messages
 
     serve(config, version, step)
 

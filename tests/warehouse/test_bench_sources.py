@@ -17,13 +17,22 @@ OUTPUT = r"""\d+ cores of .+, PostgreSQL \d+\.\d+ on the same cores
 made (?P<events>[\d,]+) events of 8 sites on 731 days in \d+ s: 0\.0 GiB, and 0\.0 GiB of {indexes} indexes
 
 first read: 731 days, (?P<written>[\d,]+) totals in [\d.]+ s, [\d,]+ events/s
-update after a day of \d+ new events: [\d.]+ s; with nothing new: [\d.]+ s \(medians of 5\)
+update after a day of \d+ new events: [\d.]+ s; with nothing new: [\d.]+ s \(medians of 5\), of which comparing [\d.]+ s
 all (?P<totals>[\d,]+) totals are those of one plain query over everything, which takes [\d.]+ s
 
 the totals of 2025-01-02\.\.2025-01-05 alone: \d+ ms
 (  .+ of website_event.*: \d+ rows in \d+ loops, \d+ pages, \d+ ms\n)+
 fetch and pandas: [\d,]+ days of the first [\d,]+ events in [\d.]+ s, [\d,]+ events/s
 the first read was [\d.]+ times as fast
+"""
+OUTPUT_OF_TOTALS = r"""
+daily_metrics with 3 metrics of 3 sites on 400 days
+  first read                 +[\d.]+ s, +[\d.]+ CPU s \(3,600 rows changed\)
+  nothing new                +[\d.]+ s, +[\d.]+ CPU s \(0 rows changed\)
+  a new day of each site     +[\d.]+ s, +[\d.]+ CPU s \(9 rows changed\)
+  10 corrected values        +[\d.]+ s, +[\d.]+ CPU s \(3 rows changed\)
+  half of the rows purged    +[\d.]+ s, +[\d.]+ CPU s \(0 rows changed\)
+  scripts/forecast.py, with nothing new: [\d.]+ s, the whole program [\d.]+ s
 """
 
 
@@ -38,8 +47,13 @@ def list_databases(database: DatabaseConfig) -> list[str]:
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize(("switches", "num_indexes"), [([], 15), (["--newest"], 16)])
-def test_few_events(database: DatabaseConfig, tmp_path: Path, switches: list[str], num_indexes: int) -> None:
+@pytest.mark.parametrize(
+    ("switches", "num_indexes", "totals"),
+    [(["--sites", "0"], 15, ""), (["--newest", "--sites", "3", "--repetitions", "1"], 16, OUTPUT_OF_TOTALS)],
+)
+def test_few_events(
+    database: DatabaseConfig, tmp_path: Path, switches: list[str], num_indexes: int, totals: str
+) -> None:
     place = {"DB_HOST": database.host, "DB_NAME": database.name, "DB_PASSWORD": ""}
     done = subprocess.run(
         [sys.executable, SCRIPT, "--events", "20000", *switches],
@@ -51,9 +65,9 @@ def test_few_events(database: DatabaseConfig, tmp_path: Path, switches: list[str
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    actual = re.fullmatch(OUTPUT.replace("{indexes}", str(num_indexes)), done.stdout)
+    actual = re.fullmatch(OUTPUT.replace("{indexes}", str(num_indexes)) + totals, done.stdout)
     assert actual, done.stdout
-    events, written, totals = (int(actual[name].replace(",", "")) for name in ("events", "written", "totals"))
+    events, written, num_totals = (int(actual[name].replace(",", "")) for name in ("events", "written", "totals"))
     assert 18_000 < events < 20_500  # small sites lose what is rounded away
-    assert 0.5 * written < totals < written + 5 * 8 * 5  # days without a visit were written too; five came after
+    assert 0.5 * written < num_totals < written + 5 * 8 * 5  # days without a visit were written too; five came after
     assert not [name for name in list_databases(database) if name.startswith("bench_")]

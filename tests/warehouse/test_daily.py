@@ -102,13 +102,13 @@ def test_refreshing_writes_what_changed_and_no_more(database: DatabaseConfig) ->
         delete from daily_metrics where date = '2024-02-12';
         insert into daily_metrics (date, page_visits) values ('2024-03-01', 7);
     """
-    assert bring_up_to_date(database, changes) == 4
+    assert bring_up_to_date(database, changes) == 3
     rows = {row["day"]: (row["value"], row["verdict"]) for row in query(database, "select * from forecasting.daily")}
-    assert len(rows) == 40
+    assert len(rows) == 41
     assert rows[dt.date(2024, 2, 10)] == (5.0, "observed")
     assert rows[dt.date(2024, 2, 11)] == (None, "unmeasured")
     assert rows[dt.date(2024, 3, 1)] == (7.0, "observed")
-    assert dt.date(2024, 2, 12) not in rows
+    assert rows[dt.date(2024, 2, 12)] == (1017.0, "observed")  # it stays
     assert query(database, "select count(distinct read_at) from forecasting.daily")[0][0] == 2
 
 

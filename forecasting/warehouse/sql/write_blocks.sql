@@ -1,5 +1,5 @@
--- Records what was read of blocks of days: hashes, and the days that are kept although the source no longer has them. Of
--- a block that began before the first day that was read, it is added to what was known.
+-- Records what was read of blocks of days: hashes, and how many days in `kept_blocks` the source no longer has. Of a block
+-- that began before the first day that was read, it is added to what was known.
 -- $1 text     source
 -- $2 text[]   keys of the sites that were read
 -- $3 date     first day
@@ -27,27 +27,6 @@ stored as (
     group by site.key, (d.day - date '1970-01-01') / 28
 ),
 
-kept as (
-    select
-        site.key,
-        (d.day - date '1970-01-01') / 28 as block,
-        count(distinct d.day) as num_days,
-        min(d.day) as first_day,
-        max(d.day) as last_day
-    from forecasting.daily as d
-    inner join site on site.site = d.site
-    inner join forecasting.metrics on metrics.source = $1::text and metrics.metric = d.metric and metrics.gone_at is null
-    where
-        d.day >= $3::date
-        and d.day < $4::date
-        and d.value <> 'NaN'
-        and not exists (
-            select from incoming
-            where incoming.key = site.key and incoming.metric = d.metric and incoming.day = d.day
-        )
-    group by site.key, (d.day - date '1970-01-01') / 28
-),
-
 had as (
     select hashed.key, (hashed.first_day - date '1970-01-01') / 28 as block, hashed.hash
     from unnest($5::text[], $6::date[], $7::bigint[]) as hashed (key, first_day, hash)
@@ -67,7 +46,7 @@ select
     kept.last_day
 from stored
 full join had using (key, block)
-full join kept using (key, block)
+full join kept_blocks as kept using (key, block)
 on conflict (source, key, first_day) do update
     set
         source_hash = (
