@@ -18,6 +18,7 @@ from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.serving.revision_watch import RevisionWatch
 from forecasting.serving.site_watch import SiteWatch
 from forecasting.serving.source_updates import SourceUpdates
+from forecasting.serving.source_watch import SourceWatch
 from forecasting.serving.window_reader import Snapshot, WindowReader
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.pages import Revision
@@ -50,6 +51,7 @@ class RecentWindows:
         self._data = trained.data
         self._named_at: Revision | None = None  # when the sites were last read
         self._aged_at: Revision | None = None  # when their ages were
+        self._source_watch = SourceWatch(trained, self.updates.expire)
         self._reader = WindowReader(self.client, trained, card, self.updates)
 
     @property
@@ -102,6 +104,7 @@ class RecentWindows:
         """Checks whether PostgreSQL answers, what the sites are called, how old their days are, and whether cached
         windows are still valid. Starts an update if one is due.
         """
+        self._source_watch.start_look()
         await self.updates.refresh(wait=False)
         await self.revisions.check()
         revision = self.revisions.revision
@@ -112,6 +115,10 @@ class RecentWindows:
         has_days = not self.revisions.is_empty and not self.updates.is_first
         if self.revisions.is_current and has_days and not is_aged and await self.ages.refresh(self.sites.directory):
             self._aged_at = revision
+
+    async def look_at_source(self) -> None:
+        """Notices whether the source can be read; later looks compare with this one."""
+        await self._source_watch.wait_for_look()
 
     async def read(self, cards: Sequence[SeriesCard]) -> list[Window | DataError]:
         """The window up to each series' own last known day, or why there is none, whatever series it is read with.
@@ -136,6 +143,7 @@ class RecentWindows:
         return self.sites.directory
 
     async def close(self) -> None:
+        await self._source_watch.close()
         await self.updates.close()
         await self.client.close()
 

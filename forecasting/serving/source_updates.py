@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -38,6 +37,7 @@ class SourceUpdates:
         self._task: asyncio.Task[None] | None = None
         self._started_at = 0.0  # these two by the monotonic clock
         self._finished_at: float | None = None
+        self._is_expired = False
         self._compare_again_at = 0.0  # by the monotonic clock
         self._last_problem: str | None = None
         self._failing_since: dt.datetime | None = None
@@ -78,15 +78,15 @@ class SourceUpdates:
         half of the deadline, which leaves the other half for the answer.
         """
         refresh_seconds = self._config.serving.refresh_seconds
-        if self._finished_at is None or time.monotonic() - self._finished_at >= refresh_seconds:
+        is_due = self._finished_at is None or time.monotonic() - self._finished_at >= refresh_seconds
+        if is_due or self._is_expired:
             self._start()
         if wait and self._task is not None and (self._finished_at is None or self.before_each_answer):
             await asyncio.wait({self._task}, timeout=self._config.serving.deadline_seconds / 2)
 
     def expire(self) -> None:
         """The next `refresh` starts an update, however recent the last one is."""
-        if self._finished_at is not None:
-            self._finished_at = -math.inf
+        self._is_expired = True
 
     async def wait_for_first(self) -> None:
         """Raises TimedOut, and Unavailable if no update has ever succeeded."""
@@ -104,7 +104,7 @@ class SourceUpdates:
 
     def _start(self) -> "asyncio.Task[None]":
         if self._task is None or self._task.done():
-            self._started_at = time.monotonic()
+            self._started_at, self._is_expired = time.monotonic(), False
             self._task = asyncio.create_task(self._update())
         return self._task
 

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from forecasting import PredictionService
 from forecasting.artifact import Artifact
 from forecasting.invocation import show_command
+from forecasting.serving import source_watch
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecast_service import ForecastService
 from forecasting.serving.health import DataState, Problems
@@ -60,6 +61,7 @@ class Backend(CacheBackend):
 @dataclass
 class Watched:
     client: httpx.AsyncClient
+    backend: Backend
 
     async def get(self, path: str) -> dict[str, Any]:
         response = await self.client.get(path)
@@ -87,7 +89,7 @@ async def watch(config: Config, artifact: Artifact) -> AsyncIterator[Watched]:
     transport = httpx.ASGITransport(create_app(backend, config, metrics))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            yield Watched(client)
+            yield Watched(client, backend)
     finally:
         await backend.forecast_cache.finish()
         await backend.windows.close()
@@ -132,6 +134,34 @@ LOST = {
         "answers. Check DB_HOST and DB_PORT, and that the server runs and listens there.",
     ),
 }
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_source_that_is_gone_is_noticed_long_before_the_next_update(
+    config: Config, sample_artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(source_watch, "PAUSE_SECONDS", 0.0)
+    rare = replace(config, serving=replace(config.serving, refresh_seconds=86400.0))
+    name, link = config.database.name, tmp_path / SOCKET
+    target, (lose, restore, text) = link.readlink(), LOST[how]
+
+    async def run() -> None:
+        async with watch(rare, sample_artifact) as server:
+            await server.get(PREDICT)
+            await server.wait_for("healthy")
+            await server.backend.windows.look_at_source()
+            if lose:
+                await asyncio.to_thread(prepare, config.database, lose.format(name=name))
+            else:
+                link.unlink()
+            await server.wait_for("degraded", text=text.format(name=name, host=tmp_path))
+            if restore:
+                await asyncio.to_thread(prepare, config.database, restore.format(name=name))
+            else:
+                link.symlink_to(target)
+            await server.wait_for("healthy")
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("how", LOST)
