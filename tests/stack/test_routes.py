@@ -19,6 +19,7 @@ from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, ModelConfig
 from scripts.bench.harness import Place, Process
 from tests import PROJECT
+from tests.waiting import becomes
 
 SERVING_README = (PROJECT / "forecasting" / "serving" / "README.md").read_text()
 UNKNOWN = (
@@ -43,6 +44,9 @@ def without_time(answer: dict) -> dict:
 
 
 def test_health_and_model_info(http: httpx.Client) -> None:
+    assert becomes(
+        lambda: http.get("/health").json()["data_age_days"] is not None
+    )  # by the first update
     health = http.get("/health")
     assert health.status_code == 200
     state = health.json()
