@@ -44,9 +44,7 @@ def without_time(answer: dict) -> dict:
 
 
 def test_health_and_model_info(http: httpx.Client) -> None:
-    assert becomes(
-        lambda: http.get("/health").json()["data_age_days"] is not None
-    )  # by the first update
+    assert becomes(lambda: http.get("/health").json()["data_age_days"] is not None)  # by the first update
     health = http.get("/health")
     assert health.status_code == 200
     state = health.json()
