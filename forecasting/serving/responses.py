@@ -13,6 +13,7 @@ from forecasting.card import Card, SeriesCard
 from forecasting.domain import Kind, to_date
 
 BAND = (0.1, 0.9)  # `lower` and `upper` of an answer: the 80% band
+MAX_COUNT = 2.0**53  # beyond it, readers of JSON that know no integers lose digits
 Response = dict[str, Any]  # json's own types
 
 
@@ -25,18 +26,27 @@ def write_responses(
     made_at: dt.datetime,
 ) -> list[Response]:
     """In the source's units: counts as integers, rates within their range."""
-    bands = quantiles[..., [version.levels.index(level) for level in (BAND[0], 0.5, BAND[1])]].astype(np.float64)
+    columns = [version.levels.index(level) for level in (BAND[0], 0.5, BAND[1])]
+    values = quantiles[..., columns] * np.array([card.unit_scale for card in cards])[:, None, None]
+    counts = np.minimum(np.rint(values), MAX_COUNT).astype(np.int64)  # of all series at once, which is faster
     origin = {"model_version": version.version, "prediction_date": made_at.isoformat(timespec="seconds")}
-    return [_write(card, cutoff, band, origin) for card, cutoff, band in zip(cards, cutoffs, bands, strict=True)]
+    series = zip(cards, cutoffs, values.tolist(), counts.tolist(), strict=True)
+    return [_write(*each, origin) for each in series]
 
 
-def _write(card: SeriesCard, cutoff: int, band: Float[np.ndarray, "days 3"], origin: Mapping[str, str]) -> Response:
+def _write(
+    card: SeriesCard,
+    cutoff: int,
+    values: Sequence[Sequence[float]],
+    counts: Sequence[Sequence[int]],
+    origin: Mapping[str, str],
+) -> Response:
+    """`values` and `counts` have lower end, median and upper end of each day."""
     is_count = card.kind is Kind.count
-    data_until, *dates = _format_dates(cutoff, len(band))
-    rows = _write_rows(card, dates, band.tolist())
-    visits = sum(row["predicted_visits"] for row in rows) if is_count else None
+    data_until, *dates = _format_dates(cutoff, len(values))
+    visits = sum(median for _, median, _ in counts) if is_count else None
     return {
-        "predictions": rows,
+        "predictions": _write_rows(card, dates, counts if is_count else _shorten(values)),
         "site": card.site,
         "metric": card.metric,
         "additive": card.additive,
@@ -44,27 +54,27 @@ def _write(card: SeriesCard, cutoff: int, band: Float[np.ndarray, "days 3"], ori
         "answered_by": card.answered_by,
         "prediction_date": origin["prediction_date"],
         "data_until": data_until,
-        "days_ahead": len(rows),
+        "days_ahead": len(dates),
         "total_predicted_visits": visits,
-        "total": _write_total(card, band, visits) if visits is not None and card.additive else None,
+        "total": _write_total(card, values, visits) if visits is not None and card.additive else None,
         "band": round(BAND[1] - BAND[0], 2),
         "stale": False,
     }
 
 
-def _write_rows(card: SeriesCard, dates: Sequence[str], bands: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
+def _write_rows(
+    card: SeriesCard, dates: Sequence[str], days: Sequence[Sequence[float] | Sequence[int]]
+) -> list[dict[str, Any]]:
     """Any: dates as text, counts as integers, other values as floats."""
-    is_count = card.kind is Kind.count
-    to_number = round if is_count else _shorten
-    value_key = "predicted_visits" if card.metric == "page_visits" else "predicted_value"
-    rows: list[dict[str, Any]] = []
-    for date, band in zip(dates, bands, strict=True):
-        lower, median, upper = (to_number(value * card.unit_scale) for value in band)
-        row = {"date": date, value_key: median}
-        if is_count:
-            row["predicted_visits"] = median
-        rows.append(row | {"lower": lower, "upper": upper})
-    return rows
+    rows = zip(dates, days, strict=True)
+    if card.metric == "page_visits":
+        return [{"date": date, "predicted_visits": day[1], "lower": day[0], "upper": day[2]} for date, day in rows]
+    if card.kind is Kind.count:
+        return [
+            {"date": date, "predicted_value": day[1], "predicted_visits": day[1], "lower": day[0], "upper": day[2]}
+            for date, day in rows
+        ]
+    return [{"date": date, "predicted_value": day[1], "lower": day[0], "upper": day[2]} for date, day in rows]
 
 
 @lru_cache(maxsize=256)
@@ -73,15 +83,15 @@ def _format_dates(cutoff: int, days: int) -> list[str]:
     return [str(to_date(cutoff + ahead)) for ahead in range(days + 1)]
 
 
-def _shorten(value: float) -> float:
-    return float(f"{value:.6g}")  # the digits that a float32 holds
+def _shorten(values: Sequence[Sequence[float]]) -> list[list[float]]:
+    """With the digits that a float32 holds."""
+    return [[float(f"{value:.6g}") for value in day] for day in values]
 
 
-def _write_total(card: SeriesCard, band: Float[np.ndarray, "days 3"], visits: int) -> dict[str, int]:
+def _write_total(card: SeriesCard, values: Sequence[Sequence[float]], visits: int) -> dict[str, int]:
     """The sum and its band: if the errors of n days correlate by r, their sum spreads by sqrt((1 + (n - 1) r) / n)."""
-    days = len(band)
-    share = math.sqrt((1 + (days - 1) * card.day_correlation) / days)
-    lower, middle, upper = band.sum(0).tolist()
+    share = math.sqrt((1 + (len(values) - 1) * card.day_correlation) / len(values))
+    lower, middle, upper = (min(sum(column), MAX_COUNT) for column in zip(*values, strict=True))
     return {
         "value": visits,
         "lower": max(0, round(middle - share * (middle - lower))),

@@ -67,6 +67,12 @@ def test_total_of_counts_is_never_negative() -> None:
     assert answer(make_series(day_correlation=1.0), 4, 5)["total"] == {"value": 9, "lower": 0, "upper": 29}
 
 
+def test_counts_beyond_any_site_stay_numbers_that_json_can_carry() -> None:
+    shaped = answer(make_series(), 1e30, 2e30)
+    assert [row["predicted_visits"] for row in shaped["predictions"]] == [2**53, 2**53]
+    assert shaped["total"] == {"value": 2 * 2**53, "lower": 2**53, "upper": 2**53}
+
+
 def test_visitors_do_not_add_up() -> None:
     shaped = answer(make_series("unique_visitors", additive=False), 100, 200)
     assert (shaped["total"], shaped["additive"]) == (None, False)
