@@ -1,5 +1,6 @@
 """Judges the days of `forecasting.daily`: reads them with their context, and writes the verdicts that changed."""
 
+import asyncio
 import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -106,7 +107,8 @@ async def _judge_sites(
     num_sites = max(1, MAX_VALUES // (num_columns * max(1, len(rules.metrics))))
     for start in range(0, len(sites), num_sites):
         days = await _read_days(own, sites[start : start + num_sites], first, last)
-        verdicts = _judge_days(days, rules)
+        # In a thread: a server would not answer anybody meanwhile, a quarter of a second for 4,096 series.
+        verdicts = await asyncio.to_thread(_judge_days, days, rules)
         stored = days.verdicts[:, CONTEXT:]
         changed = np.argwhere((stored >= 0) & (stored != verdicts))
         first_day = days.first_day + CONTEXT

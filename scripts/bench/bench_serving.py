@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import psutil
 import torch
-from harness import Process, memory_of
+from harness import Process, cpu_of, memory_of
 from load_generator import Load, Loader, Plan, measure_ceiling
 from rich.table import Table
 from serving_stack import (
@@ -184,8 +184,8 @@ def measure_computed(stack: Stack, questions: Questions, loader: Loader, argumen
         ]
         loads = take_turns(cases, loader, repetitions=arguments.repetitions)
         parts = {**find_parts(stack, shim), "plain FastAPI": [psutil.Process(plain.process.pid)]}
-        print(f"\n{render(tabulate(cases, loads))}\n{describe_share(cases, loads)}")
-        print(f"\n{render(tabulate_memory(parts))}", flush=True)
+        print(f"\n{render(tabulate(cases, loads))}\n{describe_shares(cases, loads)}")
+        print(f"\n{render(tabulate_cpu(cases[:3], parts, loader))}\n\n{render(tabulate_memory(parts))}", flush=True)
         if arguments.minutes:
             soak(stack, shim, half_of(cases[0], loads[0], arguments.minutes), loader)
 
@@ -292,14 +292,29 @@ def print_first_failures(case: Case, runs: Sequence[Load], faults: Sequence[str]
             print(f"{case.name}, {case.server}: {what}: {texts[0][:500]}", file=sys.stderr)
 
 
-def describe_share(cases: Sequence[Case], loads: Sequence[Sequence[Load]]) -> str:
+def describe_shares(cases: Sequence[Case], loads: Sequence[Sequence[Load]]) -> str:
+    """The shim beside TorchServe asked directly, wherever both were asked for the same."""
     rates = {
-        case.server: median(load.rate for load in runs)
-        for case, runs in zip(cases, loads, strict=True)
-        if case.num_series > 1
+        (case.name, case.server): median(load.rate for load in runs) for case, runs in zip(cases, loads, strict=True)
     }
-    share = rates["shim"] / rates["TorchServe"] if rates["TorchServe"] else float("nan")
-    return f"{LIST_LENGTH} series: the shim gives {share:.0%} of TorchServe's own series/s"
+    both = [name for name, server in rates if server == "shim" and rates.get((name, "TorchServe"))]
+    return "\n".join(
+        f"{name}: the shim gives {rates[name, 'shim'] / rates[name, 'TorchServe']:.0%} of TorchServe's own rate"
+        for name in both
+    )
+
+
+def tabulate_cpu(cases: Sequence[Case], parts: Mapping[str, Sequence[psutil.Process]], loader: Loader) -> Table:
+    """In one more run of each case. A busy machine changes these figures less than it changes rates."""
+    table = Table("CPU, us an answer", "of", *parts, "load generator", box=None, header_style="")
+    for case in cases:
+        before = {name: cpu_of(processes) for name, processes in parts.items()}
+        load = loader.run(case.plan)
+        spent = [cpu_of(processes) - before[name] for name, processes in parts.items()]
+        table.add_row(
+            case.name, case.server, *(f"{s / max(1, len(load.took)) * 1e6:,.0f}" for s in (*spent, load.cpu_seconds))
+        )
+    return table
 
 
 def tabulate_memory(parts: Mapping[str, Sequence[psutil.Process]]) -> Table:

@@ -191,3 +191,13 @@ def memory_of(processes: Iterable[psutil.Process]) -> int:
         with suppress(psutil.Error, AttributeError):
             total += process.memory_full_info().pss
     return total
+
+
+def cpu_of(processes: Iterable[psutil.Process]) -> float:
+    """Seconds so far."""
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
