@@ -87,7 +87,7 @@ class Stack:
     @cached_property
     def windows(self) -> list[Window]:
         """The window of each series of the card, as serving reads it."""
-        reader = RecentWindows(self.config, self.card)
+        reader = RecentWindows(be_patient(self.config), self.card)
 
         async def read() -> list[Window]:
             try:
@@ -262,13 +262,18 @@ def read_health(process: Process) -> Mapping[str, Any]:
     return health
 
 
+def be_patient(config: Config) -> Config:
+    """The first reading of all days takes longer than serving waits, on a busy machine."""
+    return replace(config, serving=replace(config.serving, deadline_seconds=PATIENCE_SECONDS))
+
+
 def predict_here(stack: Stack, series: Sequence[tuple[str, str]]) -> Truth:
     """The predictions of each site and metric, by PredictionService in this process."""
     config = replace(stack.config, model_version=VERSION)
     metrics_by_site: dict[str, list[str]] = {}
     for site, metric in series:
         metrics_by_site.setdefault(site, []).append(metric)
-    with PredictionService(config) as service:
+    with PredictionService(be_patient(config)) as service:
         answers = {site: service.predict_multiple(names, site=site) for site, names in metrics_by_site.items()}
     return {(site, metric): answers[site][metric]["predictions"] for site, metric in series}
 
