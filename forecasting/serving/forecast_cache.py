@@ -3,7 +3,8 @@
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -95,6 +96,7 @@ class ForecastCache:
         self.entries: LRUCache[CacheKey, _Entry] = LRUCache(megabytes * 2**20, getsizeof=_size_of)
         self._computing: dict[CacheKey, asyncio.Future[Result]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._uses: set[asyncio.Future[None]] = set()
 
     @property
     def card(self) -> Card:
@@ -141,10 +143,21 @@ class ForecastCache:
             results[key] = await asyncio.shield(future)
         return [results[_cache_key(card, days_ahead)] for card in cards]
 
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """For an answer that needs several calls of `get`: `finish` waits for it."""
+        in_use = asyncio.get_running_loop().create_future()
+        self._uses.add(in_use)
+        try:
+            yield
+        finally:
+            self._uses.remove(in_use)
+            in_use.cancel()
+
     async def finish(self) -> None:
-        """Waits for what is being computed."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """Waits for what is being computed or used."""
+        while waiting := self._tasks | self._uses:
+            await asyncio.wait(waiting)
 
     def _find_cached(self, key: CacheKey) -> CachedForecast | None:
         entry = self.entries.get(key)

@@ -349,6 +349,9 @@ class GuardConfig(Section):
     request_seconds: float = setting(
         30.0, "how long a whole request may take, from its first header to the end of its answer", above=0
     )
+    in_flight_mb: float = setting(
+        64.0, "memory for large requests and answers in flight; each caller may take half of it", least=16
+    )
     requests_per_second: float = setting(200.0, "limit for each API key; 0: none, as while there are no keys", least=0)
     hosts: list[str] = setting(list, "host names of the routes besides loopback's, while there are no API keys")
     cors_origins: list[str] = setting(

@@ -19,8 +19,10 @@ from forecasting.serving.http.query_parameters import check_query
 from forecasting.serving.http.response_cache import ResponseCache
 from forecasting.serving.http.root_path import RootPath
 from forecasting.serving.http.status_routes import add_health_routes, add_index_route, add_metrics_route
+from forecasting.serving.torchserve.configuration import num_workers
 from forecasting.settings.schema import Config
 
+MIN_PAGES = 4  # of large answers that are made at a time, or two for each worker of TorchServe
 WAIT_SHARE = 0.8  # of guard.request_seconds; the rest is for starting the promotion and for answering
 
 
@@ -47,7 +49,7 @@ def create_app(
     add_model_routes(app, backend, root_path=root_path)
     max_wait_seconds = WAIT_SHARE * config.guard.request_seconds
     add_promotion_routes(app, backend, max_wait_seconds=max_wait_seconds)
-    add_forecast_routes(app, backend)
+    add_forecast_routes(app, backend, num_pages=max(MIN_PAGES, 2 * num_workers(config.serving)))
     add_error_handlers(app, root_path)
     complete_openapi(app)
     _allow_head(app)

@@ -16,6 +16,7 @@ from forecasting.serving.http.api_keys import OPEN_PATHS
 from forecasting.serving.http.client_address import TrustedProxies, group_address
 from forecasting.serving.http.exchange import Exchange, write_response_head
 from forecasting.serving.http.headers import CLOSE, RETRY_AFTER, SECURITY_HEADERS
+from forecasting.serving.http.limits import PART_BYTES
 from forecasting.serving.http.request_head import BadRequest, expects_continue
 from forecasting.serving.http.request_parser import RequestParser
 
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # of TCP
         self._transport = transport
+        transport.set_write_buffer_limits(high=PART_BYTES)
         peer = transport.get_extra_info("peername")
         self._peer: tuple[str, int] = (str(peer[0]), int(peer[1])) if peer else ("", 0)  # gone already
         self._here = tuple(transport.get_extra_info("sockname") or ("", 0))[:2]

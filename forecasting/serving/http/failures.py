@@ -67,7 +67,11 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
     ),
     429: (
         "Too many requests.",
-        {"rate": "The API key 'ci' may send 200 requests per second (guard.requests_per_second). Try again in 1 s."},
+        {
+            "rate": "The API key 'ci' may send 200 requests per second (guard.requests_per_second). Try again in 1 s.",
+            "memory": "The API key 'ci' has large requests in flight that take 32.0 MiB of memory; they may take 32 "
+            "MiB, half of guard.in_flight_mb. Read their answers first, or request less at once. Try again in 1 s.",
+        },
     ),
     501: (
         "Retraining by request is not available yet. The text has the command to run instead.",
@@ -85,6 +89,8 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
         {
             "TorchServe": NO_TORCHSERVE,
             "connections": "Too many open connections (guard.max_connections). Try again later.",
+            "memory": "Large requests in flight take all of the 64 MiB of memory that they may (guard.in_flight_mb). "
+            "Try again later, or request less at once.",
             "data": "page_visits of siteanalytics has 20 known days among the last 56; a forecast needs 28. Load the "
             "missing days, or train with data.missing=zero if they had no traffic.",
         },

@@ -1,18 +1,17 @@
 """The routes that forecast."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from forecasting.card import Card, SeriesCard
-from forecasting.errors import DataError, ForecastingError
-from forecasting.serving.forecast_cache import CachedForecast, CacheStatus, CacheTag, ForecastCache, Result
-from forecasting.serving.forecast_service import DEFAULT_METRIC, find_each
+from forecasting.card import Card
+from forecasting.errors import ForecastingError
+from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.forecast_service import DEFAULT_METRIC
 from forecasting.serving.http import examples, response_schema
 from forecasting.serving.http.backend import Backend
+from forecasting.serving.http.multiple_forecasts import MultipleForecasts
 from forecasting.serving.http.openapi import BODY_FAILURES, FORECAST_FAILURES, describe_responses
 from forecasting.serving.http.request_schema import DaysAhead, MultipleBody, MultipleRequest, PredictRequest, Site
 
@@ -22,7 +21,10 @@ JSON = "application/json"
 LogState = dict[str, Any]  # Any: what the log has of a request
 
 
-def add_forecast_routes(app: FastAPI, backend: Backend) -> None:
+def add_forecast_routes(app: FastAPI, backend: Backend, *, num_pages: int) -> None:
+    """`num_pages` of large answers are made at a time."""
+    multiple = MultipleForecasts(num_pages=num_pages)
+
     @app.get(
         PAGE_VISITS_PATH,
         summary="Page visits of the next days",
@@ -63,7 +65,7 @@ def add_forecast_routes(app: FastAPI, backend: Backend) -> None:
             request = MultipleRequest.model_validate({"metrics": request, "days_ahead": days_ahead})
         elif "days_ahead" in http.query_params:
             request = _merge_days(request, days_ahead)
-        return await _forecast_multiple(http, backend.forecast_cache, request)
+        return await multiple.answer(http, backend.forecast_cache, request)
 
 
 def _merge_days(request: MultipleRequest, days_ahead: int) -> MultipleRequest:
@@ -84,52 +86,6 @@ async def forecast_one(cache: ForecastCache, request: PredictRequest, state: Log
         raise result
     state["answered"], state["tag"] = result.status.value, result.tag
     return result.body
-
-
-async def _forecast_multiple(http: Request, cache: ForecastCache, request: MultipleRequest) -> Response:
-    """By metric, or by site and metric."""
-    _note_for_log(http.scope["state"], cache.card, f"{len(request.metrics)} metrics", request.site, request.days_ahead)
-    sites: list[str | None] = [*request.sites] if request.sites else [request.site]
-    matches = {site: find_each(cache.sites, metrics=request.metrics, site=site) for site in dict.fromkeys(sites)}
-    cards = [match for by_metric in matches.values() for match in by_metric.values() if isinstance(match, SeriesCard)]
-    results = await cache.get(cards, request.days_ahead)
-    _raise_if_all_failed(results)
-    remaining = iter(results)
-    content = {
-        site: {
-            metric: _write(next(remaining) if isinstance(match, SeriesCard) else match)
-            for metric, match in by_metric.items()
-        }
-        for site, by_metric in matches.items()
-    }
-    http.state.answered, http.state.tag = _find_worst_status(results), _find_common_tag(results)
-    body = orjson.dumps(content if request.sites else content[request.site])
-    return Response(body, media_type=JSON)
-
-
-def _raise_if_all_failed(results: Sequence[Result]) -> None:
-    """Raises the error of a part that is down, if there is one and nothing could be forecast without that part."""
-    failures = [result for result in results if isinstance(result, ForecastingError)]
-    outages = [failure for failure in failures if not isinstance(failure, DataError)]
-    if outages and len(failures) == len(results):
-        raise outages[0]
-
-
-def _write(result: Result) -> orjson.Fragment | dict[str, str]:
-    return orjson.Fragment(result.body) if isinstance(result, CachedForecast) else {"error": str(result)}
-
-
-def _find_worst_status(results: Sequence[Result]) -> str | None:
-    """For the log: stale before computed before cached."""
-    statuses = {result.status for result in results if isinstance(result, CachedForecast)}
-    worst_first = CacheStatus.stale, CacheStatus.computed, CacheStatus.cached
-    return next((status.value for status in worst_first if status in statuses), None)
-
-
-def _find_common_tag(results: Sequence[Result]) -> CacheTag | None:
-    """The tag of the whole response; None if a part of it may be different the next time."""
-    tags = [result.tag if isinstance(result, CachedForecast) else None for result in results]
-    return tags[0] if tags and all(tag == tags[0] for tag in tags) else None
 
 
 def _note_for_log(state: LogState, card: Card, metric: str, site: str | None, days_ahead: int) -> None:

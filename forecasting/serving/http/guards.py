@@ -20,6 +20,7 @@ from forecasting.serving.http.error_responses import quote_input, send_error
 from forecasting.serving.http.headers import SECURITY_HEADERS
 from forecasting.serving.http.limits import SAFE_METHODS, RequestLimits, ShutdownResponse
 from forecasting.serving.http.middleware import HttpMiddleware
+from forecasting.serving.http.work_in_flight import WorkInFlight
 from forecasting.settings.schema import Config
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -28,7 +29,8 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 def add_guards(app: Starlette, config: Config) -> None:
     """Layers added to `app` before are inside of these, later ones outside."""
     guard = config.guard
-    app.add_middleware(RequestLimits, request_seconds=guard.request_seconds)
+    work = WorkInFlight(guard.in_flight_mb)
+    app.add_middleware(RequestLimits, request_seconds=guard.request_seconds, work=work)
     if config.api_keys:
         app.add_middleware(ApiKeyGuard, keys=config.api_keys, per_second=guard.requests_per_second)
     else:

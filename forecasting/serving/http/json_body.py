@@ -28,9 +28,13 @@ def make_response(http: Request, body: JsonBody) -> Response:
     """Packed, if that is worth it and the client takes it so."""
     if body.packed is None:
         return Response(body.plain, media_type="application/json")
-    if not accepts_gzip(",".join(http.headers.getlist("accept-encoding"))):
+    if not takes_gzip(http):
         return Response(body.plain, media_type="application/json", headers=VARY)
     return Response(body.packed, media_type="application/json", headers={**VARY, "content-encoding": "gzip"})
+
+
+def takes_gzip(http: Request) -> bool:
+    return accepts_gzip(",".join(http.headers.getlist("accept-encoding")))
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
+from fastapi import Request, Response
+
 from forecasting.card import SeriesCard
 from forecasting.errors import UnknownMetric, name_some
-from forecasting.serving.http.json_body import JsonBody, KeptBody, write_body
+from forecasting.serving.http.json_body import KeptBody, make_response, write_body
 from forecasting.warehouse.site_directory import SiteDirectory
 
 Item = TypeVar("Item")
@@ -45,11 +47,12 @@ class Listing:
         self._first = first
         self._kept = KeptBody[SiteDirectory](lambda directory: describe(directory, first))
 
-    async def get(self, directory: SiteDirectory, page: Page) -> JsonBody:
+    async def answer(self, http: Request, directory: SiteDirectory, page: Page) -> Response:
         """Raises UnknownSite and UnknownMetric."""
         if page == self._first:
-            return await self._kept.get(directory)
-        return await asyncio.to_thread(lambda: write_body(self._describe(directory, page)))
+            http.state.is_counted = True  # all who ask share it
+            return make_response(http, await self._kept.get(directory))
+        return make_response(http, await asyncio.to_thread(lambda: write_body(self._describe(directory, page))))
 
 
 def describe_model(directory: SiteDirectory, page: Page) -> Json:

@@ -8,7 +8,6 @@ from forecasting.errors import Unavailable
 from forecasting.invocation import show_command
 from forecasting.serving.http import examples, response_schema
 from forecasting.serving.http.backend import Backend
-from forecasting.serving.http.json_body import make_response
 from forecasting.serving.http.listings import Listing, Page, describe_model, describe_sites
 from forecasting.serving.http.openapi import (
     BODY_FAILURES,
@@ -57,7 +56,7 @@ def add_model_routes(app: FastAPI, backend: Backend, *, root_path: str) -> None:
         if problems.model:
             raise Unavailable(" ".join(problems.describe()))
         page = Page(root_path + INFO_PATH, limit, offset, site, metric)
-        return make_response(http, await info.get(backend.forecast_cache.sites, page))
+        return await info.answer(http, backend.forecast_cache.sites, page)
 
     @app.get(
         SITES_PATH,
@@ -77,7 +76,7 @@ def add_model_routes(app: FastAPI, backend: Backend, *, root_path: str) -> None:
         page by page if the query has any parameter.
         """
         page = Page(root_path + SITES_PATH, limit, offset, site, metric) if http.query_params else all_sites
-        return make_response(http, await listing.get(await backend.list_sites(), page))
+        return await listing.answer(http, await backend.list_sites(), page)
 
     @app.post(
         "/model/retrain",

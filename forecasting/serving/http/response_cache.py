@@ -50,22 +50,26 @@ class ResponseCache(HttpMiddleware):
         if entry is None or tag is None or entry.tag != tag:
             await self._ask_routes(key, scope, receive, send)
             return
-        scope["state"].update(entry.state)
+        scope["state"].update(entry.state, is_counted=True)
         await send(_copy(entry.start))
         await send(entry.body)
 
     async def _ask_routes(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
         messages: list[Message] = []
+        is_whole = True
 
         async def record(message: Message) -> None:
-            messages.append(_copy(message))
+            nonlocal is_whole
+            is_whole = is_whole and not message.get("more_body", False)
+            if is_whole:
+                messages.append(_copy(message))
             await send(message)
 
         has_read = scope["method"] not in BODILESS
         await self.app(scope, replay_body(key[-1], receive) if has_read else receive, record)
         state = scope["state"]
         tag = state.get("tag")
-        if tag is not None and len(messages) == 2 and messages[0]["status"] == 200:
+        if tag is not None and is_whole and len(messages) == 2 and messages[0]["status"] == 200:
             start, body = messages
             num_bytes = len(body["body"]) + sum(map(len, key)) + OVERHEAD_BYTES
             if num_bytes <= min(MAX_BYTES, self._entries.maxsize):

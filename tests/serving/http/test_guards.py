@@ -23,6 +23,7 @@ from forecasting.serving.http.guards import add_guards, check_host
 from forecasting.serving.http.headers import SECURITY_HEADERS
 from forecasting.serving.http.limits import RequestLimits
 from forecasting.serving.http.rate_limit import RateLimit
+from forecasting.serving.http.work_in_flight import WorkInFlight
 from forecasting.settings.schema import ApiKey, Config, GuardConfig, ServingConfig
 
 READ, ADMIN = "read-read-read-read", "admin-admin-admin-admin"
@@ -322,7 +323,7 @@ def test_a_timeout_of_the_routes_own_stays_what_it_is() -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         raise TimeoutError("the routes' own")
 
-    limits = RequestLimits(fail, request_seconds=5.0)
+    limits = RequestLimits(fail, request_seconds=5.0, work=WorkInFlight(64.0))
     with pytest.raises(TimeoutError, match="the routes' own"):
         run_raw(limits, scope_of("/predict"), nothing)
 
