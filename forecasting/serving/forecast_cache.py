@@ -215,7 +215,8 @@ class ForecastCache:
         """Stores forecasts without a tag, too: they can be given as stale ones."""
         if isinstance(response, DataError):
             return response
-        body = orjson.dumps(response)
+        # A copy: orjson's bytes are cut from a larger piece of memory, and what is left of it stays in between.
+        body = bytes(memoryview(orjson.dumps(response)))
         data_until = dt.date.fromisoformat(response["data_until"])
         entry = _Entry(body, tag and tag.revision, data_until, time.monotonic())
         if _size_of(entry) <= self.entries.maxsize:

@@ -72,8 +72,23 @@ def read_answer(received: BinaryIO, *, has_body: bool = True) -> Answer:
     while (line := received.readline().decode().strip()) != "":
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    body = received.read(int(headers["content-length"])) if has_body else b"{}"
+    if not has_body:
+        body = b"{}"
+    elif headers.get("transfer-encoding") == "chunked":
+        body = read_chunks(received)
+    else:
+        body = received.read(int(headers["content-length"]))
     return status, headers, json.loads(body)
+
+
+def read_chunks(received: BinaryIO) -> bytes:
+    """A large answer, whose length nobody knows before."""
+    parts = []
+    while length := int(received.readline(), 16):
+        parts.append(received.read(length))
+        received.readline()
+    received.readline()
+    return b"".join(parts)
 
 
 def read_to_end(connection: socket.socket) -> list[Answer]:
