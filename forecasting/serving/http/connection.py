@@ -17,7 +17,7 @@ from forecasting.serving.http.client_address import TrustedProxies, group_addres
 from forecasting.serving.http.exchange import Exchange, write_response_head
 from forecasting.serving.http.headers import CLOSE, RETRY_AFTER, SECURITY_HEADERS
 from forecasting.serving.http.limits import PART_BYTES
-from forecasting.serving.http.request_head import BadRequest, expects_continue
+from forecasting.serving.http.request_head import BadRequest
 from forecasting.serving.http.request_parser import RequestParser
 
 HEADER_SECONDS = 10.0  # honest clients send their headers at once; or `guard.request_seconds`, if that is less
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
 
     # ---- requests, as the parser finds them
 
-    def begin_request(self, scope: Scope, *, keep_alive: bool) -> None:
+    def begin_request(self, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
         self._await_application()
         scope["client"], scope["server"] = self._peer, self._here
         if self._is_proxy:
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
             if path not in OPEN_PATHS or scope["method"] not in ("GET", "HEAD"):
                 raise BadRequest(503, self._cause.value)
         keep_alive &= not (self._shared.is_ending or self._is_half_closed)
-        self._exchange = Exchange(self, scope, keep_alive=keep_alive, expects_continue=expects_continue(scope))
+        self._exchange = Exchange(self, scope, keep_alive=keep_alive, expects_continue=expects_continue)
         task = self._loop.create_task(self._exchange.run(self._shared.app))
         self._shared.tasks.add(task)
         task.add_done_callback(self._shared.tasks.discard)
@@ -167,11 +167,11 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return
+        if exchange.is_awaiting_body:
+            self._await_application()
         exchange.complete_body()
         if exchange.is_answered:
             self._await_request()
-        else:
-            self._await_application()
 
     def _read_on(self) -> None:
         """Parses as much as is wanted now. The rest waits, and so does the client."""

@@ -48,7 +48,7 @@ class Exchange:
         self.scope = scope
         self.keep_alive = keep_alive
         self._expects_continue = expects_continue
-        self._arrived = asyncio.Event()  # of the body, or that the client has gone
+        self._arrived: asyncio.Event | None = None  # more of the body, or that the client has gone; while awaited
         self.body = bytearray()  # what the application has not received yet
         self.is_body_complete = self.is_awaiting_body = False
         self._is_given = False  # the whole body, to the application
@@ -61,16 +61,20 @@ class Exchange:
 
     def add_body(self, part: bytes) -> None:
         self.body += part
-        self._arrived.set()
+        self._wake()
 
     def complete_body(self) -> None:
         self.is_body_complete = True
-        self._arrived.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrived is not None:
+            self._arrived.set()
 
     def leave(self) -> None:
         """The client has gone, or has got its answer from elsewhere."""
         self.is_gone = True
-        self._arrived.set()
+        self._wake()
 
     async def receive(self) -> Message:
         if self._expects_continue and not self.has_begun:
@@ -79,6 +83,7 @@ class Exchange:
         while not (self.is_gone or self.is_answered):
             if self.body or (self.is_body_complete and not self._is_given):
                 return self._give_body()
+            self._arrived = self._arrived or asyncio.Event()
             self._arrived.clear()
             self.is_awaiting_body = not self.is_body_complete
             if self.is_awaiting_body:
@@ -111,17 +116,21 @@ class Exchange:
             raise RuntimeError("the application began two responses")
         self.has_begun = True
         has_body = self.scope["method"] != "HEAD" and status not in WITHOUT_BODY
-        given = dict(headers)
-        length = given.get(b"content-length")
-        self._length = (int(length) if length is not None else None) if has_body else 0
-        self.keep_alive &= given.get(b"connection") != b"close"
+        self._length = None if has_body else 0
+        is_closing = False
+        for name, value in headers:
+            if name == b"content-length" and has_body:
+                self._length = int(value)
+            elif name == b"connection":
+                is_closing = value == b"close"
+        self.keep_alive &= not is_closing
         extra: list[Header] = [(b"date", self._client.date)]
         if self._length is None and self.scope["http_version"] == "1.0":
             self.keep_alive = False  # the end of the connection is the end of the body
         elif self._length is None:
             self._is_chunked = True
             extra.append((b"transfer-encoding", b"chunked"))
-        if not self.keep_alive and b"connection" not in given:
+        if not self.keep_alive and not is_closing:
             extra.append(CLOSE)
         self._head = write_response_head(status, [*headers, *extra])
 
@@ -139,7 +148,7 @@ class Exchange:
             self._client.write(data)
         if not more:
             self.is_answered = True
-            self._arrived.set()
+            self._wake()
             self._client.end_exchange()
 
     # ---- the application

@@ -5,8 +5,7 @@ Servers and proxies that read such a request differently can be made to disagree
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import httptools
@@ -27,24 +26,27 @@ class BadRequest(Exception):
         self.status = status
 
 
-@dataclass(frozen=True)
-class Target:
+class Framing(NamedTuple):
+    length: int | None  # of the body; None: it comes in chunks
+    expects_continue: bool  # the client waits for 100 Continue before it sends the body
+
+
+class Target(NamedTuple):
     path: bytes
     query: bytes
     host: bytes | None  # of a target like http://host/path, as clients send it to a proxy
 
 
-def read_head(method: str, version: str, url: bytes, headers: list[Header]) -> Scope:
+def read_head(method: str, version: str, url: bytes, headers: list[Header]) -> tuple[Scope, Framing]:
     """The scope, without what the connection adds. Raises BadRequest."""
     if version not in VERSIONS:
         raise BadRequest(505, f"HTTP/{version} is not supported. Use HTTP/1.1.")
     target = _read_target(method, url)
-    _check_host([value for name, value in headers if name == b"host"], version)
-    _check_framing([value for name, value in headers if name == b"transfer-encoding"], version)
+    framing = _read_framing(headers, version)
     if target.host is not None:  # it counts, not the header (RFC 9112, 3.2.2)
         headers = [(b"host", target.host), *(header for header in headers if header[0] != b"host")]
     path = target.path.decode("latin-1")
-    return {
+    scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": version,
@@ -57,43 +59,44 @@ def read_head(method: str, version: str, url: bytes, headers: list[Header]) -> S
         "headers": headers,
         "state": {},
     }
+    return scope, framing
 
 
-def expects_continue(scope: Scope) -> bool:
-    """Whether the client waits for 100 Continue before it sends the body. Raises BadRequest for other expectations."""
-    values = [value for name, value in scope["headers"] if name == b"expect"]
-    if not values or scope["http_version"] == "1.0":
-        return False
-    if any(value.lower() != b"100-continue" for value in values):
-        raise BadRequest(417, f"The header Expect: {quote_input(b', '.join(values))} is not supported.")
-    return True
-
-
-def find_length(headers: Sequence[Header]) -> int | None:
-    """The body's Content-Length, which the parser has checked; None if it comes in chunks; 0 if there is none."""
-    length: Any = 0
+def _read_framing(headers: Sequence[Header], version: str) -> Framing:
+    hosts, codings, expected, length = [], [], [], 0
     for name, value in headers:
-        if name == b"transfer-encoding":
-            return None
-        if name == b"content-length":
-            length = int(value)
-    return int(length)
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"content-length":
+            length = int(value)  # the parser has checked it
+        elif name == b"transfer-encoding":
+            codings.append(value)
+        elif name == b"expect" and version != "1.0":
+            expected.append(value)
+    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
+        _check_host(hosts, version)
+    if codings:
+        _check_codings(codings, version)
+    if any(value.lower() != b"100-continue" for value in expected):
+        raise BadRequest(417, f"The header Expect: {quote_input(b', '.join(expected))} is not supported.")
+    return Framing(None if codings else length, bool(expected))
 
 
 def _read_target(method: str, url: bytes) -> Target:
+    if url.startswith(b"/") and b"#" not in url and method != "CONNECT":
+        path, _, query = url.partition(b"?")
+        return Target(path, query, None)
     if method == "CONNECT":
         raise BadRequest(501, "CONNECT is not supported: this server is not a proxy.")
     if url == b"*" and method == "OPTIONS":
         return Target(b"*", b"", None)
     unreadable = BadRequest(400, f"The request's target {quote_input(url)} is not a path such as /health.")
-    if b"#" in url or not url.startswith((b"/", b"http://", b"https://")):
+    if b"#" in url or not url.startswith((b"http://", b"https://")):
         raise unreadable
     try:
         parsed = httptools.parse_url(url)
     except httptools.HttpParserInvalidURLError as error:
         raise unreadable from error
-    if url.startswith(b"/"):
-        return Target(parsed.path, parsed.query or b"", None)
     host = b"[%s]" % parsed.host if b":" in parsed.host else parsed.host
     return Target(
         parsed.path or b"/", parsed.query or b"", host if parsed.port is None else b"%s:%d" % (host, parsed.port)
@@ -110,9 +113,9 @@ def _check_host(hosts: Sequence[bytes], version: str) -> None:
         raise BadRequest(400, f"The Host header is {quote_input(hosts[0])}, which is not a host name.")
 
 
-def _check_framing(codings: Sequence[bytes], version: str) -> None:
-    if codings and version == "1.0":
+def _check_codings(codings: Sequence[bytes], version: str) -> None:
+    if version == "1.0":
         raise BadRequest(400, "HTTP/1.0 has no Transfer-Encoding. Send a Content-Length, or use HTTP/1.1.")
-    if codings and b", ".join(codings).lower() != b"chunked":
+    if b", ".join(codings).lower() != b"chunked":
         coding = quote_input(b", ".join(codings))
         raise BadRequest(501, f"The Transfer-Encoding {coding} is not supported. Use chunked alone.")

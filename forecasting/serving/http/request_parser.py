@@ -6,7 +6,7 @@ import httptools
 from starlette.types import Scope
 
 from forecasting.serving.http.headers import Header
-from forecasting.serving.http.request_head import BadRequest, find_length, read_head
+from forecasting.serving.http.request_head import BadRequest, read_head
 
 # For a request's line and headers together; each header counts 32 bytes more than it has, as in RFC 9113, 6.5.2. The
 # parser itself has no limit, and takes quadratic time for a header that arrives in many pieces.
@@ -17,7 +17,7 @@ END = b"\r\n\r\n"  # of a head, and of a body in chunks
 
 @runtime_checkable
 class Receiver(Protocol):
-    def begin_request(self, scope: Scope, *, keep_alive: bool) -> None:
+    def begin_request(self, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
         """The head is complete. May raise BadRequest."""
 
     def add_body(self, part: bytes) -> None: ...
@@ -122,10 +122,10 @@ class RequestParser:
             self._check_size()
             self.in_head = False
             version = self._parser.get_http_version()
-            scope = read_head(self._parser.get_method().decode(), version, self._url, self._headers)
+            scope, framing = read_head(self._parser.get_method().decode(), version, self._url, self._headers)
             keep_alive = version != "1.0" and self._parser.should_keep_alive()
-            self._receiver.begin_request(scope, keep_alive=keep_alive)
-            self._length = find_length(self._headers)
+            self._receiver.begin_request(scope, keep_alive=keep_alive, expects_continue=framing.expects_continue)
+            self._length = framing.length
         except BadRequest as refusal:
             self._refusal = refusal
 
