@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, SeriesKey
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, SeriesKey, to_date, to_day
 from forecasting.errors import TooFewDays
 from forecasting.jobs.pages import LoadedVersion, PageForecasts, SeriesLookup, forecast_page, load_version
 from forecasting.runtime.log import LOGGER
@@ -56,11 +56,16 @@ class Tally:
     num_read: int = 0
     num_forecast: int = 0
     num_rows: int = 0  # new or changed
+    num_past: int = 0  # series whose forecasts begin before today
+    newest_day: int = 0  # that any of them has, in days since 1970-01-01
     too_few: LeftOut = field(default_factory=LeftOut)
     without_unit: LeftOut = field(default_factory=LeftOut)
 
-    def add(self, forecasts: PageForecasts, *, num_rows: int) -> int:
+    def add(self, forecasts: PageForecasts, *, num_rows: int, today: dt.date) -> int:
         """Returns the number of series read."""
+        past = forecasts.cutoffs[forecasts.cutoffs < to_day(today) - 1]
+        self.num_past += len(past)
+        self.newest_day = max([self.newest_day, *past.tolist()])
         num_read = len(forecasts.keys) + len(forecasts.too_few) + len(forecasts.without_unit)
         self.num_read += num_read
         self.num_forecast += len(forecasts.keys)
@@ -178,7 +183,8 @@ class _Pipeline:
             num_rows = await write_forecasts(
                 connection, encoded, version=predictor.name, made_at=made_at, num_levels=len(predictor.levels)
             )
-            self._advance(self._tally.add(forecasts, num_rows=num_rows))
+            today = self._version.config.data.today()
+            self._advance(self._tally.add(forecasts, num_rows=num_rows, today=today))
 
 
 def _log_tally(tally: Tally, version: LoadedVersion, *, seconds: float) -> None:
@@ -189,6 +195,11 @@ def _log_tally(tally: Tally, version: LoadedVersion, *, seconds: float) -> None:
     )  # fmt: skip
     if tally.num_forecast and not tally.num_rows:
         LOGGER.info("nothing had to be written: forecasting.forecasts has these forecasts already")
+    if tally.num_past:
+        LOGGER.info(
+            "note: the forecasts of %s series begin in the past: the newest of their days is %s",
+            f"{tally.num_past:,}", to_date(tally.newest_day),
+        )  # fmt: skip
     if tally.too_few.num_series:
         LOGGER.info(
             "left out: %s with fewer than %d days, or fewer than %d known ones among the last %d",

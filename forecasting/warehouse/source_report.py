@@ -186,6 +186,8 @@ def describe_update(result: UpdateResult, config: Config) -> str:
     if result.num_rows is None:
         return "there is no table daily_metrics: forecasting.daily is used as it is"
     summary = f"forecasting.daily is up to date with {config.data.source}: {result.num_rows:,} rows changed"
+    if result.problem:
+        summary = f"no new day was read. {result.problem}"
     return "\n".join([summary, *(f"note: {note}" for note in (*result.notes, *result.kept))])
 
 

@@ -26,6 +26,8 @@ from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.server import watch_data
 from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
 from forecasting.warehouse.cluster import PORT
+from forecasting.warehouse.ingest import update
+from forecasting.warehouse.source_report import describe_update
 from tests.serving.backend import CacheBackend, load_model
 from tests.warehouse.ingesting import ask_own
 from tests.warehouse.sources.asking import prepare
@@ -209,6 +211,16 @@ def test_source_that_is_gone_is_told_everywhere_and_does_not_stop_forecasts(
 
     asyncio.run(run())
     assert ask_own(config.database, "select count(distinct day) > 50 as kept from forecasting.daily")[0]["kept"]
+
+
+def test_update_of_an_empty_source_does_not_call_itself_up_to_date(database: DatabaseConfig) -> None:
+    config = Config(database=database)
+    asyncio.run(update(config))
+    prepare(database, "truncate daily_metrics")
+    assert describe_update(asyncio.run(update(config)), config).splitlines()[0] == (
+        "no new day was read. siteanalytics has no days: there is no row with a day in daily_metrics. Days that were "
+        f"read earlier are kept. Fill it again, or run: {CHECK}"
+    )
 
 
 def end(database: DatabaseConfig, *, days_ago: int) -> None:

@@ -57,6 +57,7 @@ def test_sample_site_by_its_version(place: Place, database: "DatabaseConfig") ->
     assert first.stdout.startswith("v1.10 forecasts 9 days of every series\n")
     assert "forecasting.daily is up to date with siteanalytics: 8,668 rows changed\n" in first.stdout
     assert "read 4 series, forecast 4, wrote 36 rows to forecasting.forecasts in " in first.stdout
+    assert "note: the forecasts of 4 series begin in the past: the newest of their days is 2020-08-19\n" in first.stdout
     assert first.stderr == ""
     again = place.run("forecast.py", "--days-ahead", "9", "--model", "v1.10", **variables_of(database))
     assert "up to date with siteanalytics: 0 rows changed\n" in again.stdout
