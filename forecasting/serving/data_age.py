@@ -62,11 +62,11 @@ class DataAges:
     ages: tuple[SeriesAge, ...]
     max_age_days: int  # beyond what is usual
 
-    @property
+    @cached_property
     def newest(self) -> SeriesAge | None:
         return min(self.ages, key=lambda age: age.age_days, default=None)
 
-    @property
+    @cached_property
     def oldest(self) -> SeriesAge | None:
         return max(self.ages, key=lambda age: age.age_days, default=None)
 
