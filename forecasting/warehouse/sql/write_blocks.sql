@@ -7,24 +7,18 @@
 -- $5 text[]   sites and
 -- $6 date[]   first days of blocks that the source has, and
 -- $7 bigint[] the hashes of what was read of them
-with site as materialized (
-    select sites.site, sites.key
-    from forecasting.sites
-    where sites.source = $1::text and sites.key = any($2::text[])
-),
-
-stored as (
+with stored as (
     select
-        site.key,
+        sites.key,
         (d.day - date '1970-01-01') / 28 as block,
         sum(
             hashfloat8extended(coalesce(d.value, 'NaN'), hashtextextended(d.metric, d.day - date '1970-01-01'))
             & 4611686018427387903
         ) as hash
     from forecasting.daily as d
-    inner join site on site.site = d.site
-    where d.day >= $3::date and d.day < $4::date
-    group by site.key, (d.day - date '1970-01-01') / 28
+    inner join forecasting.sites on sites.site = d.site
+    where sites.source = $1::text and sites.key = any($2::text[]) and d.day >= $3::date and d.day < $4::date
+    group by sites.key, (d.day - date '1970-01-01') / 28
 ),
 
 had as (
