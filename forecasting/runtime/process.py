@@ -137,3 +137,12 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
             mallopt(parameter, 256 * 2**20)
+
+
+def return_freed_memory() -> None:
+    """Gives memory that was freed back to the system, which glibc alone does only at the end of its heaps. Does nothing
+    without glibc.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

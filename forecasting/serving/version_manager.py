@@ -14,6 +14,7 @@ from typing import Any
 from forecasting.artifact import Artifact, load_artifact, mark_promoted
 from forecasting.card import restore_settings
 from forecasting.errors import CannotPromote, CannotStart, ForecastingError, SettingError, Unavailable
+from forecasting.runtime.process import return_freed_memory
 from forecasting.serving.coverage import find_missing, find_unreadable, refuse_losing
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.health import DataState, Problems
@@ -30,6 +31,8 @@ from forecasting.settings.schema import Config, ServingConfig
 from forecasting.warehouse.site_directory import SiteDirectory
 
 logger = logging.getLogger("forecasting.serving")
+
+RETURN_SECONDS = 30.0  # between looks for memory to give back, which take some milliseconds
 
 
 class VersionManager:
@@ -83,6 +86,7 @@ class VersionManager:
         """Checks the parts every second and lets the supervisor restart TorchServe, until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._supervisor.watch(self._use_restarted))
+            group.create_task(_return_memory())
             while True:
                 started, served = time.monotonic(), self.served
                 self._resources.check(self._supervisor.torchserve)
@@ -220,6 +224,13 @@ class VersionManager:
 
     def _use_restarted(self, torchserve: TorchServe) -> None:
         self.served.switch_to(torchserve)  # the version that is served by then
+
+
+async def _return_memory() -> None:
+    """Whatever large requests and updates have left, until it is cancelled."""
+    while True:
+        await asyncio.sleep(RETURN_SECONDS)
+        await asyncio.to_thread(return_freed_memory)
 
 
 def make_start(archive: Path, version: str, serving: ServingConfig) -> Start:

@@ -33,6 +33,7 @@ STATUS = {  # any other ForecastingError: 503
     UnknownMetric: 400, UnknownSite: 400, UnknownVersion: 400, InvalidVersion: 400, UnknownPromotion: 404,
     BrokenArtifact: 409, CannotPromote: 409, BadAnswer: 502, TimedOut: 504,
 }  # fmt: skip
+MAX_MISTAKES = 20  # that are named, of one request
 INTERNAL_ERROR = "Internal error. The server's log has the details."
 
 # ---- in front of the routes, where there is no FastAPI yet
@@ -77,7 +78,10 @@ async def _answer_invalid_request(request: Request, error: RequestValidationErro
         header = f"the header Content-Type: {quote_input(kind.encode('latin-1'))}" if kind else "no Content-Type header"
         detail = f"The body was sent with {header}. Send JSON, with the header Content-Type: application/json."
         return JSONResponse({"detail": detail}, 422)
-    return JSONResponse({"detail": "; ".join(dict.fromkeys(map(_describe_mistake, error.errors())))}, 422)
+    mistakes = error.errors()
+    sentences = dict.fromkeys(map(_describe_mistake, mistakes[:MAX_MISTAKES]))
+    more = f"; and {len(mistakes) - MAX_MISTAKES:,} more" if len(mistakes) > MAX_MISTAKES else ""
+    return JSONResponse({"detail": "; ".join(sentences) + more}, 422)
 
 
 async def _answer_forecasting_error(request: Request, error: ForecastingError) -> JSONResponse:

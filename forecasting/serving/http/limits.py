@@ -1,6 +1,7 @@
 """How large a request may be, how long it may take, and how it ends when the server shuts down."""
 
 import asyncio
+import re
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +16,9 @@ from forecasting.serving.http.work_in_flight import RETRY_SECONDS, RequestMemory
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MAX_BODY_BYTES = 2**20  # the 10,000 sites that a request may name fit
 LINGER_SECONDS = 5.0  # how long the rest of a too large body is still read, so that its sender can read the error
+MAX_SHAPE = 200  # keys, lists and objects of a body; the largest request has four keys and two lists
+SHAPE = (b"]", b"}", b":")
+JSON_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 PART_BYTES = 32 * 1024  # of a response, to be written at once
 CLIENT_CLOSED_REQUEST = 499  # nginx's status, for the log only
 
@@ -95,6 +99,7 @@ class RequestLimits(HttpMiddleware):
             return body
         unpacked = unpack(body, scope["headers"])
         memory.hold(2 * max(0, len(unpacked) - counted))
+        check_shape(unpacked)
         return unpacked
 
     async def _refuse_late(self, send: Send, *, has_body: bool) -> None:
@@ -188,6 +193,17 @@ def unpack(body: bytes, headers: Iterable[Header]) -> bytes:
     if not stream.eof or stream.unused_data:
         raise _UnreadableError(422, "The body is not one whole gzip stream: it ends too early, or more follows it.")
     return unpacked
+
+
+def check_shape(body: bytes) -> None:
+    """Raises _UnreadableError for more keys, lists and objects than any request has: to read hundreds of thousands of
+    them takes seconds, in which nobody else is answered. Closing brackets count, since what only opens is refused soon.
+    """
+    if sum(map(body.count, SHAPE)) > MAX_SHAPE:
+        num_parts = sum(map(JSON_TEXT.sub(b"", body).count, SHAPE))
+        if num_parts > MAX_SHAPE:
+            detail = f"The body has {num_parts:,} keys, lists and objects. A request may have {MAX_SHAPE}."
+            raise _UnreadableError(422, detail)
 
 
 async def _refuse_more(receive: Receive, send: Send, error: TooMuchInFlight, *, more: bool) -> None:

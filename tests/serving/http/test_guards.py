@@ -413,3 +413,26 @@ def test_other_addresses_do(host: str) -> None:
         "send requests. Set API_KEYS=name:read:KEY (make a key with: python -c 'import secrets; "
         "print(secrets.token_urlsafe(32))'), or leave serving.host at 127.0.0.1."
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "num_parts"),
+    [
+        (b"[" + b"[]," * 200 + b"1]", 201),
+        (b"{" + b'"a": [],' * 100 + b'"b": 1}', 202),
+        (b'{"a": 1}' * 101, 202),
+        (b'{"site": "' + b":]}" * 100 + b'"}', None),
+        (b'{"site": "' + b'\\":' * 300 + b'"}', None),
+        (b'["' + b'","[x]' * 300 + b'"]', None),
+        (b'{"metric": "unclosed' + b":" * 300, None),
+    ],
+)
+def test_a_body_has_no_more_keys_and_lists_than_any_request(body: bytes, num_parts: int | None) -> None:
+    """Those inside of names do not count."""
+    response = ask(Config(), "POST", "/predict", body=body)
+    if num_parts is None:
+        assert response.status_code == 200
+    else:
+        assert (response.status_code, response.json()) == (
+            422, {"detail": f"The body has {num_parts} keys, lists and objects. A request may have 200."},
+        )  # fmt: skip

@@ -119,6 +119,13 @@ def test_version_to_promote_has_a_name(sample_artifact: Artifact, request_body: 
     assert response.json() == {"detail": detail.replace("{nameless}", nameless)}
 
 
+def test_many_mistakes_are_counted(sample_artifact: Artifact) -> None:
+    request_body = {"metrics": ["a"], "sites": [1] * 5000}
+    response = asyncio.run(send(sample_artifact, never, "/predict/multiple", json.dumps(request_body).encode()))
+    named = "; ".join(f"sites.{number}: Input should be a valid string (found 1)" for number in range(20))
+    assert (response.status_code, response.json()) == (422, {"detail": f"{named}; and 4,980 more"})
+
+
 def test_site_of_a_query_has_a_length_too(sample_artifact: Artifact) -> None:
     response = asyncio.run(send(sample_artifact, never, f"/predict/page-visits?site={'x' * 201}"))
     assert (response.status_code, response.json()["detail"]) == (422, "site: String should have at most 200 characters")
