@@ -109,7 +109,8 @@ def test_refreshing_writes_what_changed_and_no_more(database: DatabaseConfig) ->
     assert rows[dt.date(2024, 2, 11)] == (None, "unmeasured")
     assert rows[dt.date(2024, 3, 1)] == (7.0, "observed")
     assert rows[dt.date(2024, 2, 12)] == (1017.0, "observed")  # it stays
-    assert query(database, "select count(distinct read_at) from forecasting.daily")[0][0] == 2
+    # Read at first, read again, and new.
+    assert query(database, "select count(distinct read_at) from forecasting.daily")[0][0] == 3
 
 
 def test_other_series_are_left_alone(database: DatabaseConfig) -> None:
