@@ -1,11 +1,13 @@
 """Serving with the real TorchServe and PostgreSQL, in this process: lost connections, and checks before the start."""
 
 import asyncio
+import gc
 import os
 import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -23,7 +25,7 @@ from forecasting.serving.circuit_breaker import PAUSE_SECONDS
 from forecasting.serving.http.app import create_app
 from forecasting.serving.preflight import check_parts, take_port
 from forecasting.serving.recent_windows import RecentWindows
-from forecasting.serving.server import write_url
+from forecasting.serving.server import calm_collector, write_url
 from forecasting.serving.torchserve.archive import ensure_archive
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.supervisor import Supervisor
@@ -286,3 +288,32 @@ def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifac
 def test_url_can_be_opened_as_it_is_printed(host: str, url: str) -> None:
     assert write_url(host, 5000) == url
     assert httpx.URL(url).port == 5000
+
+
+class Cycle:
+    """Refers to itself: only the collector can find that nobody else does."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """As it was, at the end."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
+@pytest.mark.usefixtures("collector")
+def test_collector_passes_over_what_exists_at_the_start_and_finds_later_garbage() -> None:
+    lasting = Cycle()
+    calm_collector()
+    later = Cycle()
+    looked_through = {id(each) for each in gc.get_objects()}
+    assert (id(lasting) in looked_through, id(later) in looked_through) == (False, True)
+    reference = weakref.ref(later)
+    del later
+    gc.collect()
+    assert reference() is None
