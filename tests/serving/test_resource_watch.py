@@ -9,7 +9,7 @@ import pytest
 
 from forecasting.runtime.disk import LOW_BYTES, show_size
 from forecasting.serving.resource_watch import ResourceWatch
-from forecasting.serving.torchserve.logs import WorkerStarts
+from forecasting.serving.torchserve.logs import WorkerStarts, is_out_of_heap
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
 from tests.full_disk import small_disk
@@ -33,6 +33,15 @@ def test_each_start_of_a_worker_counts_once(tmp_path: Path) -> None:
     assert [starts.take_new(), starts.take_new()] == [2, 0]
     log.write_text(START)  # TorchServe begins a new one when it is long
     assert [starts.take_new(), starts.take_new()] == [1, 0]
+
+
+def test_java_that_used_up_its_own_memory_is_recognised(tmp_path: Path) -> None:
+    """By what it prints with -XX:+ExitOnOutOfMemoryError."""
+    assert not is_out_of_heap(tmp_path)
+    (tmp_path / "console.log").write_text("Model server started.\n")
+    assert not is_out_of_heap(tmp_path)
+    (tmp_path / "console.log").write_text("Terminating due to java.lang.OutOfMemoryError: Java heap space\n")
+    assert is_out_of_heap(tmp_path)
 
 
 def test_disk_that_fills_up_is_told_once_and_that_it_has_room_again(
