@@ -118,7 +118,7 @@ async def race(*contestants: Coroutine[Any, Any, object]) -> None:
 
 
 def _make_metrics(manager: VersionManager, supervisor: Supervisor) -> ServingMetrics:
-    metrics = ServingMetrics(lambda: supervisor.torchserve.metrics_url)
+    metrics = ServingMetrics(lambda: supervisor.torchserve.metrics_socket)
     for name, text, read in (
         ("ready", "Whether requests are answered, as GET /ready says.", lambda: manager.problems.is_ready),
         (

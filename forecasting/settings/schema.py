@@ -286,7 +286,8 @@ class ServingConfig(Section):
     )
     torchserve_ports: list[int] = setting(
         lambda: [8080, 8081, 8082, 7070, 7071],
-        f"TorchServe's ports on loopback: {', '.join(TORCHSERVE_PORTS)}; 0 alone: any free ones",
+        f"TorchServe's ports on loopback: {', '.join(TORCHSERVE_PORTS)}; 0 alone: any free ones. That of the metrics, "
+        "which would need no key, is not opened: GET /metrics has them",
     )
     workers: int = setting(0, "TorchServe's worker processes; 0: one a core", least=0)
     batch_size: int = setting(32, "most requests that a worker answers at once", least=1)
@@ -329,11 +330,12 @@ class ServingConfig(Section):
 
     @property
     def each_torchserve_port(self) -> dict[str, int]:
-        """By the names in TORCHSERVE_PORTS; 0: any free one."""
+        """By name; 0: any free one. The port of the metrics is not opened: they have a socket of their own."""
         ports = (
             self.torchserve_ports if len(self.torchserve_ports) > 1 else self.torchserve_ports * len(TORCHSERVE_PORTS)
         )
-        return dict(zip(TORCHSERVE_PORTS, ports, strict=True))
+        by_name = dict(zip(TORCHSERVE_PORTS, ports, strict=True))
+        return {name: port for name, port in by_name.items() if name != "metrics"}
 
 
 @dataclass(frozen=True)

@@ -204,9 +204,9 @@ def test_port_given_twice_is_refused_before_anything_starts(
     config = Config(model_dir=sample_artifact.folder.parent, serving=serving)
     check_parts(config)
     with pytest.raises(CannotStart) as error:
-        check_parts(replace(config, serving=replace(serving, torchserve_ports=[0, 0, serving.port, 0, 0])))
+        check_parts(replace(config, serving=replace(serving, torchserve_ports=[0, serving.port, 0, 0, 0])))
     assert str(error.value) == (
-        f"serving.port and TorchServe's metrics port (serving.torchserve_ports) are both {serving.port}. "
+        f"serving.port and TorchServe's management port (serving.torchserve_ports) are both {serving.port}. "
         "Change one of them, or use 0 for a free port."
     )
 

@@ -565,7 +565,7 @@ def test_settings_that_all_commands_share_stay_few() -> None:
 
 def test_torchserves_ports_are_one_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert load().serving.each_torchserve_port == {
-        "inference": 8080, "management": 8081, "metrics": 8082, "grpc_inference": 7070, "grpc_management": 7071,
+        "inference": 8080, "management": 8081, "grpc_inference": 7070, "grpc_management": 7071,
     }  # fmt: skip
     assert set(load("serving.torchserve_ports=0").serving.each_torchserve_port.values()) == {0}
     config, _ = serve.COMMAND.parse(["serving.metrics_port=9", "serving.grpc_management_port=0"])

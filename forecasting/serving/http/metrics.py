@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -28,12 +29,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class ServingMetrics:
     """The metrics of one app, in a registry of their own.
 
-    `find_torchserve_url` returns where TorchServe's metrics are now: a restart changes its ports.
+    `find_socket` returns where TorchServe's metrics are now: a restart changes its run folder.
     """
 
-    def __init__(self, find_torchserve_url: Callable[[], str] | None = None) -> None:
+    def __init__(self, find_socket: Callable[[], Path] | None = None) -> None:
         self.registry = CollectorRegistry()
-        self._find_torchserve_url = find_torchserve_url
+        self._find_socket = find_socket
         here: dict[str, Any] = {"registry": self.registry}  # Any: so that it fits each of the keyword arguments
         self.requests = Counter("forecaster_requests", "Requests answered.", ("route", "method", "status"), **here)
         self.seconds = Histogram(
@@ -49,7 +50,7 @@ class ServingMetrics:
         self.in_flight = Gauge("forecaster_requests_in_flight", "Requests being answered now.", **here)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        if find_torchserve_url is not None:
+        if find_socket is not None:
             self._torchserve_up = Gauge("torchserve_up", "Whether TorchServe's own metrics could be read.", **here)
 
     def count_refusal(self, status: int) -> None:
@@ -80,9 +81,9 @@ class ServingMetrics:
 
     async def write(self) -> bytes:
         """All metrics in Prometheus' text format, followed by TorchServe's."""
-        if self._find_torchserve_url is None:
+        if self._find_socket is None:
             return generate_latest(self.registry)
-        torchserve_metrics = await _read_torchserve(self._find_torchserve_url())
+        torchserve_metrics = await _read_torchserve(self._find_socket())
         self._torchserve_up.set(torchserve_metrics is not None)
         return generate_latest(self.registry) + (torchserve_metrics or b"")
 
@@ -95,13 +96,13 @@ class _Watched(Collector):
         return [self._make()]
 
 
-async def _read_torchserve(url: str) -> bytes | None:
+async def _read_torchserve(unix_socket: Path) -> bytes | None:
     """None if it does not answer in time, or if Prometheus would refuse its text together with ours."""
     try:
         async with (
             asyncio.timeout(TORCHSERVE_SECONDS),
-            aiohttp.ClientSession() as session,
-            session.get(url) as response,
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(unix_socket))) as session,
+            session.get("http://torchserve/metrics") as response,
         ):
             text = await response.text()
         if response.status != 200:

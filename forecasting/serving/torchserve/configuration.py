@@ -13,6 +13,7 @@ from forecasting.serving.torchserve.ports import HOST
 from forecasting.settings.schema import ServingConfig
 
 TEMPLATES = find_resource("configs/torchserve")
+METRICS_SOCKET = "metrics.sock"  # TorchServe gives its metrics to everybody without a key, so only we can reach them
 WORKER_RETRY_SECONDS = 86400  # after which TorchServe gives up a worker that cannot be started, for good
 
 
@@ -31,7 +32,7 @@ def _write_properties(folder: Path, archive: Path, ports: Mapping[str, int]) -> 
     properties = {
         "inference_address": f"http://{HOST}:{ports['inference_port']}",
         "management_address": f"http://{HOST}:{ports['management_port']}",
-        "metrics_address": f"http://{HOST}:{ports['metrics_port']}",
+        "metrics_address": f"unix:{folder / METRICS_SOCKET}",
         "grpc_inference_address": HOST,
         "grpc_management_address": HOST,
         "grpc_inference_port": ports["grpc_inference_port"],

@@ -1,4 +1,4 @@
-"""The five ports that TorchServe listens on, all on loopback, and the first port of its workers."""
+"""The four ports that TorchServe listens on, all on loopback, and the first port of its workers."""
 
 import socket
 from contextlib import ExitStack

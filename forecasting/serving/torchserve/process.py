@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from forecasting.errors import CannotStart
-from forecasting.serving.torchserve.configuration import TEMPLATES
+from forecasting.serving.torchserve.configuration import METRICS_SOCKET, TEMPLATES
 from forecasting.serving.torchserve.installation import find_torchserve
 from forecasting.serving.torchserve.ports import HOST
 from forecasting.serving.torchserve.protocol import read_key
@@ -56,8 +56,8 @@ class TorchServe:
         return f"http://{HOST}:{self.ports['management_port']}"
 
     @property
-    def metrics_url(self) -> str:
-        return f"http://{HOST}:{self.ports['metrics_port']}/metrics"
+    def metrics_socket(self) -> Path:
+        return self.run_dir / METRICS_SOCKET
 
     @property
     def key_file(self) -> Path:

@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -207,7 +208,7 @@ def test_without_torchserve_there_is_no_word_of_it(sample_artifact: Artifact) ->
 
 
 def test_torchserves_metrics_follow_the_shims(torchserve: TorchServe) -> None:
-    metrics = parse(asyncio.run(ServingMetrics(lambda: torchserve.metrics_url).write()))
+    metrics = parse(asyncio.run(ServingMetrics(lambda: torchserve.metrics_socket).write()))
     assert metrics["torchserve_up"].samples[0].value == 1
     [requests] = metrics["ts_inference_requests"].samples
     assert (requests.labels["model_name"], requests.labels["model_version"]) == ("forecaster", "v1.10")
@@ -216,35 +217,38 @@ def test_torchserves_metrics_follow_the_shims(torchserve: TorchServe) -> None:
         assert metrics[name].samples, name
 
 
-def answers_of(url: str) -> tuple[float, float, set[str]]:
+def answers_of(unix_socket: Path) -> tuple[float, float, set[str]]:
     """Value of torchserve_up, the seconds it took, and the names of all metrics."""
     begun = time.monotonic()
-    metrics = parse(asyncio.run(ServingMetrics(lambda: url).write()))
+    metrics = parse(asyncio.run(ServingMetrics(lambda: unix_socket).write()))
     return metrics["torchserve_up"].samples[0].value, time.monotonic() - begun, set(metrics)
 
 
-def test_torchserve_that_is_down_or_hangs_leaves_the_shims_own() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = "http://{}:{}/metrics".format(*silent.getsockname())
-        up, seconds, names = answers_of(url)
+def test_torchserve_that_is_down_or_hangs_leaves_the_shims_own(short_folder: Path) -> None:
+    place = short_folder / "silent.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(place))
+        silent.listen()
+        up, seconds, names = answers_of(place)
         assert (up, "forecaster_requests" in names) == (0, True)
         assert 0.9 < seconds < 30
-    up, seconds, names = answers_of(url)
+    up, seconds, names = answers_of(place)
     assert (up, "forecaster_requests" in names) == (0, True)
     assert seconds < 0.9  # less than the time limit above
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"500 Oops"])
-def test_what_prometheus_would_refuse_does_not_come_into_the_answer(status: bytes) -> None:
+def test_what_prometheus_would_refuse_does_not_come_into_the_answer(status: bytes, short_folder: Path) -> None:
     async def run() -> bytes:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n\r\n<html>not {ready</html>\n")
             writer.close()
 
-        async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            return await ServingMetrics(lambda: f"http://127.0.0.1:{port}/metrics").write()
+        place = short_folder / "talking.sock"
+        place.unlink(missing_ok=True)
+        async with await asyncio.start_unix_server(talk, place):
+            return await ServingMetrics(lambda: place).write()
 
     metrics = parse(asyncio.run(run()))
     assert metrics["torchserve_up"].samples[0].value == 0

@@ -52,6 +52,20 @@ def test_management_needs_its_own_key(torchserve: TorchServe, key: str | None) -
     assert (status, answer) == (200, {"models": [{"modelName": "forecaster", "modelUrl": "forecaster-v1.10.mar"}]})
 
 
+def test_only_this_user_reaches_the_metrics(torchserve: TorchServe) -> None:
+    """They ask for no key, so they are on no port: not on one of their own, nor on those that are open."""
+    assert stat.S_IMODE(torchserve.run_dir.stat().st_mode) == 0o700
+    assert stat.S_ISSOCK(torchserve.metrics_socket.stat().st_mode)
+    java = psutil.Process(torchserve.process.pid)
+    listening = {
+        connection.laddr.port for connection in java.net_connections("tcp") if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {port for name, port in torchserve.ports.items() if name != "initial_worker_port"}
+    assert len(listening) == 4
+    for url in (torchserve.inference_url, torchserve.management_url):
+        assert send(url, "GET", "/metrics")[0] != 200
+
+
 def test_settings_reach_torchserve(torchserve: TorchServe) -> None:
     path = f"/models/forecaster/{VERSION}"
     _, [answer] = send(torchserve.management_url, "GET", path, key=read_keys(torchserve.key_file)["management"])
