@@ -8,7 +8,7 @@ from hmac import compare_digest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from forecasting.domain import Right
-from forecasting.serving.http.error_responses import send_error, send_too_many_requests
+from forecasting.serving.http.error_responses import hide_details, send_error, send_too_many_requests
 from forecasting.serving.http.headers import Header
 from forecasting.serving.http.limits import SAFE_METHODS
 from forecasting.serving.http.middleware import HttpMiddleware
@@ -40,6 +40,7 @@ class ApiKeyGuard(HttpMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = self._find_key(_find_secret(scope["headers"]))
         if key is None and scope["path"] in OPEN_PATHS and scope["method"] in ("GET", "HEAD"):
+            hide_details(scope)
             await self.app(scope, receive, send)
         elif key is None:
             await self._refuse(scope, send)
@@ -51,6 +52,8 @@ class ApiKeyGuard(HttpMiddleware):
             await send_too_many_requests(send, seconds, f"The API key {key.name!r} may send {rate}.")
         else:
             scope.setdefault("state", {})["client"] = key.name
+            if key.right is not Right.admin:
+                hide_details(scope)
             await self.app(scope, receive, send)
 
     def _find_key(self, secret: bytes | None) -> ApiKey | None:

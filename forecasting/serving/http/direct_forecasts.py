@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from forecasting.errors import ForecastingError
 from forecasting.serving.forecast_cache import ForecastCache
-from forecasting.serving.http.error_responses import make_error_response
+from forecasting.serving.http.error_responses import make_error_response, shows_details
 from forecasting.serving.http.forecast_routes import PAGE_VISITS_PATH, PREDICT_PATH, forecast_one
 from forecasting.serving.http.headers import JSON
 from forecasting.serving.http.limits import replay_body
@@ -41,7 +41,7 @@ class DirectForecasts(HttpMiddleware):
         try:
             answer = await forecast_one(self._find_forecast_cache(), request, scope["state"])
         except ForecastingError as error:
-            await make_error_response(error)(scope, receive, send)
+            await make_error_response(error, in_full=shows_details(scope))(scope, receive, send)
         else:
             await send_json(send, answer)
 

@@ -10,12 +10,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.types import Send
+from starlette.types import Scope, Send
 
 from forecasting.errors import (
+    ArtifactError,
     BadAnswer,
     BrokenArtifact,
     CannotPromote,
+    DataError,
     ForecastingError,
     InvalidVersion,
     TimedOut,
@@ -23,6 +25,7 @@ from forecasting.errors import (
     UnknownPromotion,
     UnknownSite,
     UnknownVersion,
+    WarehouseError,
 )
 from forecasting.serving.http.headers import RETRY_AFTER, SECURITY_HEADERS, Header
 from forecasting.serving.http.middleware import send_json
@@ -34,7 +37,36 @@ STATUS = {  # any other ForecastingError: 503
     BrokenArtifact: 409, CannotPromote: 409, BadAnswer: 502, TimedOut: 504,
 }  # fmt: skip
 MAX_MISTAKES = 20  # that are named, of one request
+# These errors are about the request or the data, and their texts are for every caller. Those of all others may name our
+# files, hosts, users and statements.
+FOR_EVERYBODY = (DataError, InvalidVersion, UnknownPromotion, CannotPromote, TimedOut)
+IN_BRIEF: tuple[tuple[type[ForecastingError], str], ...] = (
+    (WarehouseError, "PostgreSQL does not answer as it should."),
+    (BadAnswer, "TorchServe's answer is not a forecast."),
+    (ArtifactError, "The version cannot be used."),
+    (ForecastingError, "A part of the service does not answer as it should."),
+)
+IN_THE_LOG = "The server's log says why."
 INTERNAL_ERROR = "Internal error. The server's log has the details."
+
+# ---- who reads what
+
+
+def hide_details(scope: Scope) -> None:
+    """This caller reads nothing of how the server is set up."""
+    scope.setdefault("state", {})["hides_details"] = True
+
+
+def shows_details(scope: Scope) -> bool:
+    """To callers with the right admin, and to all where there are no API keys, since these are on this machine."""
+    return not scope["state"].get("hides_details")
+
+
+def describe_error(error: ForecastingError, *, in_full: bool) -> str:
+    if in_full or isinstance(error, FOR_EVERYBODY):
+        return str(error)
+    return f"{next(text for kind, text in IN_BRIEF if isinstance(error, kind))} {IN_THE_LOG}"
+
 
 # ---- in front of the routes, where there is no FastAPI yet
 
@@ -85,14 +117,15 @@ async def _answer_invalid_request(request: Request, error: RequestValidationErro
 
 
 async def _answer_forecasting_error(request: Request, error: ForecastingError) -> JSONResponse:
-    return make_error_response(error)
+    return make_error_response(error, in_full=shows_details(request.scope))
 
 
-def make_error_response(error: ForecastingError) -> JSONResponse:
+def make_error_response(error: ForecastingError, *, in_full: bool) -> JSONResponse:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 503)
-    if status >= 500:
+    detail = describe_error(error, in_full=in_full)
+    if status >= 500 or detail != str(error):
         logger.warning("%s: %s", type(error).__name__, error, exc_info=logger.isEnabledFor(logging.DEBUG))
-    return JSONResponse({"detail": str(error)}, status, RETRY_AFTER if status == 503 else None)
+    return JSONResponse({"detail": detail}, status, RETRY_AFTER if status == 503 else None)
 
 
 async def _answer_internal_error(request: Request, error: Exception) -> JSONResponse:

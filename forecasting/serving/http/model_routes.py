@@ -8,6 +8,7 @@ from forecasting.errors import Unavailable
 from forecasting.invocation import show_command
 from forecasting.serving.http import examples, response_schema
 from forecasting.serving.http.backend import Backend
+from forecasting.serving.http.error_responses import IN_THE_LOG, shows_details
 from forecasting.serving.http.listings import Listing, Page, describe_model, describe_sites
 from forecasting.serving.http.openapi import (
     BODY_FAILURES,
@@ -54,7 +55,7 @@ def add_model_routes(app: FastAPI, backend: Backend, *, root_path: str) -> None:
         """
         problems = await backend.find_problems()
         if problems.model:
-            raise Unavailable(" ".join(problems.describe()))
+            raise Unavailable(" ".join(problems.describe()))  # in brief to those who may not read it
         page = Page(root_path + INFO_PATH, limit, offset, site, metric)
         return await info.answer(http, backend.forecast_cache.sites, page)
 
@@ -94,10 +95,10 @@ def add_model_routes(app: FastAPI, backend: Backend, *, root_path: str) -> None:
 
 
 def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: float) -> None:
-    async def wait_for(promotion: Promotion, seconds: float) -> dict[str, str | None]:
+    async def wait_for(promotion: Promotion, seconds: float, http: Request) -> dict[str, str | None]:
         if seconds > 0:
             await promotion.wait(seconds)
-        return describe_promotion(promotion)
+        return describe_promotion(promotion, in_full=shows_details(http.scope))
 
     @app.post(
         PROMOTE_PATH,
@@ -107,13 +108,13 @@ def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: fl
         responses=describe_accepted_responses(response_schema.Promotion, examples.PROMOTIONS, 400, 409, *BODY_FAILURES),
         response_model=None,
     )
-    async def promote(request: PromoteRequest, wait: Wait = 0) -> dict[str, str | None]:
+    async def promote(http: Request, request: PromoteRequest, wait: Wait = 0) -> dict[str, str | None]:
         """Starts the promotion and says where to follow it. It takes some seconds; the current version answers
         meanwhile. The promoted version is served after a restart, too.
         """
         latest = time.monotonic() + max_wait_seconds  # of the whole request: starting may take seconds, too
         promotion = await backend.promote(request.version, force=request.force)
-        return await wait_for(promotion, min(wait, latest - time.monotonic()))
+        return await wait_for(promotion, min(wait, latest - time.monotonic()), http)
 
     @app.get(
         PROMOTE_PATH + "/{promotion_id}",
@@ -122,16 +123,17 @@ def add_promotion_routes(app: FastAPI, backend: Backend, *, max_wait_seconds: fl
         responses=describe_responses(response_schema.Promotion, examples.PROMOTIONS, 404),
         response_model=None,
     )
-    async def follow_promotion(promotion_id: PromotionId, wait: Wait = 0) -> dict[str, str | None]:
+    async def follow_promotion(http: Request, promotion_id: PromotionId, wait: Wait = 0) -> dict[str, str | None]:
         """The last 50 promotions since serving started are remembered."""
-        return await wait_for(backend.find_promotion(promotion_id), min(wait, max_wait_seconds))
+        return await wait_for(backend.find_promotion(promotion_id), min(wait, max_wait_seconds), http)
 
 
-def describe_promotion(promotion: Promotion) -> dict[str, str | None]:
+def describe_promotion(promotion: Promotion, *, in_full: bool) -> dict[str, str | None]:
+    """The reason may name files and hosts: `in_full` has it, else where it is."""
     return {
         "id": promotion.id,
         "version": promotion.version,
         "status": promotion.status.value,
-        "reason": promotion.reason,
+        "reason": promotion.reason if in_full or promotion.reason is None else IN_THE_LOG,
         "follow": promotion.follow,
     }

@@ -16,6 +16,7 @@ from starlette.types import Send
 from forecasting.card import SeriesCard
 from forecasting.errors import DataError, ForecastingError
 from forecasting.serving.forecast_cache import CachedForecast, CacheStatus, CacheTag, ForecastCache, Result
+from forecasting.serving.http.error_responses import describe_error, shows_details
 from forecasting.serving.http.json_body import VARY, takes_gzip
 from forecasting.serving.http.request_schema import MultipleRequest
 from forecasting.serving.http.response_cache import MAX_BYTES
@@ -59,13 +60,15 @@ class MultipleForecasts:
             "metric": f"{len(request.metrics)} metrics", "site": request.site, "days_ahead": request.days_ahead,
             "version": cache.card.version, "is_counted": True,
         }  # fmt: skip
-        num_bytes = estimate_bytes(request)
+        num_bytes, in_full = estimate_bytes(request), shows_details(http.scope)
         if num_bytes <= MAX_BYTES:
             state["memory"].hold(2 * num_bytes)
-            page = await self._make_page(cache, cache.sites, [*_list_names(request)], request.days_ahead)
+            page = await self._make_page(
+                cache, cache.sites, [*_list_names(request)], request.days_ahead, in_full=in_full
+            )
             return _respond(state, page, by_site=request.sites is not None)
         state["memory"].hold(estimate_page_bytes(request))
-        pages = self._make_pages(cache, request)
+        pages = self._make_pages(cache, request, in_full=in_full)
         try:
             first = await _read_first(pages)
         except BaseException:
@@ -73,13 +76,15 @@ class MultipleForecasts:
             raise
         return _PageResponse(state, first, pages, by_site=request.sites is not None, is_packed=takes_gzip(http))
 
-    async def _make_pages(self, cache: ForecastCache, request: MultipleRequest) -> AsyncGenerator[Page, None]:
+    async def _make_pages(
+        self, cache: ForecastCache, request: MultipleRequest, *, in_full: bool
+    ) -> AsyncGenerator[Page, None]:
         """In order; a few of them are made while one is sent."""
         sites, names, making = cache.sites, _list_names(request), deque[asyncio.Task[Page]]()
         with cache.use():
             try:
                 while part := [*islice(names, PAGE_SERIES)]:
-                    page = self._make_page(cache, sites, part, request.days_ahead)
+                    page = self._make_page(cache, sites, part, request.days_ahead, in_full=in_full)
                     making.append(asyncio.create_task(page))
                     if len(making) > PAGES_AHEAD:
                         yield await making.popleft()
@@ -91,14 +96,14 @@ class MultipleForecasts:
                 await asyncio.gather(*making, return_exceptions=True)
 
     async def _make_page(
-        self, cache: ForecastCache, sites: SiteDirectory, names: Sequence[Name], days_ahead: int
+        self, cache: ForecastCache, sites: SiteDirectory, names: Sequence[Name], days_ahead: int, *, in_full: bool
     ) -> Page:
         async with self._gate if len(names) > FEW_SERIES else nullcontext():
             matches = [_find(sites, name) for name in names]
             results = await cache.get([match for match in matches if isinstance(match, SeriesCard)], days_ahead)
             remaining = iter(results)
             items = [
-                Item(site, metric, _write(next(remaining) if isinstance(match, SeriesCard) else match))
+                Item(site, metric, _write(next(remaining) if isinstance(match, SeriesCard) else match, in_full=in_full))
                 for (site, metric), match in zip(names, matches, strict=True)
             ]
         forecasts = [result for result in results if isinstance(result, CachedForecast)]
@@ -231,8 +236,10 @@ def _find_outage(results: Sequence[Result]) -> ForecastingError | None:
     return next((error for error in errors if not isinstance(error, DataError)), None)
 
 
-def _write(result: Result) -> bytes:
-    return result.body if isinstance(result, CachedForecast) else orjson.dumps({"error": str(result)})
+def _write(result: Result, *, in_full: bool) -> bytes:
+    if isinstance(result, CachedForecast):
+        return result.body
+    return orjson.dumps({"error": describe_error(result, in_full=in_full)})
 
 
 def _note_statuses(state: State, statuses: frozenset[CacheStatus]) -> None:

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from forecasting.serving.http import examples, response_schema
 from forecasting.serving.http.backend import Backend
+from forecasting.serving.http.error_responses import shows_details
 from forecasting.serving.http.headers import RETRY_AFTER
 from forecasting.serving.http.metrics import CONTENT_TYPE, ServingMetrics
 from forecasting.serving.http.openapi import (
@@ -31,10 +32,12 @@ def add_health_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> Non
         response_model=None,
     )
     async def health(http: Request) -> dict[str, Any]:
-        """Always 200, so that the problems can be read. Callers without an API key see them without details."""
+        """Always 200, so that the problems can be read. Callers without a key with the right admin see them without
+        details.
+        """
         problems = await backend.find_problems()
-        sentences = problems.describe(in_full=is_known(http))
-        data = backend.data.describe(in_full=is_known(http))
+        sentences = problems.describe(in_full=shows_details(http.scope))
+        data = backend.data.describe(in_full=shows_details(http.scope))
         changes = backend.forecast_cache.changes if is_known(http) else []
         return {
             "status": "degraded" if sentences else "healthy",
@@ -59,7 +62,7 @@ def add_health_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> Non
         so late that not even a forecast of 30 days reaches today, it is 503, too.
         """
         problems = await backend.find_problems()
-        sentences = problems.describe(in_full=is_known(http))
+        sentences = problems.describe(in_full=shows_details(http.scope))
         if problems.is_ready:
             return JSONResponse({"ready": True, "problems": sentences} if sentences else {"ready": True})
         detail = " ".join(sentences)

@@ -10,7 +10,18 @@ import pytest
 
 from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
-from forecasting.errors import DataError
+from forecasting.errors import (
+    BadAnswer,
+    BrokenArtifact,
+    CannotConnect,
+    CannotStart,
+    DataError,
+    ForecastingError,
+    SettingError,
+    TimedOut,
+    Unavailable,
+    WarehouseError,
+)
 from forecasting.predictor import Window
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecast_service import ForecastService, ReadWindows
@@ -206,7 +217,8 @@ class Down(CacheBackend):
         return self.problems
 
 
-KEYS = {"API_KEYS": "ci:read:key-of-sixteen-or-more"}
+READ, ADMIN = "key-of-sixteen-or-more", "key-of-an-administrator"
+KEYS = {"API_KEYS": f"ci:read:{READ},ops:admin:{ADMIN}"}
 MODEL, DAYS = "Nothing listens at http://10.0.0.1.", "The user forecaster may not connect to db.internal."
 
 
@@ -220,7 +232,7 @@ MODEL, DAYS = "Nothing listens at http://10.0.0.1.", "The user forecaster may no
         (Problems(source=DAYS), True, ["The source of new days does not answer."]),
     ],
 )
-def test_what_is_down_is_said_in_full_to_those_with_a_key(
+def test_what_is_down_is_said_in_full_to_those_with_the_right_admin(
     sample_artifact: Artifact, problems: Problems, ready: bool, brief: list[str]
 ) -> None:
     backend = Down(in_process(sample_artifact, never).forecast_cache)
@@ -232,11 +244,63 @@ def test_what_is_down_is_said_in_full_to_those_with_a_key(
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
             return await client.get(path)
 
-    stranger, known = (asyncio.run(ask("/health", **headers)) for headers in ({}, {"X-API-Key": KEYS["API_KEYS"][8:]}))
+    known = asyncio.run(ask("/health", **{"X-API-Key": ADMIN}))
     assert known.json()["problems"] == problems.describe()
-    assert len(stranger.json()["problems"]) == len(brief)
-    assert all(sentence.startswith(begin) for sentence, begin in zip(stranger.json()["problems"], brief, strict=True))
-    assert "forecaster" not in stranger.text
+    for headers in ({}, {"X-API-Key": READ}):
+        stranger = asyncio.run(ask("/health", **headers))
+        sentences = stranger.json()["problems"]
+        assert len(sentences) == len(brief)
+        assert all(sentence.startswith(begin) for sentence, begin in zip(sentences, brief, strict=True))
+        assert "forecaster" not in stranger.text
+        assert "db.internal" not in asyncio.run(ask("/ready", **headers)).text
     answer = asyncio.run(ask("/ready"))
     assert (answer.status_code, answer.json()["ready"]) == ((200, True) if ready else (503, False))
     assert ("retry-after" in answer.headers) is not ready
+
+
+LOG = "The server's log says why."
+PART = f"A part of the service does not answer as it should. {LOG}"
+DATABASE = f"PostgreSQL does not answer as it should. {LOG}"
+OUTAGES = [
+    (
+        Unavailable("TorchServe's keys cannot be read from /tmp/forecaster.7.x/key_file.json (FileNotFoundError())."),
+        PART,
+    ),
+    (CannotConnect("Cannot connect to PostgreSQL at host db.internal, as user forecaster: no server answers."),
+     DATABASE),
+    (WarehouseError('PostgreSQL failed while reading forecasting.daily: relation "daily" does not exist.'),
+     DATABASE),
+    (BadAnswer("The handler refused the request (400): /tmp/forecaster.7.x/tmp/models/ab/model.pt2"),
+     f"TorchServe's answer is not a forecast. {LOG}"),
+    (BrokenArtifact("/srv/store/v1/model.pt2 is missing."), f"The version cannot be used. {LOG}"),
+    (CannotStart("/opt/java/bin/java cannot be started."), PART),
+    (SettingError("/srv/.env, line 2, is not NAME=value."), PART),
+    (TimedOut("TorchServe did not answer within 10 s."), "TorchServe did not answer within 10 s."),
+    (DataError("page_visits of blog has 20 known days."), "page_visits of blog has 20 known days."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "brief"), OUTAGES, ids=lambda value: type(value).__name__)
+def test_files_hosts_and_statements_are_named_to_admins_alone(
+    sample_artifact: Artifact, error: ForecastingError, brief: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(series: Sequence[SeriesCard]) -> list[Window | DataError]:
+        raise error
+
+    app = create_app(in_process(sample_artifact, fail), load_config(environ=KEYS))
+
+    async def ask(key: str, method: str, path: str, body: bytes | None) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            headers = {"X-API-Key": key, "Content-Type": "application/json"}
+            return await client.request(method, path, content=body, headers=headers)
+
+    for method, path, body in (
+        ("GET", "/predict/page-visits", None),
+        ("POST", "/predict", b'{"metric": "page_visits"}'),
+        ("POST", "/predict/multiple", b'{"metrics": ["page_visits"]}'),
+    ):
+        told = [asyncio.run(ask(key, method, path, body)).json() for key in (ADMIN, READ)]
+        errors = [answer["page_visits"]["error"] if "page_visits" in answer else answer["detail"] for answer in told]
+        assert errors == [str(error), brief]
+    if brief.endswith(LOG):
+        assert str(error) in caplog.text
