@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -57,7 +58,17 @@ def end(body: str, *, debug: bool = False) -> "subprocess.CompletedProcess[str]"
         ),
         ("bytes(10**18)", 1, f"error: Memory ran out. {LESS_MEMORY}\n"),
         ("raise KeyboardInterrupt", 130, "stopped\n"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(5)", 143, "ended\n"),
+        *(
+            (f"import os, signal; os.kill(os.getpid(), signal.{name}); import time; time.sleep(5)", code, "ended\n")
+            for name, code in (("SIGTERM", 143), ("SIGHUP", 129), ("SIGQUIT", 131))
+        ),
+        (
+            "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
+            "files = [open('/dev/null') for _ in range(64)]",
+            1,
+            "error: This process has too many open files: its limit is 64 (ulimit -n). Raise the limit: ulimit -n in a "
+            "shell, LimitNOFILE= in a systemd unit, --ulimit nofile= of a container.\n",
+        ),
     ],
 )
 def test_codes_and_words(body: str, code: int, stderr: str) -> None:
@@ -73,6 +84,30 @@ def test_torch_without_memory_is_told_like_python_without_memory() -> None:
     assert re.fullmatch(rf"Memory ran out \(.*can't allocate memory: .*\)\. {re.escape(LESS_MEMORY)}", reason)
     assert explain_shortage(RuntimeError("another one")) is None
     assert explain_shortage(OSError(errno.ENOENT, "No such file or directory")) is None
+
+
+def test_after_nohup_the_end_of_the_terminal_ends_nothing() -> None:
+    program = PROGRAM.format(
+        debug=False, body="import os, signal; os.kill(os.getpid(), signal.SIGHUP); LOGGER.info('goes on')"
+    )
+    result = subprocess.run(["nohup", sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "said\ngoes on\n")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_ended_work_of_an_event_loop_can_clean_up(name: str) -> None:
+    body = (
+        "import asyncio, os, signal; from forecasting.runtime.process import run_async\n"
+        "    async def work():\n"
+        "        try:\n"
+        f"            os.kill(os.getpid(), signal.{name}); await asyncio.sleep(60)\n"
+        "        finally:\n"
+        "            await asyncio.sleep(0); LOGGER.info('cleaned up')\n"
+        "    run_async(work())"
+    )
+    result = end(body)
+    code = 128 + getattr(signal, name)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "said\ncleaned up\n", "ended\n")
 
 
 def test_traceback_only_in_the_log_of_those_who_debug() -> None:
@@ -153,3 +188,43 @@ def test_lines_of_the_log_are_not_glued_to_a_progress_bar() -> None:
     assert process.wait() == 0
     for line in (b"a line of the log", b"the next line"):
         assert b"\x1b[2K" + line + b"\r\n" in shown, shown  # which clears the line before it
+
+
+FULL = """
+import asyncio, resource, sys
+from pathlib import Path
+from forecasting.errors import ForecastingError
+from forecasting.serving.torchserve.client import TorchServeClient
+from forecasting.settings.schema import DatabaseConfig
+from forecasting.warehouse.connection import connect
+async def ask():
+    client = TorchServeClient("http://127.0.0.1:1", "v1", Path(sys.argv[1]), 10.0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    await client.find_problem()  # reads its key
+    files = []
+    while len(files) < 64:
+        try:
+            files.append(open(sys.argv[1]))
+        except OSError:
+            break
+    errors = [await client.find_problem()]
+    try:
+        await connect(DatabaseConfig(embedded=False, host="127.0.0.1", port=1))
+    except ForecastingError as error:
+        errors.append(str(error))
+    files.clear()
+    await client.close()
+    print(*errors, sep=chr(10))
+asyncio.run(ask())
+"""
+
+
+def test_part_that_cannot_be_asked_for_want_of_files_is_not_called_down(tmp_path: Path) -> None:
+    key = tmp_path / "key_file.json"
+    key.write_text('{"inference": {"key": "k"}}')
+    result = subprocess.run([sys.executable, "-c", FULL, key], capture_output=True, text=True, check=False)
+    limit = "This process has too many open files: its limit is 64 (ulimit -n). Raise the limit: "
+    torchserve, database = result.stdout.splitlines()
+    assert torchserve.startswith(f"TorchServe cannot be asked: {limit}"), result.stderr
+    assert database.startswith("Cannot connect to PostgreSQL at host 127.0.0.1, port 1, ")
+    assert f": {limit}" in database

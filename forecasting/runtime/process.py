@@ -1,4 +1,4 @@
-"""How a program ends, and its memory: exit codes, SIGTERM, garbage collection."""
+"""How a program ends, and its memory: exit codes, signals, garbage collection."""
 
 import ctypes
 import errno
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -15,7 +15,11 @@ from forecasting.errors import ForecastingError, SettingError
 from forecasting.runtime.disk import NO_ROOM, explain_unwritable
 from forecasting.runtime.log import LOGGER
 from forecasting.runtime.memory import KillCounter, describe_shortage
+from forecasting.runtime.open_files import TOO_MANY, explain_too_many
 
+# Each would end Python at once, and leave behind what the program has made and started. SIGHUP comes when the terminal
+# is closed, SIGQUIT with Ctrl-\\.
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 NO_TEMPORARY_FOLDER = "No usable temporary directory found"  # Python's own words
 TORCH_OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # of the processor and of a GPU
 LESS_MEMORY = (
@@ -27,7 +31,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Ends the program with main's code. One of our errors exits with 1, a misuse with 2; their text goes to stderr."""
-    signal.signal(signal.SIGTERM, _end)
+    for signum in heeded_signals():
+        signal.signal(signum, _end)
     keep_freed_memory()
     kills = KillCounter()
     try:
@@ -47,16 +52,26 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         print(f"error: {reason}", file=sys.stderr)
         code = 1
     except SystemExit as ending:
-        if ending.code == 128 + signal.SIGTERM:
+        if ending.code in [128 + signum for signum in ENDING]:
             reason = f": the kernel has ended a process, because {describe_shortage()}" if kills.take_new() else ""
-            print(f"ended{reason}", file=sys.stderr)  # torchrun, for one, ends the processes that are left
+            with suppress(OSError):  # the terminal is gone
+                print(f"ended{reason}", file=sys.stderr)  # torchrun, for one, ends the processes that are left
         raise
     gc.freeze()  # spares Python its last search for garbage: more than a second after torch and Lightning
     sys.exit(code)
 
 
+def heeded_signals() -> list[signal.Signals]:
+    """Those of ENDING that this process does not ignore: nohup ignores SIGHUP, so that closing the terminal ends
+    nothing.
+    """
+    return [signum for signum in ENDING if signal.getsignal(signum) != signal.SIG_IGN]
+
+
 def explain_shortage(error: Exception) -> str | None:
-    """In words, if the disk or the memory is at fault, not the program."""
+    """In words, if the disk, the memory or a limit is at fault, not the program."""
+    if isinstance(error, OSError) and error.errno in TOO_MANY:
+        return explain_too_many(error)
     if isinstance(error, OSError) and error.errno in (*NO_ROOM, errno.EROFS):
         file = error.filename2 or error.filename or "a file"  # of a copy, the second is the one that is written
         return explain_unwritable(file, error, advice="set MODEL_DIR or TMPDIR")
@@ -71,33 +86,33 @@ def explain_shortage(error: Exception) -> str | None:
 
 
 def run_async(work: Coroutine[Any, Any, None]) -> None:
-    """asyncio.run, but SIGTERM cancels the work, which can then clean up."""
+    """asyncio.run, but a signal of ENDING cancels the work, which can then clean up."""
     import asyncio
 
-    terminated = False
+    received: list[int] = []
+    before = {signum: signal.getsignal(signum) for signum in heeded_signals()}
 
     async def cancellable() -> None:
-        nonlocal terminated
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
-        def end() -> None:
-            nonlocal terminated
-            terminated = True
+        def end(signum: int) -> None:
+            received.append(signum)
             if task is not None:
                 task.cancel()
 
-        loop.add_signal_handler(signal.SIGTERM, end)
+        for signum in before:
+            loop.add_signal_handler(signum, end, signum)
         await work
 
-    before = signal.getsignal(signal.SIGTERM)
     try:
         asyncio.run(cancellable())
     except asyncio.CancelledError:
-        if not terminated:
+        if not received:
             raise
-        _end(signal.SIGTERM, None)
+        _end(received[0], None)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _end_early(reason: BaseException) -> int:
@@ -110,7 +125,7 @@ def _end_early(reason: BaseException) -> int:
 
 
 def _end(signum: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends a program by an exception, so that what it started is stopped."""
+    """Ends a program by an exception, so that what it started is stopped."""
     sys.exit(128 + signum)
 
 

@@ -1,10 +1,12 @@
 """Everything that could keep the server from starting, checked before anything starts."""
 
 import errno
+import logging
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +14,14 @@ from forecasting.artifact import load_artifact
 from forecasting.card import restore_settings
 from forecasting.errors import CannotStart, ForecastingError, NoRoom
 from forecasting.runtime.disk import find_disk_problem
+from forecasting.runtime.open_files import ADVICE, raise_file_limit
+from forecasting.serving.http.listener import count_files
 from forecasting.serving.torchserve.archive import check_handler
 from forecasting.serving.torchserve.installation import find_java, find_torchserve
 from forecasting.serving.torchserve.ports import choose_ports, find_owner
-from forecasting.settings.schema import Config, ServingConfig
+from forecasting.settings.schema import Config, GuardConfig, ServingConfig
+
+logger = logging.getLogger("forecasting.serving")
 
 ARCHIVE_COPIES = 9  # packed it is up to eight times smaller
 LOG_BYTES = 1_000_000
@@ -33,6 +39,7 @@ def check_parts(config: Config) -> None:
         find_torchserve,
         partial(find_java, serving.java_home),
         partial(choose_ports, serving),
+        partial(_check_open_files, config.guard),
     )
     errors = []
     for check in checks:
@@ -44,6 +51,31 @@ def check_parts(config: Config) -> None:
         raise errors[0]
     if errors:
         raise CannotStart(f"{len(errors)} problems:\n" + "\n".join(f"- {error}" for error in errors))
+
+
+def fit_connections(guard: GuardConfig) -> GuardConfig:
+    """With as many connections as this process may have files open for: more would be lost, not told to try again."""
+    needed = count_files(guard)
+    limit = raise_file_limit(needed)
+    if limit >= needed:
+        return guard
+    possible = max(1, guard.max_connections - (needed - limit))
+    logger.warning(
+        "at most %d connections at a time, not guard.max_connections=%d: that takes %d open files, and the limit is "
+        "%d. %s",
+        possible, guard.max_connections, needed, limit, ADVICE,
+    )  # fmt: skip
+    return replace(guard, max_connections=possible)
+
+
+def _check_open_files(guard: GuardConfig) -> None:
+    least = count_files(replace(guard, max_connections=1))
+    limit = raise_file_limit(least)
+    if limit < least:
+        raise CannotStart(
+            f"Serving takes {least} open files, and {count_files(guard):,} for {guard.max_connections:,} connections "
+            f"(guard.max_connections), but the limit is {limit}. {ADVICE}"
+        )
 
 
 def check_room(folder: Path, archive_bytes: int) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,13 +15,14 @@ import uvloop
 from prometheus_client.core import CounterMetricFamily
 
 from forecasting.artifact import load_artifact
+from forecasting.runtime.process import heeded_signals
 from forecasting.serving.health import DataState
 from forecasting.serving.http.admission import Admission
 from forecasting.serving.http.app import create_app
 from forecasting.serving.http.guards import check_host
 from forecasting.serving.http.listener import Listener
 from forecasting.serving.http.metrics import ServingMetrics
-from forecasting.serving.preflight import check_parts, explain_address_errors, take_port
+from forecasting.serving.preflight import check_parts, explain_address_errors, fit_connections, take_port
 from forecasting.serving.torchserve.run_folder import temporary_folder
 from forecasting.serving.torchserve.supervisor import Supervisor
 from forecasting.serving.version_manager import VersionManager, copy_archive, make_start
@@ -36,12 +38,13 @@ COLLECTOR_THRESHOLDS = 10_000, 20, 100
 
 
 def serve(config: Config) -> None:
-    """Serves the version that `config` names until SIGINT or SIGTERM, and leaves no process behind.
+    """Serves the version that `config` names until SIGINT, SIGTERM, SIGHUP or SIGQUIT, and leaves nothing behind.
 
     Raises SettingError, CannotStart, UnknownVersion or BrokenArtifact before anything listens.
     """
     check_host(config)
     check_parts(config)
+    config = replace(config, guard=fit_connections(config.guard))
     artifact = load_artifact(config.model_dir, config.model_version)
     with take_port(config.serving) as listener, temporary_folder() as folder:
         archive = copy_archive(artifact, folder)
@@ -86,11 +89,9 @@ async def _serve_routes(
 
 @contextmanager
 def ending_signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
-    """Of SIGINT and SIGTERM: the first one lets requests in flight finish; the second, of either kind, waits for
-    nothing.
-    """
+    """The first one lets requests in flight finish; the second, of any kind, waits for nothing."""
     loop, first, second = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *heeded_signals())}
 
     def note() -> None:
         (second if first.is_set() else first).set()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from forecasting.errors import CannotConnect, WarehouseError
+from forecasting.runtime.open_files import TOO_MANY, explain_too_many
 from forecasting.settings.schema import CACHE_DATABASE, DatabaseConfig
 from forecasting.warehouse.queries import Connection
 from forecasting.warehouse.session import Session, make_limits
@@ -243,6 +244,8 @@ def _describe_server(config: DatabaseConfig) -> str:
 
 
 def _explain(error: Exception, config: DatabaseConfig) -> str:
+    if isinstance(error, OSError) and error.errno in TOO_MANY:
+        return explain_too_many(error)
     reasons = SENT_BY_SERVER if isinstance(error, asyncpg.PostgresError) and "severity" in error.as_dict() else REASONS
     text = next(text for kind, text in reasons if isinstance(error, kind))
     marked = [WITHOUT_TLS, ERROR_BEFORE_TLS] if config.sslmode else [ERROR_BEFORE_TLS]

@@ -257,6 +257,49 @@ def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, taken: socke
     )
 
 
+LIMITED = """
+import logging, resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]),) * 2)
+from forecasting.runtime.log import start_log
+from forecasting.runtime.process import run
+from forecasting.serving.preflight import check_parts, fit_connections
+from forecasting.settings.schema import Config, ServingConfig
+config = Config(model_dir=Path(sys.argv[1]), serving=ServingConfig(port=0, torchserve_ports=[0]))
+def main():
+    start_log(None, debug=False)
+    check_parts(config)
+    print(fit_connections(config.guard).max_connections)
+run(main)
+"""
+RAISE = "Raise the limit: ulimit -n in a shell, LimitNOFILE= in a systemd unit, --ulimit nofile= of a container."
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "stdout", "stderr"),
+    [
+        (
+            64, 1, "",
+            "error: Serving takes 321 open files, and 1,344 for 1,024 connections (guard.max_connections), but the "
+            f"limit is 64. {RAISE}\n",
+        ),
+        (
+            1024, 0,
+            "at most 704 connections at a time, not guard.max_connections=1024: that takes 1344 open files, and the "
+            f"limit is 1024. {RAISE}\n704\n",
+            "",
+        ),
+        (1344, 0, "1024\n", ""),
+    ],
+)  # fmt: skip
+def test_limit_of_open_files_is_told_at_the_start(
+    sample_artifact: Artifact, limit: int, code: int, stdout: str, stderr: str
+) -> None:
+    command = [sys.executable, "-c", LIMITED, sample_artifact.folder.parent, str(limit)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (code, stdout, stderr)
+
+
 def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifact: Artifact) -> None:
     """What a check at the start has seen may be gone by then."""
     program = (

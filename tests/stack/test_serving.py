@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,9 +52,15 @@ def test_dead_worker_and_dead_torchserve(place: Place) -> None:
     assert becomes(lambda: get(url + "/ready").json() == {"ready": True})
     process.wait_for("TorchServe answers again")
     [again] = process.children("ModelServer")
-    assert process.end(signal.SIGINT) == 0
+    assert process.end(signal.SIGQUIT) == 0
+    assert not run_folders(process)
     assert not workers_left(java.pid)
     assert not workers_left(again.pid)
+
+
+def run_folders(process: Process) -> list[Path]:
+    """What it has left in the temporary folder: TorchServe's keys, sockets and archive."""
+    return list(Path(tempfile.gettempdir()).glob(f"forecaster.{process.process.pid}.*"))
 
 
 def workers_left(java: int) -> list[int]:
@@ -105,13 +112,15 @@ def test_database_of_ones_own_that_is_down_is_said_and_a_kill_leaves_no_process(
     assert "hunter2" not in process.text + refused.text + str(health)
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_stopped_while_it_starts_leaves_no_process(place: Place, how: signal.Signals, code: int) -> None:
     process = place.serve(*PATIENT)
     assert becomes(lambda: process.children("ModelServer"))
     children = process.children()
+    assert run_folders(process)
     assert process.end(how) == code
     assert becomes(lambda: not left_of(children))
+    assert not run_folders(process)
 
 
 def test_what_stands_in_the_way_is_said_before_anything_starts(place: Place) -> None:
@@ -191,7 +200,7 @@ def test_sigterm_lets_what_is_in_flight_end(place: Place) -> None:
 
 
 def test_second_signal_waits_for_nothing(place: Place) -> None:
-    """Also if both are SIGTERM."""
+    """Whichever they are."""
     process = place.serve("serving.workers=1")  # the end waits for the forecast in flight until the deadline, 10 s
     url, children = process.url, process.children()
     assert get(url + PREDICT).status_code == 200
@@ -199,7 +208,7 @@ def test_second_signal_waits_for_nothing(place: Place) -> None:
         asking = other.submit(get, f"{url}/predict/page-visits?days_ahead=8")
         wait_for_in_flight(url, 1)
         began = time.monotonic()
-        process.process.send_signal(signal.SIGTERM)
+        process.process.send_signal(signal.SIGHUP)
         assert becomes(lambda: is_refused(url))
         process.process.send_signal(signal.SIGTERM)
         refused = asking.result()
@@ -207,6 +216,7 @@ def test_second_signal_waits_for_nothing(place: Place) -> None:
         assert process.wait() == 0
     assert (refused.status_code, refused.headers["Retry-After"], refused.json()) == (503, "3", STOPPING)
     assert not [child for child in children if child.is_running()]
+    assert not run_folders(process)
     assert process.text.endswith("stopping TorchServe\nstopped\n")
 
 

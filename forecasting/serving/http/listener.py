@@ -1,17 +1,17 @@
 """Accepts connections, ends those that take too long, and ends them all when serving ends."""
 
 import asyncio
-import resource
 import socket
 from collections.abc import Callable
 from email.utils import formatdate
 
 from starlette.types import ASGIApp
 
+from forecasting.runtime.open_files import raise_file_limit
 from forecasting.serving.http.admission import RESERVE, Admission
 from forecasting.serving.http.client_address import TrustedProxies
 from forecasting.serving.http.connection import Connection, Shared
-from forecasting.settings.schema import Config
+from forecasting.settings.schema import Config, GuardConfig
 
 BACKLOG = 2048  # connections that wait to be accepted
 SWEEP_SECONDS = 0.25  # between two looks for connections past their deadline
@@ -22,7 +22,7 @@ OTHER_FILES = 256  # open besides the connections: PostgreSQL's, TorchServe's, t
 class Listener:
     def __init__(self, app: ASGIApp, config: Config, count_refusal: Callable[[int], None]) -> None:
         guard = config.guard
-        raise_file_limit(guard.max_connections + RESERVE + OTHER_FILES)
+        raise_file_limit(count_files(guard))
         self.admission = Admission(guard.max_connections, guard.max_connections_per_address)
         self._shared = Shared(
             app,
@@ -75,9 +75,6 @@ class Listener:
             connection.expire()
 
 
-def raise_file_limit(num_files: int) -> None:
-    """Allows this process so many open files, or as many as the system permits. Many start with 1,024, or 256."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = num_files if hard == resource.RLIM_INFINITY else min(num_files, hard)
-    if soft != resource.RLIM_INFINITY and soft < limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+def count_files(guard: GuardConfig) -> int:
+    """How many files are open at most."""
+    return guard.max_connections + RESERVE + OTHER_FILES

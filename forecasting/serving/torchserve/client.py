@@ -12,6 +12,7 @@ from jaxtyping import Float
 from forecasting.artifact import MODEL_NAME
 from forecasting.errors import BadAnswer, TimedOut, Unavailable
 from forecasting.predictor import Window
+from forecasting.runtime.open_files import TOO_MANY, explain_too_many
 from forecasting.serving.circuit_breaker import CircuitBreaker
 from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.serving.torchserve.protocol import (
@@ -147,6 +148,8 @@ class TorchServeClient:
                 raise
             raise Unavailable(STOPPING) from error  # aiohttp's "Session is closed"
         except aiohttp.ClientConnectorError as error:
+            if error.os_error.errno in TOO_MANY:
+                raise Unavailable(f"TorchServe cannot be asked: {explain_too_many(error.os_error)}") from error
             raise Unavailable(f"TorchServe is not running: nothing listens at {self._url}.") from error
         except (aiohttp.ClientError, ConnectionError) as error:  # an idle connection was closed, or Java was killed
             raise RetryableFailure(Unavailable(f"TorchServe closed the connection ({error!r}).")) from error
