@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,11 @@ keep_compiled_files()
 os.environ["TRAFFIC_FORECASTER_HOME"] = str(Path(__file__).parent)  # without the checkout's .env
 if is_worker():  # torch would start a thread for each core in each worker, and in what it starts
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell ignores some for what it runs in the background, and so would the programs that tests start and end.
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 # A busy machine is no failure: an example may take as long as it takes.
 hypothesis.settings.register_profile(
