@@ -1,6 +1,7 @@
 """Answers of POST /predict/multiple. Large ones are made and sent page by page: none is ever in memory as a whole."""
 
 import asyncio
+import logging
 import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -21,6 +22,8 @@ from forecasting.serving.http.json_body import VARY, takes_gzip
 from forecasting.serving.http.request_schema import MultipleRequest
 from forecasting.serving.http.response_cache import MAX_BYTES
 from forecasting.warehouse.site_directory import SiteDirectory
+
+logger = logging.getLogger("forecasting.requests")
 
 PAGE_SERIES = 64  # made in some milliseconds, in which the event loop does nothing else
 FEW_SERIES = 16  # which never wait for pages of others
@@ -108,7 +111,10 @@ class MultipleForecasts:
             ]
         forecasts = [result for result in results if isinstance(result, CachedForecast)]
         statuses = frozenset(forecast.status for forecast in forecasts)
-        return Page(items, statuses, _find_common_tag(results), None if forecasts else _find_outage(results))
+        outage = _find_outage(results)
+        if outage is not None and forecasts:
+            logger.warning("%s", outage)  # callers may be told less
+        return Page(items, statuses, _find_common_tag(results), None if forecasts else outage)
 
 
 class _PageResponse(StreamingResponse):
