@@ -10,6 +10,9 @@ from scripts.bench.harness import PATIENCE_SECONDS
 
 POLL_SECONDS = 0.05
 UNAVAILABLE = {502, 503, 504}
+# For httpx's `verify`, also where nothing is encrypted: else each client reads all certificates of the machine, which
+# takes longer than the answer.
+CERTIFICATES = httpx.create_ssl_context()
 
 
 def becomes(holds: Callable[[], object]) -> bool:
@@ -33,7 +36,13 @@ async def becomes_meanwhile(holds: Callable[[], object]) -> bool:
 
 
 def get(url: str, *, headers: dict[str, str] | None = None) -> httpx.Response:
-    return httpx.get(url, headers=headers, timeout=PATIENCE_SECONDS)
+    return httpx.get(url, headers=headers, timeout=PATIENCE_SECONDS, verify=CERTIFICATES)
+
+
+def post(
+    url: str, *, headers: dict[str, str] | None = None, json: object = None, content: bytes | None = None
+) -> httpx.Response:
+    return httpx.post(url, headers=headers, json=json, content=content, timeout=PATIENCE_SECONDS, verify=CERTIFICATES)
 
 
 def get_until(url: str, status: int = 200, *, headers: dict[str, str] | None = None) -> httpx.Response:

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from scripts.bench.harness import PATIENCE_SECONDS, SCRIPTS, Place, Process, clean_environment
 from tests.selection import is_worker
+from tests.waiting import CERTIFICATES
 
 if TYPE_CHECKING:
     from forecasting.settings.schema import DatabaseConfig
@@ -78,7 +79,7 @@ def served(place: Place) -> Iterator[Process]:
 
 @pytest.fixture(scope="session")
 def http(served: Process) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS) as client:
+    with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS, verify=CERTIFICATES) as client:
         yield client
 
 

@@ -22,7 +22,7 @@ from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.embedded import find_server
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process, free_ports
 from tests.serving.torchserve.requests import read_keys
-from tests.waiting import becomes, get
+from tests.waiting import CERTIFICATES, becomes, get, post
 
 from .conftest import PATIENT
 
@@ -51,7 +51,9 @@ def attacked(place: Place, embedded: DatabaseConfig) -> Iterator[Process]:
 @pytest.fixture
 def http(attacked: Process) -> Iterator[httpx.Client]:
     """With the read key; after each attack the routes answer as before."""
-    with httpx.Client(base_url=attacked.url, timeout=PATIENCE_SECONDS, headers={"X-API-Key": READ}) as client:
+    with httpx.Client(
+        base_url=attacked.url, timeout=PATIENCE_SECONDS, headers={"X-API-Key": READ}, verify=CERTIFICATES
+    ) as client:
         yield client
     answer = get(f"{attacked.url}/predict/page-visits", headers={"X-API-Key": READ})
     assert (answer.status_code, len(answer.json()["predictions"])) == (200, 7)
@@ -147,7 +149,7 @@ def test_ten_megabytes(http: httpx.Client) -> None:
 
 
 def test_ten_megabytes_without_a_key(attacked: Process, http: httpx.Client) -> None:
-    answer = httpx.post(f"{attacked.url}/predict", content=b"[" * (10 * 2**20), timeout=PATIENCE_SECONDS)
+    answer = post(f"{attacked.url}/predict", content=b"[" * (10 * 2**20))
     assert (answer.status_code, answer.json()) == (401, {"detail": NO_KEY})
 
 
@@ -312,7 +314,7 @@ def test_line_breaks_forge_neither_headers_nor_the_log(attacked: Process, http: 
         http.get("/predict/page-visits", params={"site": forged}),
         http.post("/predict", json={"site": forged, "metric": forged}),
         http.get("/predict/x%0d%0aSet-Cookie:%20forged=1"),
-        httpx.get(f"{attacked.url}/predict", headers={"Authorization": "Bearer a\tforged"}, timeout=PATIENCE_SECONDS),
+        get(f"{attacked.url}/predict", headers={"Authorization": "Bearer a\tforged"}),
     ):
         assert answer.status_code in {400, 401, 404}
         assert "forged" not in str(answer.headers)
@@ -334,14 +336,14 @@ def test_line_breaks_forge_neither_headers_nor_the_log(attacked: Process, http: 
     ],
 )
 def test_a_wrong_key_or_a_forged_token(attacked: Process, http: httpx.Client, headers: dict[str, str]) -> None:
-    answer = httpx.get(f"{attacked.url}/predict/page-visits", headers=headers, timeout=PATIENCE_SECONDS)
+    answer = get(f"{attacked.url}/predict/page-visits", headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 @pytest.mark.parametrize("path", ["/model/retrain", "/model/retrain/", "/model//retrain", "//model/retrain"])
 def test_a_read_key_cannot_retrain(attacked: Process, http: httpx.Client, path: str) -> None:
-    answer = httpx.post(f"{attacked.url}{path}", headers={"X-API-Key": READ}, timeout=PATIENCE_SECONDS)
+    answer = post(f"{attacked.url}{path}", headers={"X-API-Key": READ})
     assert (answer.status_code, answer.json()) == (
         403,
         {"detail": "The API key 'dash' may only read. This route needs a key with the right admin."},
@@ -349,7 +351,7 @@ def test_a_read_key_cannot_retrain(attacked: Process, http: httpx.Client, path: 
 
 
 def test_an_admin_key_may(attacked: Process, http: httpx.Client) -> None:
-    answer = httpx.post(f"{attacked.url}/model/retrain", headers={"X-API-Key": ADMIN}, timeout=PATIENCE_SECONDS)
+    answer = post(f"{attacked.url}/model/retrain", headers={"X-API-Key": ADMIN})
     assert answer.status_code == 501
     assert "python scripts/train.py --model-version" in answer.json()["detail"]
 
@@ -383,14 +385,14 @@ def test_a_model_from_a_url(attacked: Process, http: httpx.Client, path: str) ->
         inference = torchserve_keys(attacked)["inference"]
         for name, token in {"none": None, "forged": "forged", "inference": inference}.items():
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            answers[name] = httpx.post(management + path.format(url), headers=headers, timeout=PATIENCE_SECONDS)
+            answers[name] = post(management + path.format(url), headers=headers)
         allowed = {"Authorization": f"Bearer {real}"}
-        answers["real"] = httpx.post(management + path.format(url), headers=allowed, timeout=PATIENCE_SECONDS)
+        answers["real"] = post(management + path.format(url), headers=allowed)
         bait.settimeout(0.2)
         with pytest.raises(TimeoutError):
             bait.accept()
     assert {answer.status_code for answer in answers.values()} <= {400, 403, 404, 405}, answers
-    models = httpx.get(f"{management}/models", headers=allowed, timeout=PATIENCE_SECONDS).json()["models"]
+    models = get(f"{management}/models", headers=allowed).json()["models"]
     assert [model["modelName"] for model in models] == ["forecaster"]
 
 
@@ -400,7 +402,7 @@ def test_torchserves_inference_with_a_forged_token(attacked: Process, http: http
     presented = {**torchserve_keys(attacked), "forged": "forged"}.get(str(token))
     headers = {"Authorization": f"Bearer {presented}"} if presented else {}
     url = f"{inference}/predictions/forecaster/v1.10"
-    answer = httpx.post(url, headers=headers, json=TORCHSERVE_REQUEST, timeout=PATIENCE_SECONDS)
+    answer = post(url, headers=headers, json=TORCHSERVE_REQUEST)
     assert (answer.status_code, answer.json()["type"]) == (400, "InvalidKeyException")
 
 

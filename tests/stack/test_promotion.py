@@ -20,7 +20,7 @@ from forecasting.artifact import PROGRAM, find_promoted, hash_file, load_artifac
 from forecasting.settings.schema import Config, DatabaseConfig
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process
 from tests.full_disk import full_disk
-from tests.waiting import becomes, get, get_until
+from tests.waiting import CERTIFICATES, becomes, get, get_until, post
 
 from .conftest import PATIENT
 
@@ -87,7 +87,7 @@ def serving(place: Place, store: Store) -> Iterator[Process]:
 
 def promote(process: Process, version: str, *, key: dict[str, str] = ADMIN, **options: bool) -> httpx.Response:
     body = {"version": version, **options}
-    return httpx.post(f"{process.url}/model/promote", json=body, headers=key, timeout=PATIENCE_SECONDS)
+    return post(f"{process.url}/model/promote", json=body, headers=key)
 
 
 def problems(process: Process) -> list[str]:
@@ -153,7 +153,9 @@ def test_promoted_version_answers_and_no_request_is_lost(
 
     def ask_on() -> list[tuple[str, float]]:
         seen = []
-        with httpx.Client(base_url=serving.url, headers=READER, timeout=PATIENCE_SECONDS) as client:
+        with httpx.Client(
+            base_url=serving.url, headers=READER, timeout=PATIENCE_SECONDS, verify=CERTIFICATES
+        ) as client:
             days, num_more = 0, 50
             while num_more:
                 num_more -= promoted.is_set()
@@ -163,6 +165,7 @@ def test_promoted_version_answers_and_no_request_is_lost(
                 seen.append((answer.json()["model_version"], answer.json()["predictions"][0]["upper"]))
                 if len(seen) == 1:
                     all_asking.wait()
+                promoted.wait(0.01)  # 100 requests a second of each client: the promotion needs the processor too
         return seen
 
     with ThreadPoolExecutor(5) as pool:
@@ -295,7 +298,7 @@ def test_version_that_lacks_served_series_is_refused_unless_it_is_forced(serving
     assert (ask(serving), find_promoted(store.folder)) == (before, promoted)
     assert follow(serving, promote(serving, "narrow", force=True))["status"] == "promoted"
     body = {"metric": store.series[2]["metric"]}
-    assert httpx.post(f"{serving.url}/predict", json=body, headers=READER, timeout=PATIENCE_SECONDS).status_code == 400
+    assert post(f"{serving.url}/predict", json=body, headers=READER).status_code == 400
 
 
 def test_only_an_admin_promotes_and_any_key_follows(serving: Process) -> None:

@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from forecasting.artifact import Artifact
@@ -14,7 +13,7 @@ from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.settings.schema import Config
 from tests.serving.http.listening import exchange, listen
 from tests.serving.http.test_routes import in_process, never
-from tests.waiting import becomes
+from tests.waiting import becomes, get
 
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"  # as Java's HttpClient
 BODY = b'{"metric": "nope"}'
@@ -80,8 +79,8 @@ def test_client_that_leaves_while_it_sends_is_no_failure_of_ours(port: int) -> N
         time.sleep(0.05)
 
     def counted() -> list[str]:
-        lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+        lines = get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
         return [line for line in lines if line.startswith("forecaster_requests_total") and 'status="499"' in line]
 
     assert becomes(lambda: len(counted()) == 1)
-    assert 'status="5' not in "".join(httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines())
+    assert 'status="5' not in "".join(get(f"http://127.0.0.1:{port}/metrics").text.splitlines())
