@@ -11,6 +11,7 @@ import pytest
 from scripts.bench.harness import Place
 
 from .conftest import QUICK
+from .forking import run_forked
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +60,8 @@ def test_version_forecasts_what_the_service_does(place: Place, tmp_path: Path) -
     from forecasting.artifact import load_artifact
 
     out = tmp_path / "out.csv"
-    result = place.run(
-        "backtest.py", "--model", "v1.10", "--origins", "1", "--out", str(out), "data.metrics=page_visits"
+    result = run_forked(
+        place, "backtest.py", "--model", "v1.10", "--origins", "1", "--out", str(out), "data.metrics=page_visits"
     )
     assert result.returncode == 0, result.stderr
     frame = pd.read_csv(out)
@@ -88,7 +89,7 @@ def _sample_values(metric: str) -> list[float]:
 def test_fine_tuning_on_a_file(empty_place: Place, traffic: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     arguments = ["--csv", str(traffic), "--model", "fine-tune", "--origins", "4", "--step", "5", "--refit", "7"]
-    result = empty_place.run("backtest.py", *arguments, "--horizon", "10", "--out", str(out), *QUICK)
+    result = run_forked(empty_place, "backtest.py", *arguments, "--horizon", "10", "--out", str(out), *QUICK)
     assert result.returncode == 0, result.stderr
     assert "fitted on the days until 2024-04-02, 2 of 4\n" in result.stdout
     assert re.search(r"^fine-tuned +\d", result.stdout, re.MULTILINE)
@@ -117,5 +118,5 @@ def test_fine_tuning_on_a_file(empty_place: Place, traffic: Path, tmp_path: Path
 )
 def test_refusals(empty_place: Place, traffic: Path, arguments: list[str], code: int, text: str) -> None:
     names = {"traffic": traffic, "store": empty_place.store}
-    result = empty_place.run("backtest.py", *(argument.format(**names) for argument in arguments))
+    result = run_forked(empty_place, "backtest.py", *(argument.format(**names) for argument in arguments))
     assert (result.returncode, result.stderr) == (code, text.format(**names))

@@ -13,6 +13,7 @@ from tests.warehouse.ingesting import ask_own
 from tests.warehouse.sources.asking import prepare
 
 from .conftest import variables_of
+from .forking import run_forked
 
 if TYPE_CHECKING:
     from forecasting.settings.schema import DatabaseConfig
@@ -59,12 +60,12 @@ def test_sample_site_by_its_version(place: Place, database: "DatabaseConfig") ->
     assert "read 4 series, forecast 4, wrote 36 rows to forecasting.forecasts in " in first.stdout
     assert "note: the forecasts of 4 series begin in the past: the newest of their days is 2020-08-19\n" in first.stdout
     assert first.stderr == ""
-    again = place.run("forecast.py", "--days-ahead", "9", "--model", "v1.10", **variables_of(database))
+    again = run_forked(place, "forecast.py", "--days-ahead", "9", "--model", "v1.10", **variables_of(database))
     assert "up to date with siteanalytics: 0 rows changed\n" in again.stdout
     assert "read 4 series, forecast 4, wrote 0 rows to forecasting.forecasts in " in again.stdout
     assert "nothing had to be written: forecasting.forecasts has these forecasts already\n" in again.stdout
     check_next(place, again.stdout, **variables_of(database))
-    embedded = place.run("forecast.py")  # whose server has stopped once the script ends
+    embedded = run_forked(place, "forecast.py")  # whose server has stopped once the script ends
     check_next(place, embedded.stdout)
 
 
@@ -78,7 +79,7 @@ def check_next(place: Place, printed: str, **variables: str) -> None:
 
 
 def test_processes_of_torchrun_write_what_one_does(own: Place, many: "DatabaseConfig") -> None:
-    alone = own.run("forecast.py", "--model", "base")
+    alone = run_forked(own, "forecast.py", "--model", "base")
     assert alone.returncode == 0, alone.stderr
     expected = forecasts(many)
     assert len(expected) == 300 * 7
@@ -116,7 +117,7 @@ def test_interrupted_it_leaves_whole_batches_and_then_completes(
     assert 0 < num_done < 300 * 7
     assert num_done % (25 * 7) == 0
     prepare(database, UNSLOW)
-    rest = place.run("forecast.py", "--model", "base", "forecast.batch_size=25")
+    rest = run_forked(place, "forecast.py", "--model", "base", "forecast.batch_size=25")
     assert f"wrote {300 * 7 - num_done:,} rows" in rest.stdout
     assert len(forecasts(database)) == 300 * 7
 
@@ -137,14 +138,14 @@ def test_interrupted_it_leaves_whole_batches_and_then_completes(
     ],
 )  # fmt: skip
 def test_refusals(empty_place: Place, arguments: list[str], code: int, text: str) -> None:
-    result = empty_place.run("forecast.py", *arguments)
+    result = run_forked(empty_place, "forecast.py", *arguments)
     assert (result.returncode, result.stderr) == (code, text.format(store=empty_place.store))
 
 
 def test_training_and_backtest_read_it_too(own: Place, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     arguments = ["--origins", "1", "--out", str(out), "data.sites=site 7,site 8"]
-    result = own.run("backtest.py", *arguments)
+    result = run_forked(own, "backtest.py", *arguments)
     assert result.returncode == 0, result.stderr
     assert "read 2 series, 2023-12-02..2024-02-29\n" in result.stdout
     assert len(out.read_text().splitlines()) == 1 + 2 * 7

@@ -18,6 +18,7 @@ from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import UMAMI
 
 from .conftest import PATIENT, QUICK, variables_of
+from .forking import run_forked
 from .test_umami_sites import PARIS, TRAFFIC
 
 README = (PROJECT / "forecasting" / "warehouse" / "README.md").read_text()
@@ -57,7 +58,7 @@ def check_forbidden(database: DatabaseConfig, *statements: str) -> None:
 
 
 def forecast(umami: Place, *arguments: str) -> str:
-    result = umami.run("forecast.py", "data.source=umami", PARIS, *arguments)
+    result = run_forked(umami, "forecast.py", "data.source=umami", PARIS, *arguments)
     assert result.returncode == 0, result.stderr
     assert re.search(r"wrote \d+ rows to forecasting\.forecasts", result.stdout), result.stdout
     return result.stdout
@@ -74,7 +75,7 @@ def test_readmes_rights_are_enough_where_the_schema_is_given_and_no_more(
     database: DatabaseConfig, umami: Place
 ) -> None:
     prepare(database, load_schema(), grants(1, database))
-    trained = umami.run("train.py", "data.source=umami", PARIS, "data.metrics=page_visits", *QUICK)
+    trained = run_forked(umami, "train.py", "data.source=umami", PARIS, "data.metrics=page_visits", *QUICK)
     assert trained.returncode == 0, trained.stderr
     forecasts = forecast(umami)
     process = umami.serve(*PATIENT)

@@ -10,6 +10,7 @@ from scripts.bench.harness import SCRIPTS, Place
 from tests.warehouse.sources.asking import prepare
 
 from .conftest import variables_of
+from .forking import run_forked
 
 if TYPE_CHECKING:
     from forecasting.settings.schema import DatabaseConfig
@@ -30,7 +31,7 @@ SETTINGS = [
 def test_two_processes_write_the_version_that_one_writes(database: "DatabaseConfig", empty_place: Place) -> None:
     prepare(database, SITES)
     empty_place.environment |= variables_of(database)
-    alone = empty_place.run("train.py", "--model-version", "one", *SETTINGS)
+    alone = run_forked(empty_place, "train.py", "--model-version", "one", *SETTINGS)
     assert alone.returncode == 0, alone.stderr
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
     together = empty_place.run_command(*torchrun, SCRIPTS / "train.py", "--model-version", "two", *SETTINGS)

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -11,11 +10,12 @@ import pytest
 
 from forecasting.artifact import list_versions, load_artifact
 from forecasting.settings.schema import DatabaseConfig
-from scripts.bench.harness import SCRIPTS, Place
+from scripts.bench.harness import Place
 from tests.waiting import becomes
 from tests.warehouse.sources.asking import prepare
 
 from .conftest import QUICK, variables_of
+from .forking import run_forked
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def refused(empty_place: Place, database: DatabaseConfig) -> Callable[..., str]:
 
     def train(*statements: str, **variables: str) -> str:
         prepare(database, *statements)
-        result = empty_place.run("train.py", *QUICK, **{**variables_of(database), **variables})
+        result = run_forked(empty_place, "train.py", *QUICK, **{**variables_of(database), **variables})
         assert result.returncode == 1, result.stdout + result.stderr
         assert "Traceback" not in result.stdout + result.stderr
         assert list_versions(empty_place.store) == []
@@ -36,8 +36,7 @@ def refused(empty_place: Place, database: DatabaseConfig) -> Callable[..., str]:
 @pytest.mark.parametrize("blocks", [64, 200])
 def test_full_disk(empty_place: Place, database: DatabaseConfig, blocks: int) -> None:
     """A limit on files stands for it, of so many KiB: it stops the weights, or the program."""
-    command = ("bash", "-c", f'ulimit -f {blocks}; exec "$@"', "-", sys.executable, SCRIPTS / "train.py", *QUICK)
-    result = empty_place.run_command(*command, **variables_of(database))
+    result = run_forked(empty_place, "train.py", *QUICK, max_file_bytes=blocks * 1024, **variables_of(database))
     assert result.returncode == 1, result.stdout
     assert re.fullmatch(
         r"error: There is no room for the files of v1\.0\.0 \(File too large\); free are [\d,.]+ MB in \S+ and "
@@ -97,7 +96,7 @@ def test_training_is_told_line_by_line(place: Place) -> None:
 
 
 def test_same_command_same_weights(place: Place, empty_place: Place) -> None:
-    result = empty_place.run("train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)
+    result = run_forked(empty_place, "train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)
     assert result.returncode == 0, result.stderr
     first, second = (load_artifact(each.store, "v1.10").card for each in (place, empty_place))
     assert second.hashes["weights.pt"] == first.hashes["weights.pt"]
@@ -135,7 +134,7 @@ def test_misuse_ends_with_2(empty_place: Place, arguments: list[str], text: str)
 
 def test_model_dir_that_cannot_be_written(empty_place: Place) -> None:
     empty_place.store.write_text("a file")
-    result = empty_place.run("train.py", *QUICK)
+    result = run_forked(empty_place, "train.py", *QUICK)
     assert result.returncode == 1
     assert result.stderr == (
         f"error: {empty_place.store}/training.log cannot be written (File exists). "
