@@ -129,6 +129,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sites", type=int, default=1024, help=f"at least {LIST_LENGTH} (%(default)s)")
     parser.add_argument("--seconds", type=float, default=10, help="that each figure is measured for (%(default)s)")
     parser.add_argument("--repetitions", type=int, default=3, help="runs of which the median is shown (%(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="of TorchServe (serve.py's default)")
     parser.add_argument("--minutes", type=float, default=0, help="of half the load afterwards, twice (none)")
     parser.add_argument("--quick", action="store_true", help="2 s a figure, once, and 6 s of half the load")
     arguments = parser.parse_args()
@@ -137,6 +138,10 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.quick:
         arguments.seconds, arguments.repetitions, arguments.minutes = 2.0, 1, 0.1
     return arguments
+
+
+def workers_of(arguments: argparse.Namespace) -> list[str]:
+    return [f"serving.workers={arguments.workers}"] if arguments.workers else []
 
 
 def make_questions(stack: Stack) -> Questions:
@@ -153,7 +158,7 @@ def make_questions(stack: Stack) -> Questions:
 
 def measure_cached(stack: Stack, questions: Questions, loader: Loader, arguments: argparse.Namespace) -> None:
     """With the default settings: forecasts that did not change come from memory."""
-    with stack.serve(UNLIMITED) as shim:
+    with stack.serve(UNLIMITED, *workers_of(arguments)) as shim:
         gets = Plan(shim.port, [ask_shim(site, METRIC) for site in questions.sites], arguments.seconds, NUM_CLIENTS)
         posts = replace(gets, requests=[post_shim(site, METRIC) for site in questions.sites])
         cases = [
@@ -170,7 +175,7 @@ def measure_computed(stack: Stack, questions: Questions, loader: Loader, argumen
     """The model computes each forecast; the days that it reads stay in memory."""
     program = stack.config.model_dir / stack.card.version / PROGRAM
     with (
-        stack.serve(UNLIMITED, "serving.cache_mb=0") as shim,
+        stack.serve(UNLIMITED, *workers_of(arguments), "serving.cache_mb=0") as shim,
         stack.place.start("bench/plain_server.py", str(program)) as plain,
     ):
         plans = plan_single(questions, shim, plain, arguments.seconds)

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,6 @@ from forecasting.warehouse.connection import connect
 from forecasting.warehouse.pages import Page
 from forecasting.warehouse.schema import load_schema
 from forecasting.warehouse.sites import SiteIndex
-from scripts.bench.versions import write_version
 from tests.conftest import VERSION
 
 # A site whose series end on different days, with gaps, a rate in percent, and days without a value.
@@ -53,7 +53,7 @@ def make_series(metric: str, **changed: object) -> SeriesCard:
 
 
 @pytest.fixture(scope="module")
-def store(untrained: Forecaster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(write_untrained: Callable[..., Artifact], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a version of a site, with a series of each kind."""
     folder = tmp_path_factory.mktemp("batch")
     series = (
@@ -62,7 +62,7 @@ def store(untrained: Forecaster, tmp_path_factory: pytest.TempPathFactory) -> Pa
         make_series("bounces", kind=Kind.rate, unit_scale=100.0, additive=False),
         make_series("seconds", kind=Kind.other, additive=False),
     )
-    write_version(untrained, folder, VERSION, series=series, data={"missing": "zero", "timezone": "UTC"})
+    write_untrained(folder, VERSION, series=series, data={"missing": "zero", "timezone": "UTC"})
     return folder
 
 

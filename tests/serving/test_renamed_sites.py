@@ -17,7 +17,6 @@ from forecasting.card import SeriesCard
 from forecasting.domain import Kind, SourceName
 from forecasting.errors import UnknownSite
 from forecasting.jobs.forecast_all import forecast_everything
-from forecasting.model.forecaster import Forecaster
 from forecasting.predictor import usual_bands
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecast_service import ForecastService
@@ -26,7 +25,6 @@ from forecasting.serving.http.app import create_app
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.site_directory import SiteDirectory
-from scripts.bench.versions import write_version
 from tests.conftest import VERSION
 from tests.serving.backend import CacheBackend, load_model
 from tests.waiting import becomes_meanwhile
@@ -64,22 +62,22 @@ def make_series(site: str, key: str | None) -> SeriesCard:
     )  # fmt: skip
 
 
-def make_version(untrained: Forecaster, store: Path, *, with_keys: bool) -> Artifact:
+def make_version(write_untrained: Callable[..., Artifact], store: Path, *, with_keys: bool) -> Artifact:
     sites = {"Blog": BLOG, "Shop": SHOP}
     series = tuple(make_series(site, key if with_keys else None) for site, key in sites.items())
     data = {"source": "umami", "missing": "zero", "timezone": "UTC", "last_day": "2024-06-10"}
-    return write_version(untrained, store, VERSION, series=series, data=data)
+    return write_untrained(store, VERSION, series=series, data=data)
 
 
 @pytest.fixture(scope="module")
-def version(untrained: Forecaster, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return make_version(untrained, tmp_path_factory.mktemp("keys"), with_keys=True)
+def version(write_untrained: Callable[..., Artifact], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return make_version(write_untrained, tmp_path_factory.mktemp("keys"), with_keys=True)
 
 
 @pytest.fixture(scope="module")
-def older_version(untrained: Forecaster, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def older_version(write_untrained: Callable[..., Artifact], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """As programs before series had keys wrote it."""
-    return make_version(untrained, tmp_path_factory.mktemp("names"), with_keys=False)
+    return make_version(write_untrained, tmp_path_factory.mktemp("names"), with_keys=False)
 
 
 @pytest.fixture
@@ -327,7 +325,7 @@ def test_forecasts_of_every_series_are_those_of_the_renamed_sites(config: Config
 
 
 def test_newer_export_of_the_only_site_may_have_another_name(
-    database: DatabaseConfig, untrained: Forecaster, tmp_path: Path
+    database: DatabaseConfig, write_untrained: Callable[..., Artifact], tmp_path: Path
 ) -> None:
     """Its file names the site: by default that of the version, else the one that is given."""
     files = [tmp_path / f"traffic-{number}.csv" for number in (1, 2)]
@@ -336,7 +334,7 @@ def test_newer_export_of_the_only_site_may_have_another_name(
         file.write_text("date,page_visits\n" + "".join(f"{date},{500 + date.day}\n" for date in dates))
     data = {"source": "csv", "csv": str(files[0]), "missing": "zero", "timezone": "UTC", "last_day": "2024-05-30"}
     series = (make_series("traffic-1", "traffic-1"),)
-    version = write_version(untrained, tmp_path / "store", VERSION, series=series, data=data)
+    version = write_untrained(tmp_path / "store", VERSION, series=series, data=data)
     config = Config(database=database, model_dir=version.folder.parent)
     with PredictionService(config) as service:
         before = service.predict()

@@ -90,7 +90,7 @@ def scratch(short_folder: Path) -> Path:
 
 
 def test_bench_serving(scratch: Path) -> None:
-    sizes = ("--sites", "256", "--seconds", "0.1", "--repetitions", "1")
+    sizes = ("--sites", "256", "--seconds", "0.1", "--repetitions", "1", "--workers", "1")
     lines = run_benchmark("bench_serving.py", *sizes, folder=scratch)
     rows = [line.split() for line in lines if " client" in line and "generator" not in line]
     assert len(rows) == 2 + 1 + 3 * 3 + 1

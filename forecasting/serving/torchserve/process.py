@@ -26,7 +26,7 @@ from forecasting.serving.torchserve.protocol import read_key
 STOP_SECONDS = 5.0
 MAX_HEAP = "-Xmx256m"  # of Java; the workers' memory comes on top
 # The environment variables that Java and the workers see: no DB_PASSWORD, no PYTHONPATH, nothing unknown.
-VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
+VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "JDK_JAVA_OPTIONS")
 # Runs in Java's process before it becomes Java, so that a kill -9 of ours ends Java too. Only Linux can do that.
 BECOME_JAVA = """
 import ctypes, os, sys

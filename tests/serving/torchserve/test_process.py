@@ -101,7 +101,7 @@ def test_it_listens_on_loopback_alone(torchserve: TorchServe) -> None:
     assert {ip.removeprefix("::ffff:") for ip in listening.values()} == {"127.0.0.1"}
 
 
-def test_secrets_do_not_reach_java_or_workers(torchserve: TorchServe) -> None:
+def test_secrets_do_not_reach_java_or_workers_and_options_of_java_do(torchserve: TorchServe) -> None:
     processes = list_group(torchserve.process.pid)
     assert len(processes) == 3
     for pid in processes:
@@ -109,6 +109,7 @@ def test_secrets_do_not_reach_java_or_workers(torchserve: TorchServe) -> None:
         assert not {"DB_PASSWORD", "DB_HOST", "API_TOKEN"} & set(environment)
         assert "/nowhere" not in environment.get("PYTHONPATH", "")
         assert "hunter2" not in " ".join([*environment.values(), *psutil.Process(pid).cmdline()])
+        assert environment["JDK_JAVA_OPTIONS"] == os.environ["JDK_JAVA_OPTIONS"]
 
 
 def test_logs_say_nothing_of_requests(torchserve: TorchServe) -> None:
