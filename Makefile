@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 EXTRAS ?= dev
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check lint audit mutants train serve clean
+.PHONY: install demo test check lint audit mutants train serve clean
 .DELETE_ON_ERROR:
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -13,6 +13,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
 	touch $@
+
+install: $(INSTALLED)
 
 demo: $(INSTALLED) ## once from the sample site to a forecast: PostgreSQL, training, .mar, TorchServe
 	$(BIN)/python scripts/demo.py
