@@ -262,7 +262,7 @@ def test_version_that_turns_out_not_to_work_changes_nothing(
     failure = f"Version {version} was not promoted: {promotion['reason']}"
     assert f"{failure} (promotion {promotion['id']})" in serving.text
     assert problems(serving) == [failure]
-    assert get(f"{serving.url}/ready").json() == {"ready": True}
+    assert get(f"{serving.url}/ready").json()["ready"] is True
     assert get(f"{serving.url}/health").json()["problems"] == ["The last promotion of a version failed."]  # no key
     assert (ask(serving), find_promoted(store.folder)) == (before, promoted)
     assert becomes(lambda: len(serving.children("ModelServer")) == 1)
