@@ -18,6 +18,7 @@ import numpy as np
 import uvloop
 
 NO_ANSWER, CUT, HALF = -1, -2, -3  # in place of a status: none in time, connection ended before or within the answer
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 IDLE_SECONDS = 30.0  # after which a client, or a proxy, closes a connection before the server does
 RECONNECT_SECONDS = 0.05  # after a connection was refused
 TICK_SECONDS = 0.001  # how exactly an open loop keeps its times
@@ -251,6 +252,15 @@ class _Generator:
                 self.note(*self.waiting.popleft(), NO_ANSWER, b"")
 
 
+def join_chunks(body: bytes) -> bytes:
+    parts = []
+    while body != b"0\r\n\r\n":
+        size, _, rest = body.partition(b"\r\n")
+        parts.append(rest[: int(size, 16)])
+        body = rest[int(size, 16) + 2 :]
+    return b"".join(parts)
+
+
 class _Connection(asyncio.Protocol):
     """One that stays open; one request at a time."""
 
@@ -283,9 +293,12 @@ class _Connection(asyncio.Protocol):
             place = head.find(b"\r\ncontent-length:")
             self.length = int(head[place + 17 :].split(b"\r\n", 1)[0]) if place >= 0 else 0
             self.closes = b"\r\nconnection: close" in head
-        if len(received) < self.begin + self.length or self.asked is None:
+            self.in_chunks = b"\r\ntransfer-encoding: chunked" in head
+        is_whole = received.endswith(LAST_CHUNK) if self.in_chunks else len(received) >= self.begin + self.length
+        if not is_whole or self.asked is None:
             return
-        asked, self.asked, body = self.asked, None, received[self.begin :]
+        body = join_chunks(received[self.begin :]) if self.in_chunks else received[self.begin :]
+        asked, self.asked = self.asked, None
         if not self.closes:
             self.generator.take_work(self)
         self.generator.note(*asked, int(received[9:12]), body)

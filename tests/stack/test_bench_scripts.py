@@ -12,13 +12,14 @@ from scripts.bench.harness import Place, clean_environment
 from scripts.bench.load_generator import CUT, HALF, NO_ANSWER, Loader, Plan, write_request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
 
 
 @pytest.fixture
 def server() -> Iterator[int]:
     """Answers by path, in two pieces; ends the connection where the answer says so, or lacks something."""
-    answers = {b"/good": OK, b"/busy": BUSY, b"/half": OK[:-1], b"/cut": b""}
+    answers = {b"/good": OK, b"/chunks": CHUNKS, b"/busy": BUSY, b"/half": OK[:-1], b"/cut": b""}
 
     def answer(connection: socket.socket) -> None:
         with connection:
@@ -29,7 +30,7 @@ def server() -> Iterator[int]:
                     return
                 connection.sendall(answers[path][:20])
                 connection.sendall(answers[path][20:])
-                if path != b"/good":
+                if path not in (b"/good", b"/chunks"):
                     return
 
     def accept(listener: socket.socket) -> None:
@@ -50,19 +51,19 @@ def server() -> Iterator[int]:
 
 @pytest.mark.parametrize("rate", [None, 100.0])
 def test_load_generator_tells_how_requests_failed(server: int, rate: float | None) -> None:
-    paths = ["/good", "/busy", "/half", "/cut", "/hang"]
-    expected = [200, 503, HALF, CUT, NO_ANSWER]
+    paths = ["/good", "/chunks", "/busy", "/half", "/cut", "/hang"]
+    expected = [200, 200, 503, HALF, CUT, NO_ANSWER]
     requests = [write_request("GET", path) for path in paths]
-    plan = Plan(server, requests, seconds=0.5, clients=5, rate=rate, deadline_seconds=5.0, keep_every=1)
+    plan = Plan(server, requests, seconds=0.6, clients=6, rate=rate, deadline_seconds=5.0, keep_every=1)
     with Loader() as loader:
         load = loader.run(plan)
-    assert set(load.question) == set(range(5))
+    assert set(load.question) == set(range(6))
     assert [expected[question] for question in load.question] == load.status.tolist()
     assert {body for place, body in load.answers if load.status[place] > 0} == {b"{}"}
     assert load.took[load.status == NO_ANSWER].min() >= 5.0 > load.took[load.status == 200].max()
     if rate is not None:  # each at its time, whatever became of the others
-        assert Counter(load.question.tolist()) == dict.fromkeys(range(5), 10)
-        assert sorted(load.due.round(2).tolist()) == [round(place / 100, 2) for place in range(50)]
+        assert Counter(load.question.tolist()) == dict.fromkeys(range(6), 10)
+        assert sorted(load.due.round(2).tolist()) == [round(place / 100, 2) for place in range(60)]
 
 
 def test_load_generator_tells_that_nobody_listens() -> None:
