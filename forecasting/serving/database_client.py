@@ -95,6 +95,11 @@ async def _borrow(pool: Pool) -> AsyncIterator[Connection]:
     try:
         yield connection
     finally:
-        # The pool closes a connection that cannot be reset. What was read over it is valid all the same.
-        with suppress(WarehouseError, TimeoutError), translate_errors("giving a connection back"):
-            await pool.release(connection, timeout=RELEASE_SECONDS)
+        # A deadline ends the wait, not the release: the pool would go on by itself, and nobody would hear how it ends.
+        await asyncio.shield(_give_back(pool.release(connection, timeout=RELEASE_SECONDS)))
+
+
+async def _give_back(release: Awaitable[None]) -> None:
+    """The pool closes a connection that cannot be reset. What was read over it is valid all the same."""
+    with suppress(WarehouseError, TimeoutError), translate_errors("giving a connection back"):
+        await release

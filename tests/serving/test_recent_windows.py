@@ -1,23 +1,26 @@
 """Cached windows on the real PostgreSQL: valid until anybody changes a day."""
 
 import asyncio
+import gc
 import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import numpy as np
 import pytest
 
 from forecasting.artifact import Artifact
-from forecasting.errors import DataError
+from forecasting.errors import DataError, TimedOut
 from forecasting.predictor import Window
-from forecasting.serving.database_client import RELEASE_SECONDS
+from forecasting.serving.database_client import RELEASE_SECONDS, DatabaseClient
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.revision_watch import CHECK_SECONDS
 from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
+from forecasting.warehouse.connection import Connection
 
 Step = Callable[[RecentWindows, asyncpg.Connection], Awaitable[None]]
 RAISE_ALL = "update forecasting.daily set value = value + 1000 where metric = 'page_visits'"
@@ -84,6 +87,31 @@ def test_postgresql_that_stands_still_is_noticed_within_seconds(config: Config, 
         assert CHECK_SECONDS <= seconds < CHECK_SECONDS + RELEASE_SECONDS + 30
 
     use(config, sample_artifact, step)
+
+
+def test_deadline_while_a_connection_is_given_back_leaves_nothing_unheard(config: Config) -> None:
+    unheard: list[dict[str, Any]] = []
+
+    async def read_and_stop_the_server(connection: Connection) -> int:
+        pid = await connection.fetchval("select pg_backend_pid()")
+        os.kill(pid, signal.SIGSTOP)  # so that the connection cannot be reset
+        return int(pid)
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(context))
+        client = DatabaseClient(config.database, deadline_seconds=60.0)
+        pid = await client.run(lambda connection: connection.fetchval("select pg_backend_pid()"))
+        try:
+            with pytest.raises(TimedOut, match="within 0.5 s"):
+                await client.run(read_and_stop_the_server, max_seconds=RELEASE_SECONDS / 2)
+            await asyncio.sleep(2 * RELEASE_SECONDS)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await client.close()
+        gc.collect()
+
+    asyncio.run(run())
+    assert not unheard
 
 
 def test_of_partitions_nothing_is_kept(config: Config, sample_artifact: Artifact) -> None:
