@@ -91,7 +91,7 @@ def promote(process: Process, version: str, *, key: dict[str, str] = ADMIN, **op
 
 
 def problems(process: Process) -> list[str]:
-    health = get(f"{process.url}/health", headers=READER).json()
+    health = get(f"{process.url}/health", headers=ADMIN).json()
     assert health["status"] == ("degraded" if health["problems"] else "healthy")
     return health["problems"]
 
@@ -102,7 +102,7 @@ def follow(process: Process, accepted: httpx.Response) -> dict[str, Any]:
     promotion = accepted.json()
     assert promotion["follow"] == f"/model/promote/{promotion['id']}"
     while promotion["status"] in {"queued", "running"}:
-        answer = get(f"{process.url}{promotion['follow']}?wait=10", headers=READER)
+        answer = get(f"{process.url}{promotion['follow']}?wait=10", headers=ADMIN)
         assert answer.status_code == 200, answer.text
         promotion = answer.json()
     return promotion
@@ -136,7 +136,7 @@ def test_start_tells_of_a_promotion_that_was_cut_off(serving: Process, store: St
     failure = "Version v7 was not promoted: The server ended first. Promote it again."
     assert f"{failure} (promotion {CUT_OFF})" in serving.text
     assert problems(serving) == [failure]
-    promotion = get(f"{serving.url}/model/promote/{CUT_OFF}", headers=READER).json()
+    promotion = get(f"{serving.url}/model/promote/{CUT_OFF}", headers=ADMIN).json()
     assert (promotion["version"], promotion["status"], promotion["reason"]) == (
         "v7", "failed", "The server ended first. Promote it again.",
     )  # fmt: skip

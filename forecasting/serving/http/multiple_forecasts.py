@@ -28,7 +28,8 @@ logger = logging.getLogger("forecasting.requests")
 PAGE_SERIES = 64  # made in some milliseconds, in which the event loop does nothing else
 FEW_SERIES = 16  # which never wait for pages of others
 PAGES_AHEAD = 3  # that are made while one is sent
-ROW_BYTES, FORECAST_BYTES = 90, 400  # of JSON: a day, and the rest of a forecast without its names
+# Of JSON: a day, and the rest of a forecast without its names, with a sentence of notes.
+ROW_BYTES, FORECAST_BYTES = 90, 600
 NAME_BYTES = 100  # of memory: a site or metric of the request
 
 Name = tuple[str | None, str]  # site and metric, as the request has them
