@@ -11,7 +11,7 @@ import pytest
 from forecasting.artifact import Artifact
 from forecasting.card import Card, SeriesCard
 from forecasting.errors import CannotPromote
-from forecasting.serving.coverage import find_missing, find_unreadable, present_series, refuse_losing
+from forecasting.serving.coverage import find_missing, find_unreadable, refuse_losing
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.site_directory import SiteDirectory
@@ -89,7 +89,7 @@ def test_sites_that_are_gone_are_no_loss(sample_artifact: Artifact) -> None:
     for is_gone, sites in ((False, {SITE, "shop"}), (True, {SITE})):
         index = SiteIndex([store(SITE, is_gone=False), store("shop", is_gone=is_gone)])
         directory = SiteDirectory.of(card, index, unnamed=None)
-        assert {series.site for series in present_series(directory)} == sites
+        assert {series.site for series in directory.list_present()} == sites
 
 
 def test_loss_is_refused_by_name_and_number(sample_artifact: Artifact) -> None:
