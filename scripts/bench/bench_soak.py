@@ -136,18 +136,24 @@ def tabulate_load(load: Load) -> Table:
 
 
 def tabulate_memory(times: Sequence[float], samples: Sequence[Mapping[str, int]]) -> Table:
-    """MiB of each process as the load began, when caches are full, and at the end; medians of a minute."""
+    """MiB of each part as the load began, when caches are full, and at the end; medians of a minute. Parts, since a
+    process that was replaced goes on as another one.
+    """
     settled = min(MINUTES_TO_SETTLE * 60, times[-1] / 3)
     minute = min(60.0, times[-1] / 6)
     ends = {"first minute": (0.0, minute), f"after {settled / 60:.3g} min": (settled, settled + minute)}
     ends["last minute"] = (times[-1] - minute, times[-1])
     table = Table("memory, MiB", *ends, box=None, header_style="")
     at = np.array(times)
-    for name in dict.fromkeys(name for sample in samples for name in sample):
-        held = np.array([sample.get(name, np.nan) for sample in samples]) / MIB
-        medians = (np.nanmedian(held[(at >= begin) & (at <= end)]) for begin, end in ends.values())
-        table.add_row(name, *(f"{median:,.0f}" for median in medians))
+    for part in dict.fromkeys(part_of(name) for name in samples[0]):
+        held = np.array([sum(sample[name] for name in sample if part_of(name) == part) for sample in samples]) / MIB
+        medians = (np.median(held[(at >= begin) & (at <= end)]) for begin, end in ends.values())
+        table.add_row(part, *(f"{median:,.0f}" for median in medians))
     return table
+
+
+def part_of(name: str) -> str:
+    return name.partition(" (process")[0]
 
 
 def count_wrong(stack: Stack, shim: Process, sites: Sequence[str]) -> int:
