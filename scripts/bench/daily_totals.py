@@ -6,6 +6,7 @@ Its last day is yesterday, so that scripts/forecast.py finds days to read as it 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -99,9 +100,12 @@ def _read_cpu(server: psutil.Process | None) -> float:
     """Of the server's processes, those that have ended too; 0 if the server is on another machine."""
     if server is None:
         return 0.0
+    running = 0.0
+    for process in server.children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended, and counts below
+            running += sum(process.cpu_times()[:2])
     times = server.cpu_times()
-    running = [process.cpu_times() for process in server.children()]
-    return times.children_user + times.children_system + sum(part.user + part.system for part in running)
+    return times.children_user + times.children_system + running
 
 
 def _find_median(efforts: Sequence[Effort]) -> Effort:

@@ -25,7 +25,9 @@ from forecasting.warehouse.site_directory import SiteDirectory
 
 logger = logging.getLogger("forecasting.requests")
 
-PAGE_SERIES = 64  # made in some milliseconds, in which the event loop does nothing else
+# A page is made in some milliseconds, in which the event loop does nothing else. More than 256 series would be two
+# requests to TorchServe.
+PAGE_DAYS, PAGE_SERIES = 1920, 256
 FEW_SERIES = 16  # which never wait for pages of others
 PAGES_AHEAD = 3  # that are made while one is sent
 # Of JSON: a day, and the rest of a forecast without its names, with a sentence of notes.
@@ -87,7 +89,7 @@ class MultipleForecasts:
         sites, names, making = cache.sites, _list_names(request), deque[asyncio.Task[Page]]()
         with cache.use():
             try:
-                while part := [*islice(names, PAGE_SERIES)]:
+                while part := [*islice(names, page_series(request.days_ahead))]:
                     page = self._make_page(cache, sites, part, request.days_ahead, in_full=in_full)
                     making.append(asyncio.create_task(page))
                     if len(making) > PAGES_AHEAD:
@@ -170,8 +172,13 @@ def estimate_bytes(request: MultipleRequest) -> int:
 def estimate_page_bytes(request: MultipleRequest) -> int:
     """What is held at a time while a large answer is made and sent: pages, and the names of the request."""
     sites, num_metrics = _distinct_sites(request), len(set(request.metrics))
-    page_bytes = estimate_bytes(request) * PAGE_SERIES // (len(sites) * num_metrics)
+    page_bytes = estimate_bytes(request) * page_series(request.days_ahead) // (len(sites) * num_metrics)
     return (PAGES_AHEAD + 2) * page_bytes + NAME_BYTES * (len(sites) + num_metrics)
+
+
+def page_series(days_ahead: int) -> int:
+    """How many forecasts a page has."""
+    return min(PAGE_SERIES, PAGE_DAYS // days_ahead)
 
 
 def _distinct_sites(request: MultipleRequest) -> Sequence[str | None]:

@@ -17,7 +17,7 @@ from forecasting.errors import CannotConnect, DataError
 from forecasting.predictor import Window
 from forecasting.serving.http.app import create_app
 from forecasting.serving.http.limits import PART_BYTES
-from forecasting.serving.http.multiple_forecasts import PAGE_SERIES, PAGES_AHEAD, estimate_bytes
+from forecasting.serving.http.multiple_forecasts import PAGES_AHEAD, estimate_bytes, page_series
 from forecasting.serving.http.request_schema import MultipleRequest
 from forecasting.serving.http.work_in_flight import FREE_BYTES, MIB, RequestMemory, TooMuchInFlight, WorkInFlight
 from forecasting.settings.loading import load_config
@@ -27,7 +27,8 @@ from .test_routes import in_process
 
 SITES = [f"site-{number:03}" for number in range(250)]
 METRICS = ["page_visits", "unique_visitors"]
-LARGE = {"metrics": METRICS, "sites": SITES, "days_ahead": 7}
+LARGE = {"metrics": METRICS, "sites": SITES, "days_ahead": 30}
+PAGE = page_series(30)
 FIRST_KEY, SECOND_KEY = "key-of-sixteen-or-more", "another-key-of-sixteen"
 KEYS = {"API_KEYS": f"ci:read:{FIRST_KEY},dash:read:{SECOND_KEY}"}
 
@@ -145,7 +146,7 @@ def test_large_answer_has_what_single_forecasts_have_in_the_order_of_the_request
         (site, metric) for site in SITES for metric in METRICS
     ]
     for site in (SITES[0], SITES[31], SITES[32], SITES[249]):  # around the ends of pages, too
-        single = ask(large, {"metric": "unique_visitors", "site": site}, path="/predict")
+        single = ask(large, {"metric": "unique_visitors", "site": site, "days_ahead": 30}, path="/predict")
         assert without_time(by_site[site]["unique_visitors"]) == without_time(json.loads(single.body))
 
 
@@ -204,7 +205,7 @@ def test_an_answer_that_is_not_read_is_not_made(large: Artifact) -> None:
         await task
         return num_read
 
-    assert asyncio.run(run()) <= (PAGES_AHEAD + 2) * PAGE_SERIES < days.num_read == len(SITES) * len(METRICS)
+    assert asyncio.run(run()) <= (PAGES_AHEAD + 2) * PAGE < days.num_read == len(SITES) * len(METRICS)
     assert len(json.loads(answer.body)) == len(SITES)
 
 
@@ -259,11 +260,11 @@ def test_outage_before_anything_could_be_forecast_is_a_503(large: Artifact) -> N
 
 
 def test_outage_amid_an_answer_is_told_in_place_of_the_forecasts(large: Artifact) -> None:
-    answer = ask(large, LARGE, Days(num_up=2 * PAGE_SERIES))
+    answer = ask(large, LARGE, Days(num_up=2 * PAGE))
     forecasts = [forecast for by_metric in json.loads(answer.body).values() for forecast in by_metric.values()]
     assert (answer.status, len(forecasts)) == (200, 500)
-    assert all("predictions" in forecast for forecast in forecasts[: 2 * PAGE_SERIES])
-    assert forecasts[2 * PAGE_SERIES :] == [{"error": "PostgreSQL is gone."}] * (500 - 2 * PAGE_SERIES)
+    assert all("predictions" in forecast for forecast in forecasts[: 2 * PAGE])
+    assert forecasts[2 * PAGE :] == [{"error": "PostgreSQL is gone."}] * (500 - 2 * PAGE)
 
 
 def test_estimates_are_near_and_never_below_what_comes(large: Artifact) -> None:
