@@ -90,8 +90,8 @@ def main() -> None:
         print(f"{describe_processor()}; {arguments.sites} sites of {len(stack.card.series)} series", flush=True)
         changes = Changes(stack.config.database, sites, arguments.change_seconds)
         with changes.going_on():
-            rate = max(1.0, loader.run(plan).rate / 4)
-            print(f"{arguments.minutes:g} min at {rate:,.0f} of {4 * rate:,.0f} requests/s", flush=True)
+            rate = arguments.rate or max(1.0, loader.run(plan).rate / 4)
+            print(f"{arguments.minutes:g} min at {rate:,.0f} requests/s", flush=True)
             loader.start(replace(plan, seconds=60 * arguments.minutes, rate=rate, keep_every=100_000))
             times, samples = watch_memory(stack, shim, loader, every=min(SAMPLE_SECONDS, 3 * arguments.minutes))
             load = loader.wait()
@@ -105,6 +105,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", type=int, default=256, help="of four series each (%(default)s)")
     parser.add_argument("--minutes", type=float, default=60, help="of load (%(default)s)")
+    parser.add_argument("--rate", type=float, help="requests/s (a quarter of what 64 clients get)")
     parser.add_argument("--change-seconds", type=float, default=5, help="between two changed days (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="half a minute of load, a changed day each second")
     arguments = parser.parse_args()
