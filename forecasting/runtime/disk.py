@@ -12,8 +12,8 @@ LOW_BYTES = 10_000_000  # below which logs and temporary files may not find room
 def explain_unwritable(file: Path | str, error: OSError, *, advice: str = "set MODEL_DIR") -> str:
     """What keeps a file from being written, and what to do."""
     if error.errno in NO_ROOM:
-        found = f"{error.strerror}{_describe_room(file, error)}"
-        return f"There is no room for {file} ({found}). Make room, or {advice} to another place."
+        reason = f"{error.strerror}{_describe_room(file, error)}"
+        return f"There is no room for {file} ({reason}). Make room, or {advice} to another place."
     if error.errno == errno.EROFS:
         return f"{file} cannot be written ({error.strerror}). Make the disk writable, or {advice} to another place."
     return f"{file} cannot be written ({error.strerror}). Give this user the right, or {advice}."

@@ -80,8 +80,8 @@ def explain_shortage(error: Exception) -> str | None:
     is_torchs = any(text in str(error) for text in TORCH_OUT_OF_MEMORY) and isinstance(error, RuntimeError)
     if isinstance(error, MemoryError) or is_torchs:
         text = str(error).partition("\n")[0].rstrip(".")
-        found = f" ({text[:200]})" if text else ""
-        return f"Memory ran out{found}. {LESS_MEMORY}"
+        quoted = f" ({text[:200]})" if text else ""
+        return f"Memory ran out{quoted}. {LESS_MEMORY}"
     return None
 
 

@@ -39,15 +39,15 @@ async def write_catalog(own: Connection, catalog: SourceCatalog, data: DataConfi
     catalog, notes = await _name_sites(own, catalog)
     stored, sites = await read_stored_sites(own), [_record_site(site, data) for site in catalog.sites]
     changed, keys = _find_changed(stored, sites, source=source), {site["key"] for site in sites}
-    gone = [row.name for row in changed if row.source == source and row.key not in keys]
+    gone = [row for row in changed if row.source == source and row.key not in keys]
     forgotten = [row.name for row in stored if row.source == source and sites and row.key not in keys] if whole else []
     if not whole:
         await _refuse_loss(own, changed, sites, source=source)
     reread = [row.name for row in changed if row.source == source and row.key in keys]
     await fetch(own, "delete_days", [*reread, *forgotten])
     await fetch(own, "delete_sites", [row.name for row in changed if row.source != source])
-    await fetch(own, "retire_sites", gone)
-    await fetch(own, "keep_sites", source, gone)
+    await fetch(own, "retire_sites", [row.name for row in gone])
+    await fetch(own, "keep_blocks", source, [row.key for row in gone], [None] * len(gone))  # all blocks of theirs
     if sites:  # an empty table does not tell which metrics it would have
         metrics = _to_json([_record_metric(metric) for metric in catalog.metrics])
         changes = await fetch(own, "write_metrics", source, metrics, whole)

@@ -205,15 +205,15 @@ class _Ingest:
     async def _compare_totals(self, stored: Sequence[StoredSite]) -> "_Changes":
         own, source = self.own_connection, self.catalog.source.name
         await self._check_own_days()
-        found = await find_changed_blocks(
+        by_timezone = await find_changed_blocks(
             self.source_connection, own, self.catalog, stored, data=self.config.data, scope=self.scope
         )
-        if gone := [block for changes in found for block in changes.gone]:
+        if gone := [block for changes in by_timezone for block in changes.gone]:
             with translate_errors("updating the schema forecasting"):
                 async with own.transaction():
                     await fetch(own, "lock_forecasting")
                     await fetch(own, "keep_blocks", source, *(list(column) for column in zip(*gone, strict=True)))
-        return _Changes([task for changes in found for task in changes.tasks])
+        return _Changes([task for changes in by_timezone for task in changes.tasks])
 
     async def _check_own_days(self) -> None:
         """Days in forecasting.daily that others have changed are read again."""

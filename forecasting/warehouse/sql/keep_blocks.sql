@@ -1,7 +1,7 @@
 -- Records that the source has nothing of some blocks of days any more: their days are kept.
 -- $1 text     source
 -- $2 text[]   sites and
--- $3 date[]   first days of the blocks
+-- $3 date[]   first days of the blocks; null: all blocks of the site
 update forecasting.blocks
 set source_hash = 0, num_kept = kept.num_days, kept_first = kept.first_day, kept_last = kept.last_day
 from (
@@ -11,8 +11,13 @@ from (
         count(distinct d.day) as num_days,
         min(d.day) as first_day,
         max(d.day) as last_day
-    from unnest($2::text[], $3::date[]) as gone (key, first_day)
-    inner join forecasting.sites on sites.source = $1::text and sites.key = gone.key
+    from unnest($2::text[], $3::date[]) as lost (key, first_day)
+    inner join forecasting.blocks as gone
+        on
+            gone.source = $1::text
+            and gone.key = lost.key
+            and (lost.first_day is null or gone.first_day = lost.first_day)
+    inner join forecasting.sites on sites.source = gone.source and sites.key = gone.key
     cross join forecasting.metrics
     left join forecasting.daily as d
         on
