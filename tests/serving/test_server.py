@@ -79,9 +79,12 @@ async def terminate(database: DatabaseConfig) -> int:
 
 
 def terminate_unnoticed(database: DatabaseConfig) -> None:
-    """While the loop here stands still, so that nothing here has seen the connection's end."""
+    """While the loop here stands still, so that nothing here has seen the connection's end.
+
+    There may be a second one: every ten seconds the service asks on a new connection which server answers now.
+    """
     with ThreadPoolExecutor() as other:
-        assert other.submit(asyncio.run, terminate(database)).result() == 1
+        assert other.submit(asyncio.run, terminate(database)).result() >= 1
     time.sleep(0.1)
 
 
