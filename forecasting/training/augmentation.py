@@ -18,6 +18,8 @@ from forecasting.training.synthetic import Traffic, keep_last_days, sample_traff
 WINDOWS_PER_SITE = 8  # drawing a synthetic site costs as much as training on one of its windows
 SPARE_DAYS = 56  # windows of one site start at most this many days apart
 TRUNCATED_SHARE, MIN_TRUNCATED_DAYS = 0.15, 14  # windows with a short history, as young sites have, and its known days
+PARTIAL_SHARE = 0.06  # windows whose last day was counted in part, as by an export at noon
+PARTIAL_RANGE = (0.3, 0.8)  # of its visits that were counted
 SYNTHETIC_POOL = 512  # synthetic windows that an epoch draws from, at least
 SYNTHETIC_SHARE = 0.15  # of each batch, so that fine-tuning keeps what real windows do not show
 RESCALING_SPREAD = 1.0  # standard deviation of the logarithm of the factor on counts
@@ -53,7 +55,19 @@ def cut_windows(traffic: Traffic, model: ModelConfig, *, windows_per_site: int) 
     windows = cut[site, starts].flatten(0, 1)
     history, target = windows[:, : model.context_length], windows[:, model.context_length :]
     first_day = (traffic.first_day[:, None] + starts).flatten()
-    return truncate_histories(Batch(history, first_day, traffic.kind[site.flatten()], target))
+    return truncate_histories(count_last_days_in_part(Batch(history, first_day, traffic.kind[site.flatten()], target)))
+
+
+def count_last_days_in_part(batch: Batch, *, draw: "WindowRandom | None" = None) -> Batch:
+    """Leaves a part of the last day's count in some windows of counts, so the network learns not to follow its fall."""
+    draw = draw or WindowRandom(len(batch.history), batch.history.device)
+    low, high = PARTIAL_RANGE
+    share = low + (high - low) * draw.uniform()
+    is_partial = (draw.uniform() < PARTIAL_SHARE) & (batch.kind == COUNT)
+    last = batch.history[:, -1]
+    history = batch.history.clone()
+    history[:, -1] = torch.where(is_partial, (last * share).round(), last)
+    return batch._replace(history=history)
 
 
 def truncate_histories(batch: Batch, *, drop: bool = True, draw: "WindowRandom | None" = None) -> Batch:
@@ -157,6 +171,7 @@ def augment(
     So the network learns shapes, and not levels or dates.
     """
     draw = WindowRandom(len(batch.target), batch.target.device, is_local=is_local, generator=generator)
+    batch = count_last_days_in_part(batch, draw=draw)
     factor = torch.where(batch.kind == COUNT, torch.exp(RESCALING_SPREAD * draw.normal()), 1.0)[:, None]
     weeks = draw.integers(-MAX_SHIFT_WEEKS, MAX_SHIFT_WEEKS + 1)
     varied = Batch(batch.history * factor, batch.first_day + 7 * weeks, batch.kind, batch.target * factor)

@@ -157,6 +157,53 @@ def _viral(sites: Sites) -> Tensor:
     return (1 - share) * fast + share * slow
 
 
+def _peaks(sites: Sites) -> Tensor:
+    """Regular peaks, such as a newsletter's: on some weekdays, every other week or on one day of the month.
+
+    They are 1.3 to 60 times the other days, vary little, echo on the next day and may begin within the window.
+    """
+    period, position = sites.uniform(), sites.uniform()
+    weekday = (position * 7).floor() == (sites.day + 3) % 7
+    second = (sites.uniform() * 7).floor() == (sites.day + 3) % 7
+    fortnight = (position * 14).floor() == sites.day % 14
+    monthly = _day_of_month(sites.day) == torch.where(sites.chance(0.6) > 0, 1.0, 1 + (position * 28).floor())
+    days = torch.where(period < 0.7, weekday | (second & (period < 0.15)), torch.where(period < 0.85, fortnight, monthly))
+    begun = sites.since(sites.random_day()) >= 0
+    days = days & (begun | (sites.chance(0.85) > 0)) & (sites.events(0.03 * sites.chance(0.3)) == 0)
+    height = torch.log(sites.log_uniform(1.3, 60.0)) + sites.log_uniform(0.01, 0.3) * sites.normal(*sites.shape)
+    peaks = days * height
+    echo = 0.6 * sites.uniform() ** 2 * sites.chance(0.5)
+    return (peaks + echo * torch.nn.functional.pad(peaks, (1, 0))[:, :-1] * ~days) * sites.chance(0.12)
+
+
+def _closed(sites: Sites) -> Tensor:
+    """Hardly any traffic on weekends, or on other days of the week, as on sites of offices and shops."""
+    weekday, kind = (sites.day + 3) % 7, sites.uniform()
+    closed = (weekday == 6) | ((weekday == 5) & (kind < 0.7))
+    closed = torch.where(kind < 0.85, closed, weekday == (sites.uniform() * 7).floor())
+    return -closed.float() * sites.log_uniform(1.0, 9.0) * sites.chance(0.06)
+
+
+def _bursts(sites: Sites) -> Tensor:
+    """Days that differ by a multiple from those beside them: counts spread like a negative binomial, and shared posts
+    that bring a crowd for a day or a few."""
+    shape = sites.log_uniform(0.2, 6.0).expand(sites.shape)
+    uneven = torch.log(torch.distributions.Gamma(shape, shape, validate_args=False).sample().clamp(min=1e-6))
+    crowd = 3.0 * (1 - sites.uniform(*sites.shape)).pow(-1 / sites.log_uniform(0.7, 2.5))  # Pareto
+    crowd = crowd * sites.events(sites.log_uniform(0.02, 0.25))
+    shared = torch.log1p(autoregression(crowd, 0.7 * sites.uniform() * sites.chance(0.6)))
+    kind = sites.uniform()
+    return torch.where(kind < 0.06, uneven, torch.where(kind < 0.12, shared, 0.0))
+
+
+def _day_of_month(day: Int[Tensor, "sites days"]) -> Int[Tensor, "sites days"]:
+    """1 to 31, from days since 1970-01-01. Source: Howard Hinnant, chrono-Compatible Low-Level Date Algorithms."""
+    of_era = (day + 719_468) % 146_097  # eras of 400 years from 0000-03-01
+    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    return of_year - (153 * ((5 * of_year + 2) // 153) + 2) // 5 + 1
+
+
 LEVEL_PARTS: dict[str, Callable[[Sites], Tensor]] = {
     "drift": _drift,
     "momentum": _momentum,
@@ -169,6 +216,9 @@ LEVEL_PARTS: dict[str, Callable[[Sites], Tensor]] = {
     "shifts": _shifts,
     "launches": _launches,
     "viral": _viral,
+    "peaks": _peaks,
+    "closed": _closed,
+    "bursts": _bursts,
 }
 
 
