@@ -274,7 +274,7 @@ def hash_file(file: Path) -> str:
 
 
 def _read_settings(content: Mapping[str, Any]) -> ModelConfig:  # Any: json's own types
-    settings = known_settings(ModelConfig, content)
+    settings = {"learned_average": False, **known_settings(ModelConfig, content)}  # older cards do not name it
     return ModelConfig(**{**settings, "scaling": Scaling(content["scaling"]), "init": None})
 
 

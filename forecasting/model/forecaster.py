@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from forecasting.domain import Scaling
+from forecasting.model.earlier_days import INITIAL_LOGITS, EarlierDays, find_earlier_days, num_inputs
 from forecasting.model.features import num_features, step_features
 from forecasting.model.network import LEVELS, MEDIAN, Network
 from forecasting.model.scaling import MinMaxScaling, RobustScaling, Scaled, WindowScaling
@@ -19,7 +20,7 @@ class Inputs(NamedTuple):
     """What the network reads of each window. It does not depend on weights, so training computes many steps at once."""
 
     steps: Float[Tensor, "batch sequence features"]
-    extra: Float[Tensor, "batch 14"]  # for the next seven weekdays: last values, then four-week means
+    extra: Float[Tensor, "batch extra"]  # the days that those ahead may repeat; else last values and four-week means
 
 
 class Forecaster(nn.Module):
@@ -35,11 +36,12 @@ class Forecaster(nn.Module):
         self.scaling = scaling or default()
         self.network = Network(
             num_features=num_features(settings.weekly_lags),
-            num_extra=2 * 7,
+            num_extra=num_inputs(settings.prediction_horizon) if settings.learned_average else 2 * 7,
             hidden_size=settings.hidden_size,
             num_layers=NUM_LAYERS,
             dropout=settings.dropout,
             horizon=settings.prediction_horizon,
+            initial_logits=INITIAL_LOGITS if settings.learned_average else (),
         )
 
     def forward(
@@ -87,11 +89,22 @@ class Forecaster(nn.Module):
             weekly_lags=self.settings.weekly_lags,
             horizon=self.settings.prediction_horizon,
         )
-        return Inputs(steps, torch.cat(_weekdays(scaled.z, scaled.known), 1)), scaled
+        return Inputs(steps, self._extra(scaled, first_day)), scaled
+
+    def _extra(self, scaled: Scaled, first_day: Int[Tensor, " batch"]) -> Float[Tensor, "batch extra"]:
+        if not self.settings.learned_average:
+            return torch.cat(_weekdays(scaled.z, scaled.known), 1)
+        horizon = self.settings.prediction_horizon
+        return find_earlier_days(scaled.z, scaled.known, first_day, horizon=horizon).as_inputs()
 
     def quantiles(self, inputs: Inputs) -> Float[Tensor, "batch horizon levels"]:
         """Second half of a forecast: the network. Quantiles are in the scaling's units."""
-        correction: Tensor = self.network(inputs.steps, inputs.extra)
+        correction: Tensor
+        logits: Tensor
+        correction, logits = self.network(inputs.steps, inputs.extra)
+        if self.settings.learned_average:
+            earlier = EarlierDays.from_inputs(inputs.extra, self.settings.prediction_horizon)
+            return correction + earlier.average(logits)[..., None]
         if not self.settings.seasonal_skip:
             return correction
         last_week, four_week_mean = inputs.extra[:, :7], inputs.extra[:, 7:]

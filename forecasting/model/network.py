@@ -1,5 +1,7 @@
 """The documented network: a two-layer LSTM with dropout, then dense layers that give quantiles."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ class Network(nn.Module):
         num_layers: int,
         dropout: float,
         horizon: int,
+        initial_logits: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self.horizon = horizon
@@ -32,14 +35,17 @@ class Network(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(hidden_size + num_extra, hidden_size)
-        self.head = nn.Linear(hidden_size, horizon * len(LEVELS))
-        self._initialise_head()
+        self.num_outputs = len(LEVELS) + len(initial_logits)  # of a day
+        self.head = nn.Linear(hidden_size, horizon * self.num_outputs)
+        self._initialise_head(initial_logits)
 
-    def _initialise_head(self) -> None:
+    def _initialise_head(self, initial_logits: Sequence[float]) -> None:
         """An untrained network corrects nothing, and its bands are INITIAL_GAPS wide."""
         nn.init.normal_(self.head.weight, std=1e-3)
         gaps = torch.tensor(INITIAL_GAPS)
-        bias = torch.cat([torch.zeros(1), torch.log(torch.expm1(gaps))])  # inverse of softplus
+        bias = torch.cat(
+            [torch.zeros(1), torch.log(torch.expm1(gaps)), torch.tensor(initial_logits)]
+        )  # inverse of softplus
         with torch.no_grad():
             self.head.bias.copy_(bias.repeat(self.horizon))
 
@@ -67,15 +73,15 @@ class Network(nn.Module):
 
     def forward(
         self, steps: Float[Tensor, "batch sequence features"], extra: Float[Tensor, "batch extra"]
-    ) -> Float[Tensor, "batch horizon levels"]:
-        """`extra` bypasses the LSTM and goes straight to the dense layers."""
+    ) -> tuple[Float[Tensor, "batch horizon levels"], Float[Tensor, "batch horizon logits"]]:
+        """Quantiles, and as many logits as there are initial ones. `extra` goes straight to the dense layers."""
         last = torch.cat([self._drop(self._last_state(steps)), extra], 1)
         # float32 from here on, even if the layers ran in bfloat16: gaps between quantiles are small.
-        out: Tensor = self.head(functional.gelu(self.dense(last))).float().view(-1, self.horizon, len(LEVELS))
+        out: Tensor = self.head(functional.gelu(self.dense(last))).float().view(-1, self.horizon, self.num_outputs)
         median: Tensor = out[..., :1]
-        gaps = functional.softplus(out[..., 1:])
+        gaps = functional.softplus(out[..., 1 : len(LEVELS)])
         above_lowest = functional.pad(gaps, (1, 0)).cumsum(-1)
-        return median + (above_lowest - above_lowest[..., MEDIAN : MEDIAN + 1])
+        return median + (above_lowest - above_lowest[..., MEDIAN : MEDIAN + 1]), out[..., len(LEVELS) :]
 
 
 def drop_by_bytes(x: Tensor, share: float) -> Tensor:

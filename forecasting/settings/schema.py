@@ -69,6 +69,9 @@ class ModelConfig(Section):
     scaling: Scaling = setting(Scaling.robust, "robust (log, per window) or minmax (MinMaxScaler, one series)")
     init: Init | None = setting(None, "where training starts: base or scratch; unset: base where it fits")
     seasonal_skip: bool = setting(True, "the network corrects an average of the last weeks; else it starts at 0")
+    learned_average: bool = setting(
+        False, "the network weighs the days that each day ahead may repeat, itself, in place of a fixed average"
+    )
 
     @property
     def context_length(self) -> int:

@@ -23,6 +23,7 @@ SHAPE_SETTINGS = (
     "hidden_size",
     "scaling",
     "seasonal_skip",
+    "learned_average",
 )
 
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from forecasting.model.earlier_days import day_of_month
 from forecasting.model.rollout import COUNT, OTHER, RATE
 
 FIRST_DAYS = (14_600, 21_600)  # 2009-12-22 to 2029-02-20, in days since 1970-01-01
@@ -166,8 +167,10 @@ def _peaks(sites: Sites) -> Tensor:
     weekday = (position * 7).floor() == (sites.day + 3) % 7
     second = (sites.uniform() * 7).floor() == (sites.day + 3) % 7
     fortnight = (position * 14).floor() == sites.day % 14
-    monthly = _day_of_month(sites.day) == torch.where(sites.chance(0.6) > 0, 1.0, 1 + (position * 28).floor())
-    days = torch.where(period < 0.7, weekday | (second & (period < 0.15)), torch.where(period < 0.85, fortnight, monthly))
+    monthly = day_of_month(sites.day) == torch.where(sites.chance(0.6) > 0, 1.0, 1 + (position * 28).floor())
+    days = torch.where(
+        period < 0.7, weekday | (second & (period < 0.15)), torch.where(period < 0.85, fortnight, monthly)
+    )
     begun = sites.since(sites.random_day()) >= 0
     days = days & (begun | (sites.chance(0.85) > 0)) & (sites.events(0.03 * sites.chance(0.3)) == 0)
     height = torch.log(sites.log_uniform(1.3, 60.0)) + sites.log_uniform(0.01, 0.3) * sites.normal(*sites.shape)
@@ -194,14 +197,6 @@ def _bursts(sites: Sites) -> Tensor:
     shared = torch.log1p(autoregression(crowd, 0.7 * sites.uniform() * sites.chance(0.6)))
     kind = sites.uniform()
     return torch.where(kind < 0.06, uneven, torch.where(kind < 0.12, shared, 0.0))
-
-
-def _day_of_month(day: Int[Tensor, "sites days"]) -> Int[Tensor, "sites days"]:
-    """1 to 31, from days since 1970-01-01. Source: Howard Hinnant, chrono-Compatible Low-Level Date Algorithms."""
-    of_era = (day + 719_468) % 146_097  # eras of 400 years from 0000-03-01
-    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
-    of_year = of_era - (365 * year + year // 4 - year // 100)
-    return of_year - (153 * ((5 * of_year + 2) // 153) + 2) // 5 + 1
 
 
 LEVEL_PARTS: dict[str, Callable[[Sites], Tensor]] = {

@@ -10,7 +10,7 @@ from forecasting.model.rollout import COUNT, RATE
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config
 from forecasting.training import augmentation
-from forecasting.training.augmentation import FineTuningData, augment, sample_synthetic_windows
+from forecasting.training.augmentation import FineTuningData, augment, count_last_days_in_part, sample_synthetic_windows
 from forecasting.training.data_module import Batch, TrafficDataModule
 from forecasting.training.fit import training_data
 from tests.panels import make_panel
@@ -29,6 +29,7 @@ def test_augmented_counts_keep_their_shape_and_weekday() -> None:
     factors = augmented.target / batch.target
     torch.testing.assert_close(factors, factors[:, :1].expand(-1, 7))
     known = augmented.history.isfinite()
+    known[:, -1] = False  # the last day, which may be counted in part
     torch.testing.assert_close(augmented.history[known], (batch.history * factors[:, :1])[known])
     assert np.std(np.log(factors[:, 0].numpy())) == pytest.approx(1.0, abs=0.1)
     shift = augmented.first_day - batch.first_day
@@ -36,7 +37,24 @@ def test_augmented_counts_keep_their_shape_and_weekday() -> None:
     assert (int(shift.min()), int(shift.max())) == (-7 * 26, 7 * 26)
     truncated = ~known[:, 0]
     assert 0.1 < truncated.float().mean() < 0.2
-    assert known[:, -28:].all()
+    assert known[:, -28:-1].all()
+
+
+def test_a_last_day_counted_in_part_changes_nothing_else() -> None:
+    torch.manual_seed(0)
+    batch = make_batch(4000, COUNT)
+    batch = batch._replace(history=(1000 * batch.history).round())
+    partial = count_last_days_in_part(batch)
+    share = partial.history[:, -1] / batch.history[:, -1]
+    is_partial = share < 1
+    assert is_partial.float().mean().item() == pytest.approx(augmentation.PARTIAL_SHARE, abs=0.01)
+    assert 0.28 < share[is_partial].min() < 0.4
+    assert 0.7 < share[is_partial].max() < 0.82
+    assert (share[~is_partial] == 1).all()
+    assert torch.equal(partial.history[:, :-1], batch.history[:, :-1])
+    assert torch.equal(partial.target, batch.target)
+    rates = make_batch(500, RATE)
+    assert torch.equal(count_last_days_in_part(rates).history, rates.history)
 
 
 def test_rates_are_not_multiplied() -> None:

@@ -85,6 +85,34 @@ def test_each_part_changes_the_days_of_a_few_sites(name: str) -> None:
     assert 0 < changed < 0.3
 
 
+def test_peaks_return_on_their_weekday_or_date() -> None:
+    """Days far above the median of their site: most come back after one week, two weeks or a month."""
+    values = sample(4000, only="peaks")
+    busy = values[values.median(1).values > 100]
+    high = busy > 3 * busy.median(1, keepdim=True).values
+    peaked = high[high.sum(1) >= 3]
+    assert 0.04 < len(peaked) / len(busy) < 0.12
+    gaps = [tuple(site.nonzero()[:, 0].diff().tolist()) for site in peaked]
+    for period in ({7}, {14}, {28, 29, 30, 31}):
+        assert sum(set(gap) <= period for gap in gaps) >= 5, period
+
+
+def test_closed_sites_have_next_to_no_traffic_on_their_days() -> None:
+    torch.manual_seed(0)
+    traffic = sample_traffic(4000, DAYS, without=tuple(name for name in PARTS if name != "closed"))
+    weekday = (traffic.first_day[:, None] + torch.arange(DAYS) + 3) % 7
+    weekend, rest = (torch.where(days, traffic.values, torch.nan).nanmean(1) for days in (weekday >= 5, weekday < 5))
+    closed = (weekend < 0.05 * rest) & (rest > 100)
+    assert 0.01 < closed.float().mean() < 0.05
+
+
+def test_bursts_make_days_of_many_times_the_median() -> None:
+    values = sample(4000, only="bursts")
+    busy = values[values.mean(1) > 100]
+    is_bursty = (busy.std(1) / busy.mean(1)) > 0.8  # 0.2 at most without
+    assert 0.04 < is_bursty.float().mean() < 0.12
+
+
 def test_only_gaps_and_births_make_unknown_days() -> None:
     torch.manual_seed(0)
     without = ("gaps", "births")
