@@ -212,7 +212,7 @@ def test_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_exported_program_is_the_forecaster_for_any_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    forecaster = Forecaster(ModelConfig(hidden_size=8)).eval()
+    forecaster = Forecaster(ModelConfig(hidden_size=8, learned_average=True)).eval()
     with staged_version(tmp_path, "v1") as folder:
         artifact.export_program(forecaster, folder / artifact.PROGRAM)
         write_card(folder, make_card("v1"))

@@ -46,7 +46,7 @@ def find_earlier_days(
     ahead = torch.arange(horizon, device=z.device)
     day = first_day[:, None] + num_days + ahead
     weeks = num_days - 7 + ahead % 7 - 7 * torch.arange(WEEKS, device=z.device)[:, None]
-    columns = [weeks.T.expand(len(day), -1, -1)]
+    columns = [weeks.T.expand(day.shape[0], -1, -1)]  # not len(day): torch.export would record it as a constant
     for months_before in _months_before(day):
         columns.append((num_days + ahead - months_before)[..., None])
     column = torch.cat(columns, -1)

@@ -99,6 +99,7 @@ def test_unknown_days_are_not_zeros_and_not_nan() -> None:
         {"sequence_length": 3, "prediction_horizon": 1},
         {"sequence_length": 28, "prediction_horizon": 30},
         {"scaling": Scaling.minmax, "weekly_lags": 0, "seasonal_skip": False},
+        {"sequence_length": 28, "prediction_horizon": 30, "learned_average": True},
     ],
 )
 def test_other_shapes_work(settings: dict[str, object]) -> None:
