@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from forecasting.model.earlier_days import day_of_month
 from forecasting.model.rollout import COUNT, OTHER, RATE
@@ -158,25 +159,28 @@ def _viral(sites: Sites) -> Tensor:
     return (1 - share) * fast + share * slow
 
 
-def _peaks(sites: Sites) -> Tensor:
-    """Regular peaks, such as a newsletter's: on some weekdays, every other week or on one day of the month.
-
-    They are 1.3 to 60 times the other days, vary little, echo on the next day and may begin within the window.
-    """
+def _peak_days(sites: Sites) -> Bool[Tensor, "sites days"]:
+    """Every week on one weekday or two, every other week, or on one day of the month, mostly the first."""
     period, position = sites.uniform(), sites.uniform()
     weekday = (position * 7).floor() == (sites.day + 3) % 7
     second = (sites.uniform() * 7).floor() == (sites.day + 3) % 7
     fortnight = (position * 14).floor() == sites.day % 14
-    monthly = day_of_month(sites.day) == torch.where(sites.chance(0.6) > 0, 1.0, 1 + (position * 28).floor())
-    days = torch.where(
-        period < 0.7, weekday | (second & (period < 0.15)), torch.where(period < 0.85, fortnight, monthly)
-    )
-    begun = sites.since(sites.random_day()) >= 0
-    days = days & (begun | (sites.chance(0.85) > 0)) & (sites.events(0.03 * sites.chance(0.3)) == 0)
-    height = torch.log(sites.log_uniform(1.3, 60.0)) + sites.log_uniform(0.01, 0.3) * sites.normal(*sites.shape)
+    monthly = day_of_month(sites.day) == torch.where(sites.chance(0.7) > 0, 1.0, 1 + (position * 28).floor())
+    weekly = weekday | (second & (period < 0.15))
+    return torch.where(period < 0.5, weekly, torch.where(period < 0.75, fortnight, monthly))
+
+
+def _peaks(sites: Sites) -> Tensor:
+    """Regular peaks, such as a newsletter's, of 1.3 to 100 times the other days.
+
+    They vary little, echo on the next day and may begin within the window. Some are left out.
+    """
+    days = _peak_days(sites) & (sites.events(0.03 * sites.chance(0.3)) == 0)
+    days = days & ((sites.since(sites.random_day()) >= 0) | (sites.chance(0.85) > 0))
+    height = torch.log(sites.log_uniform(1.3, 100.0)) + sites.log_uniform(0.01, 0.3) * sites.normal(*sites.shape)
     peaks = days * height
     echo = 0.6 * sites.uniform() ** 2 * sites.chance(0.5)
-    return (peaks + echo * torch.nn.functional.pad(peaks, (1, 0))[:, :-1] * ~days) * sites.chance(0.12)
+    return (peaks + echo * functional.pad(peaks, (1, 0))[:, :-1] * ~days) * sites.chance(0.16)
 
 
 def _closed(sites: Sites) -> Tensor:
