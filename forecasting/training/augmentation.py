@@ -20,6 +20,7 @@ SPARE_DAYS = 56  # windows of one site start at most this many days apart
 TRUNCATED_SHARE, MIN_TRUNCATED_DAYS = 0.15, 14  # windows with a short history, as young sites have, and its known days
 PARTIAL_SHARE = 0.06  # windows whose last day was counted in part, as by an export at noon
 PARTIAL_RANGE = (0.3, 0.8)  # of its visits that were counted
+MASKED_SHARE = 0.02  # windows whose last day is unknown, as verdicts leave it
 SYNTHETIC_POOL = 512  # synthetic windows that an epoch draws from, at least
 SYNTHETIC_SHARE = 0.15  # of each batch, so that fine-tuning keeps what real windows do not show
 RESCALING_SPREAD = 1.0  # standard deviation of the logarithm of the factor on counts
@@ -59,14 +60,18 @@ def cut_windows(traffic: Traffic, model: ModelConfig, *, windows_per_site: int) 
 
 
 def count_last_days_in_part(batch: Batch, *, draw: "WindowRandom | None" = None) -> Batch:
-    """Leaves a part of the last day's count in some windows of counts, so the network learns not to follow its fall."""
+    """Leaves a part of the last day's count in some windows of counts, and none in a few.
+
+    So the network learns not to follow its fall, and to do without it.
+    """
     draw = draw or WindowRandom(len(batch.history), batch.history.device)
     low, high = PARTIAL_RANGE
     share = low + (high - low) * draw.uniform()
-    is_partial = (draw.uniform() < PARTIAL_SHARE) & (batch.kind == COUNT)
+    position = torch.where(batch.kind == COUNT, draw.uniform(), 0.5)
     last = batch.history[:, -1]
+    partial = torch.where(position < PARTIAL_SHARE, (last * share).round(), last)
     history = batch.history.clone()
-    history[:, -1] = torch.where(is_partial, (last * share).round(), last)
+    history[:, -1] = torch.where(position > 1 - MASKED_SHARE, torch.nan, partial)
     return batch._replace(history=history)
 
 

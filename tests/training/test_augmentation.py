@@ -46,11 +46,12 @@ def test_a_last_day_counted_in_part_changes_nothing_else() -> None:
     batch = batch._replace(history=(1000 * batch.history).round())
     partial = count_last_days_in_part(batch)
     share = partial.history[:, -1] / batch.history[:, -1]
-    is_partial = share < 1
+    is_partial, is_unknown = share < 1, share.isnan()
+    assert is_unknown.float().mean().item() == pytest.approx(augmentation.MASKED_SHARE, abs=0.007)
     assert is_partial.float().mean().item() == pytest.approx(augmentation.PARTIAL_SHARE, abs=0.01)
     assert 0.28 < share[is_partial].min() < 0.4
     assert 0.7 < share[is_partial].max() < 0.82
-    assert (share[~is_partial] == 1).all()
+    assert (share[~is_partial & ~is_unknown] == 1).all()
     assert torch.equal(partial.history[:, :-1], batch.history[:, :-1])
     assert torch.equal(partial.target, batch.target)
     rates = make_batch(500, RATE)
