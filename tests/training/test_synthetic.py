@@ -91,7 +91,7 @@ def test_peaks_return_on_their_weekday_or_date() -> None:
     busy = values[values.median(1).values > 100]
     high = busy > 3 * busy.median(1, keepdim=True).values
     peaked = high[high.sum(1) >= 3]
-    assert 0.04 < len(peaked) / len(busy) < 0.12
+    assert 0.08 < len(peaked) / len(busy) < 0.16
     gaps = [tuple(site.nonzero()[:, 0].diff().tolist()) for site in peaked]
     for period in ({7}, {14}, {28, 29, 30, 31}):
         assert sum(set(gap) <= period for gap in gaps) >= 5, period
