@@ -42,7 +42,7 @@ def sample_synthetic_windows(config: Config, num_windows: int, *, device: torch.
     num_days = config.model.context_length + config.model.prediction_horizon + SPARE_DAYS
     num_sites = math.ceil(num_windows / WINDOWS_PER_SITE)
     traffic = sample_traffic(num_sites, num_days, without=config.pretraining.without, device=device)
-    windows = cut_windows(traffic, config.model, windows_per_site=WINDOWS_PER_SITE)
+    windows = count_last_days_in_part(cut_windows(traffic, config.model, windows_per_site=WINDOWS_PER_SITE))
     return windows.take(torch.randperm(len(windows.target), device=device))
 
 
@@ -56,7 +56,7 @@ def cut_windows(traffic: Traffic, model: ModelConfig, *, windows_per_site: int) 
     windows = cut[site, starts].flatten(0, 1)
     history, target = windows[:, : model.context_length], windows[:, model.context_length :]
     first_day = (traffic.first_day[:, None] + starts).flatten()
-    return truncate_histories(count_last_days_in_part(Batch(history, first_day, traffic.kind[site.flatten()], target)))
+    return truncate_histories(Batch(history, first_day, traffic.kind[site.flatten()], target))
 
 
 def count_last_days_in_part(batch: Batch, *, draw: "WindowRandom | None" = None) -> Batch:
