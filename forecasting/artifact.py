@@ -61,7 +61,7 @@ class Artifact:
             name=card.version,
             forward=self.load_program(),
             context_length=card.context_length,
-            horizon=card.horizon,
+            horizon=card.output_days,
             levels=card.levels,
             logarithmic=card.model.get("scaling", Scaling.robust) == Scaling.robust,
         )
@@ -257,7 +257,7 @@ def forecaster_predictor(name: str, forecaster: "Forecaster") -> Predictor:
         name=name,
         forward=forecaster.cpu().eval(),
         context_length=settings.context_length,
-        horizon=settings.prediction_horizon,
+        horizon=settings.output_days,
         levels=LEVELS,
         logarithmic=settings.scaling is Scaling.robust,
     )

@@ -158,8 +158,13 @@ class Card:
         return int(self.model["sequence_length"])
 
     @property
-    def horizon(self) -> int:
+    def prediction_horizon(self) -> int:
         return int(self.model["prediction_horizon"])
+
+    @property
+    def output_days(self) -> int:
+        """Days that one forward pass forecasts. Versions from before `model.direct_days` have no such key."""
+        return max(self.prediction_horizon, int(self.model.get("direct_days", 0)))
 
 
 def restore_settings(card: Card, config: Config) -> Config:

@@ -82,7 +82,8 @@ class ForecastHandler:
         card = orjson.loads((folder / "model.json").read_bytes())
         self.version: str = card["version"]
         self.context_length: int = card["context_length"]
-        self.horizon: int = card["model"]["prediction_horizon"]
+        self.usual_days: int = card["model"]["prediction_horizon"]  # of a request that does not say how many
+        self.horizon = max(self.usual_days, card["model"].get("direct_days", 0))  # of one forward pass
         self.levels: list[float] = card["levels"]
         self.logarithmic = card["model"].get("scaling", "robust") == "robust"
         self.usual_band_scale: list[float] = card.get("usual_band_scale") or [1.0] * MAX_DAYS_AHEAD
@@ -123,7 +124,7 @@ class ForecastHandler:
         request = _parse(body)
         if not isinstance(request, dict) or not {"instances"} <= set(request) <= {"instances", "days_ahead"}:
             raise ValueError(f'The body is {_show(request)}; it must be {{"instances": [...], "days_ahead": 7}}.')
-        instances, days = request["instances"], _read_days_ahead(request.get("days_ahead", self.horizon))
+        instances, days = request["instances"], _read_days_ahead(request.get("days_ahead", self.usual_days))
         if type(instances) is not list:
             raise ValueError(f"instances is {_show(instances)}; it must be a list.")
         if len(instances) > MAX_INSTANCES:

@@ -76,6 +76,24 @@ def test_medians_are_fed_back(base: Predictor, days: int) -> None:
     assert (np.diff(quantiles, axis=2) >= 0).all()
 
 
+def test_direct_days_are_the_networks_own_and_the_others_are_rolled_out() -> None:
+    """Of 21 days that one forward pass forecasts: as the network says, and the 9 after them by its fed-back medians."""
+    torch.manual_seed(3)
+    forecaster = Forecaster(ModelConfig(hidden_size=16, direct_days=21))
+    torch.nn.init.normal_(forecaster.network.head.weight, std=0.05)  # days differ
+    predictor, windows = forecaster_predictor("direct", forecaster), make_windows(5, 30, scale=np.ones(30))
+    quantiles = predictor.predict(windows)
+    past, first_day, kind = (torch.from_numpy(part) for part in (windows.history, windows.first_day, windows.kind))
+    with torch.no_grad():
+        direct = forecaster(past, first_day, kind, torch.ones(5, 21))
+        later = forecaster(torch.cat([past, direct[..., MEDIAN]], 1)[:, -56:], first_day + 21, kind, torch.ones(5, 21))
+    np.testing.assert_allclose(quantiles[:, :21], direct.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(quantiles[:, 21:, MEDIAN], later[:, :9, MEDIAN].numpy(), rtol=1e-5)
+    others = quantiles[windows.kind == KIND_CODES[Kind.other]]  # in their own units, noise is even
+    width = others[..., -1] - others[..., 0]
+    np.testing.assert_allclose(width[:, 21:], np.tile(width[:, 20:21], 9), rtol=1e-3)
+
+
 def test_first_horizon_is_the_models_own(base: Predictor) -> None:
     assert base.logarithmic
     windows = make_windows(6, 30, scale=np.linspace(0.5, 3, 30))

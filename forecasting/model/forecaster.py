@@ -36,11 +36,11 @@ class Forecaster(nn.Module):
         self.scaling = scaling or default()
         self.network = Network(
             num_features=num_features(settings.weekly_lags),
-            num_extra=num_inputs(settings.prediction_horizon) if settings.learned_average else 2 * 7,
+            num_extra=num_inputs(settings.output_days) if settings.learned_average else 2 * 7,
             hidden_size=settings.hidden_size,
             num_layers=NUM_LAYERS,
             dropout=settings.dropout,
-            horizon=settings.prediction_horizon,
+            horizon=settings.output_days,
             initial_logits=INITIAL_LOGITS if settings.learned_average else (),
         )
 
@@ -87,14 +87,14 @@ class Forecaster(nn.Module):
             kind,
             sequence_length=self.settings.sequence_length,
             weekly_lags=self.settings.weekly_lags,
-            horizon=self.settings.prediction_horizon,
+            horizon=self.settings.output_days,
         )
         return Inputs(steps, self._extra(scaled, first_day)), scaled
 
     def _extra(self, scaled: Scaled, first_day: Int[Tensor, " batch"]) -> Float[Tensor, "batch extra"]:
         if not self.settings.learned_average:
             return torch.cat(_weekdays(scaled.z, scaled.known), 1)
-        horizon = self.settings.prediction_horizon
+        horizon = self.settings.output_days
         return find_earlier_days(scaled.z, scaled.known, first_day, horizon=horizon).as_inputs()
 
     def quantiles(self, inputs: Inputs) -> Float[Tensor, "batch horizon levels"]:
@@ -103,12 +103,12 @@ class Forecaster(nn.Module):
         logits: Tensor
         correction, logits = self.network(inputs.steps, inputs.extra)
         if self.settings.learned_average:
-            earlier = EarlierDays.from_inputs(inputs.extra, self.settings.prediction_horizon)
+            earlier = EarlierDays.from_inputs(inputs.extra, self.settings.output_days)
             return correction + earlier.average(logits)[..., None]
         if not self.settings.seasonal_skip:
             return correction
         last_week, four_week_mean = inputs.extra[:, :7], inputs.extra[:, 7:]
-        horizon = torch.arange(self.settings.prediction_horizon, device=inputs.extra.device) % 7
+        horizon = torch.arange(self.settings.output_days, device=inputs.extra.device) % 7
         return correction + (0.5 * last_week + 0.5 * four_week_mean)[:, horizon, None]
 
     def num_parameters(self) -> int:
@@ -121,7 +121,7 @@ class Forecaster(nn.Module):
             history.view(batch, -1),
             torch.zeros(batch, dtype=torch.int64),
             torch.zeros(batch, dtype=torch.int64),
-            torch.ones(batch, self.settings.prediction_horizon),
+            torch.ones(batch, self.settings.output_days),
         )
 
 

@@ -69,7 +69,7 @@ class ServedModel:
         await self.windows.updates.refresh()
         await self.check()
         card = self.forecast_cache.card
-        results = await self.forecast_cache.get(card.series[:MAX_SERIES], card.horizon)
+        results = await self.forecast_cache.get(card.series[:MAX_SERIES], card.prediction_horizon)
         errors = [result for result in results if isinstance(result, ForecastingError)]
         if errors and len(errors) == len(results):
             raise errors[0]

@@ -61,7 +61,10 @@ class ModelConfig(Section):
 
     sequence_length: int = setting(7, "days that the LSTM reads, one step each", flags=["--sequence-length"], least=1)
     prediction_horizon: int = setting(
-        7, "days that one forward pass forecasts", flags=["--prediction-horizon"], least=1
+        7, "days to forecast, and to measure forecasts on", flags=["--prediction-horizon"], least=1
+    )
+    direct_days: int = setting(
+        0, "days that one forward pass forecasts, later ones being rolled out; at least the horizon", least=0, most=MAX_DAYS_AHEAD
     )
     weekly_lags: int = setting(7, "each step also carries the same weekday of this many weeks before", least=0)
     hidden_size: int = setting(64, "width of both LSTM layers", least=1)
@@ -77,6 +80,11 @@ class ModelConfig(Section):
     def context_length(self) -> int:
         """Days of history that the features look back on: the steps and their weekly lags, at least 8 weeks."""
         return max(56, self.sequence_length + 7 * self.weekly_lags)
+
+    @property
+    def output_days(self) -> int:
+        """Days that one forward pass forecasts."""
+        return max(self.prediction_horizon, self.direct_days)
 
 
 @dataclass(frozen=True)

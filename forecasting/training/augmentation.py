@@ -39,7 +39,7 @@ class RealBlocks(Protocol):
 
 def sample_synthetic_windows(config: Config, num_windows: int, *, device: torch.device) -> Batch:
     """About `num_windows` windows of synthetic sites, shuffled. The few with too few known days are dropped."""
-    num_days = config.model.context_length + config.model.prediction_horizon + SPARE_DAYS
+    num_days = config.model.context_length + config.model.output_days + SPARE_DAYS
     num_sites = math.ceil(num_windows / WINDOWS_PER_SITE)
     traffic = sample_traffic(num_sites, num_days, without=config.pretraining.without, device=device)
     windows = count_last_days_in_part(cut_windows(traffic, config.model, windows_per_site=WINDOWS_PER_SITE))
@@ -48,7 +48,7 @@ def sample_synthetic_windows(config: Config, num_windows: int, *, device: torch.
 
 def cut_windows(traffic: Traffic, model: ModelConfig, *, windows_per_site: int) -> Batch:
     """Windows of synthetic series, each from a random position. Drops those with too little history or no target."""
-    size = model.context_length + model.prediction_horizon
+    size = model.context_length + model.output_days
     starts = torch.randint(0, traffic.values.shape[1] - size + 1, (len(traffic.values), windows_per_site))
     starts = starts.to(traffic.values.device)
     cut = traffic.values.unfold(1, size, 1)

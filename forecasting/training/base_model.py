@@ -19,6 +19,7 @@ from forecasting.training.synthetic import PARTS
 SHAPE_SETTINGS = (
     "sequence_length",
     "prediction_horizon",
+    "direct_days",
     "weekly_lags",
     "hidden_size",
     "scaling",

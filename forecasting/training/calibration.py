@@ -37,14 +37,15 @@ Needed = Float[np.ndarray, "shares series weeks days"]  # by how much a band wou
 def calibrate(forecaster: Forecaster, panel: Panel, *, unseen: int) -> list[Bands]:
     """The bands of every series, by weekly forecasts of the panel's days from the `unseen`th on."""
     forecaster = forecaster.eval()
-    horizon, context = forecaster.settings.prediction_horizon, forecaster.settings.context_length
+    settings = forecaster.settings
+    horizon, context = settings.prediction_horizon, settings.context_length
     cutoffs = np.concatenate(
         [
             _find_cutoffs(np.isfinite(panel.values[start : start + ORIGINS_AT_ONCE]), unseen, horizon, context)
             for start in range(0, len(panel.series), ORIGINS_AT_ONCE)
         ]
     )
-    bands = [usual_bands(horizon)] * len(panel.series)
+    bands = [usual_bands(settings.output_days)] * len(panel.series)
     num_weeks = (cutoffs != NO_CUTOFF).sum(1)
     for rows in _group_rows(num_weeks):
         past = _PastForecasts(forecaster, panel, rows, cutoffs[rows, : num_weeks[rows].max()])
@@ -122,7 +123,8 @@ class _PastForecasts:
         rows: Int[np.ndarray, " series"],
         cutoffs: Int[np.ndarray, "series weeks"],
     ) -> None:
-        context, self.horizon = forecaster.settings.context_length, forecaster.settings.prediction_horizon
+        context, self.horizon = forecaster.settings.context_length, forecaster.settings.output_days
+        self._total_days = forecaster.settings.prediction_horizon
         self._is_forecast = cutoffs != NO_CUTOFF
         self._series, _ = np.nonzero(self._is_forecast)  # of each origin
         self._scaling = forecaster.scaling
@@ -159,14 +161,14 @@ class _PastForecasts:
         If the errors of n days correlate by r, their sum spreads by sqrt((1 + (n - 1) r) / n) of the sum of their
         spreads. This solves for the r at which the band of the sum holds its share.
         """
-        n = self.horizon
+        n = self._total_days
         if n == 1:
             return np.full(len(scale), CORRELATION)
         median = self._z[..., MEDIAN, None]
         banded = self._scaling.unscale(
             median + self._spread(scale)[..., None] * (self._z - median), self._kind, self._scaled
         )
-        total = banded.sum(1, keepdim=True)
+        total = banded[:, :n].sum(1, keepdim=True)
         error = self._actual[:, :n].sum(1, keepdim=True) - total[..., MEDIAN]
         needed = self._needed(error, total - total[..., MEDIAN, None])
         share = _shrink(needed, math.sqrt((1 + (n - 1) * CORRELATION) / n), WEEKS_TO_TRUST)

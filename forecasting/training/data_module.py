@@ -99,12 +99,17 @@ class Windows:
     """All windows of a panel, on its device: gathering a batch is one indexed copy, without a loop."""
 
     def __init__(self, panel: Panel, model: ModelConfig, device: torch.device | str = "cpu") -> None:
-        before = torch.full((len(panel.series), model.context_length), torch.nan)
-        self._values = torch.cat([before, torch.from_numpy(panel.values)], 1).to(device)
+        self.context_length = model.context_length
+        self.horizon, self.output_days = model.prediction_horizon, model.output_days
+        around = (model.context_length, model.output_days - model.prediction_horizon)
+        self._values = functional.pad(torch.from_numpy(panel.values), around, value=torch.nan).to(device)
         self._kind = torch.tensor([KIND_CODES[series.kind] for series in panel.series], device=device)
         self._first_day = panel.first_day - model.context_length
-        self.context_length = model.context_length
-        self.horizon = model.prediction_horizon
+
+    @property
+    def num_days(self) -> int:
+        """Of the panel."""
+        return self._values.shape[1] - self.context_length - (self.output_days - self.horizon)
 
     @property
     def device(self) -> torch.device:
@@ -117,9 +122,9 @@ class Windows:
         return moved
 
     def find(self, start: int, stop: int) -> Int[Tensor, "windows 2"]:
-        """(series, first target day) of the windows whose targets lie in [start, stop), sorted by series, then day.
+        """(series, first target day) of the windows whose horizon lies in [start, stop), sorted by series, then day.
 
-        Windows without a known target, or with too little history, are skipped.
+        Windows without a known day in it, or with too little history, are skipped.
         """
         days = torch.arange(start, stop - self.horizon + 1, device=self.device)
         known = functional.pad(self._values.isfinite().to(torch.int32), (1, 0)).cumsum(1, dtype=torch.int32)
@@ -129,15 +134,20 @@ class Windows:
         series, column = torch.nonzero((cutoff - before >= MIN_TRAIN_KNOWN_DAYS) & (end > cutoff), as_tuple=True)
         return torch.stack([series, days[column]], 1)
 
-    def gather(self, index: Int[Tensor, "batch 2"]) -> Batch:
+    def gather(self, index: Int[Tensor, "batch 2"], *, stop: int) -> Batch:
+        """Targets have all days that one forward pass forecasts; those from day `stop` of the panel on are unknown."""
         series, day = index[:, 0], index[:, 1]
-        windows = self._values.unfold(1, self.context_length + self.horizon, 1)[series, day]
+        windows = self._values.unfold(1, self.context_length + self.output_days, 1)[series, day]
         history, target = windows[:, : self.context_length], windows[:, self.context_length :]
+        is_ours = day[:, None] + torch.arange(self.output_days, device=day.device) < stop
+        target = torch.where(is_ours, target, torch.nan)
         return Batch(history, self._first_day + day, self._kind[series], target)
 
 
 class Batches:
     """One epoch in blocks of steps. `shuffle` draws a new order each time, from torch's global generator.
+
+    Targets from day `stop` of the panel on, which belong to a later part, are unknown.
 
     Several ranks take the same steps as one process would: each rank holds the windows of its own series. For every
     window of all ranks, `global_order` has its position in `index`, or -1 if another rank holds it.
@@ -149,10 +159,12 @@ class Batches:
         index: Int[Tensor, "windows 2"],
         global_order: Int[Tensor, " all"],
         *,
+        stop: int,
         batch_size: int,
         shuffle: bool,
     ) -> None:
         self._windows = windows
+        self._stop = stop
         self._index = index.to(windows.device)
         self._global_order = global_order.to(windows.device)
         self._batch_size = batch_size
@@ -172,11 +184,11 @@ class Batches:
         for part in torch.split(order, self._steps_per_block * self._batch_size):
             steps = torch.split(part, self._batch_size)
             if all_local:
-                yield Block(self._windows.gather(self._index[part]), [len(step) for step in steps])
+                yield Block(self._windows.gather(self._index[part], stop=self._stop), [len(step) for step in steps])
                 continue
             sizes = [int((step >= 0).sum()) for step in steps]
             is_local = part >= 0
-            yield Block(self._windows.gather(self._index[part[is_local]]), sizes, is_local)
+            yield Block(self._windows.gather(self._index[part[is_local]], stop=self._stop), sizes, is_local)
 
 
 def order_across_ranks(panel: Panel, index: Int[Tensor, "windows 2"]) -> Int[Tensor, " all"]:
@@ -218,8 +230,8 @@ class TrafficDataModule(DeviceData):
         self.windows = Windows(panel, config.model)
         self.refit = refit
         self.batch_size = config.training.batch_size
-        train_end = self.split.end if refit else self.split.validation
-        self.train_index = self.windows.find(self.split.train, train_end)
+        self.train_end = self.split.end if refit else self.split.validation
+        self.train_index = self.windows.find(self.split.train, self.train_end)
         self.validation_index = self.windows.find(self.split.validation, self.split.test)
         self.test_index = self.windows.find(self.split.test, self.split.end)
         self.global_order = order_across_ranks(panel, self.train_index)
@@ -247,11 +259,22 @@ class TrafficDataModule(DeviceData):
         self.windows = self.windows.to(torch.device("cpu"))
 
     def train_dataloader(self) -> Batches:
-        return Batches(self.windows, self.train_index, self.global_order, batch_size=self.batch_size, shuffle=True)
+        return Batches(
+            self.windows,
+            self.train_index,
+            self.global_order,
+            stop=self.train_end,
+            batch_size=self.batch_size,
+            shuffle=True,
+        )
 
     def val_dataloader(self) -> Batches:
-        return self.in_order(self.validation_index)
+        return self._in_order(self.validation_index, stop=self.split.test)
 
-    def in_order(self, index: Int[Tensor, "windows 2"]) -> Batches:
+    def test_dataloader(self) -> Batches:
+        return self._in_order(self.test_index, stop=self.split.end)
+
+    def _in_order(self, index: Int[Tensor, "windows 2"], *, stop: int) -> Batches:
         """This rank's windows in the order of the index."""
-        return Batches(self.windows, index, torch.arange(len(index)), batch_size=4096, shuffle=False)
+        order = torch.arange(len(index))
+        return Batches(self.windows, index, order, stop=stop, batch_size=4096, shuffle=False)

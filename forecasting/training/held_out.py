@@ -40,11 +40,13 @@ class HeldOutForecasts:
 def forecast_test_part(forecaster: Forecaster, data: TrafficDataModule) -> HeldOutForecasts:
     """A forecast from every cutoff whose horizon lies in the test part; each sees only the days up to its cutoff."""
     forecaster, parts = forecaster.eval(), []
-    for windows, _, _ in data.in_order(data.test_index):
+    horizon = data.windows.horizon
+    for windows, _, _ in data.test_dataloader():
         with torch.no_grad():
             quantiles = forecaster(windows.history, windows.first_day, windows.kind, torch.ones_like(windows.target))
-        naive = seasonal_naive(windows.history.numpy(), days_ahead=windows.target.shape[1])
-        parts.append((windows.first_day.numpy(), windows.target.numpy(), quantiles.numpy(), naive))
+        naive = seasonal_naive(windows.history.numpy(), days_ahead=horizon)
+        columns = (windows.first_day, windows.target[:, :horizon], quantiles[:, :horizon])
+        parts.append((*(column.numpy() for column in columns), naive))
     first_days, actual, quantiles, naive = (np.concatenate(column) for column in zip(*parts, strict=True))
     first_days = first_days + data.windows.context_length
     return HeldOutForecasts(data.test_index[:, 0].numpy(), first_days, actual, quantiles, naive)

@@ -43,7 +43,7 @@ def forecast_next(
         describe_series_card(series, series_bands, answered_by=answered_by)
         for series, series_bands, answered_by in zip(panel.series, bands, answers, strict=True)
     ]
-    windows = make_windows(cards, latest.history, latest.first_days, days_ahead=predictor.horizon)
+    windows = make_windows(cards, latest.history, latest.first_days, days_ahead=forecaster.settings.prediction_horizon)
     return NextForecasts(latest.cutoffs + 1, predictor.predict(windows))
 
 
@@ -83,7 +83,7 @@ def describe_version(
         training={**_plain(config.training), **training},
         libraries=describe_libraries(),
         hashes={},
-        usual_band_scale=usual_bands(config.model.prediction_horizon).scale,
+        usual_band_scale=usual_bands(config.model.output_days).scale,
     )
 
 

@@ -91,7 +91,7 @@ def pretrain(config: Config, *, checkpoint: Path, resume: bool = False) -> tuple
 def synthetic_loss(forecaster: Forecaster, config: Config, *, num_sites: int = 8192) -> float:
     """Pinball loss on synthetic sites kept out of training, in the scaling's units."""
     torch.manual_seed(VALIDATION_SEED)
-    num_days = config.model.context_length + config.model.prediction_horizon
+    num_days = config.model.context_length + config.model.output_days
     batch = cut_windows(sample_traffic(num_sites, num_days), config.model, windows_per_site=1)
     with torch.no_grad():
         quantiles, scaled = forecaster.scaled_quantiles(batch.history, batch.first_day, batch.kind)

@@ -45,7 +45,10 @@ class RealChunk:
     def _gather(self, drawn: Int[Tensor, "batch 3"]) -> Batch:
         """The windows in the order drawn, gathered panel by panel."""
         rows_by_panel = [torch.nonzero(drawn[:, 0] == panel)[:, 0] for panel in range(len(self._windows))]
-        parts = [windows.gather(drawn[rows, 1:]) for windows, rows in zip(self._windows, rows_by_panel, strict=True)]
+        parts = [
+            windows.gather(drawn[rows, 1:], stop=windows.num_days)
+            for windows, rows in zip(self._windows, rows_by_panel, strict=True)
+        ]
         return Batch.join(parts).take(torch.cat(rows_by_panel).argsort())
 
 

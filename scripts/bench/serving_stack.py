@@ -162,7 +162,7 @@ async def _fill(database: DatabaseConfig, num_sites: int) -> None:
 def _write_version(config: Config, num_sites: int) -> None:
     """The base model as it is: any version of its size is as fast."""
     base = load_base()
-    bands = usual_bands(base.settings.prediction_horizon)
+    bands = usual_bands(base.settings.output_days)
     series = [
         Series(f"site-{number:04}", metric, Kind.count, additive=metric != "unique_visitors", unit_scale=1.0)
         for number in range(num_sites)

@@ -100,7 +100,7 @@ def plain_loop(panel: Panel, config: Config, device: torch.device) -> Iterator[N
     """What one would write: windows gathered by index, forward, backward, clipping, Adam."""
     windows, index = _windows(panel, config, device)
     module = _make_module(config).to(device).train()
-    yield from _learn(module, index, config, lambda part: loss_of(module, windows.gather(part)))
+    yield from _learn(module, index, config, lambda part: loss_of(module, windows.gather(part, stop=windows.num_days)))
 
 
 def loss_of(module: ForecastModule, batch: Batch) -> Tensor:
@@ -167,7 +167,7 @@ def _replays(panel: Panel, config: Config, device: torch.device) -> Iterator[Non
     """The plain loop's step on the same Forecaster, its windows in place, captured and replayed."""
     windows, index = _windows(panel, config, device)
     module = _make_module(config).to(device).train()
-    batch = windows.gather(index[: config.training.batch_size])
+    batch = windows.gather(index[: config.training.batch_size], stop=windows.num_days)
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True, capturable=True)
 
     def step() -> None:
@@ -200,7 +200,7 @@ def measure_lightning(panel: Panel, config: Config) -> float:
             return len(index)
 
         def __getitem__(self, place: int) -> Any:
-            return tuple(tensor[0] for tensor in windows.gather(index[place : place + 1]))
+            return tuple(tensor[0] for tensor in windows.gather(index[place : place + 1], stop=windows.num_days))
 
     class Module(pl.LightningModule):
         def __init__(self) -> None:

@@ -153,6 +153,33 @@ def test_days_ahead_are_the_predictors(handle: Handle, model: Any) -> None:
         np.testing.assert_allclose(answer["quantiles"], expected, rtol=1e-5)
 
 
+def test_model_that_forecasts_more_days_than_its_horizon_at_once(module: ModuleType, tmp_path: Path) -> None:
+    """Nine days in one pass: seven are answered unless more are asked for, and only those after nine are rolled out."""
+    from forecasting.artifact import export_program, forecaster_predictor
+    from forecasting.domain import Kind
+    from forecasting.model.forecaster import LEVELS, Forecaster
+    from forecasting.predictor import Window, stack_windows
+    from forecasting.settings.schema import ModelConfig
+
+    torch.manual_seed(7)
+    forecaster = Forecaster(ModelConfig(hidden_size=4, direct_days=9)).eval()
+    export_program(forecaster, tmp_path / "model.pt2")
+    settings = {"prediction_horizon": HORIZON, "direct_days": 9}
+    card = {"version": "v2", "context_length": CONTEXT_LENGTH, "levels": list(LEVELS), "usual_band_scale": USUAL}
+    (tmp_path / "model.json").write_text(json.dumps({**card, "model": settings}))
+    context = make_context(tmp_path)
+    handler = module.ForecastHandler()
+    handler.initialize(context)
+    context.request_processor = [RequestProcessor({}) for _ in range(2)]
+    rows = [{"body": orjson.dumps(body)} for body in (request(), {**request(), "days_ahead": 12})]
+    usual, more = (np.array(orjson.loads(answer)["quantiles"]) for answer in handler.handle(rows, context))
+    window = Window(np.array(HISTORY, np.float32), 19723, Kind.count, np.array(USUAL, np.float32))
+    expected = forecaster_predictor("v2", forecaster).predict(stack_windows([window], 12))
+    assert usual.shape == (1, HORIZON, len(LEVELS))
+    np.testing.assert_allclose(usual, expected[:, :HORIZON], rtol=1e-5)
+    np.testing.assert_allclose(more, expected, rtol=1e-5)
+
+
 def test_kind_and_band_scale_may_be_left_out(handle: Handle) -> None:
     plain, explicit = handle(request(), request(kind="count", band_scale=[1] * HORIZON))
     assert plain == explicit

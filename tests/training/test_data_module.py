@@ -50,7 +50,7 @@ def test_gathered_windows_are_slices_of_the_panel(panel: Panel, quick: Config) -
     windows = Windows(panel, quick.model)
     context, horizon = quick.model.context_length, quick.model.prediction_horizon
     index = windows.find(0, panel.num_days)
-    batch = windows.gather(index)
+    batch = windows.gather(index, stop=panel.num_days)
     for row, (series, day) in enumerate(index.tolist()):
         expected = np.full(context, np.nan, np.float32)
         known = panel.values[series, max(0, day - context) : day]
@@ -72,6 +72,28 @@ def test_parts_share_no_target_day(panel: Panel, quick: Config) -> None:
     assert max(days[0]) < min(days[1])
     assert max(days[1]) < min(days[2])
     assert max(days[2]) == panel.num_days - 1
+
+
+def test_days_after_the_horizon_are_targets_up_to_the_end_of_their_part(panel: Panel, quick: Config) -> None:
+    """Of 21 days that one forward pass forecasts: as many as their part has, and the windows are those of the horizon."""
+    direct = replace(quick, model=replace(quick.model, direct_days=21))
+    plain, data = TrafficDataModule(panel, quick), TrafficDataModule(panel, direct)
+    split = data.split
+    loaders = [
+        (data.train_dataloader(), plain.train_index, split.validation),
+        (data.val_dataloader(), plain.validation_index, split.test),
+        (data.test_dataloader(), plain.test_index, split.end),
+    ]
+    for loader, index, stop in loaders:
+        targets = torch.cat([block.windows.target for block in loader]).numpy()
+        expected = np.full((len(index), 21), np.nan, np.float32)
+        for row, (series, day) in enumerate(index.tolist()):
+            values = panel.values[series, day : min(day + 21, stop)]
+            expected[row, : values.size] = values
+        order, expected_order = (np.lexsort(np.nan_to_num(part).T) for part in (targets, expected))
+        np.testing.assert_array_equal(targets[order], expected[expected_order])
+        assert np.isfinite(targets[:, :7]).all()
+        assert np.isnan(targets).any()
 
 
 def test_windows_without_a_known_target_are_skipped(panel: Panel, quick: Config) -> None:
@@ -103,7 +125,7 @@ def test_two_ranks_together_take_the_steps_of_one(panel: Panel, quick: Config) -
     steps = []
     for part, positions in ((index, order), (index[first], orders[0]), (index[~first], orders[1])):
         torch.manual_seed(4)
-        batches = Batches(data.windows, part, positions, batch_size=8, shuffle=True)
+        batches = Batches(data.windows, part, positions, stop=data.train_end, batch_size=8, shuffle=True)
         blocks = list(batches)
         assert len(blocks) == len(batches)
         steps.append([windows.target.sum(1).tolist() for block in blocks for windows in split(block)])
@@ -119,7 +141,7 @@ def split(block: Block) -> list[Batch]:
 
 def test_step_held_by_another_rank_has_weight_zero(panel: Panel, quick: Config) -> None:
     data = TrafficDataModule(panel, quick)
-    windows = data.windows.gather(data.train_index[:5])
+    windows = data.windows.gather(data.train_index[:5], stop=data.train_end)
     parts = list(prepare_steps(Forecaster(quick.model), Block(windows, [3, 0, 2])))
     assert [len(part.target) for part in parts] == [3, 1, 2]
     assert [part.weight.sum().item() for part in parts] == pytest.approx([1.0, 0.0, 1.0])

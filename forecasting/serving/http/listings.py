@@ -62,7 +62,7 @@ def describe_model(directory: SiteDirectory, page: Page) -> Json:
     return {
         "model_version": card.version,
         "sequence_length": card.sequence_length,
-        "prediction_horizon": card.horizon,
+        "prediction_horizon": card.prediction_horizon,
         "is_trained": True,
         "total_parameters": card.total_parameters,
         "created_at": card.created_at,

@@ -222,7 +222,7 @@ class ModelInfo(TypedDict):
 
     model_version: Version
     sequence_length: Annotated[int, Field(ge=1, description="Days that the LSTM reads, one step each.", examples=[7])]
-    prediction_horizon: Annotated[int, Field(ge=1, description="Days that one forward pass forecasts.", examples=[7])]
+    prediction_horizon: Annotated[int, Field(ge=1, description="Days forecast unless asked otherwise.", examples=[7])]
     is_trained: Annotated[bool, Field(description="True: an untrained model is not served.", examples=[True])]
     total_parameters: Annotated[int, Field(ge=1, description="Number of learned parameters.", examples=[53_767])]
     created_at: Annotated[
