@@ -64,7 +64,10 @@ class ModelConfig(Section):
         7, "days to forecast, and to measure forecasts on", flags=["--prediction-horizon"], least=1
     )
     direct_days: int = setting(
-        0, "days that one forward pass forecasts, later ones being rolled out; at least the horizon", least=0, most=MAX_DAYS_AHEAD
+        0,
+        "days that one forward pass forecasts, later ones being rolled out; at least the horizon",
+        least=0,
+        most=MAX_DAYS_AHEAD,
     )
     weekly_lags: int = setting(7, "each step also carries the same weekday of this many weeks before", least=0)
     hidden_size: int = setting(64, "width of both LSTM layers", least=1)

@@ -28,10 +28,10 @@ def squeezed(base: Forecaster, factor: float) -> Forecaster:
     other.load_state_dict(base.state_dict())
     network, unscaled = other.network, other.network.forward
 
-    def forward(steps: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
-        quantiles = unscaled(steps, extra)
+    def forward(steps: torch.Tensor, extra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        quantiles, logits = unscaled(steps, extra)
         median = quantiles[..., 3:4]
-        return median + factor * (quantiles - median)
+        return median + factor * (quantiles - median), logits
 
     network.forward = forward  # type: ignore[method-assign]
     return other.eval()

@@ -75,7 +75,7 @@ def test_parts_share_no_target_day(panel: Panel, quick: Config) -> None:
 
 
 def test_days_after_the_horizon_are_targets_up_to_the_end_of_their_part(panel: Panel, quick: Config) -> None:
-    """Of 21 days that one forward pass forecasts: as many as their part has, and the windows are those of the horizon."""
+    """Of 21 days that one forward pass forecasts: as many as their part has. Windows are those of the horizon."""
     direct = replace(quick, model=replace(quick.model, direct_days=21))
     plain, data = TrafficDataModule(panel, quick), TrafficDataModule(panel, direct)
     split = data.split
