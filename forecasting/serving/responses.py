@@ -1,7 +1,6 @@
 """The documented answers, from quantiles."""
 
 import datetime as dt
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,6 +10,7 @@ from jaxtyping import Float
 
 from forecasting.card import Card, SeriesCard
 from forecasting.domain import Kind, to_date
+from forecasting.totals import sum_up
 
 BAND = (0.1, 0.9)  # `lower` and `upper` of an answer: the 80% band
 MAX_COUNT = 2.0**53  # beyond it, readers of JSON that know no integers lose digits
@@ -30,8 +30,8 @@ def write_responses(
     values = quantiles[..., columns] * np.array([card.unit_scale for card in cards])[:, None, None]
     counts = np.minimum(np.rint(values), MAX_COUNT).astype(np.int64)  # of all series at once, which is faster
     origin = {"model_version": version.version, "prediction_date": made_at.isoformat(timespec="seconds")}
-    series = zip(cards, cutoffs, values.tolist(), counts.tolist(), strict=True)
-    return [_write(*each, origin) for each in series]
+    series = zip(cards, cutoffs, values.tolist(), counts.tolist(), _sum_up(quantiles, cards, version), strict=True)
+    return [_write(*each, origin=origin) for each in series]
 
 
 def _write(
@@ -39,6 +39,8 @@ def _write(
     cutoff: int,
     values: Sequence[Sequence[float]],
     counts: Sequence[Sequence[int]],
+    total: Mapping[str, int] | None,
+    *,
     origin: Mapping[str, str],
 ) -> Response:
     """`values` and `counts` have lower end, median and upper end of each day."""
@@ -56,7 +58,7 @@ def _write(
         "data_until": data_until,
         "days_ahead": len(dates),
         "total_predicted_visits": visits,
-        "total": _write_total(card, values, visits) if visits is not None and card.additive else None,
+        "total": total,
         "band": round(BAND[1] - BAND[0], 2),
         "stale": False,
     }
@@ -88,12 +90,16 @@ def _shorten(values: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[float(f"{value:.6g}") for value in day] for day in values]
 
 
-def _write_total(card: SeriesCard, values: Sequence[Sequence[float]], visits: int) -> dict[str, int]:
-    """The sum and its band: if the errors of n days correlate by r, their sum spreads by sqrt((1 + (n - 1) r) / n)."""
-    share = math.sqrt((1 + (len(values) - 1) * card.day_correlation) / len(values))
-    lower, middle, upper = (min(sum(column), MAX_COUNT) for column in zip(*values, strict=True))
-    return {
-        "value": visits,
-        "lower": max(0, round(middle - share * (middle - lower))),
-        "upper": round(middle + share * (upper - middle)),
-    }
+def _sum_up(
+    quantiles: Float[np.ndarray, "series days levels"], cards: Sequence[SeriesCard], version: Card
+) -> list[dict[str, int] | None]:
+    """The total of each series; None where days do not add up."""
+    totals: list[dict[str, int] | None] = [None] * len(cards)
+    places = [place for place, card in enumerate(cards) if card.kind is Kind.count and card.additive]
+    if places:
+        days = np.minimum(quantiles[places], MAX_COUNT)
+        correlation = np.array([cards[place].day_correlation for place in places])
+        sums = np.rint(sum_up(days, version.levels, correlation, band=BAND)).astype(np.int64)
+        for place, value, lower, upper in zip(places, *sums.tolist(), strict=True):
+            totals[place] = {"value": value, "lower": lower, "upper": upper}
+    return totals

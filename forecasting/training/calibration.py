@@ -6,7 +6,6 @@ few weeks is mostly chance, so it counts for n / (n + WEEKS_TO_TRUST) of the way
 EXPERIMENTS.md has the measurements.
 """
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,10 +16,11 @@ from torch import Tensor
 from forecasting.artifact import forecaster_predictor
 from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_KNOWN_DAYS
 from forecasting.evaluation.scoring import HIGHEST, LOWER, LOWEST, UPPER
-from forecasting.model.forecaster import MEDIAN, Forecaster
-from forecasting.model.rollout import OTHER, to_even
+from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
+from forecasting.model.rollout import COUNT, OTHER, to_even
 from forecasting.panel import Panel
 from forecasting.predictor import CORRELATION, Bands, Windows, usual_bands
+from forecasting.totals import correlation_share, quietness, sum_up
 
 SHARES = {0.8: (LOWER, UPPER), 0.9: (LOWEST, HIGHEST)}
 WEEKS_TO_TRUST, WEEKS_TO_TRUST_A_DAY = 8, 52  # for a factor of all days of the horizon, and of each
@@ -130,7 +130,8 @@ class _PastForecasts:
         self._scaling = forecaster.scaling
         origins = cutoffs[self._is_forecast]
         past, self._actual = _cut(panel.values[rows], self._series, origins, context)
-        kind = np.array([KIND_CODES[panel.series[row].kind] for row in rows], np.int64)[self._series]
+        kinds = np.array([KIND_CODES[panel.series[row].kind] for row in rows], np.int64)
+        self._are_counts, kind = kinds == COUNT, kinds[self._series]
         scale = np.tile(np.array(usual_bands(self.horizon).scale, np.float32), (len(origins), 1))
         naive = np.zeros(len(origins), bool)
         windows = Windows(past, panel.first_day + origins.astype(np.int64) + 1 - context, kind, scale, naive)
@@ -158,21 +159,31 @@ class _PastForecasts:
     def day_correlation(self, scale: Float[np.ndarray, "series horizon"]) -> Float[np.ndarray, " series"]:
         """How alike the errors of two days of a forecast are, from 0 (independent) to 1 (equal): for bands of totals.
 
-        If the errors of n days correlate by r, their sum spreads by sqrt((1 + (n - 1) r) / n) of the sum of their
-        spreads. This solves for the r at which the band of the sum holds its share.
+        It is the one with which the bands of the sum hold their shares, where days can be summed up.
         """
-        n = self._total_days
+        n, median = self._total_days, self._z[..., MEDIAN, None]
+        z = median + self._spread(scale)[..., None] * (self._z - median)
+        banded = self._scaling.unscale(z, self._kind, self._scaled).numpy()[:, :n]
         if n == 1:
             return np.full(len(scale), CORRELATION)
-        median = self._z[..., MEDIAN, None]
-        banded = self._scaling.unscale(
-            median + self._spread(scale)[..., None] * (self._z - median), self._kind, self._scaled
-        )
-        total = banded[:, :n].sum(1, keepdim=True)
-        error = self._actual[:, :n].sum(1, keepdim=True) - total[..., MEDIAN]
-        needed = self._needed(error, total - total[..., MEDIAN, None])
-        share = _shrink(needed, math.sqrt((1 + (n - 1) * CORRELATION) / n), WEEKS_TO_TRUST)
-        return np.clip((n * share**2 - 1) / (n - 1), 0.0, 1.0)
+        left, factor = self._factor_of_totals(np.maximum(banded, 0))
+        correlation = (factor**2 * (1 + (n - 1) * CORRELATION * left) - 1) / ((n - 1) * left)
+        return np.where(self._are_counts, np.clip(correlation, 0.0, 1.0), CORRELATION)
+
+    def _factor_of_totals(
+        self, banded: Float[np.ndarray, "origins total_days levels"]
+    ) -> tuple[Float[np.ndarray, " series"], Float[np.ndarray, " series"]]:
+        """What totals leave of the correlation of days, and by how much their usual bands would have to be wider."""
+        usual, widths = np.full(len(banded), CORRELATION), torch.zeros(len(banded), 1, len(LEVELS))
+        for low, high in SHARES.values():
+            sums = sum_up(banded, LEVELS, usual, band=(LEVELS[low], LEVELS[high]))
+            widths[:, 0, low] = torch.from_numpy(sums.lower - sums.value)
+            widths[:, 0, high] = torch.from_numpy(sums.upper - sums.value)
+        error = self._actual[:, : self._total_days].sum(1, keepdim=True) - torch.from_numpy(sums.value)[:, None]
+        volume = sums.value / self._total_days
+        left = 1 - quietness(volume) * (1 - correlation_share(volume))
+        left_of_series = np.bincount(self._series, left) / np.bincount(self._series)
+        return left_of_series, _shrink(self._needed(error, widths), 1.0, WEEKS_TO_TRUST)
 
     def _spread(self, of_series: Float[np.ndarray, "series *days"]) -> Float[Tensor, "origins *days"]:
         """What belongs to a series, at each of its origins."""

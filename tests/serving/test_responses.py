@@ -56,21 +56,29 @@ def test_documented_answer_of_page_visits() -> None:
 
 
 def test_total_adds_up_and_its_band_follows_the_correlation_of_days() -> None:
-    independent, equal = (answer(make_series(day_correlation=r), 100, 100, 100, 100)["total"] for r in (0.0, 1.0))
-    assert independent == {"value": 400, "lower": 400 - 20, "upper": 400 + 20}  # 10 a day, times sqrt(4)
-    assert equal == {"value": 400, "lower": 360, "upper": 440}  # 10 a day, times 4
-    between = answer(make_series(day_correlation=0.25), 100, 100, 100, 100)["total"]
-    assert between["upper"] == round(400 + 10 * math.sqrt(4 + 12 * 0.25))
+    days = [10_000] * 4
+    independent, equal = (answer(make_series(day_correlation=r), *days)["total"] for r in (0.0, 1.0))
+    assert independent == {"value": 40_000, "lower": 40_000 - 20, "upper": 40_000 + 20}  # 10 a day, times sqrt(4)
+    assert equal == {"value": 40_000, "lower": 39_960, "upper": 40_040}  # 10 a day, times 4
+    between = answer(make_series(day_correlation=0.25), *days)["total"]
+    assert between["upper"] == round(40_000 + 10 * math.sqrt(4 + 12 * 0.25))
+
+
+def test_total_of_a_quiet_site_lies_above_the_sum_of_its_rows() -> None:
+    week = np.array([[0, 0, 0, 0, 1, 2, 3]] * 7, np.float32)  # a day's mean: 0.2 * 1 + 0.1 * 2 + 0.075 * 3 = 0.625
+    shaped = shape(make_series(), week)
+    assert (shaped["total_predicted_visits"], shaped["total"]["value"]) == (0, round(7 * 0.625 / 2))
+    assert 0 <= shaped["total"]["lower"] < 2 < shaped["total"]["upper"] < 14  # 14: every day at the end of its band
 
 
 def test_total_of_counts_is_never_negative() -> None:
-    assert answer(make_series(day_correlation=1.0), 4, 5)["total"] == {"value": 9, "lower": 0, "upper": 29}
+    assert answer(make_series(day_correlation=1.0), 4, 5)["total"]["lower"] == 0
 
 
 def test_counts_beyond_any_site_stay_numbers_that_json_can_carry() -> None:
     shaped = answer(make_series(), 1e30, 2e30)
     assert [row["predicted_visits"] for row in shaped["predictions"]] == [2**53, 2**53]
-    assert shaped["total"] == {"value": 2 * 2**53, "lower": 2**53, "upper": 2**53}
+    assert shaped["total"] == dict.fromkeys(("value", "lower", "upper"), 2 * 2**53)
 
 
 def test_visitors_do_not_add_up() -> None:

@@ -58,7 +58,14 @@ class Row(TypedDict):
 class Total(TypedDict):
     """The sum of the days and its own band, which is wider the more the errors of the days correlate."""
 
-    value: Annotated[int, Field(ge=0, description="Sum of the days' values.", examples=[6503])]
+    value: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Visits of all days together. On quiet sites more than the sum of the rows.",
+            examples=[6503],
+        ),
+    ]
     lower: Annotated[int, Field(ge=0, description="Lower end of the band.", examples=[3662])]
     upper: Annotated[int, Field(ge=0, description="Upper end of the band.", examples=[6590])]
 
