@@ -14,6 +14,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +198,7 @@ def describe_totals(truth: Truth, totals: np.ndarray) -> dict[str, str]:
     panel = truth.rolling.panel
     volumes = np.array([np.nanmean(values) if np.isfinite(values).any() else np.nan for values in panel.values])
     cells = {}
-    for low, high in zip(VOLUMES[:-1], VOLUMES[1:], strict=True):
+    for low, high in pairwise(VOLUMES):
         volume = volumes[truth.rolling.rows]
         chosen = np.isfinite(actual) & np.isfinite(totals[:, 0]) & (low <= volume) & (volume < high)
         if chosen.any():
