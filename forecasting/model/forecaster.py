@@ -32,16 +32,17 @@ class Forecaster(nn.Module):
     def __init__(self, settings: ModelConfig, scaling: WindowScaling | None = None) -> None:
         super().__init__()
         self.settings = settings
+        self.averages_earlier_days = settings.seasonal_skip and settings.learned_average
         default = RobustScaling if settings.scaling is Scaling.robust else MinMaxScaling
         self.scaling = scaling or default()
         self.network = Network(
             num_features=num_features(settings.weekly_lags),
-            num_extra=num_inputs(settings.output_days) if settings.learned_average else 2 * 7,
+            num_extra=num_inputs(settings.output_days) if self.averages_earlier_days else 2 * 7,
             hidden_size=settings.hidden_size,
             num_layers=NUM_LAYERS,
             dropout=settings.dropout,
             horizon=settings.output_days,
-            initial_logits=INITIAL_LOGITS if settings.learned_average else (),
+            initial_logits=INITIAL_LOGITS if self.averages_earlier_days else (),
         )
 
     def forward(
@@ -92,7 +93,7 @@ class Forecaster(nn.Module):
         return Inputs(steps, self._extra(scaled, first_day)), scaled
 
     def _extra(self, scaled: Scaled, first_day: Int[Tensor, " batch"]) -> Float[Tensor, "batch extra"]:
-        if not self.settings.learned_average:
+        if not self.averages_earlier_days:
             return torch.cat(_weekdays(scaled.z, scaled.known), 1)
         horizon = self.settings.output_days
         return find_earlier_days(scaled.z, scaled.known, first_day, horizon=horizon).as_inputs()
@@ -102,7 +103,7 @@ class Forecaster(nn.Module):
         correction: Tensor
         logits: Tensor
         correction, logits = self.network(inputs.steps, inputs.extra)
-        if self.settings.learned_average:
+        if self.averages_earlier_days:
             earlier = EarlierDays.from_inputs(inputs.extra, self.settings.output_days)
             return correction + earlier.average(logits)[..., None]
         if not self.settings.seasonal_skip:

@@ -76,7 +76,7 @@ class ModelConfig(Section):
     init: Init | None = setting(None, "where training starts: base or scratch; unset: base where it fits")
     seasonal_skip: bool = setting(True, "the network corrects an average of the last weeks; else it starts at 0")
     learned_average: bool = setting(
-        False, "the network weighs the days that each day ahead may repeat, itself, in place of a fixed average"
+        False, "the network itself weighs the past days that each day ahead may repeat; else each counts a fixed share"
     )
 
     @property
