@@ -17,6 +17,7 @@ from forecasting.settings.schema import Config
 from forecasting.training.augmentation import MixedBlocks
 from forecasting.training.data_module import Batch, Block, DeviceData, Windows, steps_per_block
 from forecasting.training.lightning_module import ForecastModule
+from forecasting.training.synthetic import Traffic, sharpen_weeks
 from forecasting.training.trainer import run_trainer
 
 CHUNK = 32_768  # windows of one epoch
@@ -39,7 +40,7 @@ class RealChunk:
         while steps_left > 0:
             steps = min(self._steps_per_block, steps_left)
             drawn = torch.randint(len(self._index), (steps * self._batch_size,), device=self._index.device)
-            yield Block(self._gather(self._index[drawn]), [self._batch_size] * steps)
+            yield Block(_sharpen(self._gather(self._index[drawn])), [self._batch_size] * steps)
             steps_left -= steps
 
     def _gather(self, drawn: Int[Tensor, "batch 3"]) -> Batch:
@@ -50,6 +51,13 @@ class RealChunk:
             for windows, rows in zip(self._windows, rows_by_panel, strict=True)
         ]
         return Batch.join(parts).take(torch.cat(rows_by_panel).argsort())
+
+
+def _sharpen(batch: Batch) -> Batch:
+    """Without sharp weeks among real windows, the network forgets those of the synthetic ones."""
+    context_length = batch.history.shape[1]
+    traffic = sharpen_weeks(Traffic(torch.cat([batch.history, batch.target], 1), batch.first_day, batch.kind))
+    return batch._replace(history=traffic.values[:, :context_length], target=traffic.values[:, context_length:])
 
 
 class RealData(DeviceData):

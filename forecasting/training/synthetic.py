@@ -34,10 +34,13 @@ class Traffic(NamedTuple):
 class Sites:
     """A batch of sites: what their parts share, and random draws in their shape."""
 
-    def __init__(self, num_sites: int, num_days: int, device: torch.device | str) -> None:
+    def __init__(
+        self, num_sites: int, num_days: int, device: torch.device | str, *, first_day: Tensor | None = None
+    ) -> None:
         self.shape = (num_sites, num_days)
         self.device = device
-        self.first_day = torch.randint(*FIRST_DAYS, (num_sites,), device=device)
+        drawn = torch.randint(*FIRST_DAYS, (num_sites,), device=device)
+        self.first_day = drawn if first_day is None else first_day
         self.day = self.first_day[:, None] + torch.arange(num_days, device=device)
         self.calm = self.chance(0.5)  # half of the sites have stable weeks and little noise
 
@@ -274,6 +277,15 @@ def sample_traffic(
     values = torch.where(kind[:, None] == RATE, _as_rate(sites, change, values), values)
     values = torch.where(kind[:, None] == OTHER, _as_other(sites, change, values), values)
     return Traffic(values, sites.first_day, kind)
+
+
+def sharpen_weeks(traffic: Traffic) -> Traffic:
+    """Real counts, some with the regular peaks or the closed days of synthetic sites, which few real series have."""
+    num_sites, num_days = traffic.values.shape
+    sites = Sites(num_sites, num_days, traffic.values.device, first_day=traffic.first_day)
+    change = _peaks(sites) + _closed(sites)
+    is_changed = (change != 0) & (traffic.kind[:, None] == COUNT)
+    return traffic._replace(values=torch.where(is_changed, (traffic.values * change.exp()).round(), traffic.values))
 
 
 def _count(sites: Sites, change: Float[Tensor, "sites days"]) -> Float[Tensor, "sites days"]:

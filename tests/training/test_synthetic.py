@@ -9,9 +9,11 @@ from forecasting.training.synthetic import (
     LEVEL_PARTS,
     PARTS,
     Sites,
+    Traffic,
     autoregression,
     keep_last_days,
     sample_traffic,
+    sharpen_weeks,
 )
 
 DAYS = 140
@@ -111,6 +113,22 @@ def test_bursts_make_days_of_many_times_the_median() -> None:
     busy = values[values.mean(1) > 100]
     is_bursty = (busy.std(1) / busy.mean(1)) > 0.8  # 0.2 at most without
     assert 0.04 < is_bursty.float().mean() < 0.12
+
+
+def test_real_counts_get_the_peaks_and_closed_days_of_some_sites_and_rates_do_not() -> None:
+    torch.manual_seed(0)
+    values = torch.full((4000, DAYS), 1000.0)
+    values[:, 5] = torch.nan
+    kind = (torch.arange(4000) % 2) * RATE
+    sharp = sharpen_weeks(Traffic(values, torch.full((4000,), 19_000), kind)).values
+    assert torch.equal(sharp.isnan(), values.isnan())
+    factor = sharp.nan_to_num(1000.0) / 1000
+    assert (factor[kind == RATE] == 1).all()
+    counts = factor[kind == COUNT]
+    assert 0.12 < (counts.max(1).values > 1.3).float().mean() < 0.18
+    assert 0.03 < (counts.min(1).values < 0.4).float().mean() < 0.08
+    assert 0.7 < (counts == 1).all(1).float().mean() < 0.85
+    assert (counts == counts.mul(1000).round().div(1000)).all()
 
 
 def test_only_gaps_and_births_make_unknown_days() -> None:
