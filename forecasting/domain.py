@@ -11,7 +11,9 @@ from typing import SupportsInt
 from forecasting.errors import InvalidVersion, SettingError
 
 MIN_DAYS = 30  # of data that a series must have; documented
-MIN_KNOWN_DAYS = 28  # in the history of a forecast
+MIN_KNOWN_DAYS = 28  # among the last RECENT_DAYS before a forecast
+RECENT_DAYS = 56  # what every network looks back on
+YEAR_OF_DAYS = 392  # what one that reads last year looks back on: 52 weeks, and the four before them
 MIN_DAYS_BESIDE_GAP = (
     14  # of them, where a long gap took the others: far better than zeros (EXPERIMENTS.md, "Verdicts")
 )

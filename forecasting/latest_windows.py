@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from forecasting.domain import MIN_DAYS, MIN_DAYS_BESIDE_GAP, MIN_KNOWN_DAYS, Kind, Missing
+from forecasting.domain import MIN_DAYS, MIN_DAYS_BESIDE_GAP, MIN_KNOWN_DAYS, RECENT_DAYS, Kind, Missing
 from forecasting.long_gaps import fill_spans, find_long_gaps
 
 NEVER_NEGATIVE = (Kind.count, Kind.rate)
@@ -19,7 +19,7 @@ class LatestWindows:
     history: Float[np.ndarray, "series context"]  # float32, NaN where unknown
     cutoffs: Int[np.ndarray, " series"]  # the last column of each series, in days since 1970-01-01
     enough: Bool[np.ndarray, " series"]  # whether the series has enough days for a forecast
-    num_needed: Int[np.ndarray, " series"]  # known days that a forecast needs
+    num_needed: Int[np.ndarray, " series"]  # known days among the last RECENT_DAYS that a forecast needs
 
     @property
     def first_days(self) -> Int[np.ndarray, " series"]:
@@ -58,7 +58,7 @@ def cut_latest_windows(
     rows, begins, ends = find_long_gaps(series[lived], days[lived])
     offset = (last - context_length + 1)[rows]
     lost = fill_spans(rows, begins - offset, ends - offset, shape=history.shape)
-    num_needed = np.maximum(MIN_KNOWN_DAYS - lost.sum(1), MIN_DAYS_BESIDE_GAP)
+    num_needed = np.maximum(MIN_KNOWN_DAYS - lost[:, -RECENT_DAYS:].sum(1), MIN_DAYS_BESIDE_GAP)
     if missing is Missing.zero:
         gaps = np.arange(context_length) > (first - last + context_length - 1)[:, None]
         gaps[series[inside], column[inside]] = False
@@ -67,7 +67,7 @@ def cut_latest_windows(
         history[gaps & fills[:, None]] = 0.0
         num_lost = np.bincount(rows, ends - begins, minlength=len(counts)).astype(np.int64)
         num_days = np.where(fills, last - first + 1 - num_lost, num_days)
-    enough = (num_days >= MIN_DAYS) & (np.isfinite(history).sum(1) >= num_needed)
+    enough = (num_days >= MIN_DAYS) & (np.isfinite(history[:, -RECENT_DAYS:]).sum(1) >= num_needed)
     return LatestWindows(history, last, enough, num_needed)
 
 

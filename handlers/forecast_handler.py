@@ -21,7 +21,8 @@ from rollout import COUNT, OTHER, RATE, roll_out
 
 KINDS = {"count": COUNT, "rate": RATE, "other": OTHER}
 KEYS = ("history", "first_day", "kind", "band_scale")
-MIN_KNOWN_DAYS = 14  # of a history, for a forecast worth giving
+RECENT_DAYS = 56  # the shortest history
+MIN_KNOWN_DAYS = 14  # of these, for a forecast worth giving
 MAX_INSTANCES = 4096  # of one request
 MAX_DAYS_AHEAD = 30
 MAX_WINDOWS = 65536  # that the exported program takes in one call
@@ -141,6 +142,8 @@ class ForecastHandler:
             raise ValueError(f"{place} has no {missing[0]}.")
         history = _read_history(instance["history"], self.context_length, f"{place}.history")
         first_day = _read_day(instance["first_day"], f"{place}.first_day")
+        num_before = self.context_length - len(history)  # days that the model reads, and the request does not have
+        history, first_day = [math.nan] * num_before + history, first_day - num_before
         kind = instance.get("kind", "count")
         if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"{place}.kind is {_show(kind)}; the kinds are {', '.join(KINDS)}.")
@@ -151,7 +154,7 @@ class ForecastHandler:
         values = instance.get("band_scale")
         if values is None:
             return self.usual_band_scale[:days]
-        _check_numbers(values, days, place)
+        _check_numbers(values, days, days, place)
         if None in values:
             raise ValueError(f"{place}[{values.index(None)}] is null; it must be a number.")
         if min(values) < 0:
@@ -187,20 +190,22 @@ def _read_days_ahead(days: Any) -> int:  # Any: json's own types
     return days
 
 
-def _read_history(values: Any, length: int, place: str) -> list[float]:
+def _read_history(values: Any, most: int, place: str) -> list[float]:
     """The values, with NaN for null."""
-    _check_numbers(values, length, place)
-    known = length - values.count(None)
+    _check_numbers(values, RECENT_DAYS, most, place)
+    recent = values[-RECENT_DAYS:]
+    known = len(recent) - recent.count(None)
     if known < MIN_KNOWN_DAYS:
         raise ValueError(f"{place} has {known} known days; at least {MIN_KNOWN_DAYS} are needed.")
-    return values if known == length else [math.nan if value is None else value for value in values]
+    return [math.nan if value is None else value for value in values] if None in values else values
 
 
-def _check_numbers(values: Any, length: int, place: str) -> None:
+def _check_numbers(values: Any, least: int, most: int, place: str) -> None:
+    number = f"{least}" if least == most else f"{least} to {most}"
     if type(values) is not list:
-        raise ValueError(f"{place} is {_show(values)}; it must be a list of {length} numbers.")
-    if len(values) != length:
-        raise ValueError(f"{place} has {len(values)} values; it must have {length}.")
+        raise ValueError(f"{place} is {_show(values)}; it must be a list of {number} numbers.")
+    if not least <= len(values) <= most:
+        raise ValueError(f"{place} has {len(values)} values; it must have {number}.")
     if not set(map(type, values)) <= {int, float, type(None)}:  # excludes true and false, which are ints in Python
         index = next(i for i, value in enumerate(values) if type(value) not in (int, float, type(None)))
         raise ValueError(f"{place}[{index}] is {_show(values[index])}; it must be a number.")

@@ -5,13 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, Verdict
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, RECENT_DAYS, Verdict
 from forecasting.errors import TooFewDays
 from forecasting.long_gaps import mark_long_gaps
 from forecasting.panel import Panel
 from forecasting.settings.schema import BacktestConfig
-
-RECENT = 56  # days before a cutoff that must hold MIN_KNOWN_DAYS known ones, as in serving
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def roll(panel: Panel, settings: BacktestConfig) -> Rolling:
     if not origins:
         raise TooFewDays(
             f"No series is long enough: {MIN_DAYS} days before a cutoff and {settings.days_ahead} after it are needed, "
-            f"and {MIN_KNOWN_DAYS} known days among the last {RECENT}. Load more days, or lower --days-ahead."
+            f"and {MIN_KNOWN_DAYS} known days among the last {RECENT_DAYS}. Load more days, or lower --days-ahead."
         )
     rows, cutoffs = np.array(origins, np.int64).T
     left_out = settings.origins * len(panel.series) - len(origins)
@@ -87,7 +85,7 @@ def _find_cutoffs(panel: Panel, row: int, settings: BacktestConfig) -> Int[np.nd
     last = columns[-1] - settings.days_ahead
     cutoffs = last - settings.step * np.arange(settings.origins - 1, -1, -1)
     cutoffs = cutoffs[cutoffs + 1 - columns[0] >= MIN_DAYS]
-    num_seen = min(RECENT, settings.history_days or RECENT)
+    num_seen = min(RECENT_DAYS, settings.history_days or RECENT_DAYS)
     return np.asarray(cutoffs[panel.count_known(row, cutoffs, num_seen) >= MIN_KNOWN_DAYS])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, SeriesKey, to_date, to_day
+from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, RECENT_DAYS, SeriesKey, to_date, to_day
 from forecasting.errors import TooFewDays
 from forecasting.jobs.pages import LoadedVersion, PageForecasts, SeriesLookup, forecast_page, load_version
 from forecasting.runtime.log import LOGGER
@@ -203,7 +203,7 @@ def _log_tally(tally: Tally, version: LoadedVersion, *, seconds: float) -> None:
     if tally.too_few.num_series:
         LOGGER.info(
             "left out: %s with fewer than %d days, or fewer than %d known ones among the last %d",
-            tally.too_few, MIN_DAYS, MIN_KNOWN_DAYS, version.predictor.context_length,
+            tally.too_few, MIN_DAYS, MIN_KNOWN_DAYS, RECENT_DAYS,
         )  # fmt: skip
     if tally.without_unit.num_series:
         LOGGER.info(

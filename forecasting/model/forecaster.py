@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from forecasting.domain import Scaling
-from forecasting.model.earlier_days import INITIAL_LOGITS, EarlierDays, find_earlier_days, num_inputs
+from forecasting.model import earlier_days, last_year
 from forecasting.model.features import num_features, step_features
 from forecasting.model.network import LEVELS, MEDIAN, Network
 from forecasting.model.scaling import MinMaxScaling, RobustScaling, Scaled, WindowScaling
@@ -20,7 +20,8 @@ class Inputs(NamedTuple):
     """What the network reads of each window. It does not depend on weights, so training computes many steps at once."""
 
     steps: Float[Tensor, "batch sequence features"]
-    extra: Float[Tensor, "batch extra"]  # the days that those ahead may repeat; else last values and four-week means
+    # The days that those ahead may repeat, else last values and four-week means; then what is known of last year.
+    extra: Float[Tensor, "batch extra"]
 
 
 class Forecaster(nn.Module):
@@ -33,16 +34,22 @@ class Forecaster(nn.Module):
         super().__init__()
         self.settings = settings
         self.averages_earlier_days = settings.seasonal_skip and settings.learned_average
+        horizon = settings.output_days
+        self._num_average = earlier_days.num_inputs(horizon) if self.averages_earlier_days else 2 * 7
+        self._num_last_year = last_year.num_inputs(horizon) if settings.last_year else 0
         default = RobustScaling if settings.scaling is Scaling.robust else MinMaxScaling
         self.scaling = scaling or default()
         self.network = Network(
             num_features=num_features(settings.weekly_lags),
-            num_extra=num_inputs(settings.output_days) if self.averages_earlier_days else 2 * 7,
+            num_extra=self._num_average + self._num_last_year,
             hidden_size=settings.hidden_size,
             num_layers=NUM_LAYERS,
             dropout=settings.dropout,
             horizon=settings.output_days,
-            initial_logits=INITIAL_LOGITS if self.averages_earlier_days else (),
+            initial_logits=(
+                *(earlier_days.INITIAL_LOGITS if self.averages_earlier_days else ()),
+                *(last_year.INITIAL_LOGITS if settings.last_year else ()),
+            ),
         )
 
     def forward(
@@ -90,26 +97,34 @@ class Forecaster(nn.Module):
             weekly_lags=self.settings.weekly_lags,
             horizon=self.settings.output_days,
         )
-        return Inputs(steps, self._extra(scaled, first_day)), scaled
+        extra = self._read_average(scaled, first_day)
+        if self.settings.last_year:
+            year = last_year.find_last_year(scaled.z, scaled.known, horizon=self.settings.output_days)
+            extra = torch.cat([extra, year.as_inputs()], 1)
+        return Inputs(steps, extra), scaled
 
-    def _extra(self, scaled: Scaled, first_day: Int[Tensor, " batch"]) -> Float[Tensor, "batch extra"]:
+    def _read_average(self, scaled: Scaled, first_day: Int[Tensor, " batch"]) -> Float[Tensor, "batch average"]:
         if not self.averages_earlier_days:
             return torch.cat(_weekdays(scaled.z, scaled.known), 1)
         horizon = self.settings.output_days
-        return find_earlier_days(scaled.z, scaled.known, first_day, horizon=horizon).as_inputs()
+        return earlier_days.find_earlier_days(scaled.z, scaled.known, first_day, horizon=horizon).as_inputs()
 
     def quantiles(self, inputs: Inputs) -> Float[Tensor, "batch horizon levels"]:
         """Second half of a forecast: the network. Quantiles are in the scaling's units."""
         correction: Tensor
         logits: Tensor
         correction, logits = self.network(inputs.steps, inputs.extra)
+        average, year = torch.split(inputs.extra, [self._num_average, self._num_last_year], 1)
+        if self.settings.last_year:
+            correction = correction + last_year.LastYear.from_inputs(year).expect(logits[..., -2:])[..., None]
+            logits = logits[..., :-2]
         if self.averages_earlier_days:
-            earlier = EarlierDays.from_inputs(inputs.extra, self.settings.output_days)
+            earlier = earlier_days.EarlierDays.from_inputs(average, self.settings.output_days)
             return correction + earlier.average(logits)[..., None]
         if not self.settings.seasonal_skip:
             return correction
-        last_week, four_week_mean = inputs.extra[:, :7], inputs.extra[:, 7:]
-        horizon = torch.arange(self.settings.output_days, device=inputs.extra.device) % 7
+        last_week, four_week_mean = average[:, :7], average[:, 7:]
+        horizon = torch.arange(self.settings.output_days, device=average.device) % 7
         return correction + (0.5 * last_week + 0.5 * four_week_mean)[:, horizon, None]
 
     def num_parameters(self) -> int:

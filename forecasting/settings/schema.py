@@ -18,7 +18,9 @@ from forecasting.domain import (
     MAX_BATCH,
     MAX_DAYS_AHEAD,
     MIN_DAYS,
+    RECENT_DAYS,
     SOURCES_WITH_KEYS,
+    YEAR_OF_DAYS,
     Init,
     Kind,
     Missing,
@@ -75,6 +77,7 @@ class ModelConfig(Section):
     scaling: Scaling = setting(Scaling.robust, "robust (log, per window) or minmax (MinMaxScaler, one series)")
     init: Init | None = setting(None, "where training starts: base or scratch; unset: base where it fits")
     seasonal_skip: bool = setting(True, "the network corrects an average of the last weeks; else it starts at 0")
+    last_year: bool = setting(False, "the network also reads what followed a year ago, where that is known")
     learned_average: bool = setting(
         False, "the network itself weighs the past days that each day ahead may repeat; else each counts a fixed share"
     )
@@ -82,7 +85,8 @@ class ModelConfig(Section):
     @property
     def context_length(self) -> int:
         """Days of history that the features look back on: the steps and their weekly lags, at least 8 weeks."""
-        return max(56, self.sequence_length + 7 * self.weekly_lags)
+        least = YEAR_OF_DAYS if self.last_year else RECENT_DAYS
+        return max(least, self.sequence_length + 7 * self.weekly_lags)
 
     @property
     def output_days(self) -> int:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from forecasting.domain import RECENT_DAYS
 from forecasting.model.rollout import COUNT
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config, ModelConfig
@@ -18,6 +19,7 @@ from forecasting.training.synthetic import Traffic, keep_last_days, sample_traff
 WINDOWS_PER_SITE = 8  # drawing a synthetic site costs as much as training on one of its windows
 SPARE_DAYS = 56  # windows of one site start at most this many days apart
 TRUNCATED_SHARE, MIN_TRUNCATED_DAYS = 0.15, 14  # windows with a short history, as young sites have, and its known days
+YOUNG_SHARE = 0.3  # of windows that may hold a year, those that hold less
 PARTIAL_SHARE = 0.06  # windows whose last day was counted in part, as by an export at noon
 PARTIAL_RANGE = (0.3, 0.8)  # of its visits that were counted
 MASKED_SHARE = 0.02  # windows whose last day is unknown, as verdicts leave it
@@ -82,10 +84,14 @@ def truncate_histories(batch: Batch, *, drop: bool = True, draw: "WindowRandom |
     """
     history = batch.history
     draw = draw or WindowRandom(len(history), history.device)
-    known_days = draw.integers(28, history.shape[1])
+    known_days = draw.integers(28, RECENT_DAYS)
     unchanged = draw.uniform() >= TRUNCATED_SHARE
+    if history.shape[1] > RECENT_DAYS:
+        young_days = (RECENT_DAYS * (history.shape[1] / RECENT_DAYS) ** draw.uniform()).long()
+        is_young = unchanged & (draw.uniform() < YOUNG_SHARE)
+        known_days, unchanged = torch.where(is_young, young_days, known_days), unchanged & ~is_young
     cut = keep_last_days(history, torch.where(unchanged, history.shape[1], known_days))
-    enough = cut.isfinite().sum(1) >= MIN_TRUNCATED_DAYS
+    enough = cut[:, -RECENT_DAYS:].isfinite().sum(1) >= MIN_TRUNCATED_DAYS
     if not drop:
         return batch._replace(history=torch.where(enough[:, None], cut, history))
     return batch._replace(history=cut).take(enough & batch.target.isfinite().any(1))

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from forecasting.artifact import forecaster_predictor
-from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_KNOWN_DAYS
+from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_KNOWN_DAYS, RECENT_DAYS
 from forecasting.evaluation.scoring import HIGHEST, LOWER, LOWEST, UPPER
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.model.rollout import COUNT, OTHER, to_even
@@ -38,10 +38,10 @@ def calibrate(forecaster: Forecaster, panel: Panel, *, unseen: int) -> list[Band
     """The bands of every series, by weekly forecasts of the panel's days from the `unseen`th on."""
     forecaster = forecaster.eval()
     settings = forecaster.settings
-    horizon, context = settings.prediction_horizon, settings.context_length
+    horizon = settings.prediction_horizon
     cutoffs = np.concatenate(
         [
-            _find_cutoffs(np.isfinite(panel.values[start : start + ORIGINS_AT_ONCE]), unseen, horizon, context)
+            _find_cutoffs(np.isfinite(panel.values[start : start + ORIGINS_AT_ONCE]), unseen, horizon)
             for start in range(0, len(panel.series), ORIGINS_AT_ONCE)
         ]
     )
@@ -55,7 +55,7 @@ def calibrate(forecaster: Forecaster, panel: Panel, *, unseen: int) -> list[Band
 
 
 def _find_cutoffs(
-    known: Bool[np.ndarray, "series days"], unseen: int, horizon: int, context: int
+    known: Bool[np.ndarray, "series days"], unseen: int, horizon: int
 ) -> Int[np.ndarray, "series max_weeks"]:
     """Of each series, a week apart, latest first, then NO_CUTOFF. The first horizon after each is known, fitting did
     not train on it, and serving would forecast from the days before it.
@@ -66,7 +66,9 @@ def _find_cutoffs(
     is_unseen = known.any(1, keepdims=True) & (cutoffs >= max(unseen - 1, 0))
     known_before = np.pad(known.cumsum(1, dtype=np.int32), ((0, 0), (1, 0)))
     ends = np.where(is_unseen, cutoffs + 1, 0)
-    num_known = np.subtract(*(np.take_along_axis(known_before, at, 1) for at in (ends, np.maximum(ends - context, 0))))
+    num_known = np.subtract(
+        *(np.take_along_axis(known_before, at, 1) for at in (ends, np.maximum(ends - RECENT_DAYS, 0)))
+    )
     cutoffs = np.where(is_unseen & (num_known >= MIN_KNOWN_DAYS), cutoffs, NO_CUTOFF)
     order = np.argsort(cutoffs == NO_CUTOFF, axis=1, kind="stable")
     return np.take_along_axis(cutoffs, order, 1).astype(np.int32)

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from forecasting.artifact import forecaster_predictor, load_artifact, load_base_predictor
 from forecasting.baselines import seasonal_naive_quantiles, within_range
 from forecasting.card import SeriesCard, describe_series_card, make_windows
-from forecasting.domain import KIND_CODES, MIN_DAYS, Series, SeriesKey, to_date
+from forecasting.domain import KIND_CODES, MIN_DAYS, RECENT_DAYS, Series, SeriesKey, to_date
 from forecasting.errors import TooFewDays
-from forecasting.evaluation.rolling_origins import RECENT, Rolling, RollingForecasts
+from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts
 from forecasting.evaluation.statsforecast_baselines import (
     MEDIAN_OF_PEERS,
     PEERS,
@@ -146,9 +146,9 @@ def fine_tune(panel: Panel, config: Config) -> Model:
 
 
 def _living(panel: Panel) -> Panel:
-    """The series with a known day among the last RECENT, from the first of their known days on."""
+    """The series with a known day among the last RECENT_DAYS, from the first of their known days on."""
     known = np.isfinite(panel.values)
-    rows = np.flatnonzero(known[:, -RECENT:].any(1))
+    rows = np.flatnonzero(known[:, -RECENT_DAYS:].any(1))
     if not rows.size:
         return panel
     first = int(np.flatnonzero(known[rows].any(0))[0])

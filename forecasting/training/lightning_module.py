@@ -17,7 +17,7 @@ from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.training.cuda_graph import GraphedStep, make_capturable
 from forecasting.training.data_module import Batch, Block
 from forecasting.training.distributed import num_ranks, sum_over_ranks
-from forecasting.training.step_inputs import StepInputs, prepare_steps
+from forecasting.training.step_inputs import StepInputs, day_weights, prepare_steps
 
 WARMUP_SHARE = 0.05  # of all epochs
 MAX_GRADIENT_NORM = 1.0
@@ -131,13 +131,14 @@ class ForecastModule(pl.LightningModule):
         self.log("val/loss", total / count.clamp(min=1), sync_dist=True)
 
     def sum_losses(self, windows: Batch) -> Float[Tensor, "2"]:
-        """Sum of the losses over the known days of some windows, and the number of these days."""
+        """Sum of the losses over the known days of some windows, and of these days' weights."""
         if not len(windows.target):
             return torch.zeros(2, device=self.device)
         quantiles, scaled = self.forecaster.scaled_quantiles(windows.history, windows.first_day, windows.kind)
         target = self.forecaster.scaling.scale_target(windows.target, windows.kind, scaled)
-        count = torch.isfinite(target).sum()
-        return torch.stack([pinball_loss(target, quantiles) * count, count])
+        known = torch.isfinite(target)
+        weight = torch.where(known, day_weights(known.shape[1], known.device), 0.0)
+        return torch.stack([weighted_pinball_loss(torch.where(known, target, 0.0), quantiles, weight), weight.sum()])
 
     def configure_optimizers(self) -> Any:  # Any: Lightning's own union of many types
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True, capturable=self._uses_graph)

@@ -36,6 +36,13 @@ class StepInputs(NamedTuple):
         self.weight.zero_()[:size].copy_(step.weight)
 
 
+def day_weights(num_days: int, device: torch.device) -> Float[Tensor, " days"]:
+    """How much each day ahead counts in the loss: the first week once, each later one less, since people look at the
+    next days most, and later days err more.
+    """
+    return 1.0 / (1 + torch.arange(num_days, device=device) // 7)
+
+
 @torch.no_grad()
 def prepare_steps(forecaster: Forecaster, block: Block) -> Iterator[StepInputs]:
     """The inputs of each step of a block. A step whose windows are all on other ranks gets one unknown window.
@@ -48,9 +55,10 @@ def prepare_steps(forecaster: Forecaster, block: Block) -> Iterator[StepInputs]:
     target = forecaster.scaling.scale_target(windows.target, windows.kind, scaled)
     known = torch.isfinite(target)
     step = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).to(known.device)
-    counts = torch.zeros(len(sizes), dtype=torch.int64, device=known.device).index_add_(0, step, known.sum(1))
-    weight = num_ranks() / sum_over_ranks(counts).clamp(min=1)
-    inputs_of_block = StepInputs(inputs, torch.where(known, target, 0.0), torch.where(known, weight[step, None], 0.0))
+    of_days = torch.where(known, day_weights(known.shape[1], known.device), 0.0)
+    total = torch.zeros(len(sizes), device=known.device).index_add_(0, step, of_days.sum(1))
+    weight = num_ranks() / sum_over_ranks(total).clamp(min=1e-6)
+    inputs_of_block = StepInputs(inputs, torch.where(known, target, 0.0), of_days * weight[step, None])
     return inputs_of_block.split(sizes)
 
 

@@ -130,6 +130,16 @@ def _yearly(sites: Sites) -> Tensor:
     return torch.stack(waves).sum(0) * sites.chance(0.6)
 
 
+def _anniversaries(sites: Sites) -> Tensor:
+    """Days to weeks that come again each year at another level: holidays, breaks, sales."""
+    total = torch.zeros(sites.shape, device=sites.device)
+    for _ in range(5):
+        begin, length = (365 * sites.uniform()).floor(), sites.log_uniform(1.0, 25.0).floor()
+        since = torch.remainder(sites.day - begin, 365.2425).floor()
+        total += (since < length) * (0.25 * sites.normal() - 0.15) * sites.chance(0.5)
+    return total * sites.chance(0.5)
+
+
 def _holidays(sites: Sites) -> Tensor:
     """Single public holidays: lower traffic, by an amount of the site's own."""
     return -sites.events(0.012) * 0.5 * sites.uniform() * (1 + sites.calm) * sites.chance(0.6)
@@ -213,6 +223,7 @@ LEVEL_PARTS: dict[str, Callable[[Sites], Tensor]] = {
     "moods": _moods,
     "weekday": _weekday,
     "yearly": _yearly,
+    "anniversaries": _anniversaries,
     "holidays": _holidays,
     "terms": _terms,
     "shifts": _shifts,

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard
-from forecasting.domain import MIN_DAYS, Kind, Missing, can_be_zero
+from forecasting.domain import MIN_DAYS, RECENT_DAYS, Kind, Missing, can_be_zero
 from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
 from forecasting.latest_windows import LatestWindows, cut_latest_windows
 from forecasting.panel import Observations, describe_series
@@ -80,7 +80,7 @@ def _find_fault(
         return error
     if latest.enough[row]:
         return None
-    num_known = int(np.isfinite(latest.history[row]).sum())
+    num_known = int(np.isfinite(latest.history[row, -RECENT_DAYS:]).sum())
     if num_known >= latest.num_needed[row]:
         return TooFewDays(
             f"{card.name} has fewer than {MIN_DAYS} days of data; at least {MIN_DAYS} are needed. "
@@ -88,6 +88,6 @@ def _find_fault(
         )
     remedy = "or train with data.missing=zero" if missing is Missing.mask else "as rows of 0"
     return TooFewDays(
-        f"{card.name} has {num_known} known days among the last {latest.history.shape[1]}; a forecast needs "
+        f"{card.name} has {num_known} known days among the last {RECENT_DAYS}; a forecast needs "
         f"{latest.num_needed[row]}. Load the missing days, {remedy} if they had no traffic."
     )

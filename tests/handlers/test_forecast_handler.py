@@ -313,10 +313,11 @@ def test_more_windows_than_the_program_takes_are_split(module: ModuleType, folde
 
 
 def test_constants_are_those_of_the_package(module: ModuleType) -> None:
-    from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_DAYS_BESIDE_GAP
+    from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, MIN_DAYS_BESIDE_GAP, RECENT_DAYS
 
     assert {kind.value: number for kind, number in KIND_CODES.items()} == module.KINDS
     assert (module.MIN_KNOWN_DAYS, module.MAX_DAYS_AHEAD) == (MIN_DAYS_BESIDE_GAP, MAX_DAYS_AHEAD)
+    assert module.RECENT_DAYS == RECENT_DAYS
 
 
 def test_broken_model_is_a_value_error(module: ModuleType, tmp_path: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from jaxtyping import Float
 
-from forecasting.domain import EPOCH
+from forecasting.domain import EPOCH, RECENT_DAYS
 from forecasting.errors import BadAnswer, Unavailable
 from forecasting.predictor import Window
 
@@ -31,10 +31,12 @@ def write_request(windows: Sequence[Window], days_ahead: int) -> bytes:
 
 
 def _write_instance(window: Window, days_ahead: int) -> dict[str, Any]:  # Any: json's own types, and arrays
-    """orjson writes NaN as null."""
+    """orjson writes NaN as null. Of a young site, the days before it began are left out."""
+    history = window.history
+    num_before = min(int(np.isfinite(history).argmax()), len(history) - RECENT_DAYS)
     return {
-        "history": np.ascontiguousarray(window.history),
-        "first_day": EPOCH + dt.timedelta(days=window.first_day),
+        "history": np.ascontiguousarray(history[num_before:]),
+        "first_day": EPOCH + dt.timedelta(days=window.first_day + num_before),
         "kind": window.kind.value,
         "band_scale": np.ascontiguousarray(window.band_scale[:days_ahead]),
     }
