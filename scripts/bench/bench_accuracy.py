@@ -1,18 +1,21 @@
-"""How accurate forecasts are, before and after a change, on files given as arguments.
+"""How accurate forecasts are, before and after a change, on files given as arguments and on sites with sharp weeks.
 
 `before` is another base model (a folder with weights.pt and model.json) or another checkout; without --before there is
 one column. Cutoffs are `--step` days apart, so that they fall on every weekday, and sites are weighted alike: the error
 of a site is the geometric mean over its series, that of a file the geometric mean over sites. Errors are relative to
-those of the seasonal naive forecast. In brackets: how many percent of the days lay in the 80% and in the 90% band.
+those of the seasonal naive forecast. In brackets: the share of days in the 80% and in the 90% band.
 """
 
 import argparse
+import csv
+import datetime as dt
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -22,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from forecasting.commands.backtest import COMMAND, read
-from forecasting.domain import Verdict
+from forecasting.domain import Verdict, to_date, to_day
 from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts, roll
 from forecasting.evaluation.scoring import HIGHEST, LOWER, LOWEST, UPPER, judged_rows
 from forecasting.model.forecaster import MEDIAN
-from forecasting.training.forecasters import forecast_naive
+from forecasting.training.forecasters import forecast_naive, forecast_peers
 
 HERE = Path(__file__).resolve().parent
 HORIZONS = {"1 to 7": slice(0, 7), "8 to 14": slice(7, 14), "15 to 28": slice(14, 28)}
@@ -34,6 +37,11 @@ DAYS_AHEAD, LONG = 28, 400
 DAYS_SHOWN = (1, 2, 3, 4, 5, 6, 7, 8, 14, 15, 21, 28)
 VOLUMES = (0.0, 1.0, 5.0, 50.0, np.inf)
 WHOLE, HALF = 1.0, 0.5
+TUESDAY = 1
+SHARP_WEEKS = {"2": 2.0, "3": 3.0, "5": 5.0, "10": 10.0, "50": 50.0}  # Tuesday, times the other days
+NUM_SITES, NUM_DAYS, NOISE = 8, 250, 0.1
+Cells = dict[str, str]
+Forecasts = Mapping["Run", tuple[np.ndarray, np.ndarray]]  # quantiles and totals
 
 
 def main() -> None:
@@ -42,16 +50,20 @@ def main() -> None:
     for file in arguments.files:
         console.print(compare(file, arguments))
         console.print()
+    with tempfile.TemporaryDirectory() as folder:
+        console.print(compare_sharp_weeks(Path(folder) / "sharp_weeks.csv", arguments))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="CSV files of daily traffic")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="CSV files of daily traffic")
     parser.add_argument("--before", type=Path, metavar="FOLDER", help="another base model, or another checkout")
     parser.add_argument("--after", type=Path, metavar="FOLDER", help="in place of this checkout's base model")
     parser.add_argument("--step", type=int, default=5, help="days from one cutoff to the next (%(default)s)")
     parser.add_argument("--origins", type=int, default=100, help="most cutoffs of a series (%(default)s)")
     parser.add_argument("--fine-tuned", action="store_true", help="also models fine-tuned on all days before")
+    parser.add_argument("--peers", type=int, default=0, metavar="N", help="also statsforecast's, at N cutoffs a series")
+    parser.add_argument("--country", metavar="CODE", help="also holidays and their neighbours, such as those of US")
     return parser.parse_args()
 
 
@@ -79,20 +91,33 @@ def compare(file: Path, options: argparse.Namespace) -> Table:
     """The table of one file."""
     runs = [SHORT, ALL, CUT, *([TUNED] if options.fine_tuned else [])]
     truth = Truth.read(file, options)
-    table = Table("", title=f"{file.name}: {truth.describe()}", title_justify="left", box=None, header_style="")
-    versions = {"before": options.before, "after": options.after} if options.before else {"now": options.after}
-    columns = []
-    for name, place in versions.items():
+    shared = describe_peers(truth, options.peers) if options.peers else {}
+    columns = {
+        name: {
+            **describe(truth, forecasts := forecast(file, runs, place, options)),
+            **(describe_holidays(truth, forecasts[SHORT][0], options.country) if options.country else {}),
+            **(describe_beside_peers(truth, forecasts[SHORT][0], options.peers) if options.peers else {}),
+            **shared,
+        }
+        for name, place in versions(options).items()
+    }
+    return draw(f"{file.name}: {truth.describe()}", columns)
+
+
+def versions(options: argparse.Namespace) -> dict[str, Path | None]:
+    return {"before": options.before, "after": options.after} if options.before else {"now": options.after}
+
+
+def draw(title: str, columns: Mapping[str, Cells]) -> Table:
+    table = Table("", title=title, title_justify="left", box=None, header_style="")
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-        columns.append(describe(truth, forecast(file, runs, place, options)))
-    for label in columns[0]:
-        table.add_row(label, *(column[label] for column in columns))
+    for label in next(iter(columns.values())):
+        table.add_row(label, *(cells[label] for cells in columns.values()))
     return table
 
 
-def forecast(
-    file: Path, runs: list[Run], place: Path | None, options: argparse.Namespace
-) -> dict[Run, tuple[np.ndarray, np.ndarray]]:
+def forecast(file: Path, runs: list[Run], place: Path | None, options: argparse.Namespace) -> Forecasts:
     """Quantiles and totals of each run, by the code and base model of a checkout, or by the base model in a folder."""
     is_checkout = place is not None and (place / "forecasting").is_dir()
     checkout = place if place is not None and is_checkout else HERE.parents[1]
@@ -140,6 +165,29 @@ class Truth:
         return f"{len(self.rolling.rows)} cutoffs, {len(sites)} sites with {len(self.judged)} series"
 
     @cached_property
+    def everywhere(self) -> np.ndarray:
+        return np.ones(len(self.rolling.rows), bool)
+
+    @cached_property
+    def days(self) -> np.ndarray:
+        """Those forecast, by origin, since 1970-01-01."""
+        return np.asarray(self.rolling.panel.first_day + self.rolling.cutoffs[:, None] + np.arange(1, DAYS_AHEAD + 1))
+
+    def on(self, is_meant: np.ndarray) -> "Truth":
+        """As if only these days of each origin were known."""
+        return replace(self, actual=np.where(is_meant, self.actual, np.nan))
+
+    def thin(self, num_cutoffs: int) -> tuple["Truth", np.ndarray]:
+        """At most so many cutoffs of each series, evenly spread, with 60 days of history; and which these are."""
+        chosen = np.zeros(len(self.rolling.rows), bool)
+        for row in self.judged:
+            origins = np.flatnonzero(self.rolling.rows == row)
+            chosen[origins[np.linspace(0, len(origins) - 1, min(num_cutoffs, len(origins))).astype(int)]] = True
+        rolling = replace(self.rolling.select(chosen), history_days=60)
+        naive = replace(self.naive, quantiles=self.naive.quantiles[chosen])
+        return Truth(rolling, self.actual[chosen], naive, self.judged), chosen
+
+    @cached_property
     def is_long(self) -> np.ndarray:
         """Whether an origin has LONG days of its series' life before it."""
         begins = (self.rolling.panel.verdicts != Verdict.before).argmax(1)
@@ -172,9 +220,9 @@ class Truth:
         return float(self.over_sites(self.by_series(inside, origins)))
 
 
-def describe(truth: Truth, forecasts: dict[Run, tuple[np.ndarray, np.ndarray]]) -> dict[str, str]:
+def describe(truth: Truth, forecasts: Forecasts) -> Cells:
     """The cells of one column, by the labels of their rows."""
-    everywhere, cells = np.ones(len(truth.rolling.rows), bool), {}
+    everywhere, cells = truth.everywhere, {}
     for run, (quantiles, _) in forecasts.items():
         origins = truth.is_long if run is ALL else everywhere
         label = f"{LONG} days and more" if run is ALL else run.label
@@ -192,7 +240,7 @@ def describe_days(truth: Truth, quantiles: np.ndarray, days: slice, origins: np.
     return f"{truth.relative_error(quantiles, days, origins):.3f} ({shares[0]:3.0%} {shares[1]:3.0%})"
 
 
-def describe_totals(truth: Truth, totals: np.ndarray) -> dict[str, str]:
+def describe_totals(truth: Truth, totals: np.ndarray) -> Cells:
     """The mean absolute error of a week's total over the mean total, and what its band held, by visits a day."""
     actual = truth.actual[:, :7].sum(1)
     panel = truth.rolling.panel
@@ -206,6 +254,95 @@ def describe_totals(truth: Truth, totals: np.ndarray) -> dict[str, str]:
             error = np.abs(value - actual[chosen]).mean() / actual[chosen].mean()
             held = np.mean((lower <= actual[chosen]) & (actual[chosen] <= upper))
             cells[f"week's total, {low:g} to {high:g} a day"] = f"{error:.3f} ({held:3.0%})"
+    return cells
+
+
+def describe_holidays(truth: Truth, quantiles: np.ndarray, country: str) -> Cells:
+    """Errors of the first week on holidays, on the days beside them and on the others."""
+    import holidays
+
+    first, last = (to_date(int(day)) for day in (truth.days.min() - 1, truth.days.max() + 1))
+    calendar = holidays.country_holidays(country, years=range(first.year, last.year + 1))
+    dates = np.array([to_day(date) for date in calendar])
+    is_holiday = np.isin(truth.days, dates)
+    is_beside = (np.isin(truth.days - 1, dates) | np.isin(truth.days + 1, dates)) & ~is_holiday
+    groups = {"holidays": is_holiday, "days beside them": is_beside, "other days": ~is_holiday & ~is_beside}
+    first_week = slice(0, 7)
+    return {
+        f"{name} of {country}, day 1 to 7": describe_days(truth.on(days), quantiles, first_week, truth.everywhere)
+        for name, days in groups.items()
+    }
+
+
+def describe_peers(truth: Truth, num_cutoffs: int) -> Cells:
+    """Of each peer, on the cutoffs of `describe_beside_peers`."""
+    thinned, _ = truth.thin(num_cutoffs)
+    return {
+        f"{peer.name}, day {name}, {num_cutoffs} cutoffs": describe_days(
+            thinned, peer.quantiles, days, thinned.everywhere
+        )
+        for peer in forecast_peers(thinned.rolling)
+        for name, days in HORIZONS.items()
+    }
+
+
+def describe_beside_peers(truth: Truth, quantiles: np.ndarray, num_cutoffs: int) -> Cells:
+    thinned, chosen = truth.thin(num_cutoffs)
+    return {
+        f"60 days of history, day {name}, {num_cutoffs} cutoffs": describe_days(
+            thinned, quantiles[chosen], days, thinned.everywhere
+        )
+        for name, days in HORIZONS.items()
+    }
+
+
+def compare_sharp_weeks(file: Path, options: argparse.Namespace) -> Table:
+    """Made sites with a peak on Tuesdays, or closed on weekends: forecast over actual value there, and the bands."""
+    write_sharp_weeks(file)
+    options = replace_options(options, step=5, origins=20)
+    truth = Truth.read(file, options)
+    columns = {
+        name: describe_sharp_weeks(truth, forecast(file, [SHORT], place, options)[SHORT][0])
+        for name, place in versions(options).items()
+    }
+    return draw(f"sharp weeks, {NUM_SITES} made sites each, {NOISE:.0%} noise", columns)
+
+
+def replace_options(options: argparse.Namespace, **changed: object) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(options), **changed})
+
+
+def write_sharp_weeks(file: Path) -> None:
+    rng, first = np.random.default_rng(17), dt.date(2023, 1, 2)
+    weekday = np.arange(NUM_DAYS) % 7
+    shapes = {name: np.where(weekday == TUESDAY, factor, 1.0) for name, factor in SHARP_WEEKS.items()}
+    shapes["closed"] = np.where(weekday >= 5, 0.0, 1.0)
+    with file.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["series", "metric", "date", "value"])
+        for name, shape in shapes.items():
+            for number, level in enumerate(np.geomspace(30, 10_000, NUM_SITES)):
+                values = rng.poisson(level * shape * np.exp(rng.normal(0, NOISE, NUM_DAYS)))
+                dates = [first + dt.timedelta(days=day) for day in range(NUM_DAYS)]
+                rows = zip(dates, values.tolist(), strict=True)
+                writer.writerows([f"{name}-{number}", "page_visits", date, value] for date, value in rows)
+
+
+def describe_sharp_weeks(truth: Truth, quantiles: np.ndarray) -> Cells:
+    names = np.array([series.site.split("-")[0] for series in truth.rolling.panel.series])[truth.rolling.rows]
+    weekday = (truth.days + 3) % 7
+    low, median, high = (quantiles[..., level] for level in (LOWER, MEDIAN, UPPER))
+    cells = {}
+    for name in [*SHARP_WEEKS, "closed"]:
+        of_peak = weekday == TUESDAY if name != "closed" else weekday < 5
+        for label, days in HORIZONS.items():
+            chosen = np.zeros_like(of_peak)
+            chosen[names == name, days] = of_peak[names == name, days]
+            actual = truth.actual[chosen]
+            ratio = median[chosen].sum() / actual.sum() - 1
+            held = np.mean((low[chosen] <= actual) & (actual <= high[chosen]))
+            where = "open days, closed on weekends" if name == "closed" else f"Tuesdays of {name} times the other days"
+            cells[f"{where}, day {label}"] = f"{ratio:+.1%} ({held:3.0%})"
     return cells
 
 
