@@ -13,12 +13,11 @@ from cachetools import LRUCache
 
 from forecasting.card import Card, SeriesCard
 from forecasting.errors import DataError, ForecastingError, ServingError, WarehouseError
-from forecasting.serving.forecast_service import ForecastService
+from forecasting.serving.forecast_service import MAX_SERIES, ForecastService
 from forecasting.serving.responses import Response
 from forecasting.warehouse.pages import Revision
 from forecasting.warehouse.site_directory import SiteDirectory
 
-MAX_SERIES = 256  # computed and written in one go: some milliseconds in which the event loop does nothing else
 OVERHEAD_BYTES = 400  # of memory for each entry besides its JSON
 
 CacheKey = tuple[str, str | None, str, int]  # site, its key, metric, days ahead

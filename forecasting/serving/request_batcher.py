@@ -1,6 +1,7 @@
 """Combines requests that arrive while others are being answered."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class RequestBatcher(Generic[Item, Result]):
         process: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         max_items: int,
-        max_running: int,
+        max_running: float = math.inf,
         retry_alone: tuple[type[Exception], ...] = (),
     ) -> None:
         self._process = process

@@ -5,8 +5,8 @@ import time
 
 from forecasting.artifact import Artifact
 from forecasting.errors import ForecastingError
-from forecasting.serving.forecast_cache import MAX_SERIES, ForecastCache
-from forecasting.serving.forecast_service import ForecastService
+from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.forecast_service import MAX_SERIES, ForecastService
 from forecasting.serving.health import Problems
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.serving.torchserve.client import TorchServeClient
