@@ -39,7 +39,7 @@ class AccessLog(HttpMiddleware):
         self._seconds: dict[str, Histogram] = {}
         self._answers = {source: metrics.answers.labels(source) for source in ("cached", "computed", "stale")}
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), INTERNAL_ERROR
         scope.setdefault("state", {})
 

@@ -37,7 +37,7 @@ class ApiKeyGuard(HttpMiddleware):
         self._requests = RateLimit(per_second, clock) if per_second else None
         self._wrong_keys = RateLimit(WRONG_KEYS_PER_SECOND, clock)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = self._find_key(_find_secret(scope["headers"]))
         if key is None and scope["path"] in OPEN_PATHS and scope["method"] in ("GET", "HEAD"):
             hide_details(scope)

@@ -3,6 +3,7 @@
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from forecasting import __version__
 from forecasting.errors import SettingError
@@ -28,8 +29,13 @@ WAIT_SHARE = 0.8  # of guard.request_seconds; the rest is for starting the promo
 
 def create_app(
     backend: Backend, config: Config | None = None, serving_metrics: ServingMetrics | None = None
-) -> FastAPI:
+) -> ASGIApp:
     config, serving_metrics = config or Config(), serving_metrics or ServingMetrics()
+    return _add_layers(create_routes(backend, config, serving_metrics), backend, config, serving_metrics)
+
+
+def create_routes(backend: Backend, config: Config, serving_metrics: ServingMetrics) -> FastAPI:
+    """Without the layers in front of them."""
     root_path = config.serving.root_path
     app = FastAPI(
         title="Website traffic forecasts",
@@ -53,7 +59,6 @@ def create_app(
     add_error_handlers(app, root_path)
     complete_openapi(app)
     _allow_head(app)
-    _add_layers(app, backend, config, serving_metrics)
     return app
 
 
@@ -64,21 +69,17 @@ def _allow_head(app: FastAPI) -> None:
             route.methods.add("HEAD")
 
 
-def _add_layers(app: FastAPI, backend: Backend, config: Config, serving_metrics: ServingMetrics) -> None:
-    """From the outside in: RootPath, AccessLog, the guards, ResponseCache, DirectForecasts. The layer added last is the
-    outermost.
+def _add_layers(routes: FastAPI, backend: Backend, config: Config, serving_metrics: ServingMetrics) -> ASGIApp:
+    """From the outside in: RootPath, AccessLog, the guards, ResponseCache, DirectForecasts, FastAPI. The latter's own
+    layers, which take as long as all of ours, are only passed by requests that need its routes.
     """
-    app.add_middleware(DirectForecasts, find_forecast_cache=lambda: backend.forecast_cache)
+    app: ASGIApp = DirectForecasts(routes, lambda: backend.forecast_cache)
     if config.serving.cache_mb:
-        app.add_middleware(
-            ResponseCache,
-            find_forecast_cache=lambda: backend.forecast_cache,
-            megabytes=config.serving.cache_mb / 2,
-        )
-    add_guards(app, config)
-    paths = {route.path for route in app.routes if isinstance(route, Route)}
-    app.add_middleware(AccessLog, serving_metrics, paths)
+        app = ResponseCache(app, lambda: backend.forecast_cache, megabytes=config.serving.cache_mb / 2)
+    paths = {route.path for route in routes.routes if isinstance(route, Route)}
+    app = AccessLog(add_guards(app, config), serving_metrics, paths)
     if root_path := config.serving.root_path:
         if any(f"{path}/".startswith(f"{root_path}/") for path in paths):
             raise SettingError(f"serving.root_path is {root_path!r}, where routes are already. Choose another prefix.")
-        app.add_middleware(RootPath, root_path=root_path)
+        app = RootPath(app, root_path=root_path)
+    return app

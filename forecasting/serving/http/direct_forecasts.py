@@ -26,7 +26,7 @@ class DirectForecasts(HttpMiddleware):
         super().__init__(app)
         self._find_forecast_cache = find_forecast_cache
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = scope["method"], scope["path"]
         request = None
         if route == ("GET", PAGE_VISITS_PATH):

@@ -27,7 +27,7 @@ from forecasting.errors import (
     UnknownVersion,
     WarehouseError,
 )
-from forecasting.serving.http.headers import RETRY_AFTER, SECURITY_HEADERS, Header
+from forecasting.serving.http.headers import RETRY_AFTER, Header
 from forecasting.serving.http.middleware import send_json
 
 logger = logging.getLogger("forecasting.requests")
@@ -129,9 +129,8 @@ def make_error_response(error: ForecastingError, *, in_full: bool) -> JSONRespon
 
 
 async def _answer_internal_error(request: Request, error: Exception) -> JSONResponse:
-    """Starlette sends this outside all our layers, and raises the error again, which puts it into the log."""
-    headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
-    return JSONResponse({"detail": INTERNAL_ERROR}, 500, headers)
+    """Starlette sends this and raises the error again, which puts it into the log."""
+    return JSONResponse({"detail": INTERNAL_ERROR}, 500)
 
 
 async def _answer_http_exception(request: Request, error: HTTPException, *, index: str) -> JSONResponse:

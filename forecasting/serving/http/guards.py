@@ -8,7 +8,6 @@ which are quoted and shortened.
 import ipaddress
 from collections.abc import Iterable
 
-from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
@@ -26,25 +25,24 @@ from forecasting.settings.schema import Config
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-def add_guards(app: Starlette, config: Config) -> None:
-    """Layers added to `app` before are inside of these, later ones outside."""
+def add_guards(app: ASGIApp, config: Config) -> ASGIApp:
+    """`app` with all of them in front of it."""
     guard = config.guard
-    work = WorkInFlight(guard.in_flight_mb)
-    app.add_middleware(RequestLimits, request_seconds=guard.request_seconds, work=work)
+    app = RequestLimits(app, request_seconds=guard.request_seconds, work=WorkInFlight(guard.in_flight_mb))
     if config.api_keys:
-        app.add_middleware(ApiKeyGuard, keys=config.api_keys, per_second=guard.requests_per_second)
+        app = ApiKeyGuard(app, keys=config.api_keys, per_second=guard.requests_per_second)
     else:
-        app.add_middleware(OriginGuard, names=[config.serving.host, *guard.hosts], origins=guard.cors_origins)
-    app.add_middleware(ShutdownResponse)
+        app = OriginGuard(app, names=[config.serving.host, *guard.hosts], origins=guard.cors_origins)
+    app = ShutdownResponse(app)
     if guard.cors_origins:
-        app.add_middleware(
-            Cors,
+        app = Cors(
+            app,
             allow_origins=guard.cors_origins,
             allow_methods=("GET", "POST"),
             allow_headers=("Authorization", "Content-Type", "X-API-Key"),
             expose_headers=("Retry-After",),
         )
-    app.add_middleware(SecurityHeaders)
+    return SecurityHeaders(app)
 
 
 def check_host(config: Config) -> None:
@@ -68,7 +66,7 @@ def is_loopback(host: str) -> bool:
 class SecurityHeaders(HttpMiddleware):
     """Adds SECURITY_HEADERS to every response, except those headers that it sets itself."""
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
@@ -104,7 +102,7 @@ class OriginGuard(HttpMiddleware):
         self._names = frozenset(name.lower().encode() for name in (*LOOPBACK_NAMES, *names))
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         host = origin = site = None
         for name, value in scope["headers"]:
             if name == b"host":

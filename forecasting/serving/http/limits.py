@@ -37,7 +37,7 @@ class RequestLimits(HttpMiddleware):
         self._work = work
         self._too_large = f"The request body is larger than {MAX_BODY_BYTES:,} bytes. Request fewer series at once."
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_body = has_begun = False
         state = scope.setdefault("state", {})
 
@@ -142,7 +142,7 @@ class _PartWriter:
 class ShutdownResponse(HttpMiddleware):
     """Answers 503 to requests that the server's end cuts off."""
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
 
         async def note_begin(message: Message) -> None:

@@ -9,19 +9,13 @@ from forecasting.serving.http.headers import JSON, Header
 
 
 class HttpMiddleware(ABC):
-    """Handles HTTP requests; anything else, such as the server's start and end, goes straight to the app."""
+    """A layer in front of `app`. It is given nothing but HTTP requests: our server has no other messages for it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self.handle(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
     @abstractmethod
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 async def send_json(

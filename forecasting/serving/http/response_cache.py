@@ -40,7 +40,7 @@ class ResponseCache(HttpMiddleware):
         self._find_forecast_cache = find_forecast_cache
         self._entries: LRUCache[Key, _Entry] = LRUCache(megabytes * 2**20, getsizeof=lambda entry: entry.num_bytes)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not scope["path"].startswith(PATH):
             await self.app(scope, receive, send)
             return

@@ -12,7 +12,7 @@ class RootPath(HttpMiddleware):
         super().__init__(app)
         self._prefix = f"{root_path}/"
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if f"{path}/".startswith(self._prefix):
             scope["path"] = path[len(self._prefix) - 1 :] or "/"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from forecasting.serving.http.listener import Listener
 from forecasting.serving.http.metrics import ServingMetrics
@@ -19,7 +19,7 @@ Answer = tuple[int, dict[str, str], dict[str, str]]  # status, headers, JSON
 
 
 @contextmanager
-def listen(app: Starlette, config: Config, metrics: ServingMetrics) -> Iterator[int]:
+def listen(app: ASGIApp, config: Config, metrics: ServingMetrics) -> Iterator[int]:
     """The port on all addresses of 127.0.0.0/8, while an event loop in a thread serves the app."""
     ready = threading.Event()
 

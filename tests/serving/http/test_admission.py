@@ -61,8 +61,7 @@ def listen_with_keys(app: Starlette, *trusted_proxies: str) -> Iterator[int]:
         serving=ServingConfig(trusted_proxies=list(trusted_proxies)),
         api_keys=KEYS,
     )
-    add_guards(app, config)
-    with listen(app, config, ServingMetrics()) as port:
+    with listen(add_guards(app, config), config, ServingMetrics()) as port:
         yield port
 
 

@@ -62,10 +62,9 @@ ROUTES = [
 ]
 
 
-def guarded(config: Config) -> Starlette:
+def guarded(config: Config) -> ASGIApp:
     app = Starlette(routes=[*ROUTES, Route("/sleep", sleep), Route("/begin", begin), Route("/page", page)])
-    add_guards(app, config)
-    return app
+    return add_guards(app, config)
 
 
 def ask(

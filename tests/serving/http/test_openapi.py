@@ -8,7 +8,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from forecasting.artifact import Artifact
-from forecasting.serving.http.app import create_app
+from forecasting.serving.http.app import create_routes
+from forecasting.serving.http.metrics import ServingMetrics
+from forecasting.settings.schema import Config
 from tests import PROJECT
 from tests.serving.http.test_routes import in_process, never, send
 
@@ -45,7 +47,7 @@ ANY = {403, 422, 503, 504}  # of what stands before every route
 
 @pytest.fixture(scope="module")
 def app(sample_artifact: Artifact) -> FastAPI:
-    return create_app(in_process(sample_artifact, never))
+    return create_routes(in_process(sample_artifact, never), Config(), ServingMetrics())
 
 
 @pytest.fixture(scope="module")

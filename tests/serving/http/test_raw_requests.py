@@ -53,9 +53,8 @@ def port() -> Iterator[int]:
     routes = [Route(path, answer, methods=["GET", "POST", "OPTIONS"]) for path in ("/health", "/predict")]
     app = Starlette(routes=[*routes, Route("/stream", stream), Route("/empty", empty)], exception_handlers={404: miss})
     config = Config(guard=GuardConfig(hosts=["other.example"], request_seconds=5.0))
-    add_guards(app, config)
-    app.add_middleware(AccessLog, METRICS, ["/health", "/predict"])
-    with listen(app, config, METRICS) as port:
+    logged = AccessLog(add_guards(app, config), METRICS, ["/health", "/predict"])
+    with listen(logged, config, METRICS) as port:
         yield port
 
 

@@ -28,10 +28,14 @@ from forecasting.serving.forecast_service import ForecastService, ReadWindows
 from forecasting.serving.health import Problems
 from forecasting.serving.http.app import create_app
 from forecasting.serving.http.headers import SECURITY_HEADERS
+from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.serving.recent_windows import RecentWindows
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, DatabaseConfig
+from scripts.bench.harness import PATIENCE_SECONDS
 from tests.serving.backend import CacheBackend, load_model
+from tests.serving.http.listening import listen
+from tests.waiting import CERTIFICATES
 
 TEXT = "Input should be a valid string, unable to parse raw data as a unicode string"
 
@@ -194,18 +198,34 @@ def test_database_that_is_down_is_said_for_several_sites_too(two_sites: Artifact
     assert "port 1" in response.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/json; charset=utf-8"], ids=["layer", "route"]
+)
 def test_a_mistake_of_ours_is_said_as_one_and_no_more(
-    sample_artifact: Artifact, caplog: pytest.LogCaptureFixture
+    sample_artifact: Artifact, caplog: pytest.LogCaptureFixture, content_type: str
 ) -> None:
+    """Wherever it is made: in one of our layers, or in a route of FastAPI."""
+
     async def fail(series: Sequence[SeriesCard]) -> list[Window | DataError]:
         raise ZeroDivisionError("secret")
 
-    answer = asyncio.run(send(sample_artifact, fail, "/predict/page-visits"))
+    metrics = ServingMetrics()
+    with listen(create_app(in_process(sample_artifact, fail), serving_metrics=metrics), Config(), metrics) as port:
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/predict",
+            content=b"{}",
+            headers={"Content-Type": content_type},
+            timeout=PATIENCE_SECONDS,
+            verify=CERTIFICATES,
+        )
     assert (answer.status_code, answer.json()) == (
         500, {"detail": "Internal error. The server's log has the details."},
     )  # fmt: skip
     for name, value in SECURITY_HEADERS:
         assert answer.headers[name.decode()] == value.decode()
+    labels = {"route": "/predict", "method": "POST", "status": "500"}
+    assert metrics.registry.get_sample_value("forecaster_requests_total", labels) == 1
+    assert "ZeroDivisionError: secret" in caplog.text
 
 
 class Down(CacheBackend):
