@@ -1,6 +1,7 @@
 """Answers well-formed requests for one forecast before FastAPI, which alone needs longer than everything else we do."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -14,6 +15,9 @@ from forecasting.serving.http.headers import JSON
 from forecasting.serving.http.limits import replay_body
 from forecasting.serving.http.middleware import HttpMiddleware, find_header, send_json
 from forecasting.serving.http.request_schema import PredictRequest
+
+MAX_QUERY_BYTES = 2500  # the longest name of a site fits, however it is written
+MAX_QUERIES = 4096  # that are kept, with what they mean: 10 MiB at most
 
 
 class DirectForecasts(HttpMiddleware):
@@ -29,7 +33,7 @@ class DirectForecasts(HttpMiddleware):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = scope["method"], scope["path"]
         request = None
-        if route == ("GET", PAGE_VISITS_PATH):
+        if route == ("GET", PAGE_VISITS_PATH) and len(scope["query_string"]) <= MAX_QUERY_BYTES:
             request = read_query(scope["query_string"])
         elif route == ("POST", PREDICT_PATH) and is_plain(scope):
             body = (await receive()).get("body", b"")  # all of it: RequestLimits has read it
@@ -50,6 +54,7 @@ def is_plain(scope: Scope) -> bool:
     return not scope["query_string"] and find_header(scope, b"content-type") == JSON[1]
 
 
+@lru_cache(MAX_QUERIES)
 def read_query(query: bytes) -> PredictRequest | None:
     """None if FastAPI has to judge it."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
