@@ -93,7 +93,9 @@ class ForecastCache:
         self._misses_days = misses_days
         self._find_kept = find_kept
         self.entries: LRUCache[CacheKey, _Entry] = LRUCache(megabytes * 2**20, getsizeof=_size_of)
-        self._computing: dict[CacheKey, asyncio.Future[Result]] = {}
+        self._computing: dict[
+            CacheKey, asyncio.Future[dict[CacheKey, Result]]
+        ] = {}  # with all that is computed with it
         self._tasks: set[asyncio.Task[None]] = set()
         self._uses: set[asyncio.Future[None]] = set()
 
@@ -138,8 +140,10 @@ class ForecastCache:
         new = [key for key in missing if key not in self._computing]
         for start in range(0, len(new), MAX_SERIES):
             self._start_computing([(key, cards_by_key[key]) for key in new[start : start + MAX_SERIES]])
-        for key, future in [(key, self._computing[key]) for key in missing]:
-            results[key] = await asyncio.shield(future)
+        computing = {key: self._computing[key] for key in missing}
+        for future in dict.fromkeys(computing.values()):
+            await asyncio.shield(future)
+        results |= {key: future.result()[key] for key, future in computing.items()}
         return [results[_cache_key(card, days_ahead)] for card in cards]
 
     @contextmanager
@@ -180,26 +184,26 @@ class ForecastCache:
     def _start_computing(self, series: Sequence[tuple[CacheKey, SeriesCard]]) -> None:
         """In a task of its own: if the first caller leaves, the others still wait."""
         loop = asyncio.get_running_loop()
-        for key, _ in series:
-            self._computing[key] = loop.create_future()
-        task = loop.create_task(self._compute(series))
+        future = loop.create_future()
+        self._computing.update((key, future) for key, _ in series)
+        task = loop.create_task(self._compute(series, future))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _compute(self, series: Sequence[tuple[CacheKey, SeriesCard]]) -> None:
+    async def _compute(
+        self, series: Sequence[tuple[CacheKey, SeriesCard]], future: "asyncio.Future[dict[CacheKey, Result]]"
+    ) -> None:
         keys = [key for key, _ in series]
-        futures = [self._computing[key] for key in keys]
         try:
             results = await self._forecast(keys, [card for _, card in series])
         except Exception as error:  # noqa: BLE001 - a bug, raised again where the forecast was requested
-            for future in futures:
-                future.set_exception(error)
+            future.set_exception(error)
         else:
-            for future, result in zip(futures, results, strict=True):
-                future.set_result(result)
+            future.set_result(dict(zip(keys, results, strict=True)))
         finally:
             for key in keys:
-                self._computing.pop(key).cancel()  # has no effect on futures that are done
+                del self._computing[key]
+            future.cancel()  # has no effect if it is done
 
     async def _forecast(self, keys: Sequence[CacheKey], cards: Sequence[SeriesCard]) -> list[Result]:
         tag = self._entry_tag
