@@ -1,7 +1,7 @@
 """Combines requests that arrive while others are being answered."""
 
 import asyncio
-import math
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class RequestBatcher(Generic[Item, Result]):
         process: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         max_items: int,
-        max_running: float = math.inf,
+        max_running: int = sys.maxsize,
         retry_alone: tuple[type[Exception], ...] = (),
     ) -> None:
         self._process = process
