@@ -3,7 +3,7 @@
 import logging
 import math
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 from fastapi import FastAPI, Request
@@ -100,7 +100,7 @@ def add_error_handlers(app: FastAPI, root_path: str = "") -> None:
     app.exception_handler(RequestValidationError)(_answer_invalid_request)
     app.exception_handler(ForecastingError)(_answer_forecasting_error)
     app.exception_handler(HTTPException)(partial(_answer_http_exception, index=f"GET {root_path}/"))
-    app.exception_handler(Exception)(_answer_internal_error)
+    app.exception_handler(Exception)(_pass_on)
 
 
 async def _answer_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -128,9 +128,11 @@ def make_error_response(error: ForecastingError, *, in_full: bool) -> JSONRespon
     return JSONResponse({"detail": detail}, status, RETRY_AFTER if status == 503 else None)
 
 
-async def _answer_internal_error(request: Request, error: Exception) -> JSONResponse:
-    """Starlette sends this and raises the error again, which puts it into the log."""
-    return JSONResponse({"detail": INTERNAL_ERROR}, 500)
+async def _pass_on(request: Request, error: Exception) -> NoReturn:
+    """Starlette would answer 500 at once. Our layers have an answer for some errors, such as TooMuchInFlight, and
+    Exchange for all others, which are bugs.
+    """
+    raise error
 
 
 async def _answer_http_exception(request: Request, error: HTTPException, *, index: str) -> JSONResponse:
