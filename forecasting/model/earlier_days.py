@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 WEEKS, MONTHS = 8, 2
@@ -19,14 +19,20 @@ class EarlierDays(NamedTuple):
     is_first: Bool[Tensor, "batch horizon"]  # of the month: the day ahead
 
     def as_inputs(self) -> Float[Tensor, "batch inputs"]:
-        return torch.cat([self.z.flatten(1), self.known.float().flatten(1), self.is_first.float()], 1)
+        """The weekdays of the first week ahead, which those after it repeat, and the days of the month of all days."""
+        weeks = (x[:, :7, :WEEKS].flatten(1) for x in (self.z, self.known.float()))
+        months = (x[..., WEEKS:].flatten(1) for x in (self.z, self.known.float()))
+        return torch.cat([*weeks, *months, self.is_first.float()], 1)
 
     @staticmethod
     def from_inputs(inputs: Float[Tensor, "batch inputs"], horizon: int) -> "EarlierDays":
-        size = horizon * (WEEKS + MONTHS)
-        z, known, is_first = torch.split(inputs, [size, size, horizon], 1)
-        shape = (-1, horizon, WEEKS + MONTHS)
-        return EarlierDays(z.reshape(shape), known.reshape(shape) > 0, is_first > 0)
+        weekdays = min(7, horizon)
+        sizes = [weekdays * WEEKS] * 2 + [horizon * MONTHS] * 2 + [horizon]
+        *parts, is_first = torch.split(inputs, sizes, 1)
+        week_z, week_known = (_repeat_weeks(part.reshape(-1, weekdays, WEEKS), horizon) for part in parts[:2])
+        month_z, month_known = (part.reshape(-1, horizon, MONTHS) for part in parts[2:])
+        known = torch.cat([week_known, month_known], -1) > 0
+        return EarlierDays(torch.cat([week_z, month_z], -1), known, is_first > 0)
 
     def average(self, logits: Float[Tensor, "batch horizon earlier"]) -> Float[Tensor, "batch horizon"]:
         """Average of the known ones by the softmax of `logits`."""
@@ -35,26 +41,32 @@ class EarlierDays(NamedTuple):
 
 
 def num_inputs(horizon: int) -> int:
-    return horizon * (2 * (WEEKS + MONTHS) + 1)
+    return 2 * min(7, horizon) * WEEKS + horizon * (2 * MONTHS + 1)
 
 
 def find_earlier_days(
     z: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"], first_day: Int[Tensor, " batch"], *, horizon: int
 ) -> EarlierDays:
-    """`first_day` is the day of the first column, in days since 1970-01-01."""
+    """`first_day` is the day of the first column, in days since 1970-01-01. There must be at least WEEKS weeks."""
     num_days = z.shape[1]
     ahead = torch.arange(horizon, device=z.device)
     day = first_day[:, None] + num_days + ahead
-    weeks = num_days - 7 + ahead % 7 - 7 * torch.arange(WEEKS, device=z.device)[:, None]
-    columns = [weeks.T.expand(day.shape[0], -1, -1)]  # not len(day): torch.export would record it as a constant
-    for months_before in _months_before(day):
-        columns.append((num_days + ahead - months_before)[..., None])
-    column = torch.cat(columns, -1)
+    column = torch.stack([num_days + ahead - before for before in _months_before(day)], -1)
     is_inside = (column >= 0) & (column < num_days)
     flat = column.clamp(0, num_days - 1).flatten(1)
     is_known = known.gather(1, flat).view(column.shape) & is_inside
-    values = z.gather(1, flat).view(column.shape)
-    return EarlierDays(torch.where(is_known, values, 0.0), is_known, day_of_month(day) == 1)
+    month_z = torch.where(is_known, z.gather(1, flat).view(column.shape), 0.0)
+    week_z, week_known = (_weekdays(x, horizon) for x in (z, known))
+    return EarlierDays(torch.cat([week_z, month_z], -1), torch.cat([week_known, is_known], -1), day_of_month(day) == 1)
+
+
+def _weekdays(x: Shaped[Tensor, "batch days"], horizon: int) -> Shaped[Tensor, "batch horizon weeks"]:
+    return _repeat_weeks(x[:, -7 * WEEKS :].reshape(-1, WEEKS, 7).flip(1).transpose(1, 2), horizon)
+
+
+def _repeat_weeks(x: Shaped[Tensor, "batch weekdays weeks"], horizon: int) -> Shaped[Tensor, "batch horizon weeks"]:
+    """Of the next weekdays, for each day ahead."""
+    return x[:, torch.arange(horizon, device=x.device) % 7]
 
 
 def _months_before(day: Int[Tensor, "batch horizon"]) -> list[Int[Tensor, "batch horizon"]]:

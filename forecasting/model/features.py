@@ -35,13 +35,14 @@ def step_features(
     flag 0.
     """
     num_days = scaled.z.shape[1]
+    recent = sequence_length + max(ROLLING_DAYS)
     day = first_day[:, None] + torch.arange(num_days - sequence_length, num_days, device=scaled.z.device)
     window = torch.cat([scaled.level / 10.0, torch.log(scaled.spread), functional.one_hot(kind, 3)], 1)
     return torch.cat(
         [
             _weekly_lags(scaled.z, sequence_length, weekly_lags),
             _weekly_lags(scaled.known.float(), sequence_length, weekly_lags),
-            _rolling_means(scaled.z, scaled.known)[:, -sequence_length:],
+            _rolling_means(scaled.z[:, -recent:], scaled.known[:, -recent:])[:, -sequence_length:],
             functional.one_hot((day + 3) % 7, 7).float(),  # 1970-01-01 was a Thursday; Monday is 0
             _season(day),
             _season(day + horizon),

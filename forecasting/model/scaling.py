@@ -75,7 +75,8 @@ class RobustScaling(WindowScaling):
         """Level: median of the last four weeks. Spread: mean of the deviation from it and of the weekly change."""
         level = _median(x[:, -28:], known[:, -28:])
         away = masked_mean((x[:, -28:] - level).abs(), known[:, -28:])
-        weekly = masked_mean((x[:, 7:] - x[:, :-7]).abs()[:, -42:], (known[:, 7:] & known[:, :-7])[:, -42:])
+        recent, is_known = x[:, -49:], known[:, -49:]
+        weekly = masked_mean((recent[:, 7:] - recent[:, :-7]).abs(), is_known[:, 7:] & is_known[:, :-7])
         # A flat window still needs a spread above 0: 3% of a count, 0.01 of a transformed rate, 0.1% of anything else.
         kind = kind[:, None]
         floor = torch.where(kind == COUNT, 0.03, torch.where(kind == RATE, 0.01, 1e-3 * level.abs() + 1e-6))

@@ -1,5 +1,6 @@
 """The handler as TorchServe drives it: its own Context, requests in batches, an exported model in a folder."""
 
+import datetime as dt
 import json
 import warnings
 import zipfile
@@ -154,30 +155,50 @@ def test_days_ahead_are_the_predictors(handle: Handle, model: Any) -> None:
 
 
 def test_model_that_forecasts_more_days_than_its_horizon_at_once(module: ModuleType, tmp_path: Path) -> None:
-    """Nine days in one pass: seven are answered unless more are asked for, and only those after nine are rolled out."""
+    """Nine days in one pass: seven are answered unless more are asked for, and only those after nine are rolled out.
+
+    It reads a year; a request may have eight weeks of it, or all.
+    """
     from forecasting.artifact import export_program, forecaster_predictor
-    from forecasting.domain import Kind
+    from forecasting.domain import YEAR_OF_DAYS, Kind
     from forecasting.model.forecaster import LEVELS, Forecaster
     from forecasting.predictor import Window, stack_windows
     from forecasting.settings.schema import ModelConfig
 
     torch.manual_seed(7)
-    forecaster = Forecaster(ModelConfig(hidden_size=4, direct_days=9)).eval()
+    settings = ModelConfig(hidden_size=4, direct_days=9, last_year=True, learned_average=True)
+    forecaster = Forecaster(settings).eval()
     export_program(forecaster, tmp_path / "model.pt2")
-    settings = {"prediction_horizon": HORIZON, "direct_days": 9}
-    card = {"version": "v2", "context_length": CONTEXT_LENGTH, "levels": list(LEVELS), "usual_band_scale": USUAL}
-    (tmp_path / "model.json").write_text(json.dumps({**card, "model": settings}))
+    card = {"version": "v2", "context_length": YEAR_OF_DAYS, "levels": list(LEVELS), "usual_band_scale": USUAL}
+    model = {"prediction_horizon": HORIZON, "direct_days": 9}
+    (tmp_path / "model.json").write_text(json.dumps({**card, "model": model}))
     context = make_context(tmp_path)
     handler = module.ForecastHandler()
     handler.initialize(context)
-    context.request_processor = [RequestProcessor({}) for _ in range(2)]
-    rows = [{"body": orjson.dumps(body)} for body in (request(), {**request(), "days_ahead": 12})]
-    usual, more = (np.array(orjson.loads(answer)["quantiles"]) for answer in handler.handle(rows, context))
-    window = Window(np.array(HISTORY, np.float32), 19723, Kind.count, np.array(USUAL, np.float32))
-    expected = forecaster_predictor("v2", forecaster).predict(stack_windows([window], 12))
+    long = [50.0 + day % 9 for day in range(YEAR_OF_DAYS - CONTEXT_LENGTH)] + HISTORY
+    first_long = str(dt.date(2024, 1, 1) - dt.timedelta(days=YEAR_OF_DAYS - CONTEXT_LENGTH))
+    bodies = [
+        request(),
+        {**request(), "days_ahead": 12},
+        {**request(history=long, first_day=first_long), "days_ahead": 12},
+        request(history=[*long, 1.0]),
+    ]
+    context.request_processor = [RequestProcessor({}) for _ in bodies]
+    answers = [
+        orjson.loads(answer) for answer in handler.handle([{"body": orjson.dumps(body)} for body in bodies], context)
+    ]
+    young, old = (
+        forecaster_predictor("v2", forecaster).predict(stack_windows([window], 12))
+        for history in ([np.nan] * (YEAR_OF_DAYS - CONTEXT_LENGTH) + HISTORY, long)
+        for window in [Window(np.array(history, np.float32), 19387, Kind.count, np.array(USUAL, np.float32))]
+    )
+    usual, more, with_year = (np.array(answer["quantiles"]) for answer in answers[:3])
     assert usual.shape == (1, HORIZON, len(LEVELS))
-    np.testing.assert_allclose(usual, expected[:, :HORIZON], rtol=1e-5)
-    np.testing.assert_allclose(more, expected, rtol=1e-5)
+    np.testing.assert_allclose(usual, young[:, :HORIZON], rtol=1e-5)
+    np.testing.assert_allclose(more, young, rtol=1e-5)
+    np.testing.assert_allclose(with_year, old, rtol=1e-5)
+    assert not np.allclose(young, old, rtol=1e-3)
+    assert answers[3]["detail"] == "instances[0].history has 393 values; it must have 56 to 392."
 
 
 def test_kind_and_band_scale_may_be_left_out(handle: Handle) -> None:

@@ -33,7 +33,7 @@ def write_request(windows: Sequence[Window], days_ahead: int) -> bytes:
 def _write_instance(window: Window, days_ahead: int) -> dict[str, Any]:  # Any: json's own types, and arrays
     """orjson writes NaN as null. Of a young site, the days before it began are left out."""
     history = window.history
-    num_before = min(int(np.isfinite(history).argmax()), len(history) - RECENT_DAYS)
+    num_before = max(0, min(int(np.isfinite(history).argmax()), len(history) - RECENT_DAYS))
     return {
         "history": np.ascontiguousarray(history[num_before:]),
         "first_day": EPOCH + dt.timedelta(days=window.first_day + num_before),
