@@ -21,18 +21,24 @@ from forecasting.evaluation.scoring import (
     score_series,
     summarize,
 )
+from forecasting.evaluation.site_errors import SiteErrors, site_errors
+from forecasting.evaluation.worst_days import find_worst_days, share_of_worst
 from forecasting.model.forecaster import LEVELS, MEDIAN
 from forecasting.panel import Panel
 from forecasting.runtime.terminal import render
 
 COLUMNS = (
-    "MASE", "WAPE", "relative error", "series worse", "pinball", "80% band held", "90% band held", "ms a forecast",
+    "MASE", "WAPE", "relative error", "series worse", "pinball", "80% band held", "90% band held", "sites alike",
+    "ms a forecast",
 )  # fmt: skip
 FOOTNOTE = (
     "relative error: mean absolute error over the seasonal naive forecast's, geometric mean over series\n"
-    "series worse: than the seasonal naive forecast. pinball: in units of MASE"
+    "series worse: than the seasonal naive forecast. pinball: in units of MASE\n"
+    "sites alike: relative error, geometric mean over sites of each site's mean over its series"
 )
 MAX_NOTES = 12
+MAX_WORST_DAYS, WORST = 5, 0.05
+MIN_CUTOFFS, NOTICED = 12, 0.02  # fewer cutoffs a series are few; a change of the relative error that people notice
 WEEK = 7
 DAYS_BEFORE_FORECASTS = 28  # in the plot
 
@@ -64,21 +70,88 @@ def describe_backtest(rolling: Rolling, forecasts: Sequence[RollingForecasts]) -
     ):
         group = [[score for score in scores if (score.row in judged) == is_judged] for scores in scored]
         if group[0]:
+            rows = [score.row for score in group[0]]
             summaries = [
-                summarize(scores, name=forecast.name, ms_a_forecast=1000 * forecast.seconds / len(rolling.rows))
+                summarize(
+                    scores,
+                    name=forecast.name,
+                    ms_a_forecast=1000 * forecast.seconds / len(rolling.rows),
+                    sites_alike=site_errors(rolling, forecast, forecasts[1], rows).relative(),
+                )
                 for scores, forecast in zip(group, forecasts, strict=True)
             ]
             lines += ["", f"{len(group[0])} {heading}:", format_scores(summaries)]
-    if judged and rolling.days_ahead > WEEK:
-        lines += ["", describe_coverage(coverage_by_day(rolling, forecasts[0], sorted(judged)))]
+    if judged:
+        lines += ["", *_describe_judged(rolling, forecasts[0], forecasts[1], sorted(judged))]
     return "\n".join([*lines, "", FOOTNOTE])
 
 
+def _describe_judged(
+    rolling: Rolling, forecasts: RollingForecasts, naive: RollingForecasts, rows: Sequence[int]
+) -> list[str]:
+    """The model's errors and bands by day ahead, its worst days, and what hangs on few cutoffs."""
+    errors = site_errors(rolling, forecasts, naive, rows)
+    return [
+        *_describe_days(errors),
+        describe_coverage(coverage_by_day(rolling, forecasts, rows)),
+        *_describe_worst_days(rolling, forecasts, rows),
+        *_warn_of_few_cutoffs(errors),
+    ]
+
+
+def _describe_days(errors: SiteErrors) -> list[str]:
+    last = errors.rolling.days_ahead
+    by_day = [f"day {day} {_format_score(errors.relative(slice(day - 1, day)), '.2f')}" for day in _shown_days(last)]
+    lines = [f"relative error, by day ahead (sites weighted alike): {', '.join(by_day)}"]
+    if last > WEEK:
+        weeks = [(start, min(start + WEEK, last)) for start in range(0, last, WEEK)]
+        by_week = [
+            f"{start + 1} to {end} {_format_score(errors.relative(slice(start, end)), '.2f')}" for start, end in weeks
+        ]
+        lines.append(f"relative error, by week ahead (sites weighted alike): {', '.join(by_week)}")
+    return lines
+
+
+def _describe_worst_days(rolling: Rolling, forecasts: RollingForecasts, rows: Sequence[int]) -> list[str]:
+    share = share_of_worst(rolling, forecasts, rows, worst=WORST)
+    lines = [f"the worst {WORST:.0%} of the days of a series make up {share:.0%} of its error; the worst days:"]
+    for day in find_worst_days(rolling, forecasts, rows, most=MAX_WORST_DAYS):
+        lines.append(f"  {day.date}, {day.name}: {day.share:.0%} of its error ({day.reason})")
+    return lines
+
+
+def _warn_of_few_cutoffs(errors: SiteErrors) -> list[str]:
+    rolling, whole = errors.rolling, errors.relative()
+    num_cutoffs = min(int((rolling.rows == row).sum()) for row in errors.rows)
+    weekdays = np.unique((rolling.panel.first_day + rolling.cutoffs) % WEEK)
+    warnings = []
+    if num_cutoffs < MIN_CUTOFFS:
+        warnings.append(
+            f"note: as few as {num_cutoffs} cutoffs a series: chance has a part in these figures (--origins)"
+        )
+    if len(weekdays) == 1 and num_cutoffs > 1:
+        warnings.append("note: all cutoffs fall on one weekday: those of --step 5 fall on all")
+    influences = errors.influences()
+    if whole is not None and influences and abs(influences[0].without - whole) > NOTICED:
+        most = influences[0]
+        date, name = to_date(rolling.panel.first_day + most.cutoff), rolling.panel.series[most.row].name
+        warnings.append(
+            f"note: the error of sites weighted alike is {whole:.3f}, but {most.without:.3f} without one forecast of "
+            f"{name}, that from {date}"
+        )
+    return warnings
+
+
+def _shown_days(last: int) -> list[int]:
+    """All days of the first week, if there is no other; else the first and the last of each week ahead."""
+    if last <= WEEK:
+        return list(range(1, last + 1))
+    return sorted({day for start in range(1, last + 1, WEEK) for day in (start, min(start + WEEK - 1, last))})
+
+
 def describe_coverage(coverage: Float[np.ndarray, " days"]) -> str:
-    """The first and the last day of each week ahead, where bands could break."""
-    last = len(coverage)
-    days = sorted({day for start in range(1, last + 1, WEEK) for day in (start, min(start + WEEK - 1, last))})
-    shares = ", ".join(f"day {day} {coverage[day - 1]:.0%}" for day in days)
+    """Bands could break where one week ahead ends and the next begins."""
+    shares = ", ".join(f"day {day} {coverage[day - 1]:.0%}" for day in _shown_days(len(coverage)))
     return f"80% band held, by day ahead (mean over the series of the first table): {shares}"
 
 
@@ -97,6 +170,7 @@ def format_scores(scores: Sequence[Score]) -> str:
             _format_score(score.pinball, ".3f"),
             _format_score(score.coverage_80, ".1%"),
             _format_score(score.coverage_90, ".1%"),
+            _format_score(score.sites_alike, ".3f"),
             f"{score.ms_a_forecast:.2f}",
         )
     return render(table)

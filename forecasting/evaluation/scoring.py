@@ -50,6 +50,7 @@ class Score:
     coverage_80: float | None  # over all days
     coverage_90: float | None
     ms_a_forecast: float
+    sites_alike: float | None = None  # relative error, geometric mean over sites: see SiteErrors
 
 
 def judged_rows(rolling: Rolling, naive: RollingForecasts) -> list[int]:
@@ -106,7 +107,9 @@ def _score(
     )
 
 
-def summarize(scores: Sequence[SeriesScore], *, name: str, ms_a_forecast: float) -> Score:
+def summarize(
+    scores: Sequence[SeriesScore], *, name: str, ms_a_forecast: float, sites_alike: float | None = None
+) -> Score:
     num_days, total = sum(score.num_days for score in scores), sum(score.total for score in scores)
     relative = _defined([score.relative_error for score in scores])
     with np.errstate(divide="ignore"):  # a forecaster without any error makes the geometric mean 0
@@ -122,6 +125,7 @@ def summarize(scores: Sequence[SeriesScore], *, name: str, ms_a_forecast: float)
         coverage_80=sum(score.inside_80 for score in scores) / num_days if num_days else None,
         coverage_90=sum(score.inside_90 for score in scores) / num_days if num_days else None,
         ms_a_forecast=ms_a_forecast,
+        sites_alike=sites_alike,
     )
 
 

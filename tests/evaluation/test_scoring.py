@@ -128,6 +128,7 @@ def test_summary_pools_days_and_averages_series() -> None:
             "coverage_80": 31 / 50,
             "coverage_90": 18 / 50,
             "ms_a_forecast": 2.5,
+            "sites_alike": None,
         }
     )
 

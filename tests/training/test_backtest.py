@@ -337,7 +337,9 @@ def test_perfect_forecasts_and_exact_repetition() -> None:
     exact = RollingForecasts("exact", np.repeat(rolling.actual()[..., None], len(LEVELS), 2), 0.0)
     text = describe_backtest(rolling, [exact, forecast_naive(rolling)])
     assert "1 other series" in text
-    assert re.search(r"^exact +undefined +0\.0% +undefined +0 +undefined +100\.0% +100\.0% +0\.00$", text, re.MULTILINE)
+    assert re.search(
+        r"^exact +undefined +0\.0% +undefined +0 +undefined +100\.0% +100\.0% +undefined +0\.00$", text, re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize(
