@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -11,6 +11,7 @@ from forecasting.domain import SourceName
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.connection import OwnConnection
 from forecasting.warehouse.sources import open_source
+from forecasting.warehouse.sources.change_counts import CountedTable, read_change_counts
 from forecasting.warehouse.sources.rights import explain_denied, refuse_hidden_tables
 from forecasting.warehouse.sources.source import KnownEvent, MetricDefinition, Site, Source
 
@@ -22,6 +23,7 @@ class SourceCatalog:
     metrics: Sequence[MetricDefinition]
     events: Sequence[KnownEvent]
     notes: tuple[str, ...]  # warnings, a sentence each
+    counted_table: CountedTable | None = None  # that decides whether days have changed, as it was before all of this
 
 
 async def read_catalog(connection: OwnConnection, data: DataConfig) -> SourceCatalog:
@@ -37,7 +39,10 @@ async def _try_to_read(connection: OwnConnection, data: DataConfig) -> SourceCat
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             source = await open_source(data, connection)
-            return await _read_catalog(connection, source, data)
+        async with connection.transaction(readonly=True):  # what it counts is seen by every later transaction
+            table = await read_change_counts(connection, source.counted_table) if source.counted_table else None
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            return replace(await _read_catalog(connection, source, data), counted_table=table)
     except asyncpg.InsufficientPrivilegeError as error:
         if source is None or not source.tables:
             raise

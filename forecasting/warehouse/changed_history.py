@@ -58,18 +58,17 @@ async def find_changed_history(
     catalog: SourceCatalog,
     stored: Sequence[StoredSite],
     data: DataConfig,
-) -> tuple[list[ChangedHistory], list[str]]:
-    """The sites with changed days among those that an update does not read anyway. Notes about what was dropped, or
-    could not be compared. Reads days of events only: daily totals are read again as a whole.
+) -> tuple[list[ChangedHistory], str | None]:
+    """The sites with changed days among those that an update does not read anyway, and why that is not known of all.
 
-    `stored`: the sites as they were before the update.
+    `stored`: the sites as they were before the update. Reads days of events only: daily totals are read again as a
+    whole.
     """
     source = catalog.source
     if not source.quiet_is_zero or source.counted is None:
-        return [], []
-    rows = {row.key: row for row in stored if row.source == source.name and row.read_until and not row.is_gone}
+        return [], None
+    rows = _find_read_sites(stored, catalog)
     sites = [site for site in catalog.sites if site.key in rows]
-    notes = [note for site in sites for note in _describe_dropped(site, rows[site.key], catalog, data)]
     changed: list[ChangedHistory] = []
     try:
         for span, group in _group_sites(sites, rows, data):
@@ -78,8 +77,20 @@ async def find_changed_history(
             read_until = span.until + dt.timedelta(days=data.reread_days)
             changed += _compare(group, span, current, stored_totals, read_until=read_until)
     except SourceTooSlow as error:
-        notes.append(f"it is not known whether days that were read earlier have changed since. {error}")
-    return changed, notes
+        return changed, f"it is not known whether days that were read earlier have changed since. {error}"
+    return changed, None
+
+
+def _find_read_sites(stored: Sequence[StoredSite], catalog: SourceCatalog) -> dict[str, StoredSite]:
+    source = catalog.source.name
+    return {row.key: row for row in stored if row.source == source and row.read_until and not row.is_gone}
+
+
+def describe_dropped_days(stored: Sequence[StoredSite], catalog: SourceCatalog, data: DataConfig) -> list[str]:
+    """Notes about days at the beginning that a source of events has deleted."""
+    rows = _find_read_sites(stored, catalog)
+    sites = [site for site in catalog.sites if site.key in rows]
+    return [note for site in sites for note in _describe_dropped(site, rows[site.key], catalog, data)]
 
 
 def _describe_dropped(site: Site, row: StoredSite, catalog: SourceCatalog, data: DataConfig) -> Iterator[str]:

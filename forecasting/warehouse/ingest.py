@@ -5,6 +5,7 @@ next one continues after them. Updates that run at the same time each skip what 
 """
 
 import datetime as dt
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
 from forecasting.warehouse.catalog_store import note_arrivals, write_catalog
 from forecasting.warehouse.changed_blocks import find_changed_blocks
-from forecasting.warehouse.changed_history import find_changed_history
+from forecasting.warehouse.changed_history import describe_dropped_days, find_changed_history
+from forecasting.warehouse.comparison_plan import Comparison, plan_comparison, write_comparison
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.day_copier import DayCopier
 from forecasting.warehouse.ingest_plan import ReadTask, Scope, plan_tasks
@@ -27,6 +29,8 @@ from forecasting.warehouse.queries import Connection, fetch
 from forecasting.warehouse.schema import open_own_schema
 from forecasting.warehouse.sites import StoredSite
 from forecasting.warehouse.verdict_store import VerdictRules, claim_new_sites, judge_again, read_rules
+
+logger = logging.getLogger("forecasting.warehouse")
 
 Advance = Callable[[int, int], object]
 
@@ -75,6 +79,8 @@ async def update(
         tasks = [*changes.tasks, *tasks]
         num_days = sum((task.span.until - task.span.first).days for task in tasks)
         num_rows = await ingest.copy(tasks, advance=lambda days: advance and advance(days, num_days))
+        if changes.comparison is not None:
+            await write_comparison(own.connection, catalog.source.name, scope, changes.comparison)
         kept = await ingest.find_kept_days()
     notes = (*catalog.notes, *notes, *changes.notes)
     problem = _describe_empty(catalog)
@@ -156,6 +162,8 @@ class _Changes:
     tasks: Sequence[ReadTask] = ()  # that read it again
     notes: Sequence[str] = ()
     seconds: float = 0.0  # that it took to find out
+    comparison: Comparison | None = None  # to store once these tasks and all others are done
+    is_complete: bool = True  # whether all days were compared
 
 
 @dataclass(frozen=True)
@@ -193,14 +201,23 @@ class _Ingest:
 
     async def find_changes(self, tasks: Sequence[ReadTask]) -> "_Changes":
         """Looks for changes in days that were read earlier, and are not read from the start by these tasks."""
-        events = self.catalog.source.quiet_is_zero
-        if self.scope.whole or (events and not self.scope.compare):
-            return _Changes()
         began = time.monotonic()
+        events, data = self.catalog.source.quiet_is_zero, self.config.data
+        plan = await plan_comparison(self.source_connection, self.own_connection, self.catalog, data, self.scope)
+        if self.scope.whole:
+            return _Changes(comparison=plan.comparison)
         read_anyway = {key for task in tasks if task.from_start for key in task.span.keys}
         stored = [site for site in self.before if site.key not in read_anyway]
+        notes = describe_dropped_days(stored, self.catalog, data) if events and self.scope.compare else []
+        if plan.reason is None:
+            return _Changes((), notes, time.monotonic() - began, plan.comparison)
+        if events and not self.scope.compare:
+            return _Changes()
+        if plan.comparison is not None and stored and self.scope.compare:
+            logger.info("%s: all days are compared: %s", self.catalog.source.name, plan.reason)
         changes = await (self._compare_events(stored) if events else self._compare_totals(stored))
-        return replace(changes, seconds=time.monotonic() - began)
+        comparison = plan.comparison if self.scope.compare and changes.is_complete else None
+        return replace(changes, notes=[*notes, *changes.notes], seconds=time.monotonic() - began, comparison=comparison)
 
     async def _compare_totals(self, stored: Sequence[StoredSite]) -> "_Changes":
         own, source = self.own_connection, self.catalog.source.name
@@ -231,13 +248,14 @@ class _Ingest:
 
     async def _compare_events(self, stored: Sequence[StoredSite]) -> "_Changes":
         own, data, source = self.own_connection, self.config.data, self.catalog.source.name
-        changed, notes = await find_changed_history(self.source_connection, own, self.catalog, stored, data)
+        changed, problem = await find_changed_history(self.source_connection, own, self.catalog, stored, data)
         if changed:
             with translate_errors("updating the schema forecasting"):
                 await fetch(own, "forget_rules", source, [history.site.key for history in changed])
+        notes = [problem] if problem else []
         notes += [f"{history.describe(source)}: they are read again" for history in changed]
         again = tuple(task for history in changed for task in history.plan_tasks())
-        return _Changes(again, tuple(notes))
+        return _Changes(again, tuple(notes), is_complete=problem is None)
 
     async def copy(self, tasks: list[ReadTask], *, advance: Callable[[int], object]) -> int:
         """Copies the days and judges them. How many rows changed."""

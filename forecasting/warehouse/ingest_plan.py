@@ -18,6 +18,10 @@ class Scope:
     recent_days: int | None = None  # of daily totals, only these last days; None: all days
     compare: bool = True  # whether to look for changes in days that were read earlier
 
+    @property
+    def name(self) -> str:
+        return "all" if self.recent_days is None else f"the last {self.recent_days} days"
+
 
 @dataclass(frozen=True)
 class ReadTask:

@@ -13,7 +13,7 @@ from forecasting.invocation import show_command
 from forecasting.runtime.terminal import render
 from forecasting.settings.schema import Config, DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
-from forecasting.warehouse.changed_history import find_changed_history
+from forecasting.warehouse.changed_history import describe_dropped_days, find_changed_history
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.ingest import UpdateResult
 from forecasting.warehouse.kept_check import check_kept_days
@@ -107,7 +107,8 @@ async def _find_changes(
         return []
     if not catalog.source.quiet_is_zero:
         return await check_kept_days(connection, own, catalog, stored, data=data, now=now)
-    changed, notes = await find_changed_history(connection, own, catalog, stored, data)
+    changed, problem = await find_changed_history(connection, own, catalog, stored, data)
+    notes = [*describe_dropped_days(stored, catalog, data), *([problem] if problem else [])]
     command = show_command("sources", "--update")
     kept = await find_kept_days(own, catalog)
     return [*notes, *kept, *(f"{history.describe(catalog.source.name)}. Run: {command}" for history in changed)]

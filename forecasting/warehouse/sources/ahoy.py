@@ -46,4 +46,6 @@ SOURCE = Ahoy(
     definitions=DEFINITIONS,
     has_events=True,
     counted="visits",  # views may not be tracked
+    counted_table="ahoy_visits",
+    updates_rows=True,  # such as a visit's country
 )

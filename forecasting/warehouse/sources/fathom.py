@@ -24,4 +24,10 @@ DEFINITIONS = (
     ),
 )
 
-SOURCE = EventSource(name="fathom", tables=("sites", "site_stats"), definitions=DEFINITIONS)
+SOURCE = EventSource(
+    name="fathom",
+    tables=("sites", "site_stats"),
+    definitions=DEFINITIONS,
+    counted_table="site_stats",
+    updates_rows=True,
+)

@@ -15,4 +15,10 @@ DEFINITIONS = (
     ),
 )
 
-SOURCE = EventSource(name="goatcounter", tables=("sites", "paths", "hit_counts"), definitions=DEFINITIONS)
+SOURCE = EventSource(
+    name="goatcounter",
+    tables=("sites", "paths", "hit_counts"),
+    definitions=DEFINITIONS,
+    counted_table="hit_counts",
+    updates_rows=True,
+)

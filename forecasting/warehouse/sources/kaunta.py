@@ -23,4 +23,9 @@ DEFINITIONS = (
     ),
 )
 
-SOURCE = EventSource(name="kaunta", tables=("website", "website_event"), definitions=DEFINITIONS)
+SOURCE = EventSource(
+    name="kaunta",
+    tables=("website", "website_event"),
+    definitions=DEFINITIONS,
+    counted_table="website_event",
+)

@@ -17,5 +17,7 @@ SOURCE = EventSource(
     name="shynet",
     tables=("core_service", "analytics_session", "analytics_hit"),
     definitions=DEFINITIONS,
+    counted_table="analytics_session",
+    updates_rows=True,
     counted="visits",  # a hit is a human's only if its session is
 )

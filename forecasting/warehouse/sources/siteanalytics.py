@@ -22,6 +22,7 @@ from forecasting.warehouse.sources.source import (
     BlockHash,
     BlockKey,
     MetricDefinition,
+    RecentEvents,
     Site,
     Source,
     Span,
@@ -87,6 +88,7 @@ class DailyMetrics(Source):
 
     name: str = "siteanalytics"
     tables: Sequence[str] = ("daily_metrics",)
+    counted_table: str | None = "daily_metrics"
     quiet_is_zero: bool = False
     data: DataConfig
 
@@ -185,6 +187,7 @@ class PageVisits(Source):
     tables: Sequence[str] = ("page_visits",)
     quiet_is_zero: bool = True
     counted: str | None = "page_visits"
+    counted_table: str | None = "page_visits"
     writer_timezone: str
 
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
@@ -205,6 +208,10 @@ class PageVisits(Source):
         values = (list(span.keys), span.first, span.until, span.timezone, self.writer_timezone)
         rows = await fetch(connection, "sources/page_visits_totals", *values)
         return {(row["key"], row["day"]): row["total"] for row in rows}
+
+    async def count_recent(self, connection: Connection, since: dt.datetime) -> RecentEvents:
+        (row,) = await fetch(connection, "sources/page_visits_recent", since, self.writer_timezone)
+        return RecentEvents(**row)
 
 
 def _hash_row(metrics: Sequence[str]) -> str:

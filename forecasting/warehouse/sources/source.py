@@ -99,6 +99,17 @@ class BlockHash:
     total: int  # of all days
 
 
+@dataclass(frozen=True)
+class RecentEvents:
+    """The rows of events since some moment."""
+
+    num_rows: int
+    num_newest: int  # of the last minute or hour: PostgreSQL may not have counted them yet
+
+
+NO_EVENTS = RecentEvents(0, 0)
+
+
 def find_block(day: dt.date) -> dt.date:
     """The first day of the block that a day is in."""
     return day - dt.timedelta(days=(day - dt.date(1970, 1, 1)).days % BLOCK_DAYS)
@@ -117,6 +128,8 @@ class Source(ABC):
     tables: Sequence[str] = ()  # that are read
     quiet_is_zero: bool
     counted: str | None = None  # the metric whose totals `count_days` returns; None: it cannot
+    counted_table: str | None = None  # whose rows decide what `count_days` or `hash_days` returns; None: unknown
+    updates_rows: bool = False  # of that table, as a matter of course
 
     @abstractmethod
     async def list_metrics(self, connection: Connection) -> Sequence[MetricDefinition]:
@@ -148,6 +161,10 @@ class Source(ABC):
         """Of events: the totals of the metric `counted` by key and day, which cost less to read than all metrics."""
         raise NotImplementedError
 
+    async def count_recent(self, connection: Connection, since: dt.datetime) -> RecentEvents:
+        """Of events: the rows of `counted_table` since then, whatever their site."""
+        raise NotImplementedError
+
     async def hash_days(self, connection: Connection, span: Span, *, known_until: dt.date) -> dict[BlockKey, BlockHash]:
         """Of daily totals: what differs if any row differs that `copy_days` would write. Blocks without a row are left
         out; `known` is of the days before `known_until`.
@@ -162,7 +179,8 @@ class EventSource(Source):
     `<name>_sites.sql` returns (key, name, began, first, last, timezone). `<name>.sql` returns the rows that `copy_days`
     writes, for the keys $1 text[], from the day $2 to before the day $3, in the time zone $4. `<name>_events.sql`
     returns (key, day, note, metric, is_break), with days in the time zone $1. `<name>_totals.sql` returns (key, day,
-    total) of the metric `counted`, for the same parameters as `<name>.sql`.
+    total) of the metric `counted`, for the same parameters as `<name>.sql`. `<name>_recent.sql` returns (num_rows,
+    num_newest) of `counted_table` since the moment $1.
     """
 
     definitions: Sequence[MetricDefinition]
@@ -195,6 +213,10 @@ class EventSource(Source):
         values = (list(span.keys), span.first, span.until, span.timezone)
         rows = await fetch(connection, f"sources/{self.name}_totals", *values)
         return {(row["key"], row["day"]): row["total"] for row in rows if row["total"]}
+
+    async def count_recent(self, connection: Connection, since: dt.datetime) -> RecentEvents:
+        (row,) = await fetch(connection, f"sources/{self.name}_recent", since)
+        return RecentEvents(**row)
 
     def _missing_tables(self, names: Sequence[str], database: str, *, suggestion: str) -> MissingTable:
         otherwise = "Check DB_NAME, or set data.source to the analytics tool whose tables to read."

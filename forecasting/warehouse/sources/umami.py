@@ -58,4 +58,10 @@ class Umami(EventSource):
         ]
 
 
-SOURCE = Umami(name="umami", tables=("website", "website_event"), definitions=DEFINITIONS, has_events=True)
+SOURCE = Umami(
+    name="umami",
+    tables=("website", "website_event"),
+    counted_table="website_event",
+    definitions=DEFINITIONS,
+    has_events=True,
+)
