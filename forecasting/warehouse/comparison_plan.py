@@ -6,6 +6,7 @@ session with track_counts off has changed, so all days are compared every few da
 """
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ from forecasting.warehouse.catalog import SourceCatalog, local_day, timezone_of
 from forecasting.warehouse.connection import OwnConnection, translate_errors
 from forecasting.warehouse.ingest_plan import Scope
 from forecasting.warehouse.queries import Connection, fetch
-from forecasting.warehouse.sources.change_counts import ChangeCounts
+from forecasting.warehouse.sources.change_counts import ChangeCounts, CountedTable
 from forecasting.warehouse.sources.source import NO_EVENTS, RecentEvents
 
 SMALL_BYTES = 16 * 2**20  # of a table that is compared at every update: that takes less than half a second
@@ -124,6 +125,17 @@ def _identify(catalog: SourceCatalog, data: DataConfig, scope: Scope, *, num_for
         todays = {zone: local_day(scope.now, zone) for _, zone in last_days}
         parts += sorted({str(todays[zone]) for last, zone in last_days if local_day(last, zone) >= todays[zone]})
     return repr(parts)
+
+
+def describe_comparing(table: CountedTable | None) -> Iterator[str]:
+    """When updates compare older days, if that is not simply always."""
+    if table and table.gap:
+        yield f"older days: compared at every update, since {table.gap}"
+    elif table and table.size >= SMALL_BYTES:
+        yield (
+            f"older days: compared when PostgreSQL has counted changes of {table.name} that are not new days, and "
+            f"every {COMPARE_DAYS} days"
+        )
 
 
 async def _read_comparison(own: Connection, catalog: SourceCatalog, scope: Scope) -> Comparison | None:

@@ -14,6 +14,7 @@ from forecasting.runtime.terminal import render
 from forecasting.settings.schema import Config, DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog, timezone_of
 from forecasting.warehouse.changed_history import describe_dropped_days, find_changed_history
+from forecasting.warehouse.comparison_plan import describe_comparing
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.ingest import UpdateResult
 from forecasting.warehouse.kept_check import check_kept_days
@@ -83,6 +84,7 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
         [
             *([f"csv: {config.data.csv}"] if is_file else _describe_rights(rights, catalog)),
             _describe_schema(schema, config),
+            *describe_comparing(catalog.counted_table),
             f"metrics: {', '.join(metric.metric for metric in catalog.metrics) or 'none'}",
             "",
             _describe_sites(catalog, config),
