@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
+import asyncpg
+
+from forecasting.errors import SourceTooSlow
 from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.catalog import SourceCatalog, local_day, timezone_of
 from forecasting.warehouse.connection import OwnConnection, translate_errors
@@ -55,13 +58,23 @@ async def plan_comparison(
     current = Comparison(replace(table.counts, identity=identity), since, NO_EVENTS, scope.now)
     if since is None:
         return _decide(stored, current, NO_EVENTS, catalog)
-    with translate_errors(f"counting the new events of {catalog.source.name}"):
-        current = replace(current, recent=await catalog.source.count_recent(source_connection, since))
-        if stored is None or stored.recent_from is None:
-            return ComparisonPlan("they have not been compared before", current)
-        is_same = stored.recent_from == since
-        again = current.recent if is_same else await catalog.source.count_recent(source_connection, stored.recent_from)
-    return _decide(stored, current, again, catalog)
+    before = since if stored is None or stored.recent_from is None else stored.recent_from
+    try:
+        recent, again = [await _count_recent(source_connection, catalog, moment) for moment in (since, before)]
+    except SourceTooSlow as error:
+        return ComparisonPlan(str(error))
+    return _decide(stored, replace(current, recent=recent), again, catalog)
+
+
+async def _count_recent(connection: OwnConnection, catalog: SourceCatalog, since: dt.datetime) -> RecentEvents:
+    name = catalog.source.name
+    with translate_errors(f"counting the latest events of {name}"):
+        try:
+            return await catalog.source.count_recent(connection, since)
+        except (asyncpg.QueryCanceledError, TimeoutError) as error:
+            raise SourceTooSlow(
+                f"{name} did not count its latest events within data.statement_timeout_seconds."
+            ) from error
 
 
 def _decide(
@@ -97,8 +110,14 @@ def _explain_changes(stored: Comparison, current: Comparison, again: RecentEvent
         return f"{_count(num_updated)} updated"
     num_older = (now.num_inserted - before.num_inserted) - (again.num_rows - stored.recent.num_rows)
     if not -again.num_newest <= num_older <= stored.recent.num_newest:
-        return f"{_count(num_older)} inserted, or inserted and rolled back, that are not of the latest days"
+        return _describe_older(num_older)
     return None
+
+
+def _describe_older(num_rows: int) -> str:
+    if num_rows < 0:
+        return f"PostgreSQL has not counted all of the latest events yet, {-num_rows:,} fewer"
+    return f"{_count(num_rows)} inserted, or inserted and rolled back, that are not of the latest days"
 
 
 def _count(num_rows: int) -> str:

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 from asyncpg import Record
-from daily_totals import measure_forecasts, measure_totals
+from daily_totals import Effort, find_median, measure_forecasts, measure_totals, measure_update
 from rich.console import Console
 from rich.progress import Progress
 from scratch_database import connected, read_server_version, scratch_database
@@ -30,7 +30,7 @@ from forecasting.runtime.process import run
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection
-from forecasting.warehouse.ingest import Advance, UpdateResult, update
+from forecasting.warehouse.ingest import Advance, update
 from forecasting.warehouse.queries import load_query
 
 ZONE = "Europe/Paris"
@@ -163,6 +163,12 @@ from (
 ) as visit
 cross join generate_series(1, visit.num_views + visit.num_custom) as event (number)
 order by created_at
+"""
+# Of the largest site, at noon of the day $1.
+LATE_EVENT = """
+insert into website_event (event_id, website_id, session_id, visit_id, created_at, url_path)
+select gen_random_uuid(), website_id, gen_random_uuid(), gen_random_uuid(), $1::date + interval '12 hours', '/late'
+from website where name = 'shop'
 """
 EVENTS_A_VISIT = 2.86  # sum of exp(-n / 2.2) for n from 0 to 9, and 0.15
 SIZES = """
@@ -316,36 +322,34 @@ async def make_days(connection: OwnConnection, first: dt.date, until: dt.date) -
 async def read_first(config: Config, num_events: int) -> float:
     """Prints the first read; returns events a second."""
     with progress("reading days", (UNTIL - FIRST).days) as advance:
-        seconds, updated = await time_update(config, UNTIL, advance=lambda days, _: advance(days))
-    speed = num_events / seconds
-    totals = f"{updated.num_days:,} days, {updated.num_rows:,} totals"
-    print(f"\nfirst read: {totals} in {seconds:.1f} s, {speed:,.0f} events/s", flush=True)
+        effort = await time_update(config, UNTIL, advance=lambda days, _: advance(days))
+    speed = num_events / effort.seconds
+    totals = f"{effort.updated.num_days:,} days, {effort.updated.num_rows:,} totals"
+    spent = f"{effort.seconds:.1f} s ({effort.cpu_seconds:.1f} CPU s)"
+    print(f"\nfirst read: {totals} in {spent}, {speed:,.0f} events/s", flush=True)
     return speed
 
 
-async def time_update(config: Config, today: dt.date, *, advance: Advance | None = None) -> tuple[float, UpdateResult]:
+async def time_update(config: Config, today: dt.date, *, advance: Advance | None = None) -> Effort:
     now = dt.datetime.combine(today, dt.time(12), ZoneInfo(ZONE))
-    began = time.perf_counter()
-    updated = await update(config, now=now, advance=advance)
-    return time.perf_counter() - began, updated
+    return await measure_update(lambda: update(config, now=now, advance=advance), config.database)
 
 
 async def read_new_days(connection: OwnConnection, config: Config) -> dt.date:
     """Prints how long updates take, after a new day each and with nothing new. Returns the day that is not over."""
-    num_events, seconds, again, comparing = [], [], [], []
+    num_events: list[int] = []
+    efforts: dict[str, list[Effort]] = {"new": [], "again": [], "old": []}
     for number in range(NEW_DAYS):
         day = UNTIL + dt.timedelta(days=number)
         num_events.append(await make_days(connection, day, day + dt.timedelta(days=1)))
-        for times in (seconds, again):
-            took, updated = await time_update(config, day + dt.timedelta(days=1))
-            times.append(took)
-            comparing.append(updated.compare_seconds)
-    print(
-        f"update after a day of {median(num_events):,.0f} new events: {median(seconds):.2f} s; "
-        f"with nothing new: {median(again):.2f} s (medians of {NEW_DAYS}), of which "
-        f"comparing {median(comparing):.2f} s",
-        flush=True,
-    )
+        for kind in ("new", "again"):
+            efforts[kind].append(await time_update(config, day + dt.timedelta(days=1)))
+        await connection.execute(LATE_EVENT, FIRST + dt.timedelta(days=100))
+        efforts["old"].append(await time_update(config, day + dt.timedelta(days=1)))
+    print(f"updates, medians of {NEW_DAYS}:")
+    print(f"  {median(num_events):,.0f} events of a new day  {find_median(efforts['new'])}")
+    print(f"  nothing new  {find_median(efforts['again'])}")
+    print(f"  1 event of an old day, so all days are compared  {find_median(efforts['old'])}", flush=True)
     return UNTIL + dt.timedelta(days=NEW_DAYS)
 
 

@@ -71,12 +71,12 @@ async def measure_totals(database: DatabaseConfig, num_sites: int, *, repetition
     async def time_update(*changes: tuple[str, Sequence[object]]) -> Effort:
         for statement, values in changes:
             await execute(database, statement, *values)
-        return await _measure(lambda: update(config), database)
+        return await measure_update(lambda: update(config), database)
 
     print(f"  first read                {await time_update()}", flush=True)
     await execute(database, "vacuum analyze forecasting.daily")
     again = [await time_update() for _ in range(repetitions)]
-    print(f"  nothing new               {_find_median(again)}")
+    print(f"  nothing new               {find_median(again)}")
     print(f"  a new day of each site    {await time_update((ROWS, (0, 0, num_sites)))}")
     print(f"  10 corrected values       {await time_update((CORRECTED, ()))}")
     print(f"  half of the rows purged   {await time_update((PURGED, ()))}", flush=True)
@@ -89,7 +89,7 @@ def measure_forecasts(database: DatabaseConfig, *, repetitions: int) -> None:
     print(f"  scripts/forecast.py, with nothing new: {seconds:.1f} s, the whole program {in_all:.1f} s", flush=True)
 
 
-async def _measure(work: Callable[[], Awaitable[UpdateResult]], database: DatabaseConfig) -> Effort:
+async def measure_update(work: Callable[[], Awaitable[UpdateResult]], database: DatabaseConfig) -> Effort:
     server = await asyncio.to_thread(find_postmaster, database)
     began, cpu = time.perf_counter(), time.process_time() + _read_cpu(server)
     updated = await work()
@@ -108,5 +108,5 @@ def _read_cpu(server: psutil.Process | None) -> float:
     return times.children_user + times.children_system + running
 
 
-def _find_median(efforts: Sequence[Effort]) -> Effort:
+def find_median(efforts: Sequence[Effort]) -> Effort:
     return sorted(efforts, key=lambda effort: effort.cpu_seconds)[len(efforts) // 2]

@@ -16,8 +16,11 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "bench_sour
 OUTPUT = r"""\d+ cores of .+, PostgreSQL \d+\.\d+ on the same cores
 made (?P<events>[\d,]+) events of 8 sites on 731 days in \d+ s: 0\.0 GiB, and 0\.0 GiB of {indexes} indexes
 
-first read: 731 days, (?P<written>[\d,]+) totals in [\d.]+ s, [\d,]+ events/s
-update after a day of \d+ new events: [\d.]+ s; with nothing new: [\d.]+ s \(medians of 5\), of which comparing [\d.]+ s
+first read: 731 days, (?P<written>[\d,]+) totals in [\d.]+ s \([\d.]+ CPU s\), [\d,]+ events/s
+updates, medians of 5:
+  \d+ events of a new day +[\d.]+ s, +[\d.]+ CPU s \(\d+ rows changed\)
+  nothing new +[\d.]+ s, +[\d.]+ CPU s \(0 rows changed\)
+  1 event of an old day, so all days are compared +[\d.]+ s, +[\d.]+ CPU s \(\d+ rows changed\)
 all (?P<totals>[\d,]+) totals are those of one plain query over everything, which takes [\d.]+ s
 
 the totals of 2025-01-02\.\.2025-01-05 alone: \d+ ms
