@@ -24,7 +24,7 @@ select
     coalesce(sum(pg_stat_get_tuples_updated(oid)), 0)::bigint as num_updated,
     coalesce(sum(pg_stat_get_tuples_deleted(oid)), 0)::bigint as num_deleted,
     -- Counts begin anew after a crash and after a reset. A table is another after TRUNCATE and ALTER TABLE.
-    md5(concat_ws(
+    hashtextextended(concat_ws(
         ' ',
         pg_postmaster_start_time(),
         (select stats_reset from pg_catalog.pg_stat_bgwriter),
@@ -32,10 +32,13 @@ select
         current_database(),
         string_agg(concat_ws(':', oid, filenode), ' ' order by oid),
         (
-            select string_agg(concat_ws(':', attrelid, attname, atttypid, pg_attribute.xmin), ' ' order by attrelid, attnum)
+            select
+                string_agg(
+                    concat_ws(':', attrelid, attname, atttypid, pg_attribute.xmin), ' ' order by attrelid, attnum
+                )
             from pg_catalog.pg_attribute
             inner join part on part.oid = attrelid
             where attnum > 0
         )
-    )) as identity
+    ), 0)::text as identity
 from class;
