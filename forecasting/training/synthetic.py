@@ -20,6 +20,7 @@ from forecasting.model.rollout import COUNT, OTHER, RATE
 
 FIRST_DAYS = (14_600, 21_600)  # 2009-12-22 to 2029-02-20, in days since 1970-01-01
 MAX_LOG_MEAN = 18.0  # exp of it: 65 million a day
+STEADY_SHARE = 0.08
 RATE_SHARE, OTHER_SHARE = 0.05, 0.02  # of all series; the rest are counts
 
 
@@ -43,6 +44,7 @@ class Sites:
         self.first_day = drawn if first_day is None else first_day
         self.day = self.first_day[:, None] + torch.arange(num_days, device=device)
         self.calm = self.chance(0.5)  # half of the sites have stable weeks and little noise
+        self.steady = self.chance(STEADY_SHARE)  # only LASTING_PARTS change these; all else is noise
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(*(shape or (self.shape[0], 1)), device=self.device)
@@ -235,6 +237,9 @@ LEVEL_PARTS: dict[str, Callable[[Sites], Tensor]] = {
 }
 
 
+LASTING_PARTS = ("weekday", "yearly", "peaks", "closed", "bursts")
+
+
 def _bots(sites: Sites, values: Tensor) -> Tensor:
     """Single days with many times the traffic, and no effect on the next day."""
     return values * (1 + sites.events(0.006 * sites.chance(0.15)) * 2 * torch.exp(sites.normal(*sites.shape)))
@@ -278,7 +283,8 @@ def sample_traffic(
 ) -> Traffic:
     """Series of counts, of rates in 0..1 and of other numbers, in raw units. `without` names the PARTS to leave out."""
     sites = Sites(num_sites, num_days, device)
-    parts = [part(sites) for name, part in LEVEL_PARTS.items() if name not in without]
+    lasts = {name: 1.0 if name in LASTING_PARTS else 1 - sites.steady for name in LEVEL_PARTS}
+    parts = [lasts[name] * part(sites) for name, part in LEVEL_PARTS.items() if name not in without]
     change = torch.stack(parts).sum(0) if parts else torch.zeros(sites.shape, device=device)
     values = _count(sites, change)
     for name, part in DAY_PARTS.items():
@@ -302,7 +308,7 @@ def sharpen_weeks(traffic: Traffic) -> Traffic:
 def _count(sites: Sites, change: Float[Tensor, "sites days"]) -> Float[Tensor, "sites days"]:
     """Overdispersed counts around exp(level + change): Poisson with a log-normal mean, levels of 1 to 200,000 a day."""
     level = torch.log(sites.log_uniform(1.0, 200_000.0)) - change.mean(1, keepdim=True)
-    spread = sites.size((0.005, 0.2), (0.005, 0.06))
+    spread = torch.where(sites.steady > 0, sites.log_uniform(0.02, 0.3), sites.size((0.005, 0.2), (0.005, 0.06)))
     noise = spread * sites.normal(*sites.shape) - spread**2 / 2
     mean = torch.exp((level + change + noise).clamp(-6.0, MAX_LOG_MEAN))
     # Above 200 a day a normal distribution is close enough to Poisson, and much faster to draw.
