@@ -115,6 +115,18 @@ def test_bursts_make_days_of_many_times_the_median() -> None:
     assert 0.04 < is_bursty.float().mean() < 0.12
 
 
+def test_steady_sites_stay_at_their_level_and_others_do_not() -> None:
+    """The same seed draws the same sites first, so these show which are steady."""
+    torch.manual_seed(0)
+    steady = Sites(4000, DAYS, "cpu").steady[:, 0] > 0
+    values = sample(4000, only="drift")
+    ratio = values[:, : DAYS // 2].mean(1) / values[:, DAYS // 2 :].mean(1)
+    busy = values.mean(1) > 100
+    assert steady.float().mean().item() == pytest.approx(0.08, abs=0.015)
+    assert (ratio[busy & steady].log().abs() < 0.2).all()
+    assert (ratio[busy & ~steady].log().abs() > 0.2).float().mean() > 0.2
+
+
 def test_real_counts_get_the_peaks_and_closed_days_of_some_sites_and_rates_do_not() -> None:
     torch.manual_seed(0)
     values = torch.full((4000, DAYS), 1000.0)
