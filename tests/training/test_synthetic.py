@@ -124,7 +124,7 @@ def test_steady_sites_stay_at_their_level_and_others_do_not() -> None:
     busy = values.mean(1) > 100
     assert steady.float().mean().item() == pytest.approx(0.08, abs=0.015)
     assert (ratio[busy & steady].log().abs() < 0.2).all()
-    assert (ratio[busy & ~steady].log().abs() > 0.2).float().mean() > 0.2
+    assert (ratio[busy & ~steady].log().abs() > 0.2).float().mean() > 0.1
 
 
 def test_real_counts_get_the_peaks_and_closed_days_of_some_sites_and_rates_do_not() -> None:
