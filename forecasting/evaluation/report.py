@@ -126,9 +126,7 @@ def _warn_of_few_cutoffs(errors: SiteErrors) -> list[str]:
     weekdays = np.unique((rolling.panel.first_day + rolling.cutoffs) % WEEK)
     warnings = []
     if num_cutoffs < MIN_CUTOFFS:
-        warnings.append(
-            f"note: as few as {num_cutoffs} cutoffs a series: chance has a part in these figures (--origins)"
-        )
+        warnings.append(f"note: only {num_cutoffs} cutoffs of some series: much of this is chance (more: --origins)")
     if len(weekdays) == 1 and num_cutoffs > 1:
         warnings.append("note: all cutoffs fall on one weekday: those of --step 5 fall on all")
     influences = errors.influences()
