@@ -149,7 +149,8 @@ def _shown_days(last: int) -> list[int]:
 
 def describe_coverage(coverage: Float[np.ndarray, " days"]) -> str:
     """Bands could break where one week ahead ends and the next begins."""
-    shares = ", ".join(f"day {day} {coverage[day - 1]:.0%}" for day in _shown_days(len(coverage)))
+    days = [day for day in _shown_days(len(coverage)) if np.isfinite(coverage[day - 1])]
+    shares = ", ".join(f"day {day} {coverage[day - 1]:.0%}" for day in days)
     return f"80% band held, by day ahead (mean over the series of the first table): {shares}"
 
 

@@ -95,3 +95,13 @@ def test_reasons_of_a_day() -> None:
     assert explain_day(panel, 0, 51, {}) == "drop, 0.20 times the median of the 28 days before"
     panel.values[0, 45] = np.nan
     assert explain_day(panel, 0, 51, {}) == "after unknown days among the 7 before"
+
+
+def test_days_ahead_that_were_never_known_are_left_out() -> None:
+    rolling = make_rolling()
+    for cutoff in CUTOFFS:
+        rolling.panel.values[:, cutoff + 2] = np.nan
+    rolling.panel.verdicts[np.isnan(rolling.panel.values)] = Verdict.partial
+    text = describe_backtest(rolling, [OWN, NAIVE])
+    assert "80% band held, by day ahead (mean over the series of the first table): day 1 0%\n" in text
+    assert "relative error, by day ahead (sites weighted alike): day 1 0.71, day 2 undefined\n" in text
