@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,14 +72,20 @@ class Artifact:
 
         Loading runs code: torch.export.load is not safe for files from people you do not trust.
         """
-        import torch
-
         try:
-            return torch.export.load(self.folder / PROGRAM).module()
+            return _load_program((self.folder / PROGRAM).read_bytes())
         except (RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise BrokenArtifact(
                 f"{self.folder / PROGRAM} cannot be loaded ({error!r}). Train the version again."
             ) from error
+
+
+@lru_cache(maxsize=2)
+def _load_program(content: bytes) -> "torch.nn.Module":
+    """Programs of the same content are one, and a forward pass changes nothing in it; loading takes a second."""
+    import torch
+
+    return torch.export.load(io.BytesIO(content)).module()
 
 
 def export_program(forecaster: "Forecaster", path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from forecasting.commands import serve
-from forecasting.serving.server import DRAIN_SECONDS
 from forecasting.serving.torchserve.run_folder import MAX_SOCKET_PATH
+from forecasting.settings.schema import ServingConfig
+from scripts.bench.harness import PATIENCE_SECONDS
 from tests import PROJECT
 
 UNIT = PROJECT / "configs" / "systemd" / "website-traffic-forecasting.service"
@@ -44,7 +45,7 @@ def test_variables_that_it_sets_exist() -> None:
 
 
 def test_it_waits_for_requests_in_flight_and_for_torchserve() -> None:
-    assert float(*settings("TimeoutStopSec")) > DRAIN_SECONDS + CLOSE_SECONDS
+    assert float(*settings("TimeoutStopSec")) > ServingConfig().deadline_seconds + CLOSE_SECONDS
     assert settings("KillMode") == ["mixed"]
 
 
@@ -62,5 +63,5 @@ def test_systemd_accepts_it_and_finds_little_exposed(tmp_path: Path) -> None:
 
 
 def run(*command: str) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     return result.stdout + result.stderr

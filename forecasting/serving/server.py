@@ -30,7 +30,6 @@ from forecasting.settings.schema import Config
 
 logger = logging.getLogger("forecasting.serving")
 
-DRAIN_SECONDS = 10  # for requests in flight after SIGTERM
 LAST_RESPONSE_SECONDS = 1.0  # for the requests left after that to answer 503
 # New objects after which Python looks for cycles among them, and rounds after which it looks among older ones too.
 # With its own thresholds (700, 10, 10), a request in ten would start a round.
@@ -77,7 +76,7 @@ async def _serve_routes(
         try:
             await race(_announce(manager, listening), first.wait())
             await first.wait()
-            await race(listener.drain(DRAIN_SECONDS), second.wait())
+            await race(listener.drain(config.serving.deadline_seconds), second.wait())
         finally:
             await listener.close(LAST_RESPONSE_SECONDS)
             watching.cancel()

@@ -22,7 +22,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 OWN_VARIABLES = ("DB_", "MODEL_", "PORT", "DEBUG", "SOURCE_URL", "CACHE_URL", "API_KEYS", "TRAFFIC_")  # prefixes
 # For what usually takes seconds. A busy machine may need minutes; only a process that hangs needs longer.
 PATIENCE_SECONDS = 300.0
-STOP_SECONDS = 60.0  # serve.py waits 30 s for requests in flight
+STOP_SECONDS = 60.0  # serve.py waits serving.deadline_seconds, 10, for requests in flight
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

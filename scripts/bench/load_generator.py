@@ -6,10 +6,12 @@ It reads an answer's status and Content-Length alone, and runs in a process of i
 import asyncio
 import gc
 import signal
+import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection as PipeConnection
@@ -101,7 +103,8 @@ class Loader:
         return self.wait()
 
     def __enter__(self) -> "Loader":
-        self._process.start()
+        with without_script():
+            self._process.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,12 +112,24 @@ class Loader:
         self._process.join()
 
 
+@contextmanager
+def without_script() -> Iterator[None]:
+    """A process that is spawned meanwhile does not import the script that runs, nor torch with it."""
+    file = vars(sys.modules["__main__"]).pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            sys.modules["__main__"].__file__ = file
+
+
 def measure_ceiling(seconds: float) -> Load:
     """Of the load generator itself: against a server that answers every request with `{}`."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     server = context.Process(target=_serve_trivially, args=(theirs,), daemon=True)
-    server.start()
+    with without_script():
+        server.start()
     try:
         with Loader() as loader:
             return loader.run(Plan(ours.recv(), [write_request("GET", "/")], seconds))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecasting.data_quality.rules import CHUNK, find_breaks, judge, mark_breaks
@@ -286,6 +286,7 @@ def made_site(seed: int, num_days: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return np.vstack([values, rate]), hours, random.random(num_days) < 0.1
 
 
+@settings(max_examples=30)  # of up to 300 days each
 @given(st.integers(0, 2**32), st.lists(st.integers(1, 60), min_size=1, max_size=5))
 def test_days_judged_a_few_at_a_time_get_the_verdicts_of_all_at_once(seed: int, blocks: list[int]) -> None:
     """With the context before them, and nothing after them: so a verdict does not rest on later days either."""

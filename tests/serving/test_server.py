@@ -32,6 +32,7 @@ from forecasting.serving.torchserve.supervisor import Supervisor
 from forecasting.serving.version_manager import VersionManager
 from forecasting.settings.schema import Config, DatabaseConfig, ServingConfig
 from forecasting.warehouse.connection import Connection
+from scripts.bench.harness import PATIENCE_SECONDS
 
 PREDICT = "/predict/page-visits"
 TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()"
@@ -246,7 +247,7 @@ def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, taken: socke
         env={**os.environ, "PATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert (result.returncode, result.stdout) == (1, "")
@@ -316,7 +317,7 @@ def test_torchserve_that_is_not_installed_does_not_hang_its_start(sample_artifac
     )
     archive = ensure_archive(sample_artifact)
     command = [sys.executable, "-c", program, archive, sample_artifact.card.version]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert (result.returncode, result.stderr) == (
         1, "error: TorchServe is not installed: pip install torchserve==0.12.0\n",
     )  # fmt: skip

@@ -14,7 +14,6 @@ import pytest
 from filelock import FileLock
 
 from scripts.bench.harness import PATIENCE_SECONDS, SCRIPTS, Place, Process, clean_environment
-from tests.selection import is_worker
 from tests.waiting import CERTIFICATES
 
 if TYPE_CHECKING:
@@ -38,11 +37,10 @@ def make_place(folder: Path, database: "DatabaseConfig") -> Place:
 
 
 @pytest.fixture(scope="session")
-def place(embedded: "DatabaseConfig", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(embedded: "DatabaseConfig", shared_folder: Path) -> Iterator[Place]:
     """One with a trained version v1.10. Tests leave it as it is; all workers share it."""
-    shared = tmp_path_factory.getbasetemp().parent if is_worker() else tmp_path_factory.getbasetemp()
-    trained = make_place(shared / "stack", embedded)
-    with FileLock(shared / "stack.lock"):
+    trained = make_place(shared_folder / "stack", embedded)
+    with FileLock(shared_folder / "stack.lock"):
         if not trained.folder.exists():
             trained.folder.mkdir()
             result = trained.run("train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)

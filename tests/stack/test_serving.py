@@ -14,7 +14,6 @@ import httpx
 import psutil
 import pytest
 
-from forecasting.serving.server import DRAIN_SECONDS
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process, command_of, free_ports
 from tests.waiting import becomes, get, get_until
 
@@ -28,7 +27,7 @@ def workers(process: Process) -> list[psutil.Process]:
     return process.children("model_service_worker")
 
 
-def test_dead_worker_and_dead_torchserve(place: Place) -> None:
+def test_dead_worker_and_dead_torchserve_and_an_end_amid_requests(place: Place) -> None:
     """Cached forecasts are served meanwhile. Others are refused with a Retry-After until TorchServe is back."""
     process = place.serve(*PATIENT)
     url = process.url
@@ -52,10 +51,35 @@ def test_dead_worker_and_dead_torchserve(place: Place) -> None:
     assert becomes(lambda: get(url + "/ready").json() == {"ready": True})
     process.wait_for("TorchServe answers again")
     [again] = process.children("ModelServer")
-    assert process.end(signal.SIGQUIT) == 0
+    check_end_of_what_is_in_flight(process)
     assert not run_folders(process)
     assert not workers_left(java.pid)
     assert not workers_left(again.pid)
+
+
+def check_end_of_what_is_in_flight(process: Process) -> None:
+    """After SIGTERM, forecasts that were asked for before are still answered, and new connections are refused."""
+    url, children = process.url, process.children()
+    days = range(10, 18)
+    with httpx.Client(timeout=PATIENCE_SECONDS) as keeping, ThreadPoolExecutor(len(days)) as others:
+        with kept_waiting(process):
+            asking = [others.submit(get, f"{url}/predict/page-visits?days_ahead={n}") for n in days]
+            wait_for_in_flight(url, len(days))
+            assert keeping.get(url + "/sites").status_code == 200  # and its connection stays open
+            process.process.send_signal(signal.SIGTERM)
+            assert becomes(lambda: is_refused(url))
+            with pytest.raises(httpx.ConnectError):
+                keeping.get(url + "/sites")
+            assert not any(future.done() for future in asking)
+        answers = [future.result() for future in asking]
+    assert [answer.status_code for answer in answers] == [200] * len(days)
+    assert [len(answer.json()["predictions"]) for answer in answers] == list(days)
+    assert {answer.headers["Connection"] for answer in answers} == {"close"}
+    assert process.wait() == 0
+    assert not [child for child in children if child.is_running()]
+    for number in days:
+        assert f" metric=page_visits days={number} version=v1.10 " in process.text
+    assert process.text.endswith("stopping TorchServe\nstopped\n")
 
 
 def run_folders(process: Process) -> list[Path]:
@@ -78,10 +102,17 @@ def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
 def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
     place: Place, own_database: Path
 ) -> None:
-    """Ctrl-C goes to every process of the group, and would reach TorchServe and PostgreSQL if they were in it."""
-    environment = {"TRAFFIC_PGDATA": str(own_database)}
-    process = place.serve(*PATIENT, **environment)
+    """Ctrl-C goes to every process of the group, and would reach TorchServe and PostgreSQL if they were in it. A client
+    that comes too early is refused, and one that never finishes its request does not hold up the end.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = place.serve(*PATIENT, port=port, TRAFFIC_PGDATA=str(own_database))
+    assert becomes(lambda: process.children("ModelServer"))
+    with pytest.raises(httpx.ConnectError, match="refused"):  # rather than left waiting
+        get(f"http://127.0.0.1:{port}/health")
     url = process.url
+    assert url == f"http://127.0.0.1:{port}"
     before = get(url + PREDICT).json()["predictions"]
     [postmaster] = [other for other in psutil.process_iter() if str(own_database) in command_of(other)]
     postmaster.kill()
@@ -89,10 +120,15 @@ def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
     assert becomes(lambda: get(url + "/health").json()["status"] == "healthy")
     children = process.children()
     assert len(children) >= 2
-    os.killpg(process.process.pid, signal.SIGINT)
-    assert process.wait() == 0
+    with socket.create_connection(address_of(url)) as body, socket.create_connection(address_of(url)) as head:
+        body.sendall(b"POST /predict HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{")
+        head.sendall(b"GET /hea")
+        assert get(url + PREDICT).status_code == 200  # by now the others are read as far as they go
+        os.killpg(process.process.pid, signal.SIGINT)
+        assert process.wait() == 0
     assert not left_of(children)
     assert not [other for other in psutil.process_iter() if str(own_database) in command_of(other)]
+    assert "Traceback" not in process.text
     assert process.text.endswith("stopping TorchServe\nstopped\n")
 
 
@@ -173,68 +209,22 @@ def wait_for_in_flight(url: str, number: int) -> None:
     assert becomes(lambda: f"forecaster_requests_in_flight {number + 1}.0\n" in get(url + "/metrics").text)
 
 
-def test_sigterm_lets_what_is_in_flight_end(place: Place) -> None:
-    process = place.serve(*PATIENT)
-    url, children = process.url, process.children()
-    assert get(url + PREDICT).status_code == 200
-    days = range(8, 16)
-    with httpx.Client(timeout=PATIENCE_SECONDS) as keeping, ThreadPoolExecutor(len(days)) as others:
-        with kept_waiting(process):
-            asking = [others.submit(get, f"{url}/predict/page-visits?days_ahead={n}") for n in days]
-            wait_for_in_flight(url, len(days))
-            assert keeping.get(url + "/sites").status_code == 200  # and its connection stays open
-            process.process.send_signal(signal.SIGTERM)
-            assert becomes(lambda: is_refused(url))
-            with pytest.raises(httpx.ConnectError):
-                keeping.get(url + "/sites")
-            assert not any(future.done() for future in asking)
-        answers = [future.result() for future in asking]
-    assert [answer.status_code for answer in answers] == [200] * len(days)
-    assert [len(answer.json()["predictions"]) for answer in answers] == list(days)
-    assert {answer.headers["Connection"] for answer in answers} == {"close"}
-    assert process.wait() == 0
-    assert not [child for child in children if child.is_running()]
-    for number in days:
-        assert f" metric=page_visits days={number} version=v1.10 " in process.text
-    assert process.text.endswith("stopping TorchServe\nstopped\n")
-
-
 def test_second_signal_waits_for_nothing(place: Place) -> None:
     """Whichever they are."""
-    process = place.serve("serving.workers=1")  # the end waits for the forecast in flight until the deadline, 10 s
+    process = place.serve(*PATIENT)
     url, children = process.url, process.children()
     assert get(url + PREDICT).status_code == 200
     with ThreadPoolExecutor() as other, kept_waiting(process):
         asking = other.submit(get, f"{url}/predict/page-visits?days_ahead=8")
         wait_for_in_flight(url, 1)
         began = time.monotonic()
-        process.process.send_signal(signal.SIGHUP)
+        process.process.send_signal(signal.SIGQUIT)
         assert becomes(lambda: is_refused(url))
-        process.process.send_signal(signal.SIGTERM)
+        process.process.send_signal(signal.SIGHUP)
         refused = asking.result()
-        assert time.monotonic() - began < DRAIN_SECONDS  # after which the first signal alone would have refused it
+        assert time.monotonic() - began < 120  # serving.deadline_seconds, for which the first signal alone waits
         assert process.wait() == 0
     assert (refused.status_code, refused.headers["Retry-After"], refused.json()) == (503, "3", STOPPING)
     assert not [child for child in children if child.is_running()]
     assert not run_folders(process)
-    assert process.text.endswith("stopping TorchServe\nstopped\n")
-
-
-def test_client_that_comes_too_early_is_refused_and_one_that_never_finishes_does_not_hold_up_the_end(
-    place: Place,
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = place.serve(*PATIENT, port=port)
-    assert becomes(lambda: process.children("ModelServer"))
-    with pytest.raises(httpx.ConnectError, match="refused"):  # rather than left waiting
-        get(f"http://127.0.0.1:{port}/health")
-    assert process.url == f"http://127.0.0.1:{port}"
-    address = address_of(process.url)
-    with socket.create_connection(address) as body, socket.create_connection(address) as head:
-        body.sendall(b"POST /predict HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{")
-        head.sendall(b"GET /hea")
-        assert get(process.url + PREDICT).status_code == 200  # by now the others are read as far as they go
-        assert process.end() == 0
-    assert "Traceback" not in process.text
     assert process.text.endswith("stopping TorchServe\nstopped\n")

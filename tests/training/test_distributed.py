@@ -13,6 +13,7 @@ import torch
 from forecasting.errors import SettingError
 from forecasting.settings.loading import load_config
 from forecasting.training.distributed import require_single_process
+from scripts.bench.harness import PATIENCE_SECONDS
 
 from .distributed_program import train
 
@@ -27,7 +28,9 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     train(tmp_path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     command = [*torchrun, "-m", "tests.training.distributed_program", str(tmp_path)]
-    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(
+        command, cwd=PROJECT, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS, check=False
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     alone, together = (torch.load(tmp_path / f"ranks_{number}.pt", weights_only=True) for number in (1, 2))
     torch.testing.assert_close(together["loss"], alone["loss"], rtol=1e-5, atol=0)

@@ -11,6 +11,7 @@ import pytest
 
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect
+from scripts.bench.harness import PATIENCE_SECONDS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "bench_sources.py"
 OUTPUT = r"""\d+ cores of .+, PostgreSQL \d+\.\d+ on the same cores
@@ -64,7 +65,7 @@ def test_few_events(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -28,6 +28,7 @@ USER = """
 import asyncio, os, subprocess, sys
 from forecasting.settings.loading import load_config
 from forecasting.warehouse.connection import connect
+from scripts.bench.harness import PATIENCE_SECONDS
 
 async def total():
     connection = await connect(load_config().database)
@@ -100,7 +101,7 @@ def hear(process: subprocess.Popen[str]) -> int:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
 
 
@@ -148,7 +149,7 @@ def test_children_do_not_keep_the_server_up(folder: Path) -> None:
     assert hear(process) == PAGE_VISITS
     children = [psutil.Process(hear(process)), psutil.Process(hear(process))]
     try:
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE_SECONDS)
         assert [child.is_running() for child in children] == [True, True]
         assert servers(folder) == []
     finally:

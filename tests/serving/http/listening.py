@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from forecasting.serving.http.listener import Listener
 from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.settings.schema import Config
+from scripts.bench.harness import PATIENCE_SECONDS
 
 Answer = tuple[int, dict[str, str], dict[str, str]]  # status, headers, JSON
 
@@ -44,7 +45,7 @@ def listen(app: ASGIApp, config: Config, metrics: ServingMetrics) -> Iterator[in
 
 
 def connect(port: int, address: str = "127.0.0.1") -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(address, 0))
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS, source_address=(address, 0))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 

@@ -12,6 +12,7 @@ from forecasting.domain import Kind
 from forecasting.predictor import Window
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe
+from scripts.bench.harness import PATIENCE_SECONDS
 
 VERSION = "v1.10"
 ONES = np.ones(30, dtype=np.float32)
@@ -47,7 +48,12 @@ def as_request(windows: list[Window]) -> dict[str, Any]:
 
 
 def predict(
-    server: TorchServe, windows: list[Window], *, days: int = 7, seconds: float = 10.0, version: str = VERSION
+    server: TorchServe,
+    windows: list[Window],
+    *,
+    days: int = 7,
+    seconds: float = PATIENCE_SECONDS,
+    version: str = VERSION,
 ) -> np.ndarray:
     async def run() -> np.ndarray:
         async with TorchServeClient(server.inference_url, version, server.key_file, seconds) as client:
@@ -58,7 +64,7 @@ def predict(
 
 def find_problem(server: TorchServe) -> str | None:
     async def run() -> str | None:
-        async with TorchServeClient(server.inference_url, VERSION, server.key_file, 10.0) as client:
+        async with TorchServeClient(server.inference_url, VERSION, server.key_file, PATIENCE_SECONDS) as client:
             return await client.find_problem()
 
     return asyncio.run(run())
@@ -66,7 +72,7 @@ def find_problem(server: TorchServe) -> str | None:
 
 def send(url: str, method: str, path: str, *, key: str | None = None, body: str | None = None) -> tuple[int, Any]:
     """Status and JSON, by the standard library's client rather than ours."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE_SECONDS)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     if body is not None:
         headers["Content-Type"] = "application/json"

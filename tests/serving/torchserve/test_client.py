@@ -25,6 +25,7 @@ from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.settings.schema import ServingConfig
+from scripts.bench.harness import PATIENCE_SECONDS
 from tests.loading import load_file
 from tests.serving.torchserve.faulty_handler import spoil_handler
 from tests.serving.torchserve.processes import find_workers, is_alive, list_group
@@ -97,7 +98,7 @@ def test_many_clients_get_each_their_own_answer(torchserve: TorchServe) -> None:
     together = predict(torchserve, windows)
 
     async def run() -> list[np.ndarray]:
-        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, 10.0) as client:
+        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, PATIENCE_SECONDS) as client:
             return await asyncio.gather(*(client.predict([window], 7) for window in windows))
 
     np.testing.assert_allclose(np.concatenate(asyncio.run(run())), together, rtol=1e-5)
@@ -105,7 +106,7 @@ def test_many_clients_get_each_their_own_answer(torchserve: TorchServe) -> None:
 
 def test_bad_request_among_good_ones_is_refused_alone(torchserve: TorchServe) -> None:
     async def run() -> list[Any]:
-        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, 10.0) as client:
+        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, PATIENCE_SECONDS) as client:
             requests = [make_window_from("2024-01-01", 55 if index == 9 else 56) for index in range(20)]
             return await asyncio.gather(*(client.predict([window], 7) for window in requests), return_exceptions=True)
 
@@ -131,7 +132,7 @@ def test_clients_that_want_differently_many_days_get_theirs(torchserve: TorchSer
     days = [1, 30, 7, 8, 14, 3, 21, 30, 29, 7, 22, 2]
 
     async def run() -> list[np.ndarray]:
-        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, 10.0) as client:
+        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, PATIENCE_SECONDS) as client:
             return await asyncio.gather(*(client.predict([window], d) for window, d in zip(windows, days, strict=True)))
 
     month = predict(torchserve, windows, days=30)
@@ -164,7 +165,7 @@ def test_key_that_changed_is_read_again(torchserve: TorchServe, tmp_path: Path) 
     key_file.write_text(json.dumps({"inference": {"key": "old"}}))
 
     async def run() -> tuple[str | None, np.ndarray]:
-        async with TorchServeClient(torchserve.inference_url, VERSION, key_file, 10.0) as client:
+        async with TorchServeClient(torchserve.inference_url, VERSION, key_file, PATIENCE_SECONDS) as client:
             problem = await client.find_problem()
             shutil.copy(torchserve.key_file, key_file)
             return problem, await client.predict(make_windows(1), 7)
@@ -199,7 +200,7 @@ def test_killed_worker_costs_no_answer(torchserve: TorchServe) -> None:
     expected = predict(torchserve, windows)
 
     async def run() -> list[np.ndarray]:
-        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, 10.0) as client:
+        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, PATIENCE_SECONDS) as client:
             answers = []
             for index in range(100):
                 if index == 20:
@@ -278,7 +279,7 @@ def test_killed_java_is_noticed_at_once(untrained_artifact: Artifact, free_ports
         assert len(pids) == 2
 
         async def run() -> Unavailable:
-            async with TorchServeClient(server.inference_url, VERSION, server.key_file, 10.0) as client:
+            async with TorchServeClient(server.inference_url, VERSION, server.key_file, PATIENCE_SECONDS) as client:
                 await client.predict(make_windows(1), 7)
                 os.kill(server.process.pid, signal.SIGKILL)
                 with pytest.raises(Unavailable) as error:

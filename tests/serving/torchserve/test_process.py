@@ -117,7 +117,7 @@ def test_logs_say_nothing_of_requests(torchserve: TorchServe) -> None:
         return sum(file.stat().st_size for file in torchserve.log_dir.iterdir())
 
     async def run() -> None:
-        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, 10.0) as client:
+        async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, PATIENCE_SECONDS) as client:
             for _ in range(100):
                 await client.predict([make_window_from("2024-01-01")], 7)
 
