@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import VERSION
+from tests.java_classes import share_java_classes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from forecasting.artifact import Artifact
     from forecasting.serving.torchserve.process import TorchServe
     from forecasting.settings.schema import ServingConfig
 
 
 @pytest.fixture(scope="session")
-def free_ports() -> "ServingConfig":
+def free_ports(untrained_artifact: "Artifact", shared_folder: "Path") -> "ServingConfig":
     """A small TorchServe on free ports."""
+    from forecasting.serving.torchserve.archive import ensure_archive
     from forecasting.settings.schema import ServingConfig
 
+    share_java_classes(ensure_archive(untrained_artifact), VERSION, shared_folder)
     return ServingConfig(workers=1, startup_timeout_seconds=300.0, torchserve_ports=[0])
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 from scripts.bench.harness import PATIENCE_SECONDS, SCRIPTS, Place, Process, clean_environment
+from tests.java_classes import share_java_classes
 from tests.waiting import CERTIFICATES
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ def place(embedded: "DatabaseConfig", shared_folder: Path) -> Iterator[Place]:
             trained.folder.mkdir()
             result = trained.run("train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)
             assert result.returncode == 0, result.stderr
+    share_java_classes(trained.store / "forecaster-v1.10.mar", "v1.10", shared_folder)
+    trained.environment["JDK_JAVA_OPTIONS"] = os.environ["JDK_JAVA_OPTIONS"]
     yield trained
     trained.stop_all()
 
