@@ -39,9 +39,10 @@ if is_worker():  # torch would start a thread for each core in each worker, and 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell ignores some for what it runs in the background, and so would the programs that tests start and end.
-for number in (signal.SIGHUP, signal.SIGQUIT):
+USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL, signal.SIGQUIT: signal.SIG_DFL}
+for number, usual in USUAL.items():
     if signal.getsignal(number) == signal.SIG_IGN:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, usual)
 
 # A busy machine is no failure: an example may take as long as it takes.
 hypothesis.settings.register_profile(
