@@ -63,6 +63,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         begin_with_longest(items)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from tests.scheduling import ByServer
+
+    return ByServer(config, log) if config.option.dist == "loadfile" else None  # None: xdist's own
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays: no test has to search it for garbage."""
     gc.freeze()

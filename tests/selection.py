@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,23 @@ FAST = (
     "warehouse/test_windows.py",
 )
 LONGEST = ("stack", "serving", "training")  # folders, in this order
+# Modules whose tests share a server, which one of the workers starts and the others do without.
+TOGETHER = {
+    "scripts/serve.py": (
+        "stack/test_contract.py",
+        "stack/test_fuzzing.py",
+        "stack/test_older_clients.py",
+        "stack/test_routes.py",
+    ),
+    "TorchServe": (
+        "serving/http/test_access_log.py",
+        "serving/test_resource_watch.py",
+        "serving/test_server.py",
+        "serving/torchserve/test_client.py",
+        "serving/torchserve/test_process.py",
+        "serving/torchserve/test_supervisor.py",
+    ),
+}
 
 
 def is_worker() -> bool:
@@ -37,9 +55,16 @@ def is_worker() -> bool:
     return "PYTEST_XDIST_WORKER" in os.environ
 
 
+def work_unit_of(module: str) -> str:
+    """What one worker runs as a whole: the module, named from the project's folder, or all that share a server."""
+    name = module.removeprefix(f"{TESTS.name}/")
+    return next((server for server, modules in TOGETHER.items() if name in modules), module)
+
+
 def mark_fast(items: Sequence[pytest.Item]) -> None:
-    if missing := [name for name in FAST if not (TESTS / name).exists()]:
-        raise pytest.UsageError(f"FAST in tests/selection.py names {', '.join(missing)}, which are not in {TESTS}.")
+    named = {*FAST, *chain.from_iterable(TOGETHER.values())}
+    if missing := sorted(name for name in named if not (TESTS / name).exists()):
+        raise pytest.UsageError(f"tests/selection.py names {', '.join(missing)}, which are not in {TESTS}.")
     for item in items:
         if is_fast(item.path):
             item.add_marker(pytest.mark.fast)

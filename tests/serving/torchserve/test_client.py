@@ -273,26 +273,25 @@ def test_worker_that_always_dies_is_unavailable(faulty: TorchServe) -> None:
     assert becomes(lambda: find_problem(faulty) is None)
 
 
-def test_killed_java_is_noticed_at_once(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
-    with start_torchserve(ensure_archive(untrained_artifact), VERSION, free_ports) as server:
-        pids = list_group(server.process.pid)
-        assert len(pids) == 2
+def test_killed_java_is_noticed_at_once(faulty: TorchServe) -> None:
+    """The last test of that TorchServe, which answers whoever does not select a failure."""
+    assert becomes(lambda: len(list_group(faulty.process.pid)) == 2)
+    pids = list_group(faulty.process.pid)
 
-        async def run() -> Unavailable:
-            async with TorchServeClient(server.inference_url, VERSION, server.key_file, PATIENCE_SECONDS) as client:
+    async def run() -> Unavailable:
+        async with TorchServeClient(faulty.inference_url, VERSION, faulty.key_file, PATIENCE_SECONDS) as client:
+            await client.predict(make_windows(1), 7)
+            os.kill(faulty.process.pid, signal.SIGKILL)
+            with pytest.raises(Unavailable) as error:
                 await client.predict(make_windows(1), 7)
-                os.kill(server.process.pid, signal.SIGKILL)
-                with pytest.raises(Unavailable) as error:
-                    await client.predict(make_windows(1), 7)
-                return error.value
+            return error.value
 
-        error = asyncio.run(run())  # not TimedOut, which it would be at the deadline
-        assert becomes(lambda: not server.is_running())
-        problem = find_problem(server)
-        assert problem == (
-            f"TorchServe is not running: nothing listens at {server.inference_url}/predictions/forecaster/v1.10."
-        )
-        assert str(error).startswith(
-            ("TorchServe is not running: nothing listens at", "TorchServe closed the connection")
-        )
+    error = asyncio.run(run())  # not TimedOut, which it would be at the deadline
+    assert becomes(lambda: not faulty.is_running())
+    problem = find_problem(faulty)
+    assert problem == (
+        f"TorchServe is not running: nothing listens at {faulty.inference_url}/predictions/forecaster/v1.10."
+    )
+    assert str(error).startswith(("TorchServe is not running: nothing listens at", "TorchServe closed the connection"))
+    faulty.stop()
     assert not [pid for pid in pids if is_alive(pid)]

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -23,70 +22,51 @@ from tests.serving.torchserve.requests import VERSION, make_windows, predict
 from tests.waiting import becomes, becomes_meanwhile
 
 
-def test_killed_torchserve_is_started_again_and_the_rest_of_it_ended(
+async def restart_after(supervisor: Supervisor, harm: signal.Signals) -> str:
+    """The only problem that shows until another TorchServe has been started, the harmed one and its workers ended."""
+    harmed, started, problems = supervisor.torchserve, [], dict.fromkeys([""])
+    pids = list_group(harmed.process.pid)
+
+    def has_started() -> object:
+        problems[supervisor.problem or ""] = None
+        return started
+
+    watching = asyncio.create_task(supervisor.watch(started.append))
+    os.kill(harmed.process.pid, harm)
+    supervisor.report_answer()
+    assert await becomes_meanwhile(has_started)
+    watching.cancel()
+    assert started == [supervisor.torchserve] != [harmed]
+    assert not [pid for pid in pids if is_alive(pid)]
+    assert not harmed.run_dir.exists()
+    _, problem = problems
+    return problem
+
+
+def test_torchserve_that_is_killed_or_stands_still_is_replaced(
     untrained_artifact: Artifact, free_ports: ServingConfig
 ) -> None:
+    """Where Java itself does not answer, the supervisor does not wait as long as for its workers."""
     archive = ensure_archive(untrained_artifact)
-    started: list[TorchServe] = []
-
-    async def run(supervisor: Supervisor) -> None:
-        watching = asyncio.create_task(supervisor.watch(started.append))
-        os.kill(supervisor.torchserve.process.pid, signal.SIGKILL)
-        end = time.monotonic() + 300
-        while not started and time.monotonic() < end:
-            await asyncio.sleep(0.05)
-            if supervisor.problem:
-                problems.add(supervisor.problem)
-        watching.cancel()
-
-    problems: set[str] = set()
     with Supervisor(lambda is_cancelled: start_torchserve(archive, VERSION, free_ports, is_cancelled)) as supervisor:
-        first = supervisor.torchserve
-        before, pids = predict(first, make_windows(2)), list_group(first.process.pid)
-        asyncio.run(run(supervisor))
-        assert started == [supervisor.torchserve]
-        [problem] = problems
+        before = predict(supervisor.torchserve, make_windows(2))
         assert re.fullmatch(
             r"TorchServe was killed \(SIGKILL\)(, as the kernel does when memory runs out; give this server more "
             r"memory, or fewer workers \(serving\.workers\))?\. It is being restarted\.",
-            problem,
+            asyncio.run(restart_after(supervisor, signal.SIGKILL)),
         )
         assert (supervisor.problem, supervisor.num_restarts) == (None, 1)
-        assert not [pid for pid in pids if is_alive(pid)]
-        assert not first.run_dir.exists()
+        assert (predict(supervisor.torchserve, make_windows(2)) == before).all()
+        silent = re.fullmatch(
+            r"TorchServe has not answered for (\d+) s, and neither has its Java\. It is being restarted\.",
+            asyncio.run(restart_after(supervisor, signal.SIGSTOP)),
+        )
+        assert silent is not None
+        assert int(silent[1]) >= SILENT_SECONDS
+        assert (supervisor.problem, supervisor.num_restarts) == (None, 2)
         assert (predict(supervisor.torchserve, make_windows(2)) == before).all()
         last = list_group(supervisor.torchserve.process.pid)
     assert not [pid for pid in last if is_alive(pid)]
-
-
-def test_torchserve_that_stands_still_is_replaced(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
-    """Java does not answer, so the supervisor does not wait as long as for its workers."""
-    archive = ensure_archive(untrained_artifact)
-    started: list[TorchServe] = []
-
-    async def run(supervisor: Supervisor) -> float:
-        watching = asyncio.create_task(supervisor.watch(started.append))
-        pids = list_group(supervisor.torchserve.process.pid)
-        os.kill(pids[0], signal.SIGSTOP)
-        supervisor.report_answer()
-        began = time.monotonic()
-        while not supervisor.problem and time.monotonic() < began + 300:  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.05)
-        noticed, problem = time.monotonic() - began, supervisor.problem
-        while not started and time.monotonic() < began + 300:  # noqa: ASYNC110 - nor of this
-            await asyncio.sleep(0.05)
-        watching.cancel()
-        assert problem is not None
-        assert re.fullmatch(
-            r"TorchServe has not answered for \d+ s, and neither has its Java\. It is being restarted\.", problem
-        )
-        assert not [pid for pid in pids if is_alive(pid)]
-        return noticed
-
-    with Supervisor(lambda is_cancelled: start_torchserve(archive, VERSION, free_ports, is_cancelled)) as supervisor:
-        before = predict(supervisor.torchserve, make_windows(2))
-        assert asyncio.run(run(supervisor)) > SILENT_SECONDS
-        assert (predict(supervisor.torchserve, make_windows(2)) == before).all()
 
 
 def test_what_a_worker_said_is_in_the_log_alone(caplog: pytest.LogCaptureFixture, torchserve: TorchServe) -> None:
