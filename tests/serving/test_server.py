@@ -177,7 +177,7 @@ def taken() -> Iterator[socket.socket]:
 
 def test_taken_port_refuses_whoever_comes_before_the_shim_listens(taken: socket.socket) -> None:
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(taken.getsockname(), timeout=5)
+        socket.create_connection(taken.getsockname(), timeout=PATIENCE_SECONDS)
 
 
 def test_port_that_another_listens_on_is_refused(taken: socket.socket) -> None:

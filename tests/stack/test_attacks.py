@@ -231,7 +231,7 @@ def test_an_answer_that_nobody_reads(attacked: Process, http: httpx.Client) -> N
     request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\n\r\n" % READ.encode()
     with closing(socket.socket()) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(15)
+        connection.settimeout(PATIENCE_SECONDS)
         connection.connect((parts.hostname, parts.port))
         ours = connection.getsockname()[1]
         connection.sendall(request * 3000)
