@@ -30,7 +30,7 @@ def share_java_classes(archive: Path, version: str, folder: Path) -> None:
 
 
 def _write_classes(classes: Path, archive: Path, version: str) -> None:
-    """An empty file if this Java cannot, or is too slow: it is killed some seconds after it was told to end."""
+    """An empty file if this Java cannot."""
     from forecasting.serving.torchserve.startup import start_torchserve
     from forecasting.settings.schema import ServingConfig
 
@@ -39,8 +39,10 @@ def _write_classes(classes: Path, archive: Path, version: str) -> None:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(VARIABLE, f"{os.environ[VARIABLE]} -XX:ArchiveClassesAtExit={staging}")
         server = start_torchserve(archive, version, serving)
-        server.stop()
-    if server.process.wait() == TERMINATED and staging.exists():
+    server.process.terminate()
+    status = server.process.wait(PATIENCE_SECONDS)
+    server.stop()
+    if status == TERMINATED and staging.exists():
         staging.rename(classes)
     else:
         classes.touch()

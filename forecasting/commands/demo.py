@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,7 @@ from typing import Any
 
 from forecasting.errors import CannotStart
 from forecasting.invocation import find_command, show_command
+from forecasting.serving.torchserve.ports import find_free_port
 from forecasting.settings.command_line import CommandLine
 from forecasting.settings.schema import DEFAULT_VERSION
 
@@ -115,9 +115,3 @@ def print_bars(answer: Json) -> None:
         print(f"{row['date']} {row['predicted_visits']:>8,}  {bar}")
     total = answer["total"]
     print(f"total    {total['value']:>10,}  (80% band {total['lower']:,} to {total['upper']:,})\n", flush=True)
-
-
-def find_free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

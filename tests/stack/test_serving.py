@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from forecasting.serving.torchserve.ports import find_free_port
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process, command_of, free_ports
 from tests.waiting import becomes, get, get_until
 
@@ -105,8 +106,7 @@ def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
     """Ctrl-C goes to every process of the group, and would reach TorchServe and PostgreSQL if they were in it. A client
     that comes too early is refused, and one that never finishes its request does not hold up the end.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     process = place.serve(*PATIENT, port=port, TRAFFIC_PGDATA=str(own_database))
     assert becomes(lambda: process.children("ModelServer"))
     with pytest.raises(httpx.ConnectError, match="refused"):  # rather than left waiting

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from forecasting.errors import SettingError
+from forecasting.serving.torchserve.ports import find_free_port
 from forecasting.settings.loading import load_config
 from forecasting.training.distributed import require_single_process
 from scripts.bench.harness import PATIENCE_SECONDS
@@ -42,8 +42,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
 def test_end_of_one_process_is_told_by_the_others_in_one_sentence(tmp_path: Path) -> None:
     """Without torchrun, which would end the other one before it notices."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, "-m", "tests.training.killed_rank_program"]
     killed, left = (

@@ -1,12 +1,14 @@
 """The four ports that TorchServe listens on, all on loopback, and the first port of its workers."""
 
+import random
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from forecasting.errors import CannotStart
 from forecasting.settings.schema import ServingConfig
 
 HOST = "127.0.0.1"
+FREE_PORTS = range(20_000, 32_768)  # systems give those above to outgoing connections
 
 
 def choose_ports(serving: ServingConfig) -> dict[str, int]:
@@ -22,7 +24,24 @@ def choose_ports(serving: ServingConfig) -> dict[str, int]:
         return {**chosen, "initial_worker_port": _hold_port(0, "", held)}
 
 
+def find_free_port() -> int:
+    """One for a server that listens later: no connection of another program gets it until then."""
+    with ExitStack() as held:
+        return _hold_free_port(held)
+
+
+def _hold_free_port(held: ExitStack) -> int:
+    for port in random.sample(FREE_PORTS, 1000):
+        listener = held.enter_context(socket.socket())
+        with suppress(OSError):
+            listener.bind((HOST, port))
+            return port
+    raise CannotStart(f"Of the ports {FREE_PORTS.start} to {FREE_PORTS.stop - 1} none seems to be free. Name others.")
+
+
 def _hold_port(port: int, name: str, held: ExitStack) -> int:
+    if not port:
+        return _hold_free_port(held)
     listener = held.enter_context(socket.socket())
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
