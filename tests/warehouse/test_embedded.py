@@ -350,9 +350,9 @@ def test_first_use_says_that_the_embedded_server_is_used(folder: Path, caplog: p
 
 
 def test_connecting_at_once_starts_one_server_without_blocking_the_loop(empty: Path) -> None:
-    async def use() -> tuple[list[int], float]:
+    async def use() -> tuple[list[int], float, float]:
         config = DatabaseConfig(pgdata=empty)
-        longest, done = 0.0, asyncio.Event()
+        longest, done, start = 0.0, asyncio.Event(), time.monotonic()
 
         async def watch() -> None:
             nonlocal longest
@@ -363,14 +363,15 @@ def test_connecting_at_once_starts_one_server_without_blocking_the_loop(empty: P
 
         watching = asyncio.create_task(watch())
         connections = await asyncio.gather(*(connect(config) for _ in range(4)))
+        took = time.monotonic() - start
         done.set()
         await watching
         sums = [await connection.fetchval("select sum(page_visits) from daily_metrics") for connection in connections]
         await asyncio.gather(*(connection.close() for connection in connections))
-        return sums, longest
+        return sums, longest, took
 
-    sums, longest = asyncio.run(use())
+    sums, longest, took = asyncio.run(use())
     assert sums == [PAGE_VISITS] * 4
-    assert longest < 1.0, json.dumps({"seconds that the loop stood still": longest})
+    assert longest < took / 2, json.dumps({"seconds that the loop stood still": longest, "of": took})
     assert len(servers(empty)) == 1
     find_server(empty).leave()
