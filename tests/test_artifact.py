@@ -217,6 +217,7 @@ def test_exported_program_is_the_forecaster_for_any_batch(tmp_path: Path) -> Non
         artifact.export_program(forecaster, folder / artifact.PROGRAM)
         write_card(folder, make_card("v1"))
     program = load_artifact(tmp_path, "v1").load_program()
+    assert load_artifact(tmp_path, "v1").load_program() is program  # loading it takes a second
     for batch in (1, 2, 33):
         history, *rest = forecaster.example_inputs(batch)
         history[0, :10] = torch.nan
