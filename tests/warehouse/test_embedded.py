@@ -19,6 +19,7 @@ from forecasting.errors import CannotConnect
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect, open_pool
 from forecasting.warehouse.embedded import find_server
+from scripts.bench.harness import PATIENCE_SECONDS
 from tests.full_disk import small_disk
 
 PAGE_VISITS = 8921516  # of the sample site: `zcat daily_metrics.csv.gz | awk -F, '{n += $2} END {print n}'`
@@ -28,7 +29,6 @@ USER = """
 import asyncio, os, subprocess, sys
 from forecasting.settings.loading import load_config
 from forecasting.warehouse.connection import connect
-from scripts.bench.harness import PATIENCE_SECONDS
 
 async def total():
     connection = await connect(load_config().database)
