@@ -18,6 +18,9 @@ from jaxtyping import Float, Int
 
 from forecasting.domain import KIND_CODES, Kind, Missing, Series, SeriesKey, SourceName, Unit
 from forecasting.errors import BrokenArtifact, UnknownMetric, UnknownSite, name_some
+from forecasting.known_days.effects import Effects, read_effects
+from forecasting.known_days.holiday_calendar import name_days
+from forecasting.known_days.learning import NOTHING_KNOWN
 from forecasting.predictor import FORECASTER, SEASONAL_NAIVE, Bands, Windows, extend_scale
 from forecasting.settings.bounds import known_settings, require
 from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
@@ -45,6 +48,8 @@ class SeriesCard:
     calibration_weeks: int = 0  # of the series' own past behind the two fields above
     answered_by: str = FORECASTER  # or SEASONAL_NAIVE, if that measured better
     site_key: str | None = None  # Series.site_key; versions before 0.2 have none
+    country: str = ""  # whose holidays the effects are of; empty: none
+    effects: Effects = Effects()  # of named days, learned from the days that the version was trained on
     metrics: Mapping[str, Any] = field(default_factory=dict)  # Any: numbers, null, or the reason for a null
 
     @property
@@ -65,8 +70,14 @@ class SeriesCard:
 
 
 def describe_series_card(
-    series: Series, bands: Bands, *, answered_by: str = FORECASTER, metrics: Mapping[str, Any] | None = None
+    series: Series,
+    bands: Bands,
+    *,
+    answered_by: str = FORECASTER,
+    metrics: Mapping[str, Any] | None = None,
+    known: tuple[str, Effects] = NOTHING_KNOWN,
 ) -> SeriesCard:
+    """`known` is the country and the effects of its holidays."""
     return SeriesCard(
         site=series.site,
         metric=series.metric,
@@ -78,6 +89,8 @@ def describe_series_card(
         calibration_weeks=bands.num_weeks,
         answered_by=answered_by,
         site_key=series.site_key,
+        country=known[0],
+        effects=known[1],
         metrics=metrics or {},
     )
 
@@ -97,7 +110,31 @@ def make_windows(
         kind=np.array([KIND_CODES[card.kind] for card in cards], np.int64),
         band_scale=np.array(scales, np.float32).reshape(len(cards), days_ahead),
         naive=np.array([card.answered_by == SEASONAL_NAIVE for card in cards], bool),
+        effects=_stack_effects(cards, first_day, history.shape[1] + days_ahead),
     )
+
+
+def _stack_effects(
+    cards: Sequence[SeriesCard], first_day: Int[np.ndarray, " series"], num_days: int
+) -> Float[np.ndarray, "series days"] | None:
+    """None if no series knows any day."""
+    if not any(card.country for card in cards):
+        return None
+    none = np.zeros(num_days, np.float32)
+    days = zip(cards, first_day.tolist(), strict=True)
+    effects = [find_effects(card, first, num_days) for card, first in days]
+    return np.stack([none if each is None else each for each in effects])
+
+
+def find_effects(card: SeriesCard, first_day: int, num_days: int) -> Float[np.ndarray, " days"] | None:
+    """Of each day from `first_day` on, as Windows.effects; None if nothing is known of any of them."""
+    names = name_days(card.country, range(first_day, first_day + num_days)) if card.country else {}
+    if not names:
+        return None
+    effects = np.zeros(num_days, np.float32)
+    for day, name in names.items():
+        effects[day - first_day] = card.effects.effect_on(day, name)
+    return effects
 
 
 @dataclass(frozen=True)
@@ -254,7 +291,8 @@ def _read_series(content: dict[str, Any]) -> SeriesCard:  # Any: json's own type
     if "widening" in content:  # older versions: a factor for each day of the horizon
         del content["widening"]
         band_scale, content["answered_by"] = extend_scale(band_scale), content.pop("answers")
-    return SeriesCard(kind=kind, band_scale=band_scale, **content)
+    effects = read_effects(content.pop("effects", {}))  # which older versions lack
+    return SeriesCard(kind=kind, band_scale=band_scale, effects=effects, **content)
 
 
 def format_card(card: Card) -> str:

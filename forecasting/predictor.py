@@ -62,24 +62,31 @@ class Window:
     band_scale: Float[np.ndarray, " days"]
     naive: bool = False  # the seasonal naive forecast answers for this series
     last_verdict: str = ""  # why the last day is masked, if it is
+    effects: Float[np.ndarray, " context_and_days"] | None = None  # as Windows.effects, of MAX_DAYS_AHEAD days ahead
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of many series, and how many days to forecast: as many as `band_scale` has factors."""
+    """Windows of many series, and how many days to forecast: as many as `band_scale` has factors.
+
+    `effects` says by how much each day of the history and of those ahead is expected to lie from what it would be
+    otherwise, such as a holiday: in the units of rollout.to_even, 0 where nothing is known. None: nothing at all.
+    """
 
     history: Float[np.ndarray, "windows context"]
     first_day: Int[np.ndarray, " windows"]
     kind: Int[np.ndarray, " windows"]  # domain.KIND_CODES
     band_scale: Float[np.ndarray, "windows days"]
     naive: Bool[np.ndarray, " windows"]
+    effects: Float[np.ndarray, "windows context_and_days"] | None = None
 
     def __len__(self) -> int:
         return len(self.history)
 
     def select(self, part: slice) -> "Windows":
+        effects = None if self.effects is None else self.effects[part]
         return Windows(
-            self.history[part], self.first_day[part], self.kind[part], self.band_scale[part], self.naive[part]
+            self.history[part], self.first_day[part], self.kind[part], self.band_scale[part], self.naive[part], effects
         )
 
 
@@ -91,7 +98,16 @@ def stack_windows(windows: Sequence[Window], days_ahead: int) -> Windows:
         kind=np.array([KIND_CODES[window.kind] for window in windows], np.int64),
         band_scale=np.stack([window.band_scale[:days_ahead] for window in windows]),
         naive=np.array([window.naive for window in windows], bool),
+        effects=_stack_effects(windows, days_ahead),
     )
+
+
+def _stack_effects(windows: Sequence[Window], days_ahead: int) -> Float[np.ndarray, "windows context_and_days"] | None:
+    if all(window.effects is None for window in windows):
+        return None
+    num_days = len(windows[0].history) + days_ahead
+    none = np.zeros(num_days, np.float32)
+    return np.stack([none if window.effects is None else window.effects[:num_days] for window in windows])
 
 
 @dataclass(frozen=True)
@@ -121,15 +137,16 @@ class Predictor:
     def _roll_out(self, windows: Windows) -> Float[np.ndarray, "windows days levels"]:
         import torch
 
-        from forecasting.model.rollout import roll_out
+        from forecasting.model.rollout import roll_out_known
 
         with torch.inference_mode():
-            quantiles = roll_out(
+            quantiles = roll_out_known(
                 self.forward,
                 torch.from_numpy(windows.history),
                 torch.from_numpy(windows.first_day),
                 torch.from_numpy(windows.kind),
                 torch.from_numpy(windows.band_scale),
+                effects=None if windows.effects is None else torch.from_numpy(windows.effects),
                 horizon=self.horizon,
                 median=self.levels.index(0.5),
                 logarithmic=self.logarithmic,

@@ -17,10 +17,10 @@ from typing import Any
 
 import orjson
 import torch
-from rollout import COUNT, OTHER, RATE, roll_out
+from rollout import COUNT, OTHER, RATE, roll_out_known
 
 KINDS = {"count": COUNT, "rate": RATE, "other": OTHER}
-KEYS = ("history", "first_day", "kind", "band_scale")
+KEYS = ("history", "first_day", "kind", "band_scale", "effects")
 RECENT_DAYS = 56  # the shortest history
 MIN_KNOWN_DAYS = 14  # of these, for a forecast worth giving
 MAX_INSTANCES = 4096  # of one request
@@ -29,7 +29,8 @@ MAX_WINDOWS = 65536  # that the exported program takes in one call
 FLOAT32_MAX = torch.finfo(torch.float32).max
 EPOCH = dt.date(1970, 1, 1).toordinal()
 
-Window = tuple[list[float], int, int, list[float]]  # history, first_day, kind, band_scale, as Forecaster.forward
+# history, first_day, kind and band_scale as Forecaster.forward, and the effects of known days, if any
+Window = tuple[list[float], int, int, list[float], list[float] | None]
 Request = tuple[list[Window], int]  # and how many days ahead
 
 logger = logging.getLogger(__name__)
@@ -91,26 +92,34 @@ class ForecastHandler:
         self.model = torch.export.load(folder / "model.pt2").module()
 
     def _example(self, batch: int) -> list[Window]:
-        return [([float(day % 7) for day in range(self.context_length)], 0, 0, [1.0] * self.horizon)] * batch
+        return [([float(day % 7) for day in range(self.context_length)], 0, 0, [1.0] * self.horizon, None)] * batch
 
     def _run(self, windows: list[Window], days: int) -> torch.Tensor:
         """Quantiles [windows, days, levels]; one call, unless there are more windows than the program takes."""
         if not windows:
             return torch.empty(0, days, len(self.levels))
-        history, first_day, kind, band_scale = zip(*windows, strict=True)
-        inputs = (
+        history, first_day, kind, band_scale, effects = zip(*windows, strict=True)
+        inputs = [
             _as_tensor(chain.from_iterable(history), torch.float64).float().view(-1, self.context_length),
             _as_tensor(first_day, torch.int64),
             _as_tensor(kind, torch.int64),
             _as_tensor(chain.from_iterable(band_scale), torch.float64).float().view(-1, days),
-        )
+        ]
+        if any(each is not None for each in effects):
+            none = [0.0] * (self.context_length + days)
+            known = chain.from_iterable(none if each is None else each for each in effects)
+            inputs.append(_as_tensor(known, torch.float64).float().view(-1, len(none)))
         parts = zip(*(tensor.split(MAX_WINDOWS) for tensor in inputs), strict=True)
         with torch.inference_mode():
             return torch.cat([self._roll_out(*part) for part in parts])
 
     def _roll_out(self, *windows: torch.Tensor) -> torch.Tensor:
+        """The effects are the last of the tensors, if there are any."""
+        *inputs, effects = windows if len(windows) > len(KEYS) - 1 else (*windows, None)
         median, logarithmic = self.levels.index(0.5), self.logarithmic
-        return roll_out(self.model, *windows, horizon=self.horizon, median=median, logarithmic=logarithmic)
+        return roll_out_known(
+            self.model, *inputs, effects=effects, horizon=self.horizon, median=median, logarithmic=logarithmic
+        )
 
     def _read_or_refuse(self, row: dict[str, Any]) -> Request | str:
         """The request, or what is wrong with it."""
@@ -147,7 +156,9 @@ class ForecastHandler:
         kind = instance.get("kind", "count")
         if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"{place}.kind is {_show(kind)}; the kinds are {', '.join(KINDS)}.")
-        return history, first_day, KINDS[kind], self._read_band_scale(instance, days, f"{place}.band_scale")
+        band_scale = self._read_band_scale(instance, days, f"{place}.band_scale")
+        effects = _read_effects(instance.get("effects"), num_before, self.context_length + days, f"{place}.effects")
+        return history, first_day, KINDS[kind], band_scale, effects
 
     def _read_band_scale(self, instance: dict[str, Any], days: int, place: str) -> list[float]:
         """A factor for each day ahead; those of most series where the request has none."""
@@ -198,6 +209,18 @@ def _read_history(values: Any, most: int, place: str) -> list[float]:
     if known < MIN_KNOWN_DAYS:
         raise ValueError(f"{place} has {known} known days; at least {MIN_KNOWN_DAYS} are needed.")
     return [math.nan if value is None else value for value in values] if None in values else values
+
+
+def _read_effects(values: Any, num_before: int, length: int, place: str) -> list[float] | None:
+    """Of each of `length` days that the model reads and forecasts, `num_before` of which the request does not have; None
+    if it has no effects.
+    """
+    if values is None:
+        return None
+    _check_numbers(values, length - num_before, length - num_before, place)
+    if None in values:
+        raise ValueError(f"{place}[{values.index(None)}] is null; it must be a number.")
+    return [0.0] * num_before + values
 
 
 def _check_numbers(values: Any, least: int, most: int, place: str) -> None:

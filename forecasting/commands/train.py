@@ -15,6 +15,7 @@ from forecasting.training.export_worker import start_export_worker
 from forecasting.warehouse.embedded import leave_servers
 
 if TYPE_CHECKING:
+    from forecasting.known_days.learning import KnownDays
     from forecasting.panel import Panel
 
 COMMAND = CommandLine(
@@ -50,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             from forecasting.training.distributed import process_group
             from forecasting.training.pipeline import learn, train
         with clock.part("PostgreSQL"):
-            panel = reading.result()
+            panel, known = reading.result()
         background.submit(leave_servers)
         with process_group(config.process, config.training.accelerator):
             if worker is None:  # the first process writes for all
-                learn(panel, config, clock=clock, resume=arguments.resume)
+                learn(panel, config, clock=clock, resume=arguments.resume, known=known)
                 return
-            artifact = train(panel, config, worker=worker, clock=clock, resume=arguments.resume)
+            artifact = train(panel, config, worker=worker, clock=clock, resume=arguments.resume, known=known)
     with clock.part(".mar"):
         archive = write_archive(artifact)
     LOGGER.info("%s", clock.describe())
@@ -64,9 +65,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     LOGGER.info("next: %s", show_command("serve", "--model-version", artifact.card.version))
 
 
-def read(config: Config) -> "Panel":
-    """This process's share of the series: the days to train on, and the context before them."""
+def read(config: Config) -> "tuple[Panel, KnownDays]":
+    """This process's share of the series: the days to train on and the context before them, and what all of their past
+    says about holidays.
+    """
+    from forecasting.known_days.learning import NO_DAYS, learn_known_days
     from forecasting.warehouse.panel_loader import load_panel
 
     share = (config.process.rank, config.process.world_size)
-    return load_panel(config, num_days=config.data.days_back + config.model.context_length, share=share)
+    panel = load_panel(config, num_days=config.data.days_back + config.model.context_length, share=share)
+    if not config.data.has_countries:
+        return panel, NO_DAYS
+    return panel, learn_known_days(load_panel(config, share=share), config.data)

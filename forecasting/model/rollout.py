@@ -52,6 +52,29 @@ def roll_out(
     return torch.cat([quantiles, within_range(later, kind)], 1)
 
 
+def roll_out_known(
+    forward: Forward,
+    history: Tensor,
+    first_day: Tensor,
+    kind: Tensor,
+    band_scale: Tensor,
+    *,
+    effects: Tensor | None,
+    horizon: int,
+    median: int,
+    logarithmic: bool,
+) -> Tensor:
+    """As roll_out, of a history without its known `effects` [batch, context + days], with those of the days ahead added
+    to the quantiles.
+    """
+    context = history.shape[1]
+    plain = history if effects is None else shift(history, -effects[:, :context], kind)
+    quantiles = roll_out(
+        forward, plain, first_day, kind, band_scale, horizon=horizon, median=median, logarithmic=logarithmic
+    )
+    return quantiles if effects is None else shift(quantiles, effects[:, context:, None], kind)
+
+
 def widen(medians: Tensor, last: Tensor, growth: Tensor, units: Tensor, *, median: int) -> Tensor:
     """Quantiles [batch, days, levels] around `medians` [batch, days], as far from them as those of the `last` day
     [batch, levels] are from theirs, times `growth` [batch, days]: distances in the units of `to_even`.
@@ -61,6 +84,15 @@ def widen(medians: Tensor, last: Tensor, growth: Tensor, units: Tensor, *, media
     quantiles = from_even(to_even(medians, units)[..., None] + growth[..., None] * distance[:, None], units)
     quantiles[..., median] = medians  # to the bit
     return quantiles
+
+
+def shift(values: Tensor, effects: Tensor, kind: Tensor) -> Tensor:
+    """The values with the effects of known days added, in the units of `to_even`. An effect of 0 changes nothing, to
+    the bit. Both have the windows first; NaN stays NaN.
+    """
+    even = to_even(values, kind) + effects
+    limit = torch.where(kind == OTHER, -torch.inf, 0.0).view(-1, *[1] * (values.dim() - 1))
+    return torch.where(effects == 0, values, from_even(torch.maximum(even, limit), kind))
 
 
 def within_range(quantiles: Tensor, kind: Tensor) -> Tensor:

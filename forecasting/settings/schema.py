@@ -33,6 +33,7 @@ from forecasting.domain import (
 )
 from forecasting.errors import SettingError
 from forecasting.settings.bounds import Section, require, setting
+from forecasting.settings.countries import OFF, check_country
 
 # What a backtest takes instead of a version: the pretrained model, or one trained for the backtest.
 BASE_VERSION, FINE_TUNE = "base", "fine-tune"
@@ -127,6 +128,8 @@ class DataConfig(Section):
     sites: list[str] = setting(list, "sites, such as blog,shop; empty: all", flags=["--site"])
     timezone: str = setting("UTC", "time zone of the sites' days, unless the source or the next setting has another")
     timezones: list[str] = setting(list, "time zones of single sites, such as blog=Europe/Paris,shop=Asia/Tokyo")
+    country: str = setting("off", "country whose holidays forecasts expect, such as US or DE-BY; off: none")
+    countries: list[str] = setting(list, "countries of single sites, such as blog=FR,shop=off")
     writer_timezone: str | None = setting(None, "time zone of page_visits.timestamp, which does not carry one")
     reread_days: int = setting(3, "days to read again at each update, for events that arrive late", least=1)
     statement_timeout_seconds: float = setting(
@@ -157,6 +160,20 @@ class DataConfig(Section):
         """From `timezones`, else `otherwise` (what the source says), else `timezone`."""
         return self._timezones.get(site) or otherwise or self.timezone
 
+    def country_of(self, site: str) -> str:
+        """From `countries`, else `country`; empty for none."""
+        country = self._countries.get(site, self.country)
+        return "" if country == OFF else country
+
+    @property
+    def has_countries(self) -> bool:
+        return any(country != OFF for country in (self.country, *self._countries.values()))
+
+    @cached_property
+    def _countries(self) -> dict[str, str]:
+        parts = (entry.rpartition("=") for entry in self.countries)
+        return {site.strip(): country.strip() for site, _, country in parts}
+
     @cached_property
     def _timezones(self) -> dict[str, str]:
         parts = (entry.rpartition("=") for entry in self.timezones)
@@ -174,6 +191,11 @@ class DataConfig(Section):
             role, equals, title = (part.strip() for part in entry.partition("="))
             text = f"data.columns has {entry!r}. Write what a column is and its title, such as date=Day,value=Views."
             require(bool(role and equals and title), text)
+        check_country("data.country", self.country)
+        for entry in self.countries:
+            require("=" in entry, f"data.countries has {entry!r}. Write site=country, such as blog=FR.")
+        for site, country in self._countries.items():
+            check_country(f"data.countries for the site {site!r}", country)
         for entry in self.timezones:
             require("=" in entry, f"data.timezones has {entry!r}. Write site=zone, such as blog=Europe/Paris.")
         zones = {f"data.timezones for the site {site!r}": zone for site, zone in self._timezones.items()}

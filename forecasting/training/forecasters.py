@@ -1,7 +1,7 @@
 """Who forecasts in a rolling backtest: a model, the seasonal naive forecast, and statsforecast's methods."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,12 +20,14 @@ from forecasting.evaluation.statsforecast_baselines import (
     forecast_peer,
     peer_processes,
 )
+from forecasting.known_days.effects import learn_effects
+from forecasting.known_days.holiday_calendar import name_days
 from forecasting.model.forecaster import LEVELS
 from forecasting.panel import Panel
 from forecasting.predictor import Predictor, usual_bands
 from forecasting.runtime.log import LOGGER
 from forecasting.runtime.terminal import progress
-from forecasting.settings.schema import BASE_VERSION, FINE_TUNE, Config
+from forecasting.settings.schema import BASE_VERSION, FINE_TUNE, Config, DataConfig
 from forecasting.training.calibration import calibrate
 from forecasting.training.distributed import require_single_process
 from forecasting.training.held_out import choose_answerers, forecast_test_part
@@ -34,12 +36,17 @@ ORIGINS_AT_ONCE = 4096  # between two steps of the progress bar
 NAIVE = "seasonal naive"
 
 
+def no_country(site: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Model:
     """A predictor and, by site and metric, what its version knows of the series."""
 
     predictor: Predictor
     cards: Mapping[SeriesKey, SeriesCard] = field(default_factory=dict)
+    country_of: Callable[[str], str] = no_country  # of a site whose holidays are learned before each cutoff
 
     def find_card(self, series: Series) -> SeriesCard:
         """Its own, or one with the bands of most series."""
@@ -59,14 +66,15 @@ def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Rolli
     if version == FINE_TUNE:
         forecasts = forecast_fine_tuned(rolling, config)
     else:
-        model = load_base_model() if version == BASE_VERSION else load_version(version, config, rolling.panel)
+        base = version == BASE_VERSION
+        model = load_base_model(config.data) if base else load_version(version, config, rolling.panel)
         forecasts = forecast_by(rolling, model)
     return [forecasts, forecast_naive(rolling), *(forecast_peers(rolling) if peers else [])]
 
 
-def load_base_model() -> Model:
-    """The base model as it is. Raises UnknownVersion if it is missing."""
-    return Model(load_base_predictor())
+def load_base_model(data: DataConfig | None = None) -> Model:
+    """The base model as it is, which knows the holidays of `data`. Raises UnknownVersion if it is missing."""
+    return Model(load_base_predictor(), country_of=data.country_of if data else no_country)
 
 
 def load_version(version: str, config: Config, panel: Panel) -> Model:
@@ -128,7 +136,7 @@ def fine_tune(panel: Panel, config: Config) -> Model:
         if base is None:
             raise
         LOGGER.info("note: the base as it is forecasts from %s on: %s", to_date(panel.cutoff), error)
-        return Model(forecaster_predictor("fine-tuned", base))
+        return Model(forecaster_predictor("fine-tuned", base), country_of=config.data.country_of)
     fitted = fit(data, config, base=base)
     if fitted.interrupted:
         raise KeyboardInterrupt  # Ctrl-C ends one fit early, but this is one of many
@@ -142,7 +150,11 @@ def fine_tune(panel: Panel, config: Config) -> Model:
         fitted = refit(panel, config, epochs=fitted.best_epoch, base=base, share=fitted.share)
         if fitted.interrupted:
             raise KeyboardInterrupt
-    return Model(forecaster_predictor("fine-tuned", fitted.forecaster), {card.key: card for card in cards})
+    return Model(
+        forecaster_predictor("fine-tuned", fitted.forecaster),
+        {card.key: card for card in cards},
+        config.data.country_of,
+    )
 
 
 def _living(panel: Panel) -> Panel:
@@ -193,8 +205,21 @@ def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndar
     scale = np.array(units, np.float32)[:, None]
     history = rolling.histories(part, predictor.context_length) * scale
     first_day = rolling.cutoffs[part] + rolling.panel.first_day + 1 - predictor.context_length
+    cards = [_learn_known_days(rolling, origin, card, model) for origin, card in enumerate(cards, part.start)]
     windows = make_windows(cards, history, first_day, days_ahead=rolling.days_ahead)
     return np.asarray(predictor.predict(windows) / scale[..., None])
+
+
+def _learn_known_days(rolling: Rolling, origin: int, card: SeriesCard, model: Model) -> SeriesCard:
+    """With the effects of the country's holidays, from the days that this forecast may see; a version's own remain."""
+    country = model.country_of(card.site)
+    if not country:
+        return card
+    values = rolling.visible(origin)
+    cutoff = rolling.panel.first_day + int(rolling.cutoffs[origin])
+    first_day = cutoff + 1 - len(values)
+    names = name_days(country, range(first_day, cutoff + 1))
+    return replace(card, country=country, effects=learn_effects(values, first_day, names, kind=card.kind))
 
 
 def _kinds(rolling: Rolling) -> Int[np.ndarray, " origins"]:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from forecasting.artifact import forecaster_predictor
 from forecasting.card import Card, describe_libraries, describe_series_card, make_windows, now_text
 from forecasting.domain import Series, to_date
+from forecasting.known_days.effects import Effects
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
 from forecasting.predictor import Bands, usual_bands
@@ -34,14 +35,19 @@ FEATURES = (
 
 
 def forecast_next(
-    forecaster: Forecaster, panel: Panel, *, bands: Sequence[Bands], answers: Sequence[str]
+    forecaster: Forecaster,
+    panel: Panel,
+    *,
+    bands: Sequence[Bands],
+    answers: Sequence[str],
+    known: Sequence[tuple[str, Effects]],
 ) -> NextForecasts:
     """The days after each series' last one, as serving will answer them."""
     predictor = forecaster_predictor("trained", forecaster)
     latest = panel.latest_windows(predictor.context_length)
     cards = [
-        describe_series_card(series, series_bands, answered_by=answered_by)
-        for series, series_bands, answered_by in zip(panel.series, bands, answers, strict=True)
+        describe_series_card(series, series_bands, answered_by=answered_by, known=days)
+        for series, series_bands, answered_by, days in zip(panel.series, bands, answers, known, strict=True)
     ]
     windows = make_windows(cards, latest.history, latest.first_days, days_ahead=forecaster.settings.prediction_horizon)
     return NextForecasts(latest.cutoffs + 1, predictor.predict(windows))
@@ -56,6 +62,7 @@ def describe_version(
     *,
     bands: Sequence[Bands],
     answers: Sequence[str],
+    known: Sequence[tuple[str, Effects]],
     training: dict[str, Any],
 ) -> Card:
     """model.json without the hashes of the files. `series` are those of all ranks, `panel` has this rank's."""
@@ -77,8 +84,10 @@ def describe_version(
             "verdicts": _plain(config.verdicts),
         },
         series=tuple(
-            describe_series_card(row, series_bands, answered_by=answered_by, metrics=series_measures)
-            for row, series_bands, answered_by, series_measures in zip(series, bands, answers, measures, strict=True)
+            describe_series_card(row, series_bands, answered_by=answered_by, metrics=series_measures, known=days)
+            for row, series_bands, answered_by, series_measures, days in zip(
+                series, bands, answers, measures, known, strict=True
+            )
         ),
         training={**_plain(config.training), **training},
         libraries=describe_libraries(),

@@ -7,6 +7,8 @@ from typing import Any
 from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, save_weights, staged_version, write_card
 from forecasting.card import Card
 from forecasting.domain import Series
+from forecasting.known_days.effects import Effects
+from forecasting.known_days.learning import NO_DAYS, NOTHING_KNOWN, KnownDays
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
 from forecasting.predictor import Bands
@@ -33,6 +35,7 @@ from forecasting.training.report import (
     describe_answerers,
     describe_bands,
     describe_data,
+    describe_known_days,
     describe_measures,
     plot_training,
 )
@@ -48,15 +51,16 @@ class SeriesResults:
     measures: list[dict[str, Any]]  # Any: as measure_test_part returns them
     bands: list[Bands]
     answers: list[str]
+    known: list[tuple[str, Effects]]  # the country of each site, and the effects of its holidays
 
     def of_all_ranks(self) -> "SeriesResults":
         """The results of all ranks, sorted by site and metric if there are several ranks."""
-        own_rows = list(zip(self.series, self.measures, self.bands, self.answers, strict=True))
+        own_rows = list(zip(self.series, self.measures, self.bands, self.answers, self.known, strict=True))
         rows = [row for rank_rows in gather_from_ranks(own_rows) for row in rank_rows]
         if num_ranks() > 1:
             rows.sort(key=lambda row: (row[0].site, row[0].metric))
-        series, measures, bands, answers = (list(column) for column in zip(*rows, strict=True))
-        return SeriesResults(series, measures, bands, answers)
+        series, measures, bands, answers, known = (list(column) for column in zip(*rows, strict=True))
+        return SeriesResults(series, measures, bands, answers, known)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,15 @@ class TrainingResult:
     upcoming: NextForecasts  # forecasts of the days after the last one
 
 
-def train(panel: Panel, config: Config, *, worker: ExportWorker, clock: Stopwatch, resume: bool = False) -> Artifact:
+def train(
+    panel: Panel,
+    config: Config,
+    *,
+    worker: ExportWorker,
+    clock: Stopwatch,
+    resume: bool = False,
+    known: KnownDays = NO_DAYS,
+) -> Artifact:
     """Fits, measures on the test days, refits on all days, and writes the version. A failure writes nothing.
 
     With several ranks only the first calls this, with the panel of its own series; the others call `learn`.
@@ -79,7 +91,7 @@ def train(panel: Panel, config: Config, *, worker: ExportWorker, clock: Stopwatc
     version, store = config.version_to_train, config.model_dir
     check_room(config, num_series=len(panel.series) * config.process.world_size)
     with staged_version(store, version) as folder:
-        result = learn(panel, config, clock=clock, resume=resume)
+        result = learn(panel, config, clock=clock, resume=resume, known=known)
         save_weights(result.served.forecaster, folder / WEIGHTS)
         worker.start_writing(folder / WEIGHTS, folder / PROGRAM)
         with clock.part("plot"):
@@ -92,7 +104,9 @@ def train(panel: Panel, config: Config, *, worker: ExportWorker, clock: Stopwatc
     return load_artifact(store, version)
 
 
-def learn(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = False) -> TrainingResult:
+def learn(
+    panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = False, known: KnownDays = NO_DAYS
+) -> TrainingResult:
     """Everything but writing the version. All ranks call it together, each with its own series."""
     panel = align_calendars(panel)
     base = find_base(config.model)
@@ -105,14 +119,16 @@ def learn(panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = Fals
     _log([fitted.describe(max_epochs=config.training.epochs)])
     with clock.part("calibration"):
         tested = forecast_test_part(fitted.forecaster, data)
-        own_results = _evaluate(fitted, tested, panel, data)
+        own_results = _evaluate(fitted, tested, panel, data, known)
     results = own_results.of_all_ranks()
     _log(describe_measures(results.series, results.measures))
     _log(describe_answerers(results.series, results.answers, fitted, relative=relative_error(results.measures)))
     _log([describe_bands(results.bands, horizon=config.model.prediction_horizon)])
+    _log(describe_known_days(results.known))
     with clock.part("refitting"):
         served = _refit(panel, config, fitted, base)
-    upcoming = forecast_next(served.forecaster, panel, bands=own_results.bands, answers=own_results.answers)
+    own = own_results
+    upcoming = forecast_next(served.forecaster, panel, bands=own.bands, answers=own.answers, known=own.known)
     return TrainingResult(panel, fitted, served, results, tested, upcoming)
 
 
@@ -121,13 +137,16 @@ def _log(lines: Iterable[str]) -> None:
         LOGGER.info("%s", line)
 
 
-def _evaluate(fitted: Fitted, tested: HeldOutForecasts, panel: Panel, data: TrafficDataModule) -> SeriesResults:
+def _evaluate(
+    fitted: Fitted, tested: HeldOutForecasts, panel: Panel, data: TrafficDataModule, known: KnownDays
+) -> SeriesResults:
     """Measures, calibrated bands and the answering model of each of this rank's series."""
     return SeriesResults(
         series=list(panel.series),
         measures=measure_test_part(tested, panel, data),
         bands=calibrate(fitted.forecaster, panel, unseen=first_unseen(fitted, data)),
         answers=choose_answerers(tested, panel),
+        known=[known.get(series.key, NOTHING_KNOWN) for series in panel.series],
     )
 
 
@@ -163,5 +182,5 @@ def _describe(config: Config, result: TrainingResult, clock: Stopwatch) -> Card:
     }
     return describe_version(
         config, result.served.forecaster, panel, results.series, results.measures,
-        bands=results.bands, answers=results.answers, training=training,
+        bands=results.bands, answers=results.answers, known=results.known, training=training,
     )  # fmt: skip

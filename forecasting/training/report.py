@@ -10,6 +10,7 @@ from forecasting.domain import Series, Verdict, to_date
 from forecasting.evaluation.comparison import MIN_WEEKS, OVERWHELMING
 from forecasting.evaluation.plotting import draw_band, draw_name, draw_observed, figure
 from forecasting.evaluation.report import MAX_NOTES, format_notes
+from forecasting.known_days.effects import Effects, is_beside
 from forecasting.panel import Panel
 from forecasting.panel_building import MASKED
 from forecasting.predictor import SEASONAL_NAIVE, Bands
@@ -151,3 +152,20 @@ def _format_measure(name: str, value: float | None) -> str:
     if name in OF_UNIT and 0 < abs(value) < 1:  # a rate: two decimals would leave one digit, or none
         return f"{value:#.3g}"
     return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def describe_known_days(known: Sequence[tuple[str, Effects]]) -> list[str]:
+    """Of which countries holidays are expected, and how many of their names were seen; nothing if of none."""
+    lines = []
+    for country in sorted({country for country, _ in known if country}):
+        effects = [learned for name, learned in known if name == country]
+        num_names = len({name for learned in effects for name in learned.by_name if not is_beside(name)})
+        lines.append(
+            f"holidays of {country}: {num_names} known from the past of {_write_num_series(len(effects))}; forecasts "
+            "expect them, and the measures above are without them"
+        )
+    return lines
+
+
+def _write_num_series(number: int) -> str:
+    return "1 series" if number == 1 else f"{number:,} series"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.card import SeriesCard
-from forecasting.domain import MIN_DAYS, RECENT_DAYS, Kind, Missing, can_be_zero
+from forecasting.card import SeriesCard, find_effects
+from forecasting.domain import MAX_DAYS_AHEAD, MIN_DAYS, RECENT_DAYS, Kind, Missing, can_be_zero
 from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
 from forecasting.latest_windows import LatestWindows, cut_latest_windows
 from forecasting.panel import Observations, describe_series
@@ -50,6 +50,7 @@ def cut_windows(
             band_scale=np.asarray(card.band_scale, np.float32),
             naive=card.answered_by == SEASONAL_NAIVE,
             last_verdict=page.last_verdicts[row] if page.last_verdicts else "",
+            effects=find_effects(card, int(first_days[row]), context_length + MAX_DAYS_AHEAD),
         )
         fault = _find_fault(card, page.days[rows], page.values[rows], latest, row, missing=missing)
         windows.append(fault or window)

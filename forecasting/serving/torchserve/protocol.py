@@ -34,12 +34,15 @@ def _write_instance(window: Window, days_ahead: int) -> dict[str, Any]:  # Any: 
     """orjson writes NaN as null. Of a young site, the days before it began are left out."""
     history = window.history
     num_before = max(0, min(int(np.isfinite(history).argmax()), len(history) - RECENT_DAYS))
-    return {
+    instance = {
         "history": np.ascontiguousarray(history[num_before:]),
         "first_day": EPOCH + dt.timedelta(days=window.first_day + num_before),
         "kind": window.kind.value,
         "band_scale": np.ascontiguousarray(window.band_scale[:days_ahead]),
     }
+    if window.effects is not None:  # archives from before there were any know no such key
+        instance["effects"] = np.ascontiguousarray(window.effects[num_before : len(history) + days_ahead])
+    return instance
 
 
 def read_quantiles(
