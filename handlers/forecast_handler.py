@@ -212,8 +212,8 @@ def _read_history(values: Any, most: int, place: str) -> list[float]:
 
 
 def _read_effects(values: Any, num_before: int, length: int, place: str) -> list[float] | None:
-    """Of each of `length` days that the model reads and forecasts, `num_before` of which the request does not have; None
-    if it has no effects.
+    """Of the `length` days that the model reads and forecasts, of which the request lacks the first `num_before`; None if it
+    has no effects.
     """
     if values is None:
         return None

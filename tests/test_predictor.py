@@ -1,6 +1,7 @@
 """Forecasts of 1 to 30 days: the fed-back medians and the bands by a loop over days, and who answers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -208,3 +209,34 @@ def test_even_units_are_those_of_math_and_lead_back(kind: Kind) -> None:
     units = to_even(values, torch.tensor([code]))
     np.testing.assert_allclose(units[0], [even(value, code) for value in values[0].tolist()])
     np.testing.assert_allclose(from_even(units, torch.tensor([code])), values, atol=1e-12)
+
+
+def test_effects_leave_the_history_and_enter_the_days_ahead(base: Predictor) -> None:
+    """A site with planted holidays and their effects is forecast as the same site without holidays, holidays apart."""
+    plain = make_windows(3, 30)
+    effects = np.zeros((3, 86), np.float32)
+    effects[:, [30, 50, 58, 80]] = 0.1 * np.array([-1, 1, -1, 1], np.float32)
+    history = plain.history.copy()
+    for row, column in np.ndindex(history.shape):
+        if effects[row, column]:
+            kind = int(plain.kind[row])
+            history[row, column] = back(even(float(history[row, column]), kind) + float(effects[row, column]), kind)
+    known = replace(plain, history=history, effects=effects)
+    expected, quantiles = base.predict(plain), base.predict(known)
+    for row, day in ((row, day) for row in range(3) for day in range(30)):
+        kind = int(plain.kind[row])
+        moved = [back(even(float(value), kind) + float(effects[row, 56 + day]), kind) for value in expected[row, day]]
+        np.testing.assert_allclose(quantiles[row, day], moved, rtol=2e-3, atol=1e-6)
+
+
+def test_nothing_known_changes_nothing(base: Predictor) -> None:
+    windows = make_windows(6, 30)
+    zeros = np.zeros((6, 86), np.float32)
+    assert (base.predict(replace(windows, effects=zeros)) == base.predict(windows)).all()
+
+
+def back(value: float, kind: int) -> float:
+    """The inverse of `even`."""
+    if kind == KIND_CODES[Kind.count]:
+        return math.exp(max(value, 0.0)) - 1
+    return math.sin(min(max(value, 0.0), math.pi / 2)) ** 2 if kind == KIND_CODES[Kind.rate] else value

@@ -141,5 +141,5 @@ def _shrink(deviations: Float[np.ndarray, " past"], noise: float, beside: bool) 
     if num_past > 2:
         mean = 0.5 * (mean + float(np.median(deviations)))
     by_number = num_past / (num_past + (TRUST_BESIDE if beside else TRUST))
-    weight = by_number * mean**2 / (mean**2 + noise / num_past + 1e-12)
-    return NamedEffect(weight * mean, 1.0 - weight)
+    by_noise = mean**2 / (mean**2 + noise / num_past + 1e-12)
+    return NamedEffect(by_number * by_noise * mean, 1.0 - by_number)

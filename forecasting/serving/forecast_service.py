@@ -13,6 +13,7 @@ from forecasting.domain import MAX_DAYS_AHEAD, check_days_ahead
 from forecasting.errors import BadAnswer, DataError
 from forecasting.predictor import Window, let_naive_answer, stack_windows
 from forecasting.serving.data_age import AnswerAge, describe_past_days
+from forecasting.serving.known_days import describe_known_days
 from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.serving.responses import Response, write_responses
 from forecasting.warehouse.site_directory import SiteDirectory
@@ -132,7 +133,8 @@ class ForecastService:
         data_until = dt.date.fromisoformat(answer["data_until"])
         age = self._find_age(question.card, data_until)
         past = describe_past_days(data_until, answer["days_ahead"], age_days=age.days)
-        notes = (past, _describe_masked(data_until, question.window.last_verdict))
+        known = describe_known_days(question.card, data_until, answer["days_ahead"])
+        notes = (past, _describe_masked(data_until, question.window.last_verdict), known)
         answer["stale"], answer["data_age_days"] = age.is_stale, age.days
         answer["notes"] = [note for note in notes if note]
 

@@ -201,6 +201,26 @@ def test_model_that_forecasts_more_days_than_its_horizon_at_once(module: ModuleT
     assert answers[3]["detail"] == "instances[0].history has 393 values; it must have 56 to 392."
 
 
+def test_effects_of_known_days_are_the_predictors(handle: Handle, model: Any) -> None:
+    """Beside a request without any, which they do not change."""
+    from forecasting.artifact import forecaster_predictor
+    from forecasting.domain import Kind
+    from forecasting.predictor import Window, stack_windows
+
+    effects = np.zeros(CONTEXT_LENGTH + 30, np.float32)
+    effects[[20, CONTEXT_LENGTH + 3]] = -0.5, -0.25
+    known = request(effects=effects[: CONTEXT_LENGTH + HORIZON].tolist(), band_scale=[1.0] * HORIZON)
+    (_, answer), (_, plain) = handle(known, request(band_scale=[1.0] * HORIZON))
+    assert [plain] == [handle(request(band_scale=[1.0] * HORIZON))[0][1]]
+    ones, history = np.ones(30, np.float32), np.array(HISTORY, np.float32)
+    window = Window(history, 19723, Kind.count, ones, effects=effects)
+    expected = forecaster_predictor("v1.10", model).predict(stack_windows([window], HORIZON))
+    np.testing.assert_allclose(answer["quantiles"], expected, rtol=1e-5)
+    assert answer["quantiles"][0][3][3] < 0.9 * plain["quantiles"][0][3][3]
+    [(status, refusal)] = handle(request(effects=[0.0] * 7))
+    assert (status, refusal["detail"]) == (400, "instances[0].effects has 7 values; it must have 63.")
+
+
 def test_kind_and_band_scale_may_be_left_out(handle: Handle) -> None:
     plain, explicit = handle(request(), request(kind="count", band_scale=[1] * HORIZON))
     assert plain == explicit
@@ -263,7 +283,7 @@ BROKEN = [
     (without("first_day"), "instances[0] has no first_day."),
     (
         request(band_scales=[1]),
-        'instances[0] has the unknown key "band_scales"; the keys are history, first_day, kind, band_scale.',
+        'instances[0] has the unknown key "band_scales"; the keys are history, first_day, kind, band_scale, effects.',
     ),
     (request(history="a"), 'instances[0].history is "a"; it must be a list of 56 numbers.'),
     (request(history=HISTORY[:55]), "instances[0].history has 55 values; it must have 56."),
