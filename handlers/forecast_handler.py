@@ -212,7 +212,7 @@ def _read_history(values: Any, most: int, place: str) -> list[float]:
 
 
 def _read_effects(values: Any, num_before: int, length: int, place: str) -> list[float] | None:
-    """Of the `length` days that the model reads and forecasts, without the first `num_before`; None if there are none."""
+    """Of the `length` days that the model reads and forecasts, without the first `num_before`. None: there are none."""
     if values is None:
         return None
     _check_numbers(values, length - num_before, length - num_before, place)

@@ -19,6 +19,7 @@ from forecasting.domain import Init, Kind, Series, Verdict, to_date
 from forecasting.errors import SettingError, TooFewDays, UnknownVersion
 from forecasting.evaluation.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
 from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts, roll
+from forecasting.known_days.learning import NOTHING_KNOWN
 from forecasting.model.forecaster import LEVELS, MEDIAN, Forecaster
 from forecasting.panel import Observations, Panel
 from forecasting.panel_building import build_panel
@@ -67,7 +68,7 @@ def made_uneven(*, step: float = 1.0) -> Panel:
 def card_of(panel: Panel, forecaster: Forecaster, config: Config) -> Card:
     num_series = len(panel.series)
     bands, answers = [usual_bands(7)] * num_series, [FORECASTER] * num_series
-    settled = {"bands": bands, "answers": answers, "training": {}}
+    settled = {"bands": bands, "answers": answers, "known": [NOTHING_KNOWN] * num_series, "training": {}}
     return describe_version(config, forecaster, panel, panel.series, [{}] * num_series, **settled)
 
 
@@ -122,6 +123,20 @@ def test_no_peeking(model: Model, horizon: int) -> None:
             np.testing.assert_array_equal(repeated[at], forecasts[at])
             # Later cutoffs do see the change.
             assert (cutoff == before.cutoffs.max()) == np.array_equal(repeated, forecasts)
+
+
+def test_effects_of_holidays_do_not_peek(model: Model) -> None:
+    """Those of a forecast come from the days before its cutoff: later days change nothing, earlier ones do."""
+    panel, settings = make_panel(500, num_series=2, noise=0.05), BacktestConfig(origins=20, days_ahead=7)
+    known = replace(model, country_of=lambda site: "US")
+    before = roll(panel, settings)
+    forecasts = forecast_by(before, known).quantiles
+    assert not np.array_equal(forecasts, forecast_by(before, model).quantiles)
+    cutoff = np.unique(before.cutoffs)[10]
+    at = before.cutoffs == cutoff
+    repeated = forecast_by(roll(changed_after(panel, cutoff), settings), known).quantiles
+    np.testing.assert_array_equal(repeated[at], forecasts[at])
+    assert not np.array_equal(repeated, forecasts)
 
 
 @needs_statsforecast
