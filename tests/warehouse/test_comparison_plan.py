@@ -90,6 +90,10 @@ def test_events_are_compared_when_older_ones_have_changed(
     bring(config, "2024-06-12 09:00", days("2024-06-11", "2024-06-11"), views("2024-06-09 10:00+00"), hidden, FLUSH)
     assert (stored(database)["2024-06-11"], stored(database)["2024-06-09"]) == (60, 61)  # read again anyway
     assert (stored(database)["2024-05-05"], caplog.messages) == (60, [])
+    bring(config, "2024-06-12 09:20", views("2024-05-04 10:00+00"), FLUSH, compare=False)
+    assert (stored(database)["2024-05-04"], caplog.messages) == (60, [])
+    bring(config, "2024-06-12 09:40")
+    assert (stored(database)["2024-05-04"], len(caplog.messages)) == (61, 1)
     inserted = f"1 row {OLDER}".replace("were", "was")
     for change, reason in (
         (views("2024-05-06 10:00+00"), inserted),
