@@ -128,8 +128,10 @@ class DataConfig(Section):
     sites: list[str] = setting(list, "sites, such as blog,shop; empty: all", flags=["--site"])
     timezone: str = setting("UTC", "time zone of the sites' days, unless the source or the next setting has another")
     timezones: list[str] = setting(list, "time zones of single sites, such as blog=Europe/Paris,shop=Asia/Tokyo")
-    country: str = setting("off", "country whose holidays forecasts expect, such as US or DE-BY; off: none")
-    countries: list[str] = setting(list, "countries of single sites, such as blog=FR,shop=off")
+    country: list[str] = setting(
+        list,
+        "country whose holidays forecasts expect, such as US or DE-BY; of single sites blog=FR,shop=off; empty: none",
+    )
     writer_timezone: str | None = setting(None, "time zone of page_visits.timestamp, which does not carry one")
     reread_days: int = setting(3, "days to read again at each update, for events that arrive late", least=1)
     statement_timeout_seconds: float = setting(
@@ -161,17 +163,18 @@ class DataConfig(Section):
         return self._timezones.get(site) or otherwise or self.timezone
 
     def country_of(self, site: str) -> str:
-        """From `countries`, else `country`; empty for none."""
-        country = self._countries.get(site, self.country)
+        """Its own, else that of all sites; empty for none."""
+        country = self._countries.get(site, self._countries.get("", OFF))
         return "" if country == OFF else country
 
     @property
     def has_countries(self) -> bool:
-        return any(country != OFF for country in (self.country, *self._countries.values()))
+        return any(country != OFF for country in self._countries.values())
 
     @cached_property
     def _countries(self) -> dict[str, str]:
-        parts = (entry.rpartition("=") for entry in self.countries)
+        """By site; that of all sites without a name."""
+        parts = (entry.rpartition("=") for entry in self.country)
         return {site.strip(): country.strip() for site, _, country in parts}
 
     @cached_property
@@ -191,11 +194,8 @@ class DataConfig(Section):
             role, equals, title = (part.strip() for part in entry.partition("="))
             text = f"data.columns has {entry!r}. Write what a column is and its title, such as date=Day,value=Views."
             require(bool(role and equals and title), text)
-        check_country("data.country", self.country)
-        for entry in self.countries:
-            require("=" in entry, f"data.countries has {entry!r}. Write site=country, such as blog=FR.")
         for site, country in self._countries.items():
-            check_country(f"data.countries for the site {site!r}", country)
+            check_country(f"data.country for the site {site!r}" if site else "data.country", country)
         for entry in self.timezones:
             require("=" in entry, f"data.timezones has {entry!r}. Write site=zone, such as blog=Europe/Paris.")
         zones = {f"data.timezones for the site {site!r}": zone for site, zone in self._timezones.items()}
