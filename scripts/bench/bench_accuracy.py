@@ -222,6 +222,8 @@ class Truth:
 
 def describe(truth: Truth, forecasts: Forecasts) -> Cells:
     """The cells of one column, by the labels of their rows."""
+    if not truth.judged.size:  # all nearly empty, or repeating exactly
+        return describe_totals(truth, forecasts[SHORT][1])
     everywhere, cells = truth.everywhere, {}
     for run, (quantiles, _) in forecasts.items():
         origins = truth.is_long if run is ALL else everywhere
