@@ -118,12 +118,13 @@ class VersionManager:
         return self._promotions.find(promotion_id)
 
     async def close(self) -> None:
-        """Cancels a promotion that is under way."""
+        """Cancels a promotion that is under way, and what TorchServe still computes: nobody waits for that any more."""
         await self._promotions.close()
         for task in self._retiring:
             task.cancel()
         if self._retiring:
             await asyncio.wait(self._retiring)
+        await self.served.client.close()
         await self.served.close()
 
     async def _check_version(self, version: str, *, force: bool) -> Artifact:
