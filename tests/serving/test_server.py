@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,7 +162,10 @@ def test_table_that_somebody_holds_is_waited_for_until_the_deadline(
                 await windows.read(sample_artifact.card.series[:1])
             assert time.monotonic() - began < 30  # a busy machine is slow; without the deadline it would take minutes
         assert str(error.value) == "PostgreSQL did not answer within 0.5 s. Try again later."
-        await windows.read(sample_artifact.card.series[:1])
+        while True:  # half a second may be too short on a busy machine; pytest's own limit ends a wait in vain
+            with suppress(TimedOut):
+                await windows.read(sample_artifact.card.series[:1])
+                break
         await windows.close()
         await holder.close()
 
