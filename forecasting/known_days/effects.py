@@ -74,7 +74,7 @@ def learn_effects(
         past[name].append(float(deviation[column]))
         if not is_beside(name):
             towards.append((gaps[weekday(day)], float(deviation[column])))
-    by_name = {name: _shrink(np.array(found), noise, is_beside(name)) for name, found in past.items()}
+    by_name = {name: _shrink(np.array(deviations), noise, is_beside(name)) for name, deviations in past.items()}
     share = _share_of_weekend(*np.array(towards).T)
     return Effects(by_name, tuple(share * gap for gap in gaps))
 

@@ -1,7 +1,7 @@
 """The public and school holidays of a country by name, from the package `holidays`, and the days beside them."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import lru_cache
 
 from forecasting.domain import to_date, to_day
@@ -12,7 +12,8 @@ OBSERVED = " (observed)"  # a day off for a holiday that falls on a weekend: the
 LANGUAGE = "en_US"  # of names where the package has them: they are the same on every machine
 
 
-def name_days(country: str, days: Iterable[int]) -> dict[int, str]:
+@lru_cache(maxsize=64)  # the thousands of series of one forecast mostly ask for the same days
+def name_days(country: str, days: range) -> Mapping[int, str]:
     """Those of the days, in days since 1970-01-01, that are holidays, or the day before or after one, with their names.
 
     `country` is an ISO code, with a subdivision where it has its own holidays: US, DE-BY.

@@ -17,11 +17,9 @@ NO_DAYS: KnownDays = MappingProxyType({})
 def learn_known_days(panel: Panel, data: DataConfig) -> KnownDays:
     """Of the series whose sites have a country, from all days of the panel."""
     known: dict[SeriesKey, tuple[str, Effects]] = {}
-    names: dict[str, dict[int, str]] = {}
+    days = range(panel.first_day, panel.cutoff + 1)
     for series, values in zip(panel.series, panel.values, strict=True):
         if country := data.country_of(series.site):
-            if country not in names:
-                names[country] = name_days(country, range(panel.first_day, panel.cutoff + 1))
-            effects = learn_effects(values, panel.first_day, names[country], kind=series.kind)
-            known[series.key] = country, effects
+            names = name_days(country, days)
+            known[series.key] = country, learn_effects(values, panel.first_day, names, kind=series.kind)
     return known

@@ -43,6 +43,7 @@ class Sites:
         drawn = torch.randint(*FIRST_DAYS, (num_sites,), device=device)
         self.first_day = drawn if first_day is None else first_day
         self.day = self.first_day[:, None] + torch.arange(num_days, device=device)
+        self.weekday = (self.day + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
         self.calm = self.chance(0.5)  # half of the sites have stable weeks and little noise
         self.steady = self.chance(STEADY_SHARE)  # only LASTING_PARTS change these; all else is noise
 
@@ -120,7 +121,7 @@ def _weekday(sites: Sites) -> Tensor:
     shape[:, 4:5] += has_weekend * 0.25 * weekend * sites.uniform()
     shape = shape - shape.mean(1, keepdim=True)
     amplitude = 1 + torch.cumsum(sites.normal(*sites.shape) * 0.01 * sites.chance(0.3), 1)
-    return torch.gather(shape, 1, (sites.day + 3) % 7) * amplitude.clamp(0.2, 2.0)
+    return torch.gather(shape, 1, sites.weekday) * amplitude.clamp(0.2, 2.0)
 
 
 def _yearly(sites: Sites) -> Tensor:
@@ -177,8 +178,8 @@ def _viral(sites: Sites) -> Tensor:
 def _peak_days(sites: Sites) -> Bool[Tensor, "sites days"]:
     """Every week on one weekday or two, every other week, or on one day of the month, mostly the first."""
     period, position = sites.uniform(), sites.uniform()
-    weekday = (position * 7).floor() == (sites.day + 3) % 7
-    second = (sites.uniform() * 7).floor() == (sites.day + 3) % 7
+    weekday = (position * 7).floor() == sites.weekday
+    second = (sites.uniform() * 7).floor() == sites.weekday
     fortnight = (position * 14).floor() == sites.day % 14
     monthly = day_of_month(sites.day) == torch.where(sites.chance(0.7) > 0, 1.0, 1 + (position * 28).floor())
     weekly = weekday | (second & (period < 0.15))
@@ -200,9 +201,9 @@ def _peaks(sites: Sites) -> Tensor:
 
 def _closed(sites: Sites) -> Tensor:
     """Hardly any traffic on weekends, or on other days of the week, as on sites of offices and shops."""
-    weekday, kind = (sites.day + 3) % 7, sites.uniform()
-    closed = (weekday == 6) | ((weekday == 5) & (kind < 0.7))
-    closed = torch.where(kind < 0.85, closed, weekday == (sites.uniform() * 7).floor())
+    kind = sites.uniform()
+    closed = (sites.weekday == 6) | ((sites.weekday == 5) & (kind < 0.7))
+    closed = torch.where(kind < 0.85, closed, sites.weekday == (sites.uniform() * 7).floor())
     return -closed.float() * sites.log_uniform(1.0, 9.0) * sites.chance(0.06)
 
 
