@@ -238,7 +238,7 @@ LEVEL_PARTS: dict[str, Callable[[Sites], Tensor]] = {
 }
 
 
-LASTING_PARTS = ("weekday", "yearly", "peaks", "closed", "bursts")
+LASTING_PARTS = ("weekday", "yearly", "anniversaries", "peaks", "closed", "bursts")
 
 
 def _bots(sites: Sites, values: Tensor) -> Tensor:
