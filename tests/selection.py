@@ -13,6 +13,7 @@ FAST = (
     "data_quality",
     "evaluation/test_measures.py",
     "model",
+    "monitoring",
     "serving/http/test_guards.py",
     "serving/test_data_age.py",
     "serving/test_promotions.py",

@@ -1,0 +1,149 @@
+"""Which days are unusual: the rule. Pure numpy, and the same for one day of many series as for all days of one.
+
+A day is judged by forecasts made up to AHEAD days before it and by nothing later, so that looking back tells what would
+have been told on the day. Its score is compared with the threshold of a sensitivity; the score does not depend on it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from forecasting.monitoring.scores import AHEAD, DayScores
+
+ALARM = 3.0  # a day so far off is not trusted by the forecasts of the days after it
+DAY_SCALE = 1.08  # evens out what the other two reasons add
+TWO_DAYS = 1.3  # two days in a row that are each 1 / 1.3 as far off as one day must be
+WEEK_SCALE = 1.33  # from the mean of a week's scores to a score
+WEEK_WEIGHTS = np.arange(1, AHEAD + 1) / np.arange(1, AHEAD + 1).sum()  # later days lie further from where it began
+LEAST_LARGE = 2  # days of such a week that are large enough to be told on their own
+LEVEL = 1.5  # days 2 and 3 both so far on the same side: still at a new level
+LEVEL_DAYS = 3
+
+
+class Sensitivity(StrEnum):
+    low = "low"
+    medium = "medium"
+    high = "high"
+    off = "off"
+
+    @property
+    def threshold(self) -> float:
+        return THRESHOLDS[self]
+
+
+THRESHOLDS = {Sensitivity.low: 3.75, Sensitivity.medium: 3.0, Sensitivity.high: 2.5, Sensitivity.off: float("inf")}
+
+
+class Reason(IntEnum):
+    """What makes a day unusual."""
+
+    day = 0  # the day alone
+    two_days = 1  # this day and the one before it
+    week = 2  # the week that ends with this day, though none of its days alone
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Of each day; the score is signed, 0 where the difference is too small to be told and NaN where nothing is known.
+
+    `ahead` is the forecast that the day was compared with: the one made so many days before it.
+    """
+
+    score: Float[np.ndarray, "series days"]
+    ahead: Int[np.ndarray, "series days"]
+    reason: Int[np.ndarray, "series days"]
+    is_new_level: Bool[np.ndarray, "series days"]  # the third day of a change that began with an unusual one
+
+
+def judge(days: DayScores) -> Judgement:
+    """After an unusual day, the days of the week after it are compared with the forecast made before it: the later ones
+    expect more of the same, and their bands are too wide to notice the end of it, or a second one.
+    """
+    own = days.score[..., 0] / DAY_SCALE
+    unknown = np.isnan(own)
+    alarm = (np.abs(np.nan_to_num(own)) > ALARM) & days.is_large[..., 0]
+    ahead = _forecast_before(alarm, days)
+    score = _take(np.where(days.is_large, np.nan_to_num(days.score), 0.0), ahead) / DAY_SCALE
+    reason = np.zeros(score.shape, np.int64)
+    pair = _score_two_days(days)
+    for other, of_reason, made_before in ((pair, Reason.two_days, 2), (_score_week(days, alarm), Reason.week, AHEAD)):
+        wins = np.abs(other) > np.abs(score)
+        score, reason = np.where(wins, other, score), np.where(wins, of_reason, reason)
+        ahead = np.where(wins, made_before, ahead)
+    return Judgement(np.where(unknown, np.nan, score), ahead, reason, _find_new_levels(days, alarm))
+
+
+def find_first_days(
+    score: Float[np.ndarray, " days"], reason: Sequence[int] | Int[np.ndarray, " days"], threshold: float
+) -> Bool[np.ndarray, " days"]:
+    """The days of one series on which something new is to be told: not those that go on with what was told.
+
+    A day goes on with an unusual one before it on the same side; a week with any of the last AHEAD days.
+    """
+    first = np.zeros(len(score), bool)
+    side = np.sign(np.nan_to_num(score)) * (np.abs(np.nan_to_num(score)) > threshold)
+    last = {1.0: -AHEAD - 2, -1.0: -AHEAD - 2}
+    for day in np.flatnonzero(side).tolist():
+        reach = AHEAD if reason[day] == Reason.week else 1
+        first[day] = day - last[side[day]] > reach
+        last[side[day]] = day
+    return first
+
+
+def _lag(x: Shaped[np.ndarray, "series days"], days: int) -> Shaped[np.ndarray, "series days"]:
+    """Each day's value of so many days before; 0 before the first."""
+    moved = np.zeros_like(x)
+    moved[:, days:] = x[:, : x.shape[1] - days]
+    return moved
+
+
+def _forecast_before(alarm: Bool[np.ndarray, "series days"], days: DayScores) -> Int[np.ndarray, "series days"]:
+    """The forecast to compare each day with: of the day before, or before the first alarm of the last days."""
+    ahead = np.ones(alarm.shape, np.int64)
+    for back in range(1, AHEAD):
+        is_known = np.isfinite(days.score[..., back])
+        ahead[_lag(alarm, back) & is_known] = back + 1
+    return ahead
+
+
+def _take(
+    values: Float[np.ndarray, "series days ahead"], ahead: Int[np.ndarray, "series days"]
+) -> Float[np.ndarray, "series days"]:
+    return np.asarray(np.take_along_axis(values, ahead[..., None] - 1, axis=-1)[..., 0])
+
+
+def _score_two_days(days: DayScores) -> Float[np.ndarray, "series days"]:
+    """The lesser of this day and the one before, both by the forecast made before them, where they agree."""
+    known = np.where(days.is_large, np.nan_to_num(days.score), 0.0)
+    before, now = _lag(known[..., 0], 1), known[..., 1]
+    lesser = np.minimum(np.abs(before), np.abs(now))
+    return np.where(np.sign(before) == np.sign(now), np.sign(now) * lesser, 0.0) * TWO_DAYS / DAY_SCALE
+
+
+def _score_week(days: DayScores, alarm: Bool[np.ndarray, "series days"]) -> Float[np.ndarray, "series days"]:
+    """How far the last AHEAD days lie from the forecast made before them; 0 where one of them is an alarm of its own.
+
+    Each day counts for no more than an alarm, so that none makes the week.
+    """
+    parts = [_lag(days.score[..., day], AHEAD - 1 - day) for day in range(AHEAD)]
+    num_large = sum(_lag(days.is_large[..., day], AHEAD - 1 - day).astype(np.int64) for day in range(AHEAD))
+    known = num_large >= LEAST_LARGE
+    week = np.clip(np.nan_to_num(np.stack(parts, -1)), -ALARM, ALARM) @ WEEK_WEIGHTS * WEEK_SCALE
+    side = np.sign(np.nan_to_num(days.score[..., 0]))
+    for back in range(AHEAD):
+        known = known & ~(_lag(alarm, back) & (_lag(side, back) == np.sign(week)))
+    return np.where(known, week, 0.0)
+
+
+def _find_new_levels(days: DayScores, alarm: Bool[np.ndarray, "series days"]) -> Bool[np.ndarray, "series days"]:
+    """Whether an alarm was LEVEL_DAYS - 1 days ago, with all days since on its side of the forecast made before it."""
+    back = LEVEL_DAYS - 1
+    starts = alarm & ~_lag(alarm, 1)
+    side = np.sign(_lag(np.nan_to_num(days.score[..., 0]), back))
+    stays = _lag(starts, back)
+    for day in range(1, LEVEL_DAYS):
+        stays = stays & (side * np.nan_to_num(_lag(days.score[..., day], back - day)) > LEVEL)
+    return np.asarray(stays)
