@@ -12,6 +12,8 @@ TESTS = Path(__file__).parent
 FAST = (
     "data_quality",
     "evaluation/test_measures.py",
+    "frames/test_levels.py",
+    "frames/test_wrong_frames.py",
     "model",
     "monitoring",
     "serving/http/test_guards.py",

@@ -1,0 +1,88 @@
+"""A model in this process, and what its version knows of series."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from forecasting.card import SeriesCard, describe_series_card, make_windows
+from forecasting.domain import RECENT_DAYS, Kind, SeriesKey
+from forecasting.frames.series_rows import SeriesRows, cut_windows
+from forecasting.panel import describe_series
+from forecasting.predictor import Predictor, usual_bands
+from forecasting.settings.schema import Config, MetricConfig
+
+DEFAULT_TARGET, DEFAULT_METRIC = "y", "page_visits"
+
+
+@dataclass(frozen=True)
+class SeriesForecasts:
+    """Of those series that have enough days, in the model's units."""
+
+    rows: Int[np.ndarray, " forecasts"]  # which series
+    cutoffs: Int[np.ndarray, " forecasts"]  # the last known day, since 1970-01-01
+    quantiles: Float[np.ndarray, "forecasts days levels"]
+    num_known: Int[np.ndarray, " series"]  # known days among the last RECENT_DAYS, of every series
+    num_needed: Int[np.ndarray, " series"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """`config` has how days are read: gaps and verdicts."""
+
+    predictor: Predictor
+    cards: Sequence[SeriesCard] = ()
+    config: Config = field(default_factory=Config)
+
+    @cached_property
+    def _by_key(self) -> Mapping[SeriesKey, SeriesCard]:
+        return {card.key: card for card in self.cards}
+
+    @cached_property
+    def _by_site(self) -> Mapping[str, Sequence[SeriesCard]]:
+        sites: dict[str, list[SeriesCard]] = {}
+        for card in self.cards:
+            sites.setdefault(card.site, []).append(card)
+        return sites
+
+    def find_card(self, name: str | None, target: str, kind: Kind | None) -> SeriesCard:
+        """What is known of a series: its id is a site's name, the target column a metric's.
+
+        Without an id it is the version's only site; a column `y` is the site's only metric, else page_visits. A series
+        that the version does not know has the bands of most series.
+        """
+        site = next(iter(self._by_site)) if name is None and len(self._by_site) == 1 else name or ""
+        metric = self.name_metric(site, target)
+        card = self._by_key.get((site, metric))
+        return card if card is not None else suppose_card(metric, kind, self.predictor.horizon)
+
+    def name_metric(self, site: str, target: str) -> str:
+        cards = self._by_site.get(site, ())
+        if target != DEFAULT_TARGET or any(card.metric == target for card in cards):
+            return target
+        return cards[0].metric if len(cards) == 1 else DEFAULT_METRIC
+
+    def forecast(self, rows: SeriesRows, cards: Sequence[SeriesCard], days_ahead: int) -> SeriesForecasts:
+        predictor, config = self.predictor, self.config
+        latest = cut_windows(
+            rows,
+            cards,
+            context_length=predictor.context_length,
+            missing=config.data.missing,
+            verdicts=config.verdicts,
+        )
+        enough = np.flatnonzero(latest.enough)
+        chosen = [cards[row] for row in enough]
+        windows = make_windows(chosen, latest.history[enough], latest.first_days[enough], days_ahead=days_ahead)
+        quantiles = predictor.predict(windows)
+        num_known = np.isfinite(latest.history[:, -RECENT_DAYS:]).sum(1)
+        return SeriesForecasts(enough, latest.cutoffs[enough], quantiles, num_known, latest.num_needed)
+
+
+@lru_cache(maxsize=1024)
+def suppose_card(metric: str, kind: Kind | None, horizon: int) -> SeriesCard:
+    """Of a series that no version knows."""
+    series = describe_series("", metric, MetricConfig(kind=kind), otherwise=Kind.count)
+    return describe_series_card(series, usual_bands(horizon))
