@@ -6,7 +6,7 @@ outermost one on the line from the median through it. So quantiles never cross.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -21,7 +21,7 @@ MEDIAN = 0.5
 SCORE = NormalDist().inv_cdf
 
 
-def check_levels(level: Iterable[Any]) -> list[float]:
+def check_levels(level: Any) -> list[float]:
     """Widths of bands in percent, in order, each once. Raises SettingError. Any: whatever a caller gives."""
     advice = "write widths of bands in percent, such as level=[80, 95]."
     require(np.ndim(level) == 1, f"level is {level!r}; {advice}")
@@ -30,7 +30,7 @@ def check_levels(level: Iterable[Any]) -> list[float]:
     return sorted({float(width) for width in level})
 
 
-def check_quantiles(quantiles: Iterable[Any]) -> list[float]:
+def check_quantiles(quantiles: Any) -> list[float]:
     """Quantiles in order, each once. Raises SettingError."""
     advice = "each must lie between 0 and 1, such as quantiles=[0.1, 0.9]."
     require(np.ndim(quantiles) == 1, f"quantiles is {quantiles!r}; {advice}")

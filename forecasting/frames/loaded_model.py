@@ -74,7 +74,7 @@ class LoadedModel:
             verdicts=config.verdicts,
         )
         enough = np.flatnonzero(latest.enough)
-        chosen = [cards[row] for row in enough]
+        chosen = [cards[row] for row in enough.tolist()]
         windows = make_windows(chosen, latest.history[enough], latest.first_days[enough], days_ahead=days_ahead)
         quantiles = predictor.predict(windows)
         num_known = np.isfinite(latest.history[:, -RECENT_DAYS:]).sum(1)

@@ -156,7 +156,7 @@ class _Reader:
         moments = self._read_moments(column)
         days = moments.astype("datetime64[D]")
         self._check_days(moments, days)
-        return days.astype(np.int64)
+        return np.asarray(days.astype(np.int64))
 
     def _read_moments(self, column: "nw.Series[Any]") -> Any:  # Any: an array of datetime64
         if isinstance(column.dtype, nw.Date | nw.Datetime):

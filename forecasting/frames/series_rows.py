@@ -125,7 +125,7 @@ def _find_breaks(
     if thresholds.breaks:
         for day in np.unique(last):
             places = np.flatnonzero(last == day)
-            names = [metrics[place] for place in places]
+            names = [metrics[place] for place in places.tolist()]
             breaks[places] = find_breaks(
                 names, thresholds=thresholds, first_day=int(day) - num_days + 1, num_days=num_days
             )
