@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from forecasting.domain import KIND_CODES, Kind, Missing, Series, SeriesKey, SourceName, Unit
 from forecasting.errors import BrokenArtifact, UnknownMetric, UnknownSite, name_some
 from forecasting.known_days.effects import Effects, read_effects
+from forecasting.known_days.events import Event, effect_of_size, list_event_days
 from forecasting.known_days.holiday_calendar import name_days
 from forecasting.known_days.learning import NOTHING_KNOWN
 from forecasting.predictor import FORECASTER, SEASONAL_NAIVE, Bands, Windows, extend_scale
@@ -31,6 +32,7 @@ LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch
 # The settings that decide which days are read.
 DAY_SETTINGS = (
     "source", "query", "csv", "decimal", "columns", "schema", "missing", "timezone", "timezones", "writer_timezone",
+    "events",
 )  # fmt: skip
 
 
@@ -48,7 +50,7 @@ class SeriesCard:
     calibration_weeks: int = 0  # of the series' own past behind the two fields above
     answered_by: str = FORECASTER  # or SEASONAL_NAIVE, if that measured better
     site_key: str | None = None  # Series.site_key; versions before 0.2 have none
-    country: str = ""  # whose holidays the effects are of; empty: none
+    country: str = ""  # whose holidays the site keeps; empty: none
     effects: Effects = Effects()  # of named days, learned from the days that the version was trained on
     metrics: Mapping[str, Any] = field(default_factory=dict)  # Any: numbers, null, or the reason for a null
 
@@ -77,7 +79,7 @@ def describe_series_card(
     metrics: Mapping[str, Any] | None = None,
     known: tuple[str, Effects] = NOTHING_KNOWN,
 ) -> SeriesCard:
-    """`known` is the country and the effects of its holidays."""
+    """`known` is the country, and the effects of its holidays and of events."""
     return SeriesCard(
         site=series.site,
         metric=series.metric,
@@ -101,8 +103,11 @@ def make_windows(
     first_day: Int[np.ndarray, " series"],
     *,
     days_ahead: int,
+    events: Sequence[Sequence[Event]] = (),
 ) -> Windows:
-    """Input of a Predictor: with the bands of each series, and who answers for it."""
+    """Input of a Predictor: with the bands of each series, and who answers for it. `events` are those of each series;
+    empty: none of any.
+    """
     scales = [card.band_scale[:days_ahead] for card in cards]
     return Windows(
         history=history,
@@ -110,30 +115,41 @@ def make_windows(
         kind=np.array([KIND_CODES[card.kind] for card in cards], np.int64),
         band_scale=np.array(scales, np.float32).reshape(len(cards), days_ahead),
         naive=np.array([card.answered_by == SEASONAL_NAIVE for card in cards], bool),
-        effects=_stack_effects(cards, first_day, history.shape[1] + days_ahead),
+        effects=_stack_effects(cards, first_day, history.shape[1] + days_ahead, events or [()] * len(cards)),
     )
 
 
 def _stack_effects(
-    cards: Sequence[SeriesCard], first_day: Int[np.ndarray, " series"], num_days: int
+    cards: Sequence[SeriesCard],
+    first_day: Int[np.ndarray, " series"],
+    num_days: int,
+    events: Sequence[Sequence[Event]],
 ) -> Float[np.ndarray, "series days"] | None:
     """None if no series knows any day."""
-    if not any(card.country for card in cards):
+    if not any(card.country for card in cards) and not any(events):
         return None
     none = np.zeros(num_days, np.float32)
-    days = zip(cards, first_day.tolist(), strict=True)
-    effects = [find_effects(card, first, num_days) for card, first in days]
+    days = zip(cards, first_day.tolist(), events, strict=True)
+    effects = [find_effects(card, first, num_days, own) for card, first, own in days]
     return np.stack([none if each is None else each for each in effects])
 
 
-def find_effects(card: SeriesCard, first_day: int, num_days: int) -> Float[np.ndarray, " days"] | None:
-    """Of each day from `first_day` on, as Windows.effects; None if nothing is known of any of them."""
-    names = name_days(card.country, range(first_day, first_day + num_days)) if card.country else {}
-    if not names:
+def find_effects(
+    card: SeriesCard, first_day: int, num_days: int, events: Sequence[Event] = ()
+) -> Float[np.ndarray, " days"] | None:
+    """Of each day from `first_day` on, as Windows.effects; None if nothing is known of any of them. The effects of a
+    holiday and of events on the same day add up: the factors of counts multiply.
+    """
+    days = range(first_day, first_day + num_days)
+    names = name_days(card.country, days) if card.country else {}
+    sizes = list_event_days(events, days)
+    if not names and not sizes:
         return None
     effects = np.zeros(num_days, np.float32)
     for day, name in names.items():
         effects[day - first_day] = card.effects.effect_on(day, name)
+    for (day, name), size in sizes.items():
+        effects[day - first_day] += card.effects.effect_of_event(name, effect_of_size(size, card.kind))
     return effects
 
 
@@ -211,7 +227,8 @@ def restore_settings(card: Card, config: Config) -> Config:
     Raises SettingError if these name another source or another unit than the version was trained on.
     """
     _refuse_other_series(card, config)
-    types: dict[str, Callable[[Any], Any]] = {"source": SourceName, "missing": Missing, "query": Path, "csv": Path}
+    types: dict[str, Callable[[Any], Any]] = {"source": SourceName, "missing": Missing}
+    types |= dict.fromkeys(("query", "csv", "events"), Path)
     stored = {name: card.data[name] for name in DAY_SETTINGS if card.data.get(name) is not None}
     settings = {name: types[name](value) if name in types else value for name, value in stored.items()}
     verdicts = known_settings(VerdictConfig, card.data.get("verdicts", {}))

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from forecasting.baselines import seasonal_naive_quantiles, within_range
 from forecasting.domain import KIND_CODES, MAX_DAYS_AHEAD, Kind
+from forecasting.known_days.events import Event
 
 if TYPE_CHECKING:
     from forecasting.model.rollout import Forward
@@ -63,6 +64,7 @@ class Window:
     naive: bool = False  # the seasonal naive forecast answers for this series
     last_verdict: str = ""  # why the last day is masked, if it is
     effects: Float[np.ndarray, " context_and_days"] | None = None  # as Windows.effects, of MAX_DAYS_AHEAD days ahead
+    events: tuple[Event, ...] = ()  # among these effects
 
 
 @dataclass(frozen=True)

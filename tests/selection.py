@@ -14,6 +14,7 @@ FAST = (
     "evaluation/test_measures.py",
     "frames/test_levels.py",
     "frames/test_wrong_frames.py",
+    "known_days/test_events.py",
     "model",
     "monitoring",
     "serving/http/test_guards.py",

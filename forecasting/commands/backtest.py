@@ -3,7 +3,7 @@
 Reads the database or a CSV file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from forecasting.runtime.log import LOGGER, start_log
@@ -12,6 +12,7 @@ from forecasting.settings.command_line import SOURCE, CommandLine
 from forecasting.settings.schema import Config
 
 if TYPE_CHECKING:
+    from forecasting.known_days.events import Events
     from forecasting.panel import Panel
 
 FLAGS = ("csv", "history", "origins", "step", "days_ahead", "refit", "out", "plot")
@@ -37,13 +38,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     with without_collection():
         from forecasting.evaluation.report import describe_backtest, describe_panel, plot_backtest, write_forecasts
         from forecasting.evaluation.rolling_origins import roll
+        from forecasting.known_days.learning import name_known_days
         from forecasting.training.forecasters import forecast_all
 
-    panel = read(config)
+    panel, events = read_with_events(config)
     LOGGER.info("%s", describe_panel(panel))
     rolling = roll(panel, config.backtest)
-    forecasts = forecast_all(rolling, config, peers=arguments.peers)
-    LOGGER.info("%s", describe_backtest(rolling, forecasts))
+    forecasts = forecast_all(rolling, config, peers=arguments.peers, events=events)
+    days = range(panel.first_day, panel.cutoff + 1)
+
+    def names_of(site: str) -> Mapping[int, str]:
+        return name_known_days(config.data.country_of(site), events.of(site), days)
+
+    LOGGER.info("%s", describe_backtest(rolling, forecasts, names_of=names_of))
     if config.backtest.out is not None:
         write_forecasts(config.backtest.out, rolling, forecasts[0])
         LOGGER.info("wrote %s", config.backtest.out)
@@ -54,10 +61,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read(config: Config) -> "Panel":
     """All days of the file, or of the database."""
+    return read_with_events(config)[0]
+
+
+def read_with_events(config: Config) -> "tuple[Panel, Events]":
     if config.backtest.csv is not None:
+        from forecasting.warehouse.csv.event_file import read_events
         from forecasting.warehouse.csv.observations import read_csv_panel
 
-        return read_csv_panel(config.backtest.csv, config)
-    from forecasting.warehouse.panel_loader import load_panel
+        return read_csv_panel(config.backtest.csv, config), read_events(config.data.events)
+    from forecasting.warehouse.panel_loader import load_panels
 
-    return load_panel(config)
+    loaded = load_panels(config)
+    return loaded.recent, loaded.events

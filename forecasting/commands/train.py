@@ -67,13 +67,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read(config: Config) -> "tuple[Panel, KnownDays]":
     """This process's share of the series: the days to train on and the context before them, and what all of their past
-    says about holidays.
+    says about holidays and events.
     """
     from forecasting.known_days.learning import NO_DAYS, learn_known_days
-    from forecasting.warehouse.panel_loader import load_panel
+    from forecasting.warehouse.panel_loader import load_panels
 
     share = (config.process.rank, config.process.world_size)
-    panel = load_panel(config, num_days=config.data.days_back + config.model.context_length, share=share)
-    if not config.data.has_countries:
-        return panel, NO_DAYS
-    return panel, learn_known_days(load_panel(config, share=share), config.data)
+    loaded = load_panels(config, num_days=config.data.days_back + config.model.context_length, share=share)
+    if loaded.whole is None:
+        return loaded.recent, NO_DAYS
+    return loaded.recent, learn_known_days(loaded.whole, config.data, loaded.events)

@@ -22,7 +22,7 @@ from forecasting.evaluation.scoring import (
     summarize,
 )
 from forecasting.evaluation.site_errors import SiteErrors, site_errors
-from forecasting.evaluation.worst_days import find_worst_days, share_of_worst
+from forecasting.evaluation.worst_days import NamesOf, find_worst_days, name_none, share_of_worst
 from forecasting.model.forecaster import LEVELS, MEDIAN
 from forecasting.panel import Panel
 from forecasting.runtime.terminal import render
@@ -55,7 +55,7 @@ def format_notes(notes: Sequence[str]) -> list[str]:
     return [*(f"note: {note}" for note in notes[:MAX_NOTES]), *more]
 
 
-def describe_backtest(rolling: Rolling, forecasts: Sequence[RollingForecasts]) -> str:
+def describe_backtest(rolling: Rolling, forecasts: Sequence[RollingForecasts], *, names_of: NamesOf = name_none) -> str:
     """Each forecaster's scores as a table: on the series whose relative errors mean something, then on the others.
 
     `forecasts` holds the model's first and the seasonal naive forecasts second.
@@ -82,19 +82,19 @@ def describe_backtest(rolling: Rolling, forecasts: Sequence[RollingForecasts]) -
             ]
             lines += ["", f"{len(group[0])} {heading}:", format_scores(summaries)]
     if judged:
-        lines += ["", *_describe_judged(rolling, forecasts[0], forecasts[1], sorted(judged))]
+        lines += ["", *_describe_judged(rolling, forecasts[0], forecasts[1], sorted(judged), names_of)]
     return "\n".join([*lines, "", FOOTNOTE])
 
 
 def _describe_judged(
-    rolling: Rolling, forecasts: RollingForecasts, naive: RollingForecasts, rows: Sequence[int]
+    rolling: Rolling, forecasts: RollingForecasts, naive: RollingForecasts, rows: Sequence[int], names_of: NamesOf
 ) -> list[str]:
     """The model's errors and bands by day ahead, its worst days, and what hangs on few cutoffs."""
     errors = site_errors(rolling, forecasts, naive, rows)
     return [
         *_describe_days(errors),
         describe_coverage(coverage_by_day(rolling, forecasts, rows)),
-        *_describe_worst_days(rolling, forecasts, rows),
+        *_describe_worst_days(rolling, forecasts, rows, names_of),
         *_warn_of_few_cutoffs(errors),
     ]
 
@@ -112,10 +112,12 @@ def _describe_days(errors: SiteErrors) -> list[str]:
     return lines
 
 
-def _describe_worst_days(rolling: Rolling, forecasts: RollingForecasts, rows: Sequence[int]) -> list[str]:
+def _describe_worst_days(
+    rolling: Rolling, forecasts: RollingForecasts, rows: Sequence[int], names_of: NamesOf
+) -> list[str]:
     share = share_of_worst(rolling, forecasts, rows, worst=WORST)
     lines = [f"the worst {WORST:.0%} of the days of a series make up {share:.0%} of its error; the worst days:"]
-    for day in find_worst_days(rolling, forecasts, rows, most=MAX_WORST_DAYS):
+    for day in find_worst_days(rolling, forecasts, rows, most=MAX_WORST_DAYS, names_of=names_of):
         lines.append(f"  {day.date}, {day.name}: {day.share:.0%} of its error ({day.reason})")
     return lines
 

@@ -1,6 +1,6 @@
 """The days on which forecasts erred most, and what these days were."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,11 @@ from forecasting.panel import Panel
 
 SPIKE = 2.0  # times the median of the four weeks before, or the inverse of it for a drop
 BEFORE, GAP_REACH = 28, 7  # days
+NamesOf = Callable[[str], Mapping[int, str]]
+
+
+def name_none(site: str) -> Mapping[int, str]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,16 @@ def find_worst_days(
     rows: Sequence[int],
     *,
     most: int,
-    names: Mapping[int, str] | None = None,
+    names_of: NamesOf = name_none,
 ) -> list[WorstDay]:
-    """The worst first. `names` are those of holidays and the like, by day since 1970-01-01."""
+    """The worst first. `names_of` a site are those of holidays and events, by day since 1970-01-01."""
     shares = _share_errors(rolling, forecasts, rows)
     worst = np.argsort(-shares, axis=None, kind="stable")[:most]
     panel, days = rolling.panel, []
     for place, column in zip(*np.unravel_index(worst, shares.shape), strict=True):
         row, share = rows[place], float(shares[place, column])
         if share > 0:
-            reason = explain_day(panel, row, int(column), names or {})
+            reason = explain_day(panel, row, int(column), names_of(panel.series[row].site))
             days.append(WorstDay(panel.series[row].name, str(to_date(panel.first_day + int(column))), share, reason))
     return days
 

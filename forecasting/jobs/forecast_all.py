@@ -19,6 +19,7 @@ from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import Config
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import count_series, read_pages
+from forecasting.warehouse.event_store import read_known_events
 from forecasting.warehouse.forecast_writer import encode_forecasts, write_forecasts
 from forecasting.warehouse.ingest import update_with_progress
 from forecasting.warehouse.inventory import refuse_unknown
@@ -127,7 +128,8 @@ async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[D
         share=(process.rank, process.world_size),
     )
     metrics = await read_metric_settings(reading, version.config.metrics, source=origin.source)
-    return query, SeriesLookup(version, metrics, index, unnamed=version.config.unnamed_site)
+    events = await read_known_events(reading, origin.source)
+    return query, SeriesLookup(version, metrics, index, unnamed=version.config.unnamed_site, events=events)
 
 
 class _Pipeline:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from forecasting.artifact import list_versions, load_artifact, load_base_predictor
 from forecasting.card import SeriesCard, describe_series_card, make_windows, restore_settings
 from forecasting.domain import Kind, SeriesKey
+from forecasting.known_days.events import NO_EVENTS, Events
 from forecasting.panel import describe_series
 from forecasting.predictor import Predictor, usual_bands
 from forecasting.runtime.log import LOGGER
@@ -63,12 +64,19 @@ class SeriesLookup:
     """
 
     def __init__(
-        self, version: LoadedVersion, metrics: Mapping[str, MetricConfig], index: SiteIndex, *, unnamed: str | None
+        self,
+        version: LoadedVersion,
+        metrics: Mapping[str, MetricConfig],
+        index: SiteIndex,
+        *,
+        unnamed: str | None,
+        events: Events = NO_EVENTS,
     ) -> None:
         """`unnamed` is the name of a site that its source does not name: the version's only one, whatever its name."""
         cards, sites = locate_sites(version.cards, index, unnamed=unnamed)
         self.cards = list(cards)
         self.without_unit: set[int] = set()  # places in `cards` of rates of unknown unit
+        self.events = events  # by the present names of the sites
         self._metrics = metrics
         self._horizon = version.predictor.horizon
         names = {site.name: site.stored_name for site in sites}
@@ -113,7 +121,11 @@ def forecast_page(version: LoadedVersion, lookup: SeriesLookup, page: Page, *, d
     _check_fractions(page, cards, has_unit)
     rows = np.flatnonzero(latest.enough & has_unit)
     windows = make_windows(
-        [cards[row] for row in rows], latest.history[rows], latest.first_days[rows], days_ahead=days_ahead
+        [cards[row] for row in rows],
+        latest.history[rows],
+        latest.first_days[rows],
+        days_ahead=days_ahead,
+        events=[lookup.events.of(page.keys[row][0]) for row in rows],
     )
     scale = np.array([card.unit_scale for card in cards], np.float32)
     return PageForecasts(

@@ -5,7 +5,7 @@ learned of a series rests on the values it is given and on nothing later.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from forecasting.domain import Kind
+from forecasting.known_days.events import EVENT
 from forecasting.known_days.holiday_calendar import AFTER, BEFORE, SCHOOL
 
 SAME_WEEKDAYS = np.array([-21, -14, -7, 7, 14, 21])  # days away from a named day that say what it would have been
@@ -20,7 +21,9 @@ MIN_SAME_WEEKDAYS = 2
 NOISE_DAYS = 400  # the latest days that say how noisy a series is
 MIN_NOISE_DAYS = 14
 PROFILE_DAYS = 84  # the latest days that say how far weekends lie from working days
-TRUST, TRUST_BESIDE = 1.0, 2.0  # past occurrences that count for half, of a holiday and of a day beside one
+# Past occurrences that count for half: of a holiday, of a day beside one, and of an event.
+TRUST, TRUST_BESIDE, TRUST_EVENT = 1.0, 2.0, 0.5
+SAME_RUN = 3  # days from one day of an event to the next of the same occurrence, at most
 USUAL_SHARE, USUAL_WEIGHT = 0.25, 0.3  # of the way to a weekend that holidays go at most sites, and its weight
 SATURDAY = 5
 
@@ -42,7 +45,17 @@ class Effects:
 
     def effect_on(self, day: int, name: str) -> float:
         """`day` in days since 1970-01-01."""
-        unseen = 0.0 if is_beside(name) else self.unseen[weekday(day)]
+        return self._effect_of(name, 0.0 if is_beside(name) else self.unseen[weekday(day)])
+
+    def effect_of_event(self, name: str, by_size: float) -> float:
+        """`by_size` is what its size says: all that is known of an event without a past."""
+        return self._effect_of(EVENT + name, by_size)
+
+    def knows_event(self, name: str) -> bool:
+        """Whether it has a past."""
+        return EVENT + name in self.by_name
+
+    def _effect_of(self, name: str, unseen: float) -> float:
         effect = self.by_name.get(name, NamedEffect(0.0, 1.0))
         return effect.learned + effect.rest * unseen
 
@@ -67,14 +80,14 @@ def learn_effects(
         return Effects()
     noise = float(np.mean(np.clip(ordinary, *np.quantile(ordinary, [0.02, 0.98])) ** 2))
     gaps = _weekend_gaps(even, is_named, first_day)
-    past: dict[str, list[float]] = defaultdict(list)
+    past: dict[str, list[tuple[int, float]]] = defaultdict(list)
     towards = [(0.0, 0.0)]
     for column in named[np.isfinite(deviation[named])]:
         day, name = first_day + int(column), names[first_day + int(column)]
-        past[name].append(float(deviation[column]))
+        past[name].append((day, float(deviation[column])))
         if not is_beside(name):
             towards.append((gaps[weekday(day)], float(deviation[column])))
-    by_name = {name: _shrink(np.array(deviations), noise, is_beside(name)) for name, deviations in past.items()}
+    by_name = {name: _shrink(days, noise, name) for name, days in past.items()}
     share = _share_of_weekend(*np.array(towards).T)
     return Effects(by_name, tuple(share * gap for gap in gaps))
 
@@ -100,7 +113,7 @@ def weekday(day: int) -> int:
 
 def is_beside(name: str) -> bool:
     """Whether a name is no holiday's own: nothing is expected of such a day that has no past."""
-    return name.startswith((BEFORE, AFTER, SCHOOL))
+    return name.startswith((BEFORE, AFTER, SCHOOL, EVENT))
 
 
 def _usual(even: Float[np.ndarray, " days"], is_named: Bool[np.ndarray, " days"]) -> Float[np.ndarray, " days"]:
@@ -134,12 +147,28 @@ def _share_of_weekend(gaps: Float[np.ndarray, " past"], deviations: Float[np.nda
     return float(np.clip(share, 0.0, 1.0))
 
 
-def _shrink(deviations: Float[np.ndarray, " past"], noise: float, beside: bool) -> NamedEffect:
-    """`noise` is the variance of one ordinary day's deviation."""
+def _shrink(past: Sequence[tuple[int, float]], noise: float, name: str) -> NamedEffect:
+    """`past` has the days and their deviations, `noise` is the variance of one ordinary day's."""
+    deviations = np.array([deviation for _, deviation in past])
+    if name.startswith(EVENT):
+        deviations = _average_occurrences(past)
     num_past = len(deviations)
     mean = float(np.mean(deviations))
     if num_past > 2:
         mean = 0.5 * (mean + float(np.median(deviations)))
-    by_number = num_past / (num_past + (TRUST_BESIDE if beside else TRUST))
-    by_noise = mean**2 / (mean**2 + noise / num_past + 1e-12)
+    by_number = num_past / (num_past + _trust(name))
+    by_noise = mean**2 / (mean**2 + noise / len(past) + 1e-12)
     return NamedEffect(by_number * by_noise * mean, 1.0 - by_number)
+
+
+def _average_occurrences(past: Sequence[tuple[int, float]]) -> Float[np.ndarray, " occurrences"]:
+    """The mean of each run of days: ten days of one sale are one occurrence, whatever else falls on some of them."""
+    days, deviations = (np.array(column) for column in zip(*past, strict=True))
+    runs = np.split(deviations, np.flatnonzero(np.diff(days) > SAME_RUN) + 1)
+    return np.array([run.mean() for run in runs])
+
+
+def _trust(name: str) -> float:
+    if name.startswith(EVENT):
+        return TRUST_EVENT
+    return TRUST_BESIDE if is_beside(name) else TRUST

@@ -133,8 +133,8 @@ class ForecastService:
         data_until = dt.date.fromisoformat(answer["data_until"])
         age = self._find_age(question.card, data_until)
         past = describe_past_days(data_until, answer["days_ahead"], age_days=age.days)
-        known = describe_known_days(question.card, data_until, answer["days_ahead"])
-        notes = (past, _describe_masked(data_until, question.window.last_verdict), known)
+        known = describe_known_days(question.card, question.window.events, data_until, answer["days_ahead"])
+        notes = (past, _describe_masked(data_until, question.window.last_verdict), *known)
         answer["stale"], answer["data_age_days"] = age.is_stale, age.days
         answer["notes"] = [note for note in notes if note]
 

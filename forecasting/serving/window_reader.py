@@ -14,6 +14,7 @@ from forecasting.serving.source_updates import SourceUpdates
 from forecasting.settings.schema import Config
 from forecasting.warehouse.connection import Connection, translate_errors
 from forecasting.warehouse.daily import read_last_days
+from forecasting.warehouse.event_store import read_known_events
 from forecasting.warehouse.inventory import explain_missing
 from forecasting.warehouse.origin import read_site_index, read_state
 from forecasting.warehouse.pages import Revision
@@ -81,9 +82,16 @@ class WindowReader:
                     num_days=self._card.context_length + SPARE_DAYS,
                     masked=self._config.verdicts.masked,
                 )
+                events = await read_known_events(connection, origin.source)
                 missing = [key for key, count in zip(keys, page.counts, strict=True) if not count]
                 reasons = iter(await explain_missing(connection, missing, source=origin.source) if missing else ())
-        windows = cut_windows(page, cards, context_length=self._card.context_length, missing=data.missing)
+        windows = cut_windows(
+            page,
+            cards,
+            context_length=self._card.context_length,
+            missing=data.missing,
+            events=[events.of(site) for site, _ in keys],
+        )
         return Snapshot(
             [window if count else next(reasons) for window, count in zip(windows, page.counts, strict=True)], revision
         )

@@ -20,6 +20,7 @@ FIXED = {
     "verdicts.bot_days": "A spike lasts at most 2 days.",
     "guard.max_body_bytes": "A request's body may have 1 MiB.",
     "guard.header_seconds": "A request's headers must arrive within 10 s, or guard.request_seconds if that is less.",
+    "serving.max_batch_delay_ms": "A request waits 1 ms for others to join its batch.",
     "forecast.num_threads": "torch uses one thread, since the other cores read and write meanwhile.",
 }
 

@@ -132,6 +132,7 @@ class DataConfig(Section):
         list,
         "country whose holidays forecasts expect, such as US or DE-BY; of single sites blog=FR,shop=off; empty: none",
     )
+    events: Path | None = setting(None, "a CSV file of known days: site, first_day, last_day, name, size, note")
     writer_timezone: str | None = setting(None, "time zone of page_visits.timestamp, which does not carry one")
     reread_days: int = setting(3, "days to read again at each update, for events that arrive late", least=1)
     statement_timeout_seconds: float = setting(
@@ -331,7 +332,6 @@ class ServingConfig(Section):
     )
     workers: int = setting(0, "TorchServe's worker processes; 0: one a core", least=0)
     batch_size: int = setting(32, "most requests that a worker answers at once", least=1)
-    max_batch_delay_ms: int = setting(1, "how long a request waits for others to join its batch", least=0)
     startup_timeout_seconds: float = setting(120.0, "how long TorchServe may take until its first prediction", above=0)
     deadline_seconds: float = setting(10.0, "how long TorchServe or PostgreSQL may take to answer", above=0)
     refresh_seconds: float = setting(

@@ -20,8 +20,8 @@ from forecasting.evaluation.statsforecast_baselines import (
     forecast_peer,
     peer_processes,
 )
-from forecasting.known_days.effects import learn_effects
-from forecasting.known_days.holiday_calendar import name_days
+from forecasting.known_days.events import NO_EVENTS, Events
+from forecasting.known_days.learning import learn_days
 from forecasting.model.forecaster import LEVELS
 from forecasting.panel import Panel
 from forecasting.predictor import Predictor, usual_bands
@@ -47,6 +47,8 @@ class Model:
     predictor: Predictor
     cards: Mapping[SeriesKey, SeriesCard] = field(default_factory=dict)
     country_of: Callable[[str], str] = no_country  # of a site whose holidays are learned before each cutoff
+    events: Events = NO_EVENTS
+    learns_days: bool = True  # before each cutoff; else a version's own effects remain
 
     def find_card(self, series: Series) -> SeriesCard:
         """Its own, or one with the bands of most series."""
@@ -54,8 +56,10 @@ class Model:
         return self.cards.get(series.key) or describe_series_card(series, usual)
 
 
-def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[RollingForecasts]:
-    """The model's forecasts first, then the seasonal naive ones, then the peers'.
+def forecast_all(
+    rolling: Rolling, config: Config, *, peers: bool, events: Events = NO_EVENTS
+) -> list[RollingForecasts]:
+    """The model's forecasts first, then the seasonal naive ones, then the peers'. All `events` count as known before.
 
     Raises SettingError if peers are requested and statsforecast is missing, ArtifactError if the model is missing.
     """
@@ -64,11 +68,11 @@ def forecast_all(rolling: Rolling, config: Config, *, peers: bool) -> list[Rolli
     require_single_process(config.process, "A backtest")
     version = config.model_version or BASE_VERSION
     if version == FINE_TUNE:
-        forecasts = forecast_fine_tuned(rolling, config)
+        forecasts = forecast_fine_tuned(rolling, config, events)
     else:
         base = version == BASE_VERSION
         model = load_base_model(config.data) if base else load_version(version, config, rolling.panel)
-        forecasts = forecast_by(rolling, model)
+        forecasts = forecast_by(rolling, replace(model, events=events))
     return [forecasts, forecast_naive(rolling), *(forecast_peers(rolling) if peers else [])]
 
 
@@ -85,7 +89,7 @@ def load_version(version: str, config: Config, panel: Panel) -> Model:
         "note: %s was trained on days until %s: up to then the backtest is not of unseen days",
         card.version, card.data["last_day"],
     )  # fmt: skip
-    model = Model(artifact.load_predictor(), {series.key: series for series in card.series})
+    model = Model(artifact.load_predictor(), {series.key: series for series in card.series}, learns_days=False)
     unknown = [series.name for series in panel.series if series.key not in model.cards]
     if unknown:
         LOGGER.info("note: %s was not trained on %d of the series, such as %s", card.version, len(unknown), unknown[0])
@@ -103,7 +107,7 @@ def forecast_by(rolling: Rolling, model: Model) -> RollingForecasts:
     return RollingForecasts(name, np.concatenate(parts), time.monotonic() - started)
 
 
-def forecast_fine_tuned(rolling: Rolling, config: Config) -> RollingForecasts:
+def forecast_fine_tuned(rolling: Rolling, config: Config, events: Events = NO_EVENTS) -> RollingForecasts:
     """By models fitted to all series on the days before, again every `backtest.refit` days."""
     started = time.monotonic()
     first, every = int(rolling.cutoffs.min()), config.backtest.refit
@@ -112,7 +116,7 @@ def forecast_fine_tuned(rolling: Rolling, config: Config) -> RollingForecasts:
     starts = np.unique(blocks)
     for number, block in enumerate(starts):
         last_day = first + int(block) * every
-        model = fine_tune(rolling.known_until(last_day), config)
+        model = replace(fine_tune(rolling.known_until(last_day), config), events=events)
         until = to_date(rolling.panel.first_day + last_day)
         LOGGER.info("fitted on the days until %s, %d of %d", until, number + 1, len(starts))
         quantiles[blocks == block] = forecast_by(rolling.select(blocks == block), model).quantiles
@@ -206,20 +210,20 @@ def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndar
     history = rolling.histories(part, predictor.context_length) * scale
     first_day = rolling.cutoffs[part] + rolling.panel.first_day + 1 - predictor.context_length
     cards = [_learn_known_days(rolling, origin, card, model) for origin, card in enumerate(cards, part.start)]
-    windows = make_windows(cards, history, first_day, days_ahead=rolling.days_ahead)
+    events = [model.events.of(series.site) for series in all_series]
+    windows = make_windows(cards, history, first_day, days_ahead=rolling.days_ahead, events=events)
     return np.asarray(predictor.predict(windows) / scale[..., None])
 
 
 def _learn_known_days(rolling: Rolling, origin: int, card: SeriesCard, model: Model) -> SeriesCard:
-    """With the effects of the country's holidays, from the days that this forecast may see; a version's own remain."""
-    country = model.country_of(card.site)
-    if not country:
+    """With the effects of holidays and events, from the days that this forecast may see; a version's own remain."""
+    country, events = model.country_of(card.site), model.events.of(card.site)
+    if not model.learns_days or not (country or events):
         return card
     values = rolling.visible(origin)
     cutoff = rolling.panel.first_day + int(rolling.cutoffs[origin])
     first_day = cutoff + 1 - len(values)
-    names = name_days(country, range(first_day, cutoff + 1))
-    return replace(card, country=country, effects=learn_effects(values, first_day, names, kind=card.kind))
+    return replace(card, country=country, effects=learn_days(values, first_day, country, events, kind=card.kind))
 
 
 def _kinds(rolling: Rolling) -> Int[np.ndarray, " origins"]:

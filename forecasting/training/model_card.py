@@ -14,6 +14,7 @@ from forecasting.artifact import forecaster_predictor
 from forecasting.card import Card, describe_libraries, describe_series_card, make_windows, now_text
 from forecasting.domain import Series, to_date
 from forecasting.known_days.effects import Effects
+from forecasting.known_days.events import NO_EVENTS, Events
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
 from forecasting.predictor import Bands, usual_bands
@@ -41,6 +42,7 @@ def forecast_next(
     bands: Sequence[Bands],
     answers: Sequence[str],
     known: Sequence[tuple[str, Effects]],
+    events: Events = NO_EVENTS,
 ) -> NextForecasts:
     """The days after each series' last one, as serving will answer them."""
     predictor = forecaster_predictor("trained", forecaster)
@@ -49,7 +51,13 @@ def forecast_next(
         describe_series_card(series, series_bands, answered_by=answered_by, known=days)
         for series, series_bands, answered_by, days in zip(panel.series, bands, answers, known, strict=True)
     ]
-    windows = make_windows(cards, latest.history, latest.first_days, days_ahead=forecaster.settings.prediction_horizon)
+    windows = make_windows(
+        cards,
+        latest.history,
+        latest.first_days,
+        days_ahead=forecaster.settings.prediction_horizon,
+        events=[events.of(card.site) for card in cards],
+    )
     return NextForecasts(latest.cutoffs + 1, predictor.predict(windows))
 
 

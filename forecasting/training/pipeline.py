@@ -8,7 +8,7 @@ from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, save
 from forecasting.card import Card
 from forecasting.domain import Series
 from forecasting.known_days.effects import Effects
-from forecasting.known_days.learning import NO_DAYS, NOTHING_KNOWN, KnownDays
+from forecasting.known_days.learning import NO_DAYS, KnownDays
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
 from forecasting.predictor import Bands
@@ -51,7 +51,7 @@ class SeriesResults:
     measures: list[dict[str, Any]]  # Any: as measure_test_part returns them
     bands: list[Bands]
     answers: list[str]
-    known: list[tuple[str, Effects]]  # the country of each site, and the effects of its holidays
+    known: list[tuple[str, Effects]]  # the country of each site, and the effects of holidays and events
 
     def of_all_ranks(self) -> "SeriesResults":
         """The results of all ranks, sorted by site and metric if there are several ranks."""
@@ -128,7 +128,9 @@ def learn(
     with clock.part("refitting"):
         served = _refit(panel, config, fitted, base)
     own = own_results
-    upcoming = forecast_next(served.forecaster, panel, bands=own.bands, answers=own.answers, known=own.known)
+    upcoming = forecast_next(
+        served.forecaster, panel, bands=own.bands, answers=own.answers, known=own.known, events=known.events
+    )
     return TrainingResult(panel, fitted, served, results, tested, upcoming)
 
 
@@ -146,7 +148,7 @@ def _evaluate(
         measures=measure_test_part(tested, panel, data),
         bands=calibrate(fitted.forecaster, panel, unseen=first_unseen(fitted, data)),
         answers=choose_answerers(tested, panel),
-        known=[known.get(series.key, NOTHING_KNOWN) for series in panel.series],
+        known=[known.of(series.key) for series in panel.series],
     )
 
 

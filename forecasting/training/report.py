@@ -11,6 +11,7 @@ from forecasting.evaluation.comparison import MIN_WEEKS, OVERWHELMING
 from forecasting.evaluation.plotting import draw_band, draw_name, draw_observed, figure
 from forecasting.evaluation.report import MAX_NOTES, format_notes
 from forecasting.known_days.effects import Effects, is_beside
+from forecasting.known_days.events import EVENT
 from forecasting.panel import Panel
 from forecasting.panel_building import MASKED
 from forecasting.predictor import SEASONAL_NAIVE, Bands
@@ -155,16 +156,23 @@ def _format_measure(name: str, value: float | None) -> str:
 
 
 def describe_known_days(known: Sequence[tuple[str, Effects]]) -> list[str]:
-    """Of which countries holidays are expected, and how many of their names were seen; nothing if of none."""
+    """Which holidays and events are expected, by how many names with a past; nothing if there are none."""
     lines = []
     for country in sorted({country for country, _ in known if country}):
         effects = [learned for name, learned in known if name == country]
         num_names = len({name for learned in effects for name in learned.by_name if not is_beside(name)})
-        lines.append(
-            f"holidays of {country}: {num_names} known from the past of {_write_num_series(len(effects))}; forecasts "
-            "expect them, and the measures above are without them"
-        )
+        lines.append(_write_expected(f"holidays of {country}", num_names, len(effects)))
+    own = [[name for name in effects.by_name if name.startswith(EVENT)] for _, effects in known]
+    if any(own):
+        lines.append(_write_expected("events", len({name for names in own for name in names}), sum(map(bool, own))))
     return lines
+
+
+def _write_expected(what: str, num_names: int, num_series: int) -> str:
+    return (
+        f"{what}: {num_names} known from the past of {_write_num_series(num_series)}; forecasts expect them, and the "
+        "measures above are without them"
+    )
 
 
 def _write_num_series(number: int) -> str:

@@ -101,4 +101,7 @@ def _describe_values(panel: Panel, row: int, span: Int[np.ndarray, " days"], ver
 def _describe_event(event: Any) -> str:  # Any: PostgreSQL's row
     series = " of ".join(name for name in (event["metric"], event["site"]) if name)
     change = "measured differently from this day on: " if event["is_break"] else ""
-    return f"{event['day']}{f', {series}' if series else ''}: {change}{event['note']}"
+    first, last = event["first_day"], event["last_day"]
+    note = f" ({event['note']})" if event["note"] not in ("", event["name"]) else ""
+    days = first if first == last else f"{first}..{last}"
+    return f"{days}{f', {series}' if series else ''}: {change}{event['name']}{note}"

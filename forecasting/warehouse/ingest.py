@@ -21,7 +21,9 @@ from forecasting.warehouse.changed_blocks import find_changed_blocks
 from forecasting.warehouse.changed_history import describe_dropped_days, find_changed_history
 from forecasting.warehouse.comparison_plan import Comparison, plan_comparison, write_comparison
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
+from forecasting.warehouse.csv.event_file import read_event_file
 from forecasting.warehouse.day_copier import DayCopier
+from forecasting.warehouse.event_store import write_file_events
 from forecasting.warehouse.ingest_plan import ReadTask, Scope, plan_tasks
 from forecasting.warehouse.kept_days import find_kept_days
 from forecasting.warehouse.origin import find_origin, has_rows, read_stored_sites
@@ -67,6 +69,7 @@ async def update(
         connected(config.read_from, timeout_seconds=config.data.statement_timeout_seconds) as source_connection,
         open_own_schema(config) as own,
     ):
+        await _copy_events(config.data, own.connection)
         catalog = await _read_catalog(config.data, source_connection, own.connection)
         if catalog is None:
             return UpdateResult(None, own.database)
@@ -102,6 +105,17 @@ async def update_with_progress(config: Config, *, whole: bool = False) -> Update
     """`update`, with a progress bar on a terminal."""
     with progress(f"reading {config.data.source}", None, unit="days") as advance:
         return await update(config, whole=whole, advance=advance)
+
+
+async def _copy_events(data: DataConfig, own_connection: Connection) -> None:
+    """Raises DataError for a file that has an error: the events of an earlier one stay."""
+    if data.events is None:
+        return
+    rows = read_event_file(data.events)
+    with translate_errors("writing forecasting.events"):
+        async with own_connection.transaction():
+            await fetch(own_connection, "lock_forecasting")
+            await write_file_events(own_connection, rows)
 
 
 async def _read_catalog(

@@ -3,18 +3,20 @@
 import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.domain import EARLIEST_DATE, MASKABLE, MIN_DAYS, Kind, Series, Verdict
+from forecasting.domain import EARLIEST_DATE, MASKABLE, MIN_DAYS, Kind, Series, Verdict, to_day
 from forecasting.errors import TooFewDays
+from forecasting.known_days.events import Events
 from forecasting.panel import Observations, Panel, describe_series
 from forecasting.panel_building import build_panel
 from forecasting.settings.schema import Config, DataConfig, MetricConfig
 from forecasting.warehouse.connection import connected, translate_errors
 from forecasting.warehouse.daily import read_pages, read_verdicts
+from forecasting.warehouse.event_store import read_known_events
 from forecasting.warehouse.ingest import update_with_progress
 from forecasting.warehouse.inventory import refuse_missing
 from forecasting.warehouse.origin import find_origin, read_metric_settings, read_site_index
@@ -28,21 +30,48 @@ from forecasting.warehouse.units import rates_as_fractions
 PAGE_SIZE = 4096  # series read at a time
 
 
+@dataclass(frozen=True)
+class LoadedPanels:
+    """Of the same series at the same moment."""
+
+    recent: Panel  # of the days that were asked for
+    whole: Panel | None  # of all days, if a site has a country or an event
+    events: Events
+
+
 def load_panel(config: Config, *, num_days: int | None = None, share: tuple[int, int] = (0, 1)) -> Panel:
     """`read_panel` from the configured source, after updating our copy of it. Blocks: not for a running event loop."""
+    return _load(config, [num_days], share)[0][0]
 
-    async def load() -> Panel:
+
+def load_panels(config: Config, *, num_days: int | None = None, share: tuple[int, int] = (0, 1)) -> LoadedPanels:
+    """As `load_panel`, with what known days are learned from."""
+    spans = [None] if num_days is None else [num_days, None]
+    panels, events = _load(config, spans, share, whole_if_known=True)
+    is_known = bool(events) or config.data.has_countries
+    return LoadedPanels(panels[0], panels[-1] if is_known else None, events)
+
+
+def _load(
+    config: Config, spans: Sequence[int | None], share: tuple[int, int], *, whole_if_known: bool = False
+) -> tuple[list[Panel], Events]:
+    """A panel of each of the spans; of the first alone if `whole_if_known` and no site has a country or an event."""
+
+    async def load() -> tuple[list[Panel], Events]:
         result = await update_with_progress(config)
         async with connected(result.database) as connection:
-            panel = await read_panel(
+            with translate_errors("reading forecasting.events"), translate_missing_schema(config.data):
+                events = await read_known_events(connection, config.data.source.value)
+            is_known = bool(events) or config.data.has_countries
+            panels = await read_panels(
                 connection,
+                spans if is_known or not whole_if_known else spans[:1],
                 data=config.data,
                 metrics=config.metrics,
                 masked=config.verdicts.masked,
-                num_days=num_days,
                 share=share,
             )
-        return replace(panel, notes=(*result.notes, *panel.notes))
+        return [replace(panel, notes=(*result.notes, *panel.notes)) for panel in panels], events
 
     return asyncio.run(load())
 
@@ -65,13 +94,35 @@ async def read_panel(
 
     Raises DataError for problems with the data, WarehouseError for problems with PostgreSQL.
     """
-    if num_days is not None and num_days < MIN_DAYS:
-        raise TooFewDays(f"{num_days} days were asked for; at least {MIN_DAYS} are needed.")
+    [panel] = await read_panels(
+        connection, [num_days], data=data, metrics=metrics, masked=masked, today=today, share=share
+    )
+    return panel
+
+
+async def read_panels(
+    connection: Connection,
+    spans: Sequence[int | None],
+    *,
+    data: DataConfig,
+    metrics: Mapping[str, MetricConfig],
+    masked: Sequence[str] = MASKABLE,
+    today: dt.date | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> list[Panel]:
+    """As `read_panel`, of each number of days. The days are read once."""
+    for num_days in spans:
+        if num_days is not None and num_days < MIN_DAYS:
+            raise TooFewDays(f"{num_days} days were asked for; at least {MIN_DAYS} are needed.")
     with translate_errors("reading forecasting.daily"), translate_missing_schema(data):
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            history = await read_history(
-                connection, data=data, metrics=metrics, masked=masked, num_days=num_days, today=today, share=share
+            histories = await read_histories(
+                connection, spans, data=data, metrics=metrics, masked=masked, today=today, share=share
             )
+    return [_build(history, num_days, data, share) for history, num_days in zip(histories, spans, strict=True)]
+
+
+def _build(history: DailyHistory, num_days: int | None, data: DataConfig, share: tuple[int, int]) -> Panel:
     try:
         panel = build_panel(
             history.observations,
@@ -88,17 +139,17 @@ async def read_panel(
     return replace(panel, notes=(*history.notes, *panel.notes))
 
 
-async def read_history(
+async def read_histories(
     connection: Connection,
+    spans: Sequence[int | None],
     *,
     data: DataConfig,
     metrics: Mapping[str, MetricConfig],
     masked: Sequence[str],
-    num_days: int | None,
     today: dt.date | None,
     share: tuple[int, int] = (0, 1),
-) -> DailyHistory:
-    """What `read_panel` makes a panel from, including rows of today and later. A metric is a count unless its settings
+) -> list[DailyHistory]:
+    """What `read_panels` makes panels from, including rows of today and later. A metric is a count unless its settings
     or its source say otherwise.
 
     Raises UnknownMetric, UnknownSite or TooFewDays if a requested series has no value on the days read, or the share
@@ -112,9 +163,10 @@ async def read_history(
     requested = index.find_present_names(data.sites)
     (extent,) = await fetch(connection, "read_daily_extent", today, requested, source)
     last_date = extent["last_day"]
+    dates = [_first_date(last_date, num_days=num_days) for num_days in spans]
     query = DailyQuery(
         today=dt.date.max,
-        first_date=_first_date(last_date, num_days=num_days),
+        first_date=min(dates),
         sites=requested,
         metrics=data.metrics,
         source=source,
@@ -122,13 +174,31 @@ async def read_history(
         share=share,
     )
     series = await _read_series(connection, query, settings, index)
-    if last_date is not None or requested:
-        await refuse_missing(connection, query, {(row.series.site, row.series.metric) for row in series})
-    if last_date is not None and not series:
-        raise TooFewDays(f"No series is in share {share[0]} of {share[1]}. Use fewer processes, or load more series.")
-    notes = _describe_misdated(extent["num_misdated"])
-    observations = rates_as_fractions(series, settings, named=data.metrics, notes=notes)
-    return DailyHistory(observations, today, query.first_date, last_date, tuple(notes))
+    histories = []
+    for first_date in dates:
+        own = series if first_date == query.first_date else _cut(series, first_date)
+        if last_date is not None or requested:
+            keys = {(row.series.site, row.series.metric) for row in own}
+            await refuse_missing(connection, replace(query, first_date=first_date), keys)
+        if last_date is not None and not own:
+            raise TooFewDays(
+                f"No series is in share {share[0]} of {share[1]}. Use fewer processes, or load more series."
+            )
+        notes = _describe_misdated(extent["num_misdated"])
+        observations = rates_as_fractions(own, settings, named=data.metrics, notes=notes)
+        histories.append(DailyHistory(observations, today, first_date, last_date, tuple(notes)))
+    return histories
+
+
+def _cut(observations: Sequence[Observations], first_date: dt.date) -> list[Observations]:
+    """As if only the days from `first_date` on had been read."""
+    cut = []
+    for observed in observations:
+        inside = observed.days >= to_day(first_date)
+        days, values = observed.days[inside], observed.values[inside]
+        if not np.isnan(values).all():
+            cut.append(_observe(observed.series, days, values, observed.verdicts))
+    return cut
 
 
 def _describe_misdated(num_rows: int) -> list[str]:

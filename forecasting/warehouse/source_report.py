@@ -16,9 +16,11 @@ from forecasting.warehouse.catalog import SourceCatalog, local_day, read_catalog
 from forecasting.warehouse.changed_history import describe_dropped_days, find_changed_history
 from forecasting.warehouse.comparison_plan import describe_comparing
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
+from forecasting.warehouse.event_store import foresee_events
 from forecasting.warehouse.ingest import UpdateResult
 from forecasting.warehouse.kept_check import check_kept_days
 from forecasting.warehouse.kept_days import find_kept_days
+from forecasting.warehouse.known_days_report import describe_known_days, find_unknown_sites
 from forecasting.warehouse.last_day_report import find_partial_last_day_warnings
 from forecasting.warehouse.origin import read_stored_sites
 from forecasting.warehouse.queries import fetch
@@ -71,7 +73,9 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
         async with connected(config.kept_in) as own:
             with translate_errors("looking for the schema forecasting"):
                 (schema,) = await fetch(own, "find_forecasting")
-                stored = await read_stored_sites(own) if await has_current_schema(own) else []
+                is_current = await has_current_schema(own)
+                stored = await read_stored_sites(own) if is_current else []
+                events = await foresee_events(own if is_current else None, catalog, config.data.events)
             named = name_sites(catalog.sites, stored, source=catalog.source.name)
             catalog = replace(catalog, sites=named.sites)
             changes = await _find_changes(connection, own, catalog, stored, data=config.data, now=now)
@@ -79,7 +83,11 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
     present = {site.name for site in named.sites}
     renamed = {old: new for old, new in named.renamed.items() if new in present}
     is_file = config.data.source is SourceName.csv
-    warnings = [*catalog.notes, *hidden, *_find_warnings(catalog, config, now), *partial, *changes]
+    names = {name for site in catalog.sites for name in (site.name, *site.aliases)}
+    warnings = [
+        *catalog.notes, *hidden, *_find_warnings(catalog, config, now), *find_unknown_sites(names, events), *partial,
+        *changes,
+    ]  # fmt: skip
     return "\n".join(
         [
             *([f"csv: {config.data.csv}"] if is_file else _describe_rights(rights, catalog)),
@@ -88,6 +96,8 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
             f"metrics: {', '.join(metric.metric for metric in catalog.metrics) or 'none'}",
             "",
             _describe_sites(catalog, config),
+            "",
+            *describe_known_days(catalog.sites, events, config.data, now=now),
             "",
             *(f"renamed: {old} is called {new} in {catalog.source.name} now" for old, new in renamed.items()),
             *_list_warnings(warnings),

@@ -38,7 +38,7 @@ class VerdictRules:
     @property
     def fingerprint(self) -> str:
         """Changes whenever a verdict could change."""
-        events = [(*event, event["day"] < self.until) for event in self.events]
+        events = [(*event, event["first_day"] < self.until) for event in self.events]
         dates = [day < self.until for metric in self.metrics for day in self.thresholds.break_dates(metric)]
         content = (self.starts_amid, self.thresholds, self.metrics, events, dates)
         return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
@@ -167,13 +167,13 @@ def _kind_to_judge(series: Series, rules: VerdictRules) -> Kind:
 
 
 def _find_announced_days(days: DaysToJudge, rules: VerdictRules) -> Bool[np.ndarray, "series days"]:
-    """Days about which the source has a note that explains unusual traffic."""
+    """Days with an event, or about which the source has a note, that explains unusual traffic."""
     num_series, num_days = days.values.shape
     announced = np.zeros((num_series, num_days), bool)
     for event in rules.events:
-        column = to_day(event["day"]) - days.first_day
-        if 0 <= column < num_days and not event["is_break"]:
-            announced[days.find_rows(event), column] = True
+        first, last = (to_day(event[name]) - days.first_day for name in ("first_day", "last_day"))
+        if last >= 0 and not event["is_break"]:
+            announced[days.find_rows(event), max(first, 0) : last + 1] = True
     return announced
 
 
@@ -185,7 +185,7 @@ def _find_breaks(days: DaysToJudge, rules: VerdictRules) -> Int[np.ndarray, " se
     metrics = [metric for _, metric in days.keys]
     breaks = find_breaks(metrics, thresholds=rules.thresholds, first_day=days.first_day, num_days=num_days)
     for event in rules.events:
-        column = to_day(event["day"]) - days.first_day
+        column = to_day(event["first_day"]) - days.first_day
         if event["is_break"] and 0 < column < num_days:
             rows = days.find_rows(event)
             breaks[rows] = np.maximum(breaks[rows], column)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from forecasting.card import SeriesCard, find_effects
 from forecasting.domain import MAX_DAYS_AHEAD, MIN_DAYS, RECENT_DAYS, Kind, Missing, can_be_zero
 from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
+from forecasting.known_days.events import Event
 from forecasting.latest_windows import LatestWindows, cut_latest_windows
 from forecasting.panel import Observations, describe_series
 from forecasting.predictor import SEASONAL_NAIVE, Window
@@ -35,22 +36,31 @@ def cut_page_windows(
 
 
 def cut_windows(
-    page: Page, cards: Sequence[SeriesCard], *, context_length: int, missing: Missing
+    page: Page,
+    cards: Sequence[SeriesCard],
+    *,
+    context_length: int,
+    missing: Missing,
+    events: Sequence[Sequence[Event]] = (),
 ) -> list[Window | DataError]:
-    """Of each series of the page, its latest window; TooFewDays or AmbiguousUnit where it cannot be forecast."""
+    """Of each series of the page, its latest window; TooFewDays or AmbiguousUnit where it cannot be forecast. `events`
+    are those of each series; empty: none of any.
+    """
     latest = cut_page_windows(page, cards, context_length=context_length, missing=missing)
     first_days, ends = latest.first_days, page.counts.cumsum()
     windows: list[Window | DataError] = []
-    for row, card in enumerate(cards):
+    for row, (card, own) in enumerate(zip(cards, events or [()] * len(cards), strict=True)):
         rows = slice(ends[row] - page.counts[row], ends[row])
+        first_day, num_days = int(first_days[row]), context_length + MAX_DAYS_AHEAD
         window = Window(
             history=latest.history[row].copy(),  # a view would keep the whole batch in memory
-            first_day=int(first_days[row]),
+            first_day=first_day,
             kind=card.kind,
             band_scale=np.asarray(card.band_scale, np.float32),
             naive=card.answered_by == SEASONAL_NAIVE,
             last_verdict=page.last_verdicts[row] if page.last_verdicts else "",
-            effects=find_effects(card, int(first_days[row]), context_length + MAX_DAYS_AHEAD),
+            effects=find_effects(card, first_day, num_days, own),
+            events=tuple(event for event in own if event.is_within(range(first_day, first_day + num_days))),
         )
         fault = _find_fault(card, page.days[rows], page.values[rows], latest, row, missing=missing)
         windows.append(fault or window)

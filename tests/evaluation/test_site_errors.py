@@ -83,7 +83,7 @@ def test_worst_days_are_named_and_explained() -> None:
     assert (worst.name, worst.date) == ("page_visits of shop", "2024-02-18")
     assert worst.share == pytest.approx(250 / (250 + 2 + 8 + 8))
     assert worst.reason == "spike, 3.5 times the median of the 28 days before"
-    [named] = find_worst_days(rolling, forecasts, [2], most=1, names={FIRST + 48: "Founders' Day"})
+    [named] = find_worst_days(rolling, forecasts, [2], most=1, names_of=lambda site: {FIRST + 48: "Founders' Day"})
     assert named.reason == "Founders' Day"
     assert share_of_worst(rolling, forecasts, [2], worst=0.25) == pytest.approx(250 / 268)  # one day of four
 

@@ -34,6 +34,15 @@ update daily_metrics set bounces = 30 + 20 * sin(extract(dow from date)), second
 update daily_metrics set page_visits = null where date > '2020-08-01' or date = '2020-07-07';
 delete from daily_metrics where date in ('2020-07-01', '2020-07-10', '2020-07-11');
 """
+# The last day with page visits is 1 August, that of the other metrics the 19th.
+EVENTS = """
+insert into forecasting.events (site, first_day, name, size)
+    values (null, '2020-08-22', 'Launch', 3), (null, '2020-08-05', 'Sale', 0.5);
+"""
+EXPECTED = {
+    7: "The forecast expects events: Sale (2020-08-05).",
+    30: "The forecast expects events: Sale (2020-08-05), Launch (2020-08-22).",
+}
 MANY = """
 drop table daily_metrics;
 insert into forecasting.daily (site, metric, day, value)
@@ -105,7 +114,7 @@ def configure(database: DatabaseConfig, store: Path, **forecast: object) -> Conf
 
 @pytest.mark.parametrize("days", [7, 30])
 def test_answers_are_those_of_the_service(database: DatabaseConfig, store: Path, days: int) -> None:
-    execute(database, CHANGES)
+    execute(database, CHANGES, load_schema(), EVENTS)
     config = configure(database, store, days_ahead=days)
     assert forecast_everything(config) == VERSION
     rows = written(database)
@@ -113,6 +122,8 @@ def test_answers_are_those_of_the_service(database: DatabaseConfig, store: Path,
     with PredictionService(config) as service:
         for series in service.card.series:
             answer = service.predict(series.metric, days_ahead=days)
+            notes = [note for note in answer["notes"] if "expects events" in note]
+            assert notes == ([EXPECTED[days]] if series.metric == "page_visits" else [])
             ours = [row for row in rows if row["metric"] == series.metric]
             assert [str(row["day"]) for row in ours] == [row["date"] for row in answer["predictions"]]
             assert {str(row["cutoff"]) for row in ours} == {answer["data_until"]}

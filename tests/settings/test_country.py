@@ -3,6 +3,7 @@
 import pytest
 
 from forecasting.errors import SettingError
+from forecasting.settings.countries import suggest_country
 from forecasting.settings.schema import DataConfig
 
 
@@ -29,3 +30,8 @@ def test_unknown_country_is_refused(country: str, refusal: str) -> None:
     with pytest.raises(SettingError) as error:
         DataConfig(country=[country])
     assert str(error.value) == refusal
+
+
+def test_a_time_zone_suggests_a_country_only_if_it_is_of_one() -> None:
+    zones = ("Europe/Paris", "Europe/Copenhagen", "America/New_York", "Asia/Tokyo", "UTC", "CET", "US/Eastern")
+    assert [suggest_country(zone) for zone in zones] == ["FR", "DK", "US", "JP", None, None, None]

@@ -124,7 +124,7 @@ def test_version_that_is_no_name_is_refused(version: str, reason: str) -> None:
         ("serving.deadline_seconds=0", "serving.deadline_seconds is 0.0; it must be above 0."),
         ("serving.deadline_seconds=nan", "serving.deadline_seconds is nan; it must be above 0."),
         ("serving.batch_size=0", "serving.batch_size is 0; it must be at least 1."),
-        ("serving.max_batch_delay_ms=-5", "serving.max_batch_delay_ms is -5; it must be at least 0."),
+        ("serving.max_age_days=-5", "serving.max_age_days is -5; it must be at least 0."),
         (
             "training.accelerator=foo",
             "training.accelerator in the command line is 'foo', but must be auto or cpu or gpu.",

@@ -1,12 +1,18 @@
 """Two sites in somebody's Umami, as their owner runs the scripts: checked, trained, backtested, served, listed."""
 
+import datetime as dt
+import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
 from forecasting.artifact import load_artifact
+from forecasting.card import Card
 from forecasting.settings.schema import DatabaseConfig
 from scripts.bench.harness import PATIENCE_SECONDS, Place
 from tests.waiting import CERTIFICATES, becomes
@@ -16,7 +22,8 @@ from tests.warehouse.sources.test_umami import BLOG, SHOP, UMAMI
 from .conftest import PATIENT, QUICK, variables_of
 from .forking import run_forked
 
-# 120 days up to yesterday in Paris: 40 + 10 * weekday views of the blog, three times as many of the shop, 2 a visit.
+# 120 days up to yesterday in Paris: 40 + 10 * weekday views of the blog or up to 30% more, three times as many of the
+# shop, 2 a visit. On one day, 20 days ago, the blog has three times as many as usual.
 TRAFFIC = f"""
 insert into website_event (website_id, session_id, visit_id, created_at)
     select site.id, md5(site.id || day::text || n / 4)::uuid, md5(site.id || day::text || n / 2)::uuid,
@@ -24,7 +31,12 @@ insert into website_event (website_id, session_id, visit_id, created_at)
     from (values ('{BLOG}'::uuid, 1), ('{SHOP}'::uuid, 3)) as site (id, size),
         lateral (select date_trunc('day', now() at time zone 'Europe/Paris') as today) as local,
         lateral generate_series(local.today - interval '120 days', local.today - interval '1 day', '1 day') as day,
-        lateral (select site.size * (40 + 10 * extract(isodow from day)::integer) as views) as count,
+        lateral (
+            select round(
+                site.size * (40 + 10 * extract(isodow from day)) * (1 + abs(hashtext(day::text)) % 100 * 0.003)
+                * case when site.size = 1 and day = local.today - interval '20 days' then 3 else 1 end
+            )::integer as views
+        ) as count,
         lateral generate_series(0, count.views - 1) as n;
 analyze;
 """  # noqa: S608 - ours
@@ -45,11 +57,65 @@ def run(place: Place, script: str, *arguments: str) -> str:
     return result.stdout
 
 
+@dataclass(frozen=True)
+class Sales:
+    """The blog's sales, of 20 days ago and of tomorrow."""
+
+    file: Path
+    past: dt.date
+    ahead: str
+
+    @staticmethod
+    def plan(file: Path) -> "Sales":
+        today = dt.datetime.now(ZoneInfo("Europe/Paris")).date()
+        sales = Sales(file, today - dt.timedelta(days=20), str(today + dt.timedelta(days=1)))
+        file.write_text(f"site,first_day,name\nBlog,{sales.past},Sale\nBlog,{sales.ahead},Sale\n")
+        return sales
+
+    @property
+    def note(self) -> str:
+        return f"The forecast expects events: Sale ({self.ahead})."
+
+    def call_off(self) -> None:
+        """That of tomorrow."""
+        self.file.write_text(f"site,first_day,name\nBlog,{self.past},Sale\n")
+
+    def launch(self, database: DatabaseConfig, client: httpx.Client, usual: dict[str, int]) -> None:
+        """The shop's event of twice the usual views counts at once, on its day alone."""
+        row = f"('Shop', '{self.ahead}', 'Launch', 2)"
+        prepare(database, f"insert into forecasting.events (site, first_day, name, size) values {row}")  # noqa: S608
+        note = f"The forecast expects events: Launch ({self.ahead})."
+        assert becomes(lambda: note in get_views(client, "Shop")[0]["notes"])
+        doubled = usual | {self.ahead: 2 * (usual[self.ahead] + 1) - 1}
+        assert get_views(client, "Shop")[1] == pytest.approx(doubled, abs=1)
+
+    def add(self, views: dict[str, int], card: Card) -> dict[str, float]:
+        """The blog's views without a sale, with what the version has learned of the past one."""
+        learned = card.find_series(site="Blog", metric="page_visits").effects.by_name["event: Sale"].learned
+        assert learned == pytest.approx(math.log(3) * 2 / 3, rel=0.3)
+        return views | {self.ahead: math.exp(learned) * (views[self.ahead] + 1) - 1}
+
+
+def get_views(client: httpx.Client, site: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The answer, and the views by day."""
+    answer = client.get("/predict/page-visits", params={"site": site}).json()
+    return answer, {row["date"]: row["predicted_visits"] for row in answer["predictions"]}
+
+
 def test_the_whole_way(umami: Place, database: DatabaseConfig, tmp_path: Path) -> None:
     checked = run(umami, "sources.py", "--check", "--source", "umami", PARIS)
     assert re.search(r"^Blog +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d +120 +Europe/Paris$", checked, re.MULTILINE)
 
-    trained = run(umami, "train.py", "data.source=umami", PARIS, "model_version=v1", *QUICK)
+    sales = Sales.plan(tmp_path / "events.csv")
+    known = ("data.country=FR", f"data.events={sales.file}")
+    checked = run(umami, "sources.py", "--check", "--source", "umami", PARIS, *known)
+    assert re.search(
+        r"^holidays of FR: \d+ since [\d-]+, \d+ in the next 365 days, for 3 sites$", checked, re.MULTILINE
+    )
+    assert "events: 2, 1 of them not over yet: Sale\n" in checked
+
+    trained = run(umami, "train.py", "data.source=umami", PARIS, *known, "model_version=v1", *QUICK)
+    assert "events: 1 known from the past of 5 series; forecasts expect them" in trained
     assert "read 10 series of 116 days" in trained  # 60 with targets and 56 before them
     card = load_artifact(umami.store, "v1").card
     assert {(series.site, series.metric) for series in card.series} == {
@@ -85,7 +151,9 @@ def test_the_whole_way(umami: Place, database: DatabaseConfig, tmp_path: Path) -
         assert (refused.status_code, refused.json()["detail"]) == (
             400, "There are 2 sites: say which with `site`, one of Blog, Shop.",
         )  # fmt: skip
-        blog, shop = (client.get("/predict/page-visits", params={"site": site}).json() for site in ("Blog", "Shop"))
+        (blog, views_of_blog), (shop, views_of_shop) = (get_views(client, site) for site in ("Blog", "Shop"))
+        assert [sales.note in answer["notes"] for answer in (blog, shop)] == [True, False]
+        sales.launch(database, client, views_of_shop)
         assert 2 < shop["total"]["value"] / blog["total"]["value"] < 4.5
         request = {"metrics": ["unique_visitors", "bounce_rate"], "sites": ["Blog", "Shop"]}
         several = client.post("/predict/multiple", json=request).json()
@@ -95,13 +163,15 @@ def test_the_whole_way(umami: Place, database: DatabaseConfig, tmp_path: Path) -
         assert client.get("/health").json()["status"] == "healthy"
 
         prepare(database, f"update website set name = 'Journal' where website_id = '{BLOG}'")  # noqa: S608 - ours
-        updated = run(umami, "sources.py", "--update", "--source", "umami", PARIS)
+        sales.call_off()
+        updated = run(umami, "sources.py", "--update", "--source", "umami", PARIS, known[1])
         assert "note: the site Blog is called Journal in umami now: " in updated
         renamed = ["The site Blog is called Journal now."]
         assert becomes(lambda: client.get("/health").json()["changes"] == renamed)
         for name in ("Blog", "Journal"):
-            answer = client.get("/predict/page-visits", params={"site": name}).json()
-            assert (answer["site"], answer["predictions"]) == ("Journal", blog["predictions"])
+            answer, views = get_views(client, name)
+            assert (answer["site"], sales.note in answer["notes"]) == ("Journal", False)
+            assert views_of_blog == pytest.approx(sales.add(views, card), abs=2)
         assert client.get("/sites").json()["sites"][0]["aliases"] == ["Blog"]
         assert client.get("/health").json()["status"] == "healthy"
     assert served.end() == 0

@@ -69,6 +69,10 @@ def test_check_shows_sites_days_warnings_and_rights(config: Config) -> None:
         "Quiet  no day                  0     Europe/Paris",
         "Shop   2024-03-12  2024-03-12  1     Europe/Paris",
         "",
+        "events: 1, 0 of them not over yet: Load test",
+        "no holidays and no events are known of Quiet, Shop: if the visitors live in FR, as Europe/Paris suggests, set "
+        "data.country=FR",
+        "",
         "warning: Quiet has no day yet",
         "warning: Shop has 1 day; at least 30 are needed",
         "warning: Shop has no data from the last 3 days: its forecasts begin after its last day",
@@ -117,6 +121,21 @@ def test_a_time_zone_for_an_unknown_site_is_a_warning(config: Config) -> None:
     assert lines[0].startswith("umami in the database")
     assert "warning: data.timezones names the site 'Blgo', which does not exist" in lines
     assert not any("'Shop'" in line for line in lines)
+
+
+def test_check_counts_holidays_and_events(config: Config, tmp_path: Path) -> None:
+    """France had New Year, and will have 11 holidays in the next 365 days."""
+    file = tmp_path / "events.csv"
+    file.write_text("site,first_day,last_day,name\nBlog,2024-03-01,2024-03-20,Sale\nBlgo,2024-05-02,,Launch\n")
+    data = replace(config.data, country=["Blog=FR"], events=file, timezone="UTC")
+    lines = check(replace(config, data=data))
+    assert lines[10:14] == [
+        "holidays of FR: 1 since 2023-12-31, 11 in the next 365 days, for 1 site",
+        "events: 3, 2 of them not over yet: Launch, Load test, Sale",
+        "no holidays and no events are known of Quiet, Shop: set data.country or data.events",
+        "",
+    ]
+    assert "warning: the event Launch (2024-05-02) is of the site 'Blgo', which does not exist" in lines
 
 
 def test_a_source_without_a_day_is_a_warning(database: DatabaseConfig) -> None:

@@ -14,6 +14,7 @@ from forecasting.settings.schema import ServingConfig
 
 TEMPLATES = find_resource("configs/torchserve")
 METRICS_SOCKET = "metrics.sock"  # TorchServe gives its metrics to everybody without a key, so only we can reach them
+MAX_BATCH_DELAY_MS = 1  # that a request waits for others to join its batch
 WORKER_RETRY_SECONDS = 86400  # after which TorchServe gives up a worker that cannot be started, for good
 
 
@@ -56,7 +57,7 @@ def _write_store(folder: Path, archive: Path, serving: ServingConfig) -> None:
         "minWorkers": num_workers(serving),
         "maxWorkers": num_workers(serving),
         "batchSize": serving.batch_size,
-        "maxBatchDelay": serving.max_batch_delay_ms,
+        "maxBatchDelay": MAX_BATCH_DELAY_MS,
         # A hanging worker is killed early enough for another to answer its requests.
         "responseTimeout": math.ceil(serving.deadline_seconds / 4),
         "startupTimeout": math.ceil(serving.startup_timeout_seconds),
