@@ -126,7 +126,7 @@ def test_days_that_are_read_once_make_the_same_panels_as_days_read_apart(config:
         config.database,
         "insert into forecasting.sites (site, source, key, timezone) values ('Old', 'umami', 'o', 'UTC'), "
         "('New', 'umami', 'n', 'UTC')",
-        "insert into forecasting.daily (site, metric, day, value) select 'Old', metric, day, 5 from "
+        "insert into forecasting.daily (site, metric, day, value) select 'Old', metric, day, 0.5 from "
         "unnest(array['page_visits', 'bounce_rate']) as metric, "
         "generate_series(date '2023-01-01', '2023-03-31', '1 day') as day where day <> '2023-02-02'",
         "insert into forecasting.daily (site, metric, day, value, verdict) select 'New', 'page_visits', day, "
