@@ -86,6 +86,19 @@ class Unit(StrEnum):
     percent = "percent"  # 0..100
 
 
+class Sensitivity(StrEnum):
+    """How unusual a day must be to be told, in units where 1.645 is the end of the 90% band."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
+    off = "off"
+
+    @property
+    def threshold(self) -> float:
+        return {"low": 3.75, "medium": 3.0, "high": 2.5}.get(self.value, float("inf"))
+
+
 class Right(StrEnum):
     read = "read"  # may ask for forecasts
     admin = "admin"  # may also change things

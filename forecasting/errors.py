@@ -14,6 +14,7 @@ ForecastingError
 │   ├── CannotConnect              no answer, or the server refused the connection
 │   ├── MissingTable               the source lacks a table, or this user may not read it
 │   ├── SourceTooSlow              the source's server cancelled a statement that took too long
+│   ├── UnknownAnomaly             no unusual day has this id   (HTTP 404)
 │   ├── InvalidQuery               the user's own query fails, or does not return the required columns
 │   ├── WouldLoseDays              stored days would be lost, and nobody allowed that
 │   └── SchemaNotWritable          our own schema `forecasting` cannot be created or written
@@ -78,6 +79,9 @@ class MissingTable(WarehouseError): ...
 
 
 class WouldLoseDays(WarehouseError): ...
+
+
+class UnknownAnomaly(WarehouseError): ...
 
 
 class SourceTooSlow(WarehouseError): ...

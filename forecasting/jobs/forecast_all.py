@@ -12,6 +12,7 @@ import torch
 
 from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, RECENT_DAYS, SeriesKey, to_date, to_day
 from forecasting.errors import TooFewDays
+from forecasting.jobs.judge_all import judge_new_days
 from forecasting.jobs.pages import LoadedVersion, PageForecasts, SeriesLookup, forecast_page, load_version
 from forecasting.runtime.log import LOGGER
 from forecasting.runtime.process import run_async
@@ -77,7 +78,8 @@ class Tally:
 
 
 def forecast_everything(config: Config) -> str:
-    """Brings forecasting.daily up to date and writes the next days of all its series to forecasting.forecasts.
+    """Brings forecasting.daily up to date, writes the next days of all its series to forecasting.forecasts, and judges
+    the days that are new.
 
     Each batch is one transaction, so an interruption leaves whole batches, and the next run completes them. Under
     torchrun each process takes its share of the series. Returns the name of the version. Raises ForecastingError.
@@ -111,6 +113,7 @@ async def _forecast(version: LoadedVersion, tally: Tally) -> None:
             total = await count_series(reading, query) if sys.stderr.isatty() else None
         with progress(version.predictor.name, total) as advance:
             await _Pipeline(version, lookup, tally, advance).run(reading, writing, query)
+        await judge_new_days(version, lookup, writing, query)
 
 
 async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[DailyQuery, SeriesLookup]:

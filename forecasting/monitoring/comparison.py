@@ -17,8 +17,6 @@ LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)  # of the forecasts that are kept: both ban
 SCORED, MEDIAN, SHOWN = [0, 2, 4], 2, (1, 3)  # their places: what is scored, and the 80% band that people are shown
 HOLIDAY, BESIDE = 1.5, 1.25  # what the score of a public holiday, and of the days beside it, is divided by
 
-Predict = Callable[[Windows], Float[np.ndarray, "windows days levels"]]
-
 
 @dataclass(frozen=True)
 class RecentDays:
@@ -43,29 +41,47 @@ class Comparison:
     lower: Float[np.ndarray, "series judged"]  # the 80% band
     upper: Float[np.ndarray, "series judged"]
 
+    @property
+    def values(self) -> tuple[Float[np.ndarray, "series judged"], ...]:
+        """What was counted and what was expected, in the order above."""
+        return self.value, self.expected, self.lower, self.upper
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The forecasts that a comparison needs: of AHEAD days from each of the windows."""
+
+    days: RecentDays
+    num_days: int
+    windows: Windows
+    is_enough: Bool[np.ndarray, "series judged"]  # which days have a window: enough known days before them
+
+
+def plan_comparison(days: RecentDays, *, num_days: int, context_length: int) -> Plan:
+    """Of the last `num_days` days of each series. Forecasts begin AHEAD days before them."""
+    num_judged = min(num_days + AHEAD - 1, days.history.shape[1] - 1)
+    return Plan(days, num_days, *_make_windows(days, num_judged, context_length))
+
 
 def compare(
-    days: RecentDays,
-    predict: Predict,
+    plan: Plan,
+    quantiles: Float[np.ndarray, "windows days levels"],
     *,
-    num_days: int,
-    context_length: int,
     levels: Sequence[float],
     least: LeastChange | None = None,
 ) -> Comparison:
-    """The last `num_days` days of each series, in the model's units. Forecasts begin AHEAD days before them."""
-    num_judged = min(num_days + AHEAD - 1, days.history.shape[1] - 1)
-    windows, is_enough = _make_windows(days, num_judged, context_length)
+    """The days beside the forecasts of the plan's windows, in the model's units."""
+    days, num_judged = plan.days, plan.is_enough.shape[1]
     places = [list(levels).index(level) for level in LEVELS]
-    quantiles = np.full((*is_enough.shape, AHEAD, len(LEVELS)), np.nan, np.float32)
-    quantiles[is_enough] = predict(windows)[..., places]
-    bands = _align(quantiles).astype(np.float64)
+    kept = np.full((*plan.is_enough.shape, AHEAD, len(LEVELS)), np.nan, np.float32)
+    kept[plan.is_enough] = quantiles[..., places]
+    bands = _align(kept).astype(np.float64)
     observed = days.observed[:, -num_judged:].astype(np.float64)
     kinds = np.array([KIND_CODES[card.kind] for card in days.cards], np.int64)
     first = days.first_days + days.history.shape[1] - num_judged
     softening = np.stack([soften(card, int(day), num_judged) for card, day in zip(days.cards, first, strict=True)])
     scores = score_days(observed, bands[..., SCORED], kinds, softening=softening, least=least)
-    return _cut(_describe(judge(scores), observed, bands, days.cards), num_days)
+    return _cut(_describe(judge(scores), observed, bands, days.cards), plan.num_days)
 
 
 def soften(card: SeriesCard, first_day: int, num_days: int) -> Float[np.ndarray, " days"]:
@@ -132,8 +148,7 @@ def _cut(comparison: Comparison, num_days: int) -> Comparison:
 def join_comparisons(parts: Sequence[Comparison], *, scale: float = 1.0) -> Comparison:
     """Comparisons of the same series, one part of their days after another; values times `scale`."""
     joined = _map(parts, lambda days: np.concatenate(days, axis=1))
-    values = (scale * values for values in (joined.value, joined.expected, joined.lower, joined.upper))
-    return Comparison(joined.judgement, *values)
+    return Comparison(joined.judgement, *(scale * part for part in joined.values))
 
 
 def _map(parts: Sequence[Comparison], join: Callable[[Sequence[np.ndarray]], np.ndarray]) -> Comparison:

@@ -10,7 +10,7 @@ from forecasting.card import SeriesCard
 from forecasting.domain import Series
 from forecasting.known_days.effects import learn_effects
 from forecasting.known_days.holiday_calendar import name_days
-from forecasting.monitoring.comparison import Comparison, RecentDays, compare, join_comparisons
+from forecasting.monitoring.comparison import Comparison, RecentDays, compare, join_comparisons, plan_comparison
 from forecasting.monitoring.rule import find_first_days
 from forecasting.monitoring.scores import LeastChange
 from forecasting.panel import Panel
@@ -91,11 +91,5 @@ def _compare_part(past: Past, row: int, card: SeriesCard, days: range, num_days:
         past.observed[row : row + 1, columns],
         np.array([past.panel.first_day + days.start]),
     )
-    return compare(
-        recent,
-        predictor.predict,
-        num_days=num_days,
-        context_length=predictor.context_length,
-        levels=predictor.levels,
-        least=past.least,
-    )
+    plan = plan_comparison(recent, num_days=num_days, context_length=predictor.context_length)
+    return compare(plan, predictor.predict(plan.windows), levels=predictor.levels, least=past.least)

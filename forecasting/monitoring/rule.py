@@ -6,7 +6,7 @@ have been told on the day. Its score is compared with the threshold of a sensiti
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -21,20 +21,6 @@ WEEK_WEIGHTS = np.arange(1, AHEAD + 1) / np.arange(1, AHEAD + 1).sum()  # later 
 LEAST_LARGE = 2  # days of such a week that are large enough to be told on their own
 LEVEL = 1.5  # days 2 and 3 both so far on the same side: still at a new level
 LEVEL_DAYS = 3
-
-
-class Sensitivity(StrEnum):
-    low = "low"
-    medium = "medium"
-    high = "high"
-    off = "off"
-
-    @property
-    def threshold(self) -> float:
-        return THRESHOLDS[self]
-
-
-THRESHOLDS = {Sensitivity.low: 3.75, Sensitivity.medium: 3.0, Sensitivity.high: 2.5, Sensitivity.off: float("inf")}
 
 
 class Reason(IntEnum):
@@ -70,7 +56,7 @@ def judge(days: DayScores) -> Judgement:
     reason = np.zeros(score.shape, np.int64)
     pair = _score_two_days(days)
     for other, of_reason, made_before in ((pair, Reason.two_days, 2), (_score_week(days, alarm), Reason.week, AHEAD)):
-        wins = np.abs(other) > np.abs(score)
+        wins = (np.abs(other) > np.abs(score)) & (np.abs(score) <= ALARM)  # a day that is told alone is told so
         score, reason = np.where(wins, other, score), np.where(wins, of_reason, reason)
         ahead = np.where(wins, made_before, ahead)
     return Judgement(np.where(unknown, np.nan, score), ahead, reason, _find_new_levels(days, alarm))

@@ -17,7 +17,7 @@ from forecasting.serving.health import DataState, Problems
 from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.serving.revision_watch import RevisionWatch
 from forecasting.serving.site_watch import SiteWatch
-from forecasting.serving.source_updates import SourceUpdates
+from forecasting.serving.source_updates import OnDays, SourceUpdates
 from forecasting.serving.source_watch import SourceWatch
 from forecasting.serving.window_reader import Snapshot, WindowReader
 from forecasting.settings.schema import Config, DatabaseConfig
@@ -36,13 +36,14 @@ class RecentWindows:
     nothing is cached. Used in one event loop.
     """
 
-    def __init__(self, config: Config, card: Card) -> None:
+    def __init__(self, config: Config, card: Card, *, on_days: OnDays | None = None) -> None:
+        """`on_days` as SourceUpdates has it."""
         trained = restore_settings(card, config)
         self._cache: LRUCache[CacheKey, Window] = LRUCache(MAX_CACHED)
         self._batcher = RequestBatcher(self._read_batch, max_items=MAX_SERIES, max_running=MAX_RUNNING)
         self.breaker = CircuitBreaker(self._batcher.fail_all)
         self.client = DatabaseClient(config.kept_in, deadline_seconds=config.serving.deadline_seconds)
-        self.updates = SourceUpdates(trained, card, self._use_database)
+        self.updates = SourceUpdates(trained, card, self._use_database, on_days=on_days)
         self.revisions = RevisionWatch(
             self.client, trained, self.breaker, on_change=self._cache.clear, on_move=self.updates.expire
         )

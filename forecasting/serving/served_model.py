@@ -4,7 +4,9 @@ import asyncio
 import time
 
 from forecasting.artifact import Artifact
+from forecasting.card import restore_settings
 from forecasting.errors import ForecastingError
+from forecasting.serving.day_judge import DayJudge
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecast_service import MAX_SERIES, ForecastService
 from forecasting.serving.health import Problems
@@ -29,7 +31,8 @@ class ServedModel:
             serving.deadline_seconds,
             max_running=2 * num_workers(serving),  # each worker has its next request at hand
         )
-        self.windows = RecentWindows(config, card)
+        self.judge = DayJudge(restore_settings(card, config), card, self.client)
+        self.windows = RecentWindows(config, card, on_days=self.judge.start)
         self.forecast_cache = ForecastCache(
             ForecastService(
                 card,
@@ -81,6 +84,7 @@ class ServedModel:
     async def close(self) -> None:
         """Waits for forecasts that are being computed."""
         await self.forecast_cache.finish()
+        await self.judge.close()
         await self.client.close()
         await self.windows.close()
 

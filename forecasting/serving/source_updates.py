@@ -21,6 +21,9 @@ CLOSE_SECONDS = 2.0  # for a running update to end
 COMPARE_PAUSE = 100  # times as long as looking for changed days took: at most 1% of a source's time goes into it
 
 
+OnDays = Callable[[DatabaseConfig, bool], None]
+
+
 class SourceUpdates:
     """Runs an update when the last one is `serving.refresh_seconds` old. Forecasts are made from what was read before;
     only the first update is waited for. Whatever keeps days from being read is a `problem`, which does not stop
@@ -29,11 +32,20 @@ class SourceUpdates:
     `on_update` gets the database that has `forecasting.daily`: the first update finds or creates it.
     """
 
-    def __init__(self, config: Config, card: Card, on_update: Callable[[DatabaseConfig], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        card: Card,
+        on_update: Callable[[DatabaseConfig], Awaitable[None]],
+        *,
+        on_days: OnDays | None = None,
+    ) -> None:
+        """`on_days` hears of every update that succeeded, and whether it has changed any day."""
         metrics = config.metrics | {series.metric: series.metric_config for series in card.series}
         self._config = replace(config, metrics=metrics)
         self._num_days = card.context_length + SPARE_DAYS
         self._on_update = on_update
+        self._on_days = on_days
         self._task: asyncio.Task[None] | None = None
         self._started_at = 0.0  # these two by the monotonic clock
         self._finished_at: float | None = None
@@ -117,6 +129,8 @@ class SourceUpdates:
             self._report(error)
         else:
             self.has_succeeded = True
+            if self._on_days is not None:
+                self._on_days(updated.database, updated.num_rows != 0)
             if compare:
                 self._compare_again_at = time.monotonic() + COMPARE_PAUSE * updated.compare_seconds
             self._log_news(updated)

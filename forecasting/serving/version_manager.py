@@ -1,6 +1,7 @@
 """The version that is served now: watched, and replaced by a promoted one."""
 
 import asyncio
+import datetime as dt
 import logging
 import shutil
 import time
@@ -13,7 +14,9 @@ from typing import Any
 
 from forecasting.artifact import Artifact, load_artifact, mark_promoted
 from forecasting.card import restore_settings
+from forecasting.domain import Sensitivity
 from forecasting.errors import CannotPromote, CannotStart, ForecastingError, SettingError, Unavailable
+from forecasting.monitoring.listing import SHOWN_DAYS, describe_acknowledged, describe_for_routes
 from forecasting.runtime.process import return_freed_memory
 from forecasting.serving.coverage import find_missing, find_unreadable, refuse_losing
 from forecasting.serving.forecast_cache import ForecastCache
@@ -28,6 +31,8 @@ from forecasting.serving.torchserve.process import TorchServe
 from forecasting.serving.torchserve.startup import start_torchserve
 from forecasting.serving.torchserve.supervisor import Start, Supervisor
 from forecasting.settings.schema import Config, ServingConfig
+from forecasting.warehouse.anomaly_store import AnomalyQuery, acknowledge_anomaly, read_anomalies
+from forecasting.warehouse.connection import connected
 from forecasting.warehouse.site_directory import SiteDirectory
 
 logger = logging.getLogger("forecasting.serving")
@@ -77,6 +82,37 @@ class VersionManager:
     async def list_sites(self) -> SiteDirectory:
         """The sites of the version and of the source, at most `serving.check_seconds` old."""
         return await self.served.windows.list_sites(max_age_seconds=self._config.serving.check_seconds)
+
+    async def list_anomalies(
+        self,
+        *,
+        site: str | None,
+        metric: str | None,
+        since: dt.date | None,
+        until: dt.date | None,
+        sensitivity: Sensitivity,
+        limit: int,
+    ) -> list[dict[str, Any]]:
+        """Unusual days, newest first. Raises UnknownSite."""
+        windows, today = self.served.windows, self._config.data.today()
+        directory = windows.sites.directory
+        names = [next(iter(directory.find_site(site).values())).site] if site is not None else []
+        query = AnomalyQuery(
+            since=since or today - dt.timedelta(days=SHOWN_DAYS),
+            until=until or today,
+            least_score=sensitivity.threshold,
+            sites=[directory.stored_name_of(name) for name in names],
+            metric=metric,
+            limit=limit,
+        )
+        rows = await windows.client.run(partial(read_anomalies, query=query))
+        return [describe_for_routes(row) for row in rows]
+
+    async def acknowledge_anomaly(self, number: int, *, by: str, note: str | None) -> dict[str, Any]:
+        """Raises UnknownAnomaly."""
+        async with connected(self.served.windows.client.database, writable=True) as connection:
+            rows = await acknowledge_anomaly(connection, number, by=by, note=note)
+        return describe_acknowledged(rows)
 
     async def read_new_days(self) -> None:
         """Called at the start, so that problems show before the first request."""

@@ -17,7 +17,7 @@ from forecasting.settings.loading import SERVED_VERSION, load_config
 from forecasting.settings.schema import Config
 
 WIDTH = 80  # characters of a terminal
-COMMANDS_OWN = ("backtest", "forecast", "pretraining")  # sections that only the command of that name reads
+COMMANDS_OWN = ("anomalies", "backtest", "forecast", "pretraining")  # sections that only the command of that name reads
 SOURCE = ("data.source", "data.sites", "data.metrics")  # flags of all commands that read the source
 
 

@@ -26,6 +26,7 @@ from forecasting.domain import (
     Missing,
     Right,
     Scaling,
+    Sensitivity,
     SourceName,
     Unit,
     check_version,
@@ -465,6 +466,70 @@ class ForecastConfig(Section):
 
 
 @dataclass(frozen=True)
+class AlertConfig(Section):
+    section: ClassVar[str] = "alerts"
+
+    sensitivity: list[str] = setting(
+        lambda: [Sensitivity.medium.value],
+        "how easily a day counts as unusual: low, medium, high or off; of a site shop=low, of a metric "
+        "*/bounce_rate=off, of one series shop/visits=high",
+        flags=["--sensitivity"],
+    )
+    least_change: float = setting(
+        0.2, "a day is not unusual if it differs by a smaller share of what was expected", least=0
+    )
+    least_count: float = setting(10.0, "nor, of a count, if it differs by fewer", least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for entry in self.sensitivity:
+            level = entry.rpartition("=")[2].strip()
+            text = f"alerts.sensitivity has {entry!r}. Write low, medium, high or off, of one site such as shop=low."
+            require(level in list(Sensitivity), text)
+
+    def sensitivity_of(self, site: str, metric: str) -> Sensitivity:
+        """That of the series, else of its site, else of its metric everywhere, else of all."""
+        names = (f"{site}/{metric}", site, f"*/{metric}", "")
+        return next((self._sensitivities[name] for name in names if name in self._sensitivities), Sensitivity.medium)
+
+    @cached_property
+    def _sensitivities(self) -> dict[str, Sensitivity]:
+        parts = (entry.rpartition("=") for entry in self.sensitivity)
+        return {name.strip(): Sensitivity(level.strip()) for name, _, level in parts}
+
+
+@dataclass(frozen=True)
+class AnomaliesConfig(Section):
+    section: ClassVar[str] = "anomalies"
+
+    since: str | None = setting(
+        None, "the first day to list, such as 2024-05-01; unset: 30 days ago", flags=["--since"], placeholder="DATE"
+    )
+    csv: Path | None = setting(None, "with --simulate: a CSV file; unset: the configured source", flags=["--csv"])
+    days: int = setting(365, "with --simulate: the last days of each series to look at", flags=["--days"], least=1)
+    out: Path | None = setting(
+        None, "with --simulate: CSV to write, a row for each day looked at; unset: none", flags=["--out"]
+    )
+    plot: Path | None = setting(
+        None, "with --simulate: PNG to write; unset: anomalies.png in the folder of the versions", flags=["--plot"]
+    )
+
+    @property
+    def since_date(self) -> dt.date | None:
+        if self.since is None:
+            return None
+        try:
+            return dt.date.fromisoformat(self.since)
+        except ValueError as error:
+            text = f"anomalies.since (--since) is {self.since!r}, which is not a day. Write it as 2024-05-01."
+            raise SettingError(text) from error
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.since_date
+
+
+@dataclass(frozen=True)
 class DatabaseConfig:
     """Where PostgreSQL is. Only the environment says it, so that no password is on a command line or in a yaml file."""
 
@@ -535,6 +600,8 @@ class Config:
     guard: GuardConfig = field(default_factory=GuardConfig)
     backtest: BacktestConfig = field(default_factory=BacktestConfig)
     forecast: ForecastConfig = field(default_factory=ForecastConfig)
+    alerts: AlertConfig = field(default_factory=AlertConfig)
+    anomalies: AnomaliesConfig = field(default_factory=AnomaliesConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     source_database: DatabaseConfig | None = None  # where the source is, if elsewhere
     cache_database: DatabaseConfig | None = None  # where our own schema is, if elsewhere

@@ -35,6 +35,21 @@ async def read_pages(connection: Connection, query: DailyQuery, *, page_size: in
         after = page.keys[-1]
 
 
+async def read_keys(connection: Connection, query: DailyQuery, *, page_size: int) -> AsyncIterator[list[SeriesKey]]:
+    """All series in the order of their keys, `page_size` at a time."""
+    after: SeriesKey = START
+    while True:
+        async with connection.transaction(readonly=True):
+            await fetch(connection, "prefer_index")
+            rows = await fetch(connection, "list_series", *_series_filter(query, after=after, limit=page_size))
+        keys = [(row["site"], row["metric"]) for row in rows]
+        if keys:
+            yield keys
+        if len(keys) < page_size:
+            return
+        after = keys[-1]
+
+
 async def read_last_days(
     connection: Connection, keys: Sequence[SeriesKey], *, today: dt.date, num_days: int, masked: Sequence[str]
 ) -> Page:

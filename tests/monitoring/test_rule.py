@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from jaxtyping import Float
 
-from forecasting.domain import KIND_CODES, Kind
-from forecasting.monitoring.rule import Judgement, Reason, Sensitivity, find_first_days, judge
+from forecasting.domain import KIND_CODES, Kind, Sensitivity
+from forecasting.monitoring.rule import Judgement, Reason, find_first_days, judge
 from forecasting.monitoring.scores import AHEAD, DayScores, LeastChange, days_between, score_days
 
 NUM_DAYS = 40

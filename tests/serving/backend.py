@@ -2,9 +2,10 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from forecasting.artifact import load_artifact
-from forecasting.errors import UnknownPromotion, UnknownVersion
+from forecasting.errors import UnknownAnomaly, UnknownPromotion, UnknownVersion
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.health import DataState, Problems
 from forecasting.serving.prediction_service import LocalModel
@@ -31,6 +32,12 @@ class CacheBackend:
 
     async def list_sites(self) -> SiteDirectory:
         return SiteDirectory.of(self.forecast_cache.card, SITES, unnamed=None)
+
+    async def list_anomalies(self, **_: object) -> list[dict[str, Any]]:
+        return []
+
+    async def acknowledge_anomaly(self, number: int, *, by: str, note: str | None) -> dict[str, Any]:
+        raise UnknownAnomaly(f"There is no unusual day with the id {number}. GET /anomalies lists them.")
 
     async def promote(self, version: str, *, force: bool = False) -> Promotion:
         raise UnknownVersion(f"There is no version {version}.")

@@ -22,6 +22,11 @@ def description(http: httpx.Client) -> Json:
         ("GET", "/model/info", None, 200),
         ("GET", "/sites", None, 200),
         ("POST", "/model/retrain", None, 501),
+        ("GET", "/anomalies?since=2014-09-14&sensitivity=high&site=siteanalytics", None, 200),
+        ("GET", "/anomalies?site=x", None, 400),
+        ("GET", "/anomalies?sensitivity=nope", None, 422),
+        ("POST", "/anomalies/999999/acknowledge", {"note": "sale"}, 404),
+        ("POST", "/anomalies/999999/acknowledge", {"notes": "sale"}, 422),
         ("GET", "/predict/page-visits", None, 200),
         ("GET", "/predict/page-visits?days_ahead=30&site=siteanalytics", None, 200),
         ("GET", "/predict/page-visits?site=x", None, 400),
@@ -41,7 +46,8 @@ def test_answer_is_as_described(
     response = http.request(method, path, json=body)
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/json"
-    described = description["paths"][path.partition("?")[0]][method.lower()]["responses"][str(status)]
+    named = path.partition("?")[0].replace("999999", "{anomaly_id}")
+    described = description["paths"][named][method.lower()]["responses"][str(status)]
     assert find_faults(description, content(described)["schema"], response.json()) == []
 
 

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 from forecasting import __version__
 from forecasting.errors import SettingError
 from forecasting.serving.http.access_log import AccessLog
+from forecasting.serving.http.anomaly_routes import add_anomaly_routes
 from forecasting.serving.http.backend import Backend
 from forecasting.serving.http.direct_forecasts import DirectForecasts
 from forecasting.serving.http.error_responses import add_error_handlers
@@ -55,6 +56,7 @@ def create_routes(backend: Backend, config: Config, serving_metrics: ServingMetr
     add_model_routes(app, backend, root_path=root_path)
     max_wait_seconds = WAIT_SHARE * config.guard.request_seconds
     add_promotion_routes(app, backend, max_wait_seconds=max_wait_seconds)
+    add_anomaly_routes(app, backend)
     add_forecast_routes(app, backend, num_pages=max(MIN_PAGES, 2 * num_workers(config.serving)))
     add_error_handlers(app, root_path)
     complete_openapi(app)

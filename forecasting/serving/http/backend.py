@@ -1,7 +1,9 @@
 """What the routes need behind them."""
 
-from typing import Protocol, runtime_checkable
+import datetime as dt
+from typing import Any, Protocol, runtime_checkable
 
+from forecasting.domain import Sensitivity
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.health import DataState, Problems
 from forecasting.serving.promotions import Promotion
@@ -22,6 +24,23 @@ class Backend(Protocol):
 
     async def list_sites(self) -> SiteDirectory:
         """The sites of the version and of the source, a few seconds old at most."""
+        ...
+
+    async def list_anomalies(
+        self,
+        *,
+        site: str | None,
+        metric: str | None,
+        since: dt.date | None,
+        until: dt.date | None,
+        sensitivity: Sensitivity,
+        limit: int,
+    ) -> list[dict[str, Any]]:
+        """Unusual days, newest first. Raises UnknownSite."""
+        ...
+
+    async def acknowledge_anomaly(self, number: int, *, by: str, note: str | None) -> dict[str, Any]:
+        """Raises UnknownAnomaly."""
         ...
 
     async def promote(self, version: str, *, force: bool = False) -> Promotion:

@@ -21,6 +21,7 @@ from forecasting.errors import (
     ForecastingError,
     InvalidVersion,
     TimedOut,
+    UnknownAnomaly,
     UnknownMetric,
     UnknownPromotion,
     UnknownSite,
@@ -34,12 +35,13 @@ logger = logging.getLogger("forecasting.requests")
 
 STATUS = {  # any other ForecastingError: 503
     UnknownMetric: 400, UnknownSite: 400, UnknownVersion: 400, InvalidVersion: 400, UnknownPromotion: 404,
+    UnknownAnomaly: 404,
     BrokenArtifact: 409, CannotPromote: 409, BadAnswer: 502, TimedOut: 504,
 }  # fmt: skip
 MAX_MISTAKES = 20  # that are named, of one request
 # These errors are about the request or the data, and their texts are for every caller. Those of all others may name our
 # files, hosts, users and statements.
-FOR_EVERYBODY = (DataError, InvalidVersion, UnknownPromotion, CannotPromote, TimedOut)
+FOR_EVERYBODY = (DataError, InvalidVersion, UnknownAnomaly, UnknownPromotion, CannotPromote, TimedOut)
 IN_BRIEF: tuple[tuple[type[ForecastingError], str], ...] = (
     (WarehouseError, "PostgreSQL does not answer as it should."),
     (BadAnswer, "TorchServe's answer is not a forecast."),

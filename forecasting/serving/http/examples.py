@@ -117,6 +117,52 @@ _QUEUED = {
     "reason": None,
     "follow": "/model/promote/9f2c51d0a7e3b846",
 }
+ANOMALIES: Json = {
+    "page_visits": {
+        "num_anomalies": 1,
+        "anomalies": [
+            {
+                "id": 17,
+                "site": "siteanalytics",
+                "metric": "page_visits",
+                "date": "2020-08-18",
+                "kind": "day",
+                "value": 1204.0,
+                "expected": 3478.2,
+                "lower": 2897.0,
+                "upper": 4021.5,
+                "score": -6.3,
+                "direction": "low",
+                "severity": "major",
+                "sensitivity": "low",
+                "first_date": "2020-08-18",
+                "text": "1,204 page visits on Tuesday, 3,480 were expected (2,900 to 4,020). About once in 600 days. "
+                "Also unique visitors.",
+                "new_level": False,
+                "also": ["unique_visitors"],
+                "num_other_sites": 0,
+                "verdict": "observed",
+                "cause": None,
+                "value_before": None,
+                "model_version": "v1.0.0",
+                "judged_at": "2020-08-19T06:00:00+00:00",
+                "told_at": "2020-08-19T06:00:00+00:00",
+                "withdrawn_at": None,
+                "acknowledged_at": None,
+                "acknowledged_by": None,
+                "note": None,
+            }
+        ],
+    }
+}
+ACKNOWLEDGED: Json = {
+    "seen": {
+        "ids": [17, 18],
+        "acknowledged_at": "2020-08-19T08:15:00+00:00",
+        "acknowledged_by": "ops",
+        "note": "the newsletter went out",
+    }
+}
 PROMOTIONS = {
     "queued": _QUEUED,
     "promoted": {**_QUEUED, "status": "promoted"},

@@ -27,10 +27,11 @@ FAILURES: dict[int, tuple[str, dict[str, str]]] = {
         },
     ),
     404: (
-        "There is no such promotion.",
+        "There is no such promotion, or no such unusual day.",
         {
+            "anomaly": "There is no unusual day with the id 17. GET /anomalies lists them.",
             "id": "There is no promotion 'x'. Only the last 50 since serving started are remembered; "
-            "GET /model/info says which version is served."
+            "GET /model/info says which version is served.",
         },
     ),
     408: (

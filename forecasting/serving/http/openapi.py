@@ -23,6 +23,7 @@ Forecasts of a website's traffic, with prediction bands.
 """
 TAGS = [
     {"name": "forecasts", "description": "The days ahead, with prediction bands."},
+    {"name": "unusual days", "description": "Days that differ from what was expected of them."},
     {"name": "model", "description": "The version that is served, and what it was trained on."},
     {"name": "status", "description": "Health, readiness and metrics."},
 ]

@@ -1,12 +1,13 @@
 """Requests as OpenAPI describes them, and as they are validated."""
 
+import datetime as dt
 from typing import Annotated
 
 from fastapi import Body, Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StrictBool, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from forecasting.domain import MAX_DAYS_AHEAD
+from forecasting.domain import MAX_DAYS_AHEAD, Sensitivity
 from forecasting.serving.forecast_service import DEFAULT_METRIC
 
 MAX_METRICS = 1000
@@ -157,6 +158,31 @@ class PromoteRequest(BaseModel):
     )
 
 
+class AcknowledgeRequest(BaseModel):
+    """What is known about an unusual day."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"note": "the newsletter went out"}]})
+
+    note: Annotated[
+        str | None,
+        Field(max_length=1000, description="What is known about the day.", examples=["the newsletter went out"]),
+    ] = None
+
+
+AcknowledgeBody = Annotated[
+    AcknowledgeRequest | None,
+    Body(description="May be left out.", examples=[{"note": "the newsletter went out"}]),
+]
+AnomalyId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The unusual day's `id`.", examples=[17])]
+FirstDate = Annotated[
+    dt.date | None, Query(description="The first day; by default 30 days ago.", examples=["2020-08-01"])
+]
+LastDate = Annotated[dt.date | None, Query(description="The last day; by default today.", examples=["2020-08-19"])]
+SensitivityFilter = Annotated[
+    Sensitivity,
+    Query(description="How easily a day counts as unusual: `high` lists most days, `off` none.", examples=["medium"]),
+]
+NumAnomalies = Annotated[int, Query(ge=1, le=1000, description="Days at most.", examples=[100]), PlainNumber]
 PromotionId = Annotated[
     str, Path(max_length=MAX_NAME, description="The promotion's `id`.", examples=["9f2c51d0a7e3b846"])
 ]

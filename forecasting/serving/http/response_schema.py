@@ -268,6 +268,87 @@ class Promotion(TypedDict):
     ]
 
 
+class Anomaly(TypedDict):
+    """An unusual day of a series. Values are in the source's unit; of a week, the sum of its days or their mean."""
+
+    id: Annotated[int, Field(description="Names the unusual day.", examples=[17])]
+    site: SiteName
+    metric: Metric
+    date: Annotated[dt.date, Field(description="The day; of a week, its last.", examples=["2020-08-18"])]
+    kind: Annotated[
+        Literal["day", "two_days", "week"], Field(description="What is unusual: the day, or more.", examples=["day"])
+    ]
+    value: Annotated[float, Field(description="What was counted.", examples=[1204.0])]
+    expected: Annotated[float, Field(description="What the forecast made before expected.", examples=[3478.2])]
+    lower: Annotated[float, Field(description="Lower end of its 80% band.", examples=[2897.0])]
+    upper: Annotated[float, Field(description="Upper end of its 80% band.", examples=[4021.5])]
+    score: Annotated[
+        float,
+        Field(description="How far off: 1.645 is the end of the 90% band; below 0 too low.", examples=[-6.3]),
+    ]
+    direction: Annotated[Literal["high", "low"], Field(description="Too high or too low.", examples=["low"])]
+    severity: Annotated[Literal["minor", "major", "extreme"], Field(description="By the score.", examples=["major"])]
+    sensitivity: Annotated[
+        Literal["low", "medium", "high"],
+        Field(description="The lowest sensitivity at which the day is told.", examples=["low"]),
+    ]
+    first_date: Annotated[
+        dt.date, Field(description="The first of the unusual days that it goes on with.", examples=["2020-08-18"])
+    ]
+    text: Annotated[
+        str,
+        Field(
+            description="What happened and what was expected, as people read it.",
+            examples=["1,204 page visits on Tuesday, 3,480 were expected (2,900 to 4,020). About once in 600 days."],
+        ),
+    ]
+    new_level: Annotated[bool, Field(description="Whether the two days after it stayed there.", examples=[False])]
+    also: Annotated[
+        list[str],
+        Field(description="Other metrics of the site, that day on that side.", examples=[["unique_visitors"]]),
+    ]
+    num_other_sites: Annotated[int, Field(ge=0, description="Other sites, that day on that side.", examples=[0])]
+    verdict: Annotated[
+        str | None,
+        Field(description="What is known about the day: observed, outage, partial, ...", examples=["partial"]),
+    ]
+    cause: Annotated[str | None, Field(description="The holiday on the day, or beside it.", examples=[None])]
+    value_before: Annotated[
+        float | None, Field(description="What was counted before the day was corrected.", examples=[None])
+    ]
+    model_version: Version
+    judged_at: Annotated[dt.datetime, Field(description="When.", examples=["2020-08-19T06:00:00+00:00"])]
+    told_at: Annotated[
+        dt.datetime | None,
+        Field(
+            description="Null if the site's sensitivity leaves it out, or it goes on with one that was told.",
+            examples=["2020-08-19T06:00:00+00:00"],
+        ),
+    ]
+    withdrawn_at: Annotated[
+        dt.datetime | None, Field(description="Since when a correction has made the day as expected.", examples=[None])
+    ]
+    acknowledged_at: Annotated[dt.datetime | None, Field(description="When somebody has seen it.", examples=[None])]
+    acknowledged_by: Annotated[str | None, Field(description="The name of the API key.", examples=[None])]
+    note: Annotated[str | None, Field(description="What that person knew about it.", examples=[None])]
+
+
+class Anomalies(TypedDict):
+    """Unusual days."""
+
+    num_anomalies: Annotated[int, Field(ge=0, description="Days in this answer.", examples=[1])]
+    anomalies: Annotated[list[Anomaly], Field(description="Newest first.")]
+
+
+class Acknowledged(TypedDict):
+    """What is known about the days that were acknowledged."""
+
+    ids: Annotated[list[int], Field(description="All metrics of the site that day on that side.", examples=[[17, 18]])]
+    acknowledged_at: Annotated[dt.datetime, Field(description="When.", examples=["2020-08-19T08:15:00+00:00"])]
+    acknowledged_by: Annotated[str, Field(description="The name of the API key.", examples=["ops"])]
+    note: Annotated[str | None, Field(description="The note.", examples=["the newsletter went out"])]
+
+
 class MetricInfo(TypedDict):
     """A metric of a site."""
 

@@ -6,6 +6,16 @@ with deleted_blocks as (
     where sites.site = any($1::text[]) and blocks.source = sites.source and blocks.key = sites.key
 ),
 
+deleted_anomalies as (
+    delete from forecasting.anomalies
+    where anomalies.site = any($1::text[])
+),
+
+deleted_judgements as (
+    delete from forecasting.judged
+    where judged.site = any($1::text[])
+),
+
 deleted as (
     delete from forecasting.sites
     where sites.site = any($1::text[])

@@ -1,4 +1,4 @@
--- Sites that have another name in the source keep their days and their forecasts.
+-- Sites that have another name in the source keep their days, their forecasts and their unusual days.
 -- $1 text[]   sites
 -- $2 text[]   their new names, which no other stored site has
 with renamed as (
@@ -11,6 +11,20 @@ moved_days as (
     set site = renamed.name
     from renamed
     where d.site = renamed.site
+),
+
+moved_anomalies as (
+    update forecasting.anomalies as anomaly
+    set site = renamed.name
+    from renamed
+    where anomaly.site = renamed.site
+),
+
+moved_judgements as (
+    update forecasting.judged
+    set site = renamed.name
+    from renamed
+    where judged.site = renamed.site
 ),
 
 moved_forecasts as (

@@ -39,6 +39,8 @@ STATUSES = {
     "POST /model/retrain": {501, *KEYED, *BODY},
     "POST /model/promote": {202, 400, 409, 422, *KEYED, *BODY},
     "GET /model/promote/{promotion_id}": {200, 404, 422, *KEYED},
+    "GET /anomalies": {200, 400, 422, *KEYED},
+    "POST /anomalies/{anomaly_id}/acknowledge": {200, 404, 422, *KEYED, *BODY},
     "GET /predict/page-visits": FORECASTS,
     "POST /predict": {*FORECASTS, *BODY}, "POST /predict/multiple": {*FORECASTS, *BODY},
 }  # fmt: skip

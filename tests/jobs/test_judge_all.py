@@ -1,0 +1,133 @@
+"""Unusual days that the daily job keeps, in the real PostgreSQL: told once, told again if corrected, and withdrawn."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forecasting.jobs.forecast_all import forecast_everything
+from forecasting.monitoring.listing import list_anomalies
+from forecasting.settings.schema import AlertConfig, Config, DatabaseConfig
+from forecasting.warehouse.connection import connect
+from forecasting.warehouse.schema import load_schema
+
+# Four weekly sites until yesterday. That of `low` drops on the last day, that of `high` rises on the last two.
+SITES = """
+drop table daily_metrics;
+insert into forecasting.daily (site, metric, day, value)
+    select site, 'page_visits', current_date - 1 - d, 1000 + 10 * ((current_date - 1 - d - date '2024-01-01') % 7)
+    from unnest(array['high', 'low', 'usual', 'quiet']) as site, generate_series(0, 119) as d;
+update forecasting.daily set value = 0 where site = 'low' and day = current_date - 1;
+update forecasting.daily set value = 9000 where site = 'high' and day >= current_date - 2;
+update forecasting.daily set value = 0 where site = 'quiet' and day = current_date - 1;
+"""
+CORRECTIONS = """
+update forecasting.daily set value = 1100, read_at = now() where site = 'low' and day = current_date - 1;
+update forecasting.daily set value = 1, read_at = now() where site = 'quiet' and day = current_date - 1;
+"""
+# As if a day had passed: all days are a day older. In two steps, since no two days may meet.
+NEXT_DAY = """
+update forecasting.daily set day = day + 9999;
+update forecasting.daily set day = day - 10000;
+update forecasting.judged set until = until - 1;
+update forecasting.anomalies set day = day + 9999, first_day = first_day - 1;
+update forecasting.anomalies set day = day - 10000;
+"""
+
+
+def run(database: DatabaseConfig, statement: str) -> list[Any]:
+    async def ask() -> list[Any]:
+        connection = await connect(database, writable=True)
+        rows = await connection.fetch(statement)
+        await connection.close()
+        return list(rows)
+
+    return asyncio.run(ask())
+
+
+def execute(database: DatabaseConfig, *scripts: str) -> None:
+    async def tell() -> None:
+        connection = await connect(database, writable=True)
+        for script in scripts:
+            await connection.execute(script)
+        await connection.close()
+
+    asyncio.run(tell())
+
+
+def read(database: DatabaseConfig) -> list[tuple[Any, ...]]:
+    rows = run(
+        database,
+        "select site, current_date - day as age, direction, kind, value, told_at is not null, "
+        "withdrawn_at is not null, value_before, current_date - first_day as run "
+        "from forecasting.anomalies order by site, day",
+    )
+    return [tuple(row) for row in rows]
+
+
+@pytest.fixture
+def sites(database: DatabaseConfig) -> DatabaseConfig:
+    execute(database, load_schema(), SITES)
+    return database
+
+
+def test_days_are_judged_once_and_again_after_a_correction(
+    sites: DatabaseConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "forecasting")
+    alerts = AlertConfig(sensitivity=["medium", "quiet=off"])
+    config = Config(database=sites, model_dir=tmp_path, model_version="base", alerts=alerts)
+    forecast_everything(config)
+    drop = ("low", 1, "low", "day", 0.0, True, False, None, 1)
+    assert read(sites) == [
+        ("high", 2, "high", "day", 9000.0, True, False, None, 2),
+        ("high", 1, "high", "day", 9000.0, False, False, None, 2),  # goes on with the day before
+        drop,
+        ("quiet", 1, "low", "day", 0.0, False, False, None, 1),
+    ]
+    assert " s: 2 unusual, 2 that are told at a higher sensitivity or go on with others\n" in caplog.text
+    [row] = run(sites, "select * from forecasting.anomalies where site = 'low'")
+    assert row["text"].startswith("0 page visits on ")
+    assert row["sensitivity"] == "low"
+    assert row["score"] < -3.75
+    assert row["lower"] < row["expected"] < row["upper"]
+
+    listed = asyncio.run(list_anomalies(config)).splitlines()
+    assert len(listed) == 3
+    assert listed[-1].startswith(f"{row['day']} low page_visits: {row['text']} ")
+    assert " 1 other site" not in listed[-1]
+    assert listed[-1].endswith("Another site on the same day.")
+
+    before = run(sites, "select * from forecasting.anomalies order by id")
+    forecast_everything(config)
+    assert run(sites, "select * from forecasting.anomalies order by id") == before
+
+    execute(sites, CORRECTIONS)
+    caplog.clear()
+    forecast_everything(config)
+    [*_, corrected, quiet] = read(sites)
+    assert corrected == ("low", 1, "low", "day", 1100.0, True, True, 0.0, 1)  # it was told, and is withdrawn
+    assert quiet == ("quiet", 1, "low", "day", 1.0, False, False, 0.0, 1)
+    assert "judged the new days of 2 series in " in caplog.text
+    assert " s: 1 unusual after a correction, 1 as expected after a correction\n" in caplog.text
+
+
+def test_a_day_is_told_on_the_day_it_comes(sites: DatabaseConfig, tmp_path: Path) -> None:
+    """Day after day: the same as all at once, each told once."""
+    config = Config(database=sites, model_dir=tmp_path, model_version="base")
+    forecast_everything(config)
+    execute(sites, NEXT_DAY)
+    execute(
+        sites,
+        "insert into forecasting.daily (site, metric, day, value) "
+        "select site, metric, current_date - 1, case site when 'usual' then 10 else value end "
+        "from forecasting.daily where day = current_date - 8;",
+    )
+    forecast_everything(replace(config, alerts=AlertConfig(sensitivity=["low"])))
+    rows = [row for row in read(sites) if row[1] == 1]
+    assert ("usual", 1, "low", "day", 10.0, True, False, None, 1) in rows
+    assert {row[0] for row in rows} <= {"usual", "high", "low", "quiet"}
+    assert run(sites, "select count(*) = 4 as all from forecasting.judged where until = current_date - 1")[0]["all"]
