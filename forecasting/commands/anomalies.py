@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
+    from forecasting.known_days.events import Events
     from forecasting.monitoring.looking_back import Past
     from forecasting.panel import Panel
 
@@ -70,26 +71,29 @@ def read_past(config: Config) -> "Past":
     from forecasting.monitoring.scores import LeastChange
     from forecasting.training.forecasters import load_base_model, load_version
 
-    panel, observed = read_panels(config)
+    panel, observed, events = read_panels(config)
     LOGGER.info("%s", describe_panel(panel))
     version = config.model_version or BASE_VERSION
     model = load_base_model(config.data) if version == BASE_VERSION else load_version(version, config, panel)
     least = LeastChange(config.alerts.least_change, config.alerts.least_count)
-    return Past(panel, observed, model.predictor, model.find_card, model.country_of, least)
+    return Past(panel, observed, model.predictor, model.find_card, model.country_of, least, events)
 
 
-def read_panels(config: Config) -> "tuple[Panel, Float[np.ndarray, 'series days']]":
-    """What forecasts see, and what was counted on the same days: also on those that verdicts mask."""
+def read_panels(config: Config) -> "tuple[Panel, Float[np.ndarray, 'series days'], Events]":
+    """What forecasts see, what was counted on the same days, also on those that verdicts mask, and events."""
     if config.anomalies.csv is not None:
+        from forecasting.warehouse.csv.event_file import read_events
         from forecasting.warehouse.csv.observations import read_csv_panel
 
         panel = read_csv_panel(config.anomalies.csv, config)
-        return panel, panel.values
-    from forecasting.warehouse.panel_loader import load_panel
+        return panel, panel.values, read_events(config.data.events)
+    from forecasting.warehouse.panel_loader import load_panel, load_panels
 
-    panel = load_panel(config)
+    loaded = load_panels(config)
+    panel = loaded.recent
     counted = load_panel(replace(config, verdicts=replace(config.verdicts, masked=[])))
     rows = {series.key: row for row, series in enumerate(counted.series)}
     start = panel.first_day - counted.first_day
     columns = slice(start, start + panel.num_days)
-    return panel, counted.values[[rows[series.key] for series in panel.series], columns]
+    observed = counted.values[[rows[series.key] for series in panel.series], columns]
+    return panel, observed, loaded.events

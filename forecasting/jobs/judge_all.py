@@ -30,7 +30,9 @@ async def judge_new_days(
         async def predict(windows: Windows) -> Float[np.ndarray, "windows days levels"]:
             return await loop.run_in_executor(thread, predictor.predict, windows)
 
-        judge = Judge(version.config, predictor.name, predictor.context_length, predictor.levels, predict)
+        judge = Judge(
+            version.config, predictor.name, predictor.context_length, predictor.levels, predict, lookup.events
+        )
         with translate_errors("judging the days of forecasting.daily"):
             async for keys in read_keys(connection, query, page_size=version.config.forecast.batch_size):
                 places = lookup.find(keys)

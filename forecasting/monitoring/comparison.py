@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from forecasting.card import SeriesCard, make_windows
 from forecasting.domain import KIND_CODES, MIN_KNOWN_DAYS, RECENT_DAYS
+from forecasting.known_days.events import Event, list_event_days
 from forecasting.known_days.holiday_calendar import AFTER, BEFORE, SCHOOL, name_days
 from forecasting.monitoring.rule import Judgement, Reason, judge
 from forecasting.monitoring.scores import AHEAD, LeastChange, score_days
@@ -15,7 +16,7 @@ from forecasting.predictor import Windows
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)  # of the forecasts that are kept: both bands
 SCORED, MEDIAN, SHOWN = [0, 2, 4], 2, (1, 3)  # their places: what is scored, and the 80% band that people are shown
-HOLIDAY, BESIDE = 1.5, 1.25  # what the score of a public holiday, and of the days beside it, is divided by
+HOLIDAY, BESIDE = 1.5, 1.25  # what the score of a public holiday or an event, and of a day beside it, is divided by
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class RecentDays:
     history: Float[np.ndarray, "series days"]
     observed: Float[np.ndarray, "series days"]
     first_days: Int[np.ndarray, " series"]  # of the first column, in days since 1970-01-01
+    events: Sequence[Sequence[Event]] = ()  # of each series; empty: none of any
+
+    def find_events(self, row: int) -> Sequence[Event]:
+        return self.events[row] if self.events else ()
 
 
 @dataclass(frozen=True)
@@ -79,18 +84,24 @@ def compare(
     observed = days.observed[:, -num_judged:].astype(np.float64)
     kinds = np.array([KIND_CODES[card.kind] for card in days.cards], np.int64)
     first = days.first_days + days.history.shape[1] - num_judged
-    softening = np.stack([soften(card, int(day), num_judged) for card, day in zip(days.cards, first, strict=True)])
+    softening = np.stack(
+        [
+            soften(card.country, days.find_events(row), range(day, day + num_judged))
+            for row, (card, day) in enumerate(zip(days.cards, first.tolist(), strict=True))
+        ]
+    )
     scores = score_days(observed, bands[..., SCORED], kinds, softening=softening, least=least)
     return _cut(_describe(judge(scores), observed, bands, days.cards), plan.num_days)
 
 
-def soften(card: SeriesCard, first_day: int, num_days: int) -> Float[np.ndarray, " days"]:
+def soften(country: str, events: Sequence[Event], days: range) -> Float[np.ndarray, " days"]:
     """What the score of each day is divided by. A real outage on a holiday is still told."""
-    divisors = np.ones(num_days)
-    days = range(first_day, first_day + num_days)
-    for day, name in (name_days(card.country, days) if card.country else {}).items():
+    divisors = np.ones(len(days))
+    for day, name in (name_days(country, days) if country else {}).items():
         if not name.startswith(SCHOOL):
-            divisors[day - first_day] = BESIDE if name.startswith((BEFORE, AFTER)) else HOLIDAY
+            divisors[day - days.start] = BESIDE if name.startswith((BEFORE, AFTER)) else HOLIDAY
+    for day, _ in list_event_days(events, days):
+        divisors[day - days.start] = HOLIDAY
     return divisors
 
 
@@ -106,7 +117,8 @@ def _make_windows(
     rows, columns = np.nonzero(is_enough)
     first_days = days.first_days + days.history.shape[1] - num_columns
     cards = [days.cards[row] for row in rows.tolist()]
-    made = make_windows(cards, windows[rows, columns], first_days[rows] + columns, days_ahead=AHEAD)
+    events = [days.find_events(row) for row in rows.tolist()]
+    made = make_windows(cards, windows[rows, columns], first_days[rows] + columns, days_ahead=AHEAD, events=events)
     return made, is_enough
 
 

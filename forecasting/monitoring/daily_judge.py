@@ -11,7 +11,9 @@ from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard
 from forecasting.domain import Missing, Sensitivity, SeriesKey, can_be_zero, to_date
-from forecasting.known_days.holiday_calendar import SCHOOL, name_day
+from forecasting.known_days.events import NO_EVENTS, Event, Events
+from forecasting.known_days.holiday_calendar import SCHOOL
+from forecasting.known_days.learning import name_known_days
 from forecasting.latest_windows import cut_latest_windows
 from forecasting.monitoring.comparison import Comparison, RecentDays, compare, plan_comparison
 from forecasting.monitoring.rule import LEVEL_DAYS, Reason
@@ -37,6 +39,7 @@ class Judge:
     context_length: int
     levels: Sequence[float]
     predict: Predict
+    events: Events = NO_EVENTS  # by the present names of the sites
 
     async def judge(
         self, connection: Connection, keys: Sequence[SeriesKey], cards: Sequence[SeriesCard], *, today: dt.date
@@ -57,6 +60,7 @@ class Judge:
         keys = [keys[place] for place in days.places]
         cards = [self._add_country(cards[place], key) for place, key in zip(days.places, keys, strict=True)]
         recent = _lay_out(days, cards, self.context_length + MOST_JUDGED + AHEAD, self.config.data.missing)
+        recent = replace(recent, events=[self.events.of(site) for site, _ in keys])
         comparison = await self._compare(recent, _count_days(days, recent))
         judged = _list_days(recent, comparison, keys, days.first_days, self.config)
         last = (recent.first_days + recent.history.shape[1] - 1).tolist()
@@ -125,7 +129,7 @@ def _list_days(
     columns = np.arange(num_days)
     due = (start[:, None] + columns >= first_days[:, None]) & np.isfinite(comparison.judgement.score)
     return [
-        _describe_day(recent.cards[row], keys[row], int(start[row]) + column, _Place(comparison, row, column), config)
+        _describe_day(recent, keys[row], int(start[row]) + column, _Place(comparison, row, column), config)
         for row, column in np.argwhere(due).tolist()
     ]
 
@@ -149,8 +153,9 @@ class _Place(NamedTuple):
         return DayValues(*(scale * float(part[self.row, self.column]) for part in self.comparison.values))
 
 
-def _describe_day(card: SeriesCard, key: SeriesKey, day: int, place: _Place, config: Config) -> JudgedDay:
-    (site, metric), score, values = key, place.score, place.read_values(card.unit_scale)
+def _describe_day(recent: RecentDays, key: SeriesKey, day: int, place: _Place, config: Config) -> JudgedDay:
+    card, (site, metric), score = recent.cards[place.row], key, place.score
+    values = place.read_values(card.unit_scale)
     level = _lowest_sensitivity(score)
     unusual = UnusualDay(site, metric, card.kind, card.unit_scale, to_date(day), values, score, place.reason)
     return JudgedDay(
@@ -162,7 +167,7 @@ def _describe_day(card: SeriesCard, key: SeriesKey, day: int, place: _Place, con
         score=score,
         sensitivity=level.value if level else "",
         threshold=config.alerts.sensitivity_of(site, metric).threshold,
-        cause=_name_cause(card, day) if level else "",
+        cause=_name_cause(card, recent.find_events(place.row), day) if level else "",
         text=describe(unusual) if level else "",
     )
 
@@ -173,10 +178,10 @@ def _lowest_sensitivity(score: float) -> Sensitivity | None:
     return next((level for level in levels if abs(score) > level.threshold), None)
 
 
-def _name_cause(card: SeriesCard, day: int) -> str:
-    """The holiday on the day, or the day beside one; empty for none."""
-    name = name_day(card.country, day) if card.country else None
-    return name if name and not name.startswith(SCHOOL) else ""
+def _name_cause(card: SeriesCard, events: Sequence[Event], day: int) -> str:
+    """The holiday on the day, the day beside one, and events; empty for none."""
+    name = name_known_days(card.country, events, range(day, day + 1)).get(day, "")
+    return "" if name.startswith(SCHOOL) else name
 
 
 def _find_new_levels(

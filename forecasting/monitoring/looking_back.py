@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard
 from forecasting.domain import Series
-from forecasting.known_days.effects import learn_effects
-from forecasting.known_days.holiday_calendar import name_days
+from forecasting.known_days.events import NO_EVENTS, Events
+from forecasting.known_days.learning import learn_days
 from forecasting.monitoring.comparison import Comparison, RecentDays, compare, join_comparisons, plan_comparison
 from forecasting.monitoring.rule import find_first_days
 from forecasting.monitoring.scores import LeastChange
@@ -31,6 +31,7 @@ class Past:
     find_card: Callable[[Series], SeriesCard]
     country_of: Callable[[str], str]
     least: LeastChange
+    events: Events = NO_EVENTS
 
 
 @dataclass(frozen=True)
@@ -62,24 +63,24 @@ def judge_past(past: Past, *, num_days: int) -> Iterator[JudgedSeries]:
 
 def _judge_series(past: Past, row: int, series: Series, life: range, num_days: int) -> JudgedSeries:
     days = life[max(1, len(life) - num_days) :]
-    country = past.country_of(series.site)
-    step = LEARN_AGAIN if country else len(days)
+    learns = bool(past.country_of(series.site) or past.events.of(series.site))
+    step = LEARN_AGAIN if learns else len(days)
     card, parts = past.find_card(series), []
     for part in (days[start : start + step] for start in range(0, len(days), step)):
-        if country:
-            card = _learn(past, row, card, country, range(life.start, part.start))
+        if learns:
+            card = _learn(past, row, card, range(life.start, part.start))
         parts.append(_compare_part(past, row, card, range(life.start, part.stop), len(part)))
     observed = series.unit_scale * past.observed[row, days.start : days.stop].astype(np.float64)
     whole = join_comparisons(parts, scale=series.unit_scale)
     return JudgedSeries(series, past.panel.first_day + days.start, observed, whole)
 
 
-def _learn(past: Past, row: int, card: SeriesCard, country: str, seen: range) -> SeriesCard:
-    """With the effects of the country's holidays on the days that were seen."""
-    first_day = past.panel.first_day + seen.start
-    names = name_days(country, range(first_day, first_day + len(seen)))
-    effects = learn_effects(past.panel.values[row, seen.start : seen.stop], first_day, names, kind=card.kind)
-    return replace(card, country=country, effects=effects)
+def _learn(past: Past, row: int, card: SeriesCard, seen: range) -> SeriesCard:
+    """With the effects of holidays and events on the days that were seen."""
+    site, first_day = past.panel.series[row].site, past.panel.first_day + seen.start
+    country, events = past.country_of(site), past.events.of(site)
+    values = past.panel.values[row, seen.start : seen.stop]
+    return replace(card, country=country, effects=learn_days(values, first_day, country, events, kind=card.kind))
 
 
 def _compare_part(past: Past, row: int, card: SeriesCard, days: range, num_days: int) -> Comparison:
@@ -90,6 +91,7 @@ def _compare_part(past: Past, row: int, card: SeriesCard, days: range, num_days:
         past.panel.values[row : row + 1, columns],
         past.observed[row : row + 1, columns],
         np.array([past.panel.first_day + days.start]),
+        events=[past.events.of(past.panel.series[row].site)],
     )
     plan = plan_comparison(recent, num_days=num_days, context_length=predictor.context_length)
     return compare(plan, predictor.predict(plan.windows), levels=predictor.levels, least=past.least)

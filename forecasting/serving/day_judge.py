@@ -16,6 +16,7 @@ from forecasting.predictor import Window, Windows, let_naive_answer
 from forecasting.serving.forecast_service import Model
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
+from forecasting.warehouse.event_store import read_known_events
 from forecasting.warehouse.origin import find_origin, read_site_index
 from forecasting.warehouse.site_directory import SiteDirectory
 
@@ -67,8 +68,9 @@ class DayJudge:
 
     async def _judge(self, connection: OwnConnection) -> Counter[str]:
         card, data = self._card, self._config.data
-        judge = Judge(self._config, card.version, card.context_length, card.levels, self._predict)
         origin = await find_origin(connection, data)
+        events = await read_known_events(connection, origin.source)
+        judge = Judge(self._config, card.version, card.context_length, card.levels, self._predict, events)
         series = await self._find_series(connection, origin.source)
         changes: Counter[str] = Counter()
         for start in range(0, len(series), SERIES_AT_ONCE):
