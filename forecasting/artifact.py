@@ -41,6 +41,8 @@ logger = logging.getLogger("forecasting")
 MODEL_NAME = "forecaster"
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
 PROMOTED = ".promoted"  # a file in the store that names the version to load
+# What cards made before these settings do not name.
+SETTINGS_OF_OLDER_CARDS = {"direct_days": 0, "last_year": False, "learned_average": False}
 BASE = find_resource("model_store/base")  # the package's pretrained weights; MODEL_DIR never changes them
 
 
@@ -281,7 +283,7 @@ def hash_file(file: Path) -> str:
 
 
 def _read_settings(content: Mapping[str, Any]) -> ModelConfig:  # Any: json's own types
-    settings = {"learned_average": False, **known_settings(ModelConfig, content)}  # older cards do not name it
+    settings = {**SETTINGS_OF_OLDER_CARDS, **known_settings(ModelConfig, content)}
     return ModelConfig(**{**settings, "scaling": Scaling(content["scaling"]), "init": None})
 
 

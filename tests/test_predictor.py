@@ -25,17 +25,18 @@ def base() -> Predictor:
     return forecaster_predictor("base", load_base())
 
 
-def make_windows(num: int, days: int, *, scale: np.ndarray | None = None) -> Windows:
-    """Windows of every kind, with unknown days; wide bands unless `scale` says otherwise."""
+def make_windows(predictor: Predictor, num: int, days: int, *, scale: np.ndarray | None = None) -> Windows:
+    """Windows of every kind, with unknown days; usual bands unless `scale` says otherwise."""
     random = np.random.default_rng(5)
     kinds = [list(Kind)[row % 3] for row in range(num)]
+    context = predictor.context_length
     history = np.stack([
-        {Kind.count: 200.0, Kind.rate: 0.005, Kind.other: 3.0}[kind] * np.tile(SITE_OF_WORKING_DAYS, 8)
-        * np.exp(0.2 * random.normal(size=56))
+        {Kind.count: 200.0, Kind.rate: 0.005, Kind.other: 3.0}[kind] * np.resize(SITE_OF_WORKING_DAYS, context)
+        * np.exp(0.2 * random.normal(size=context))
         for kind in kinds
     ]).astype(np.float32)  # fmt: skip
-    history[:, 10] = np.nan
-    factors = np.array(usual_bands(7).scale if scale is None else scale, np.float32)[:days]
+    history[:, -46] = np.nan
+    factors = np.array(usual_bands(predictor.horizon).scale if scale is None else scale, np.float32)[:days]
     return Windows(
         history=history,
         first_day=19_000 + np.arange(num),
@@ -59,21 +60,31 @@ def medians_by_feeding_back(predictor: Predictor, windows: Windows, days: int) -
         known, first = list(windows.history[row]), int(windows.first_day[row])
         forecast: list[float] = []
         while len(forecast) < days:
-            past = torch.tensor([(known + forecast)[-56:]], dtype=torch.float32)
+            past = torch.tensor([(known + forecast)[-predictor.context_length :]], dtype=torch.float32)
             day = torch.tensor([first + len(forecast)])
+            scale = torch.ones(1, predictor.horizon)
             with torch.no_grad():
-                block = predictor.forward(past, day, torch.tensor([windows.kind[row]]), torch.ones(1, 7))
+                block = predictor.forward(past, day, torch.tensor([windows.kind[row]]), scale)
             forecast += block[0, :, MEDIAN].tolist()
         medians.append(forecast[:days])
     return np.array(medians)
 
 
+@pytest.fixture(scope="module")
+def weekly() -> Predictor:
+    """Of a network that forecasts seven days in one pass."""
+    torch.manual_seed(3)
+    forecaster = Forecaster(ModelConfig(hidden_size=16, direct_days=0, last_year=False))
+    torch.nn.init.normal_(forecaster.network.head.weight, std=0.05)  # days differ
+    return forecaster_predictor("weekly", forecaster)
+
+
 @pytest.mark.parametrize("days", [1, 6, 7, 8, 14, 15, 30])
-def test_medians_are_fed_back(base: Predictor, days: int) -> None:
-    windows = make_windows(6, days)
-    quantiles = base.predict(windows)
+def test_medians_are_fed_back(weekly: Predictor, days: int) -> None:
+    windows = make_windows(weekly, 6, days)
+    quantiles = weekly.predict(windows)
     assert quantiles.shape == (6, days, len(LEVELS))
-    np.testing.assert_allclose(quantiles[..., MEDIAN], medians_by_feeding_back(base, windows, days), rtol=1e-4)
+    np.testing.assert_allclose(quantiles[..., MEDIAN], medians_by_feeding_back(weekly, windows, days), rtol=1e-4)
     assert (np.diff(quantiles, axis=2) >= 0).all()
 
 
@@ -82,12 +93,14 @@ def test_direct_days_are_the_networks_own_and_the_others_are_rolled_out() -> Non
     torch.manual_seed(3)
     forecaster = Forecaster(ModelConfig(hidden_size=16, direct_days=21))
     torch.nn.init.normal_(forecaster.network.head.weight, std=0.05)  # days differ
-    predictor, windows = forecaster_predictor("direct", forecaster), make_windows(5, 30, scale=np.ones(30))
+    predictor = forecaster_predictor("direct", forecaster)
+    windows = make_windows(predictor, 5, 30, scale=np.ones(30))
     quantiles = predictor.predict(windows)
     past, first_day, kind = (torch.from_numpy(part) for part in (windows.history, windows.first_day, windows.kind))
     with torch.no_grad():
         direct = forecaster(past, first_day, kind, torch.ones(5, 21))
-        later = forecaster(torch.cat([past, direct[..., MEDIAN]], 1)[:, -56:], first_day + 21, kind, torch.ones(5, 21))
+        fed_back = torch.cat([past, direct[..., MEDIAN]], 1)[:, 21:]
+        later = forecaster(fed_back, first_day + 21, kind, torch.ones(5, 21))
     np.testing.assert_allclose(quantiles[:, :21], direct.numpy(), rtol=1e-5)
     np.testing.assert_allclose(quantiles[:, 21:, MEDIAN], later[:, :9, MEDIAN].numpy(), rtol=1e-5)
     others = quantiles[windows.kind == KIND_CODES[Kind.other]]  # in their own units, noise is even
@@ -97,18 +110,18 @@ def test_direct_days_are_the_networks_own_and_the_others_are_rolled_out() -> Non
 
 def test_first_horizon_is_the_models_own(base: Predictor) -> None:
     assert base.logarithmic
-    windows = make_windows(6, 30, scale=np.linspace(0.5, 3, 30))
+    windows = make_windows(base, 6, 30, scale=np.linspace(0.5, 3, 30))
     with torch.no_grad():
         own = base.forward(
             torch.from_numpy(windows.history), torch.from_numpy(windows.first_day), torch.from_numpy(windows.kind),
-            torch.from_numpy(windows.band_scale[:, :7].copy()),
+            torch.from_numpy(windows.band_scale[:, : base.horizon].copy()),
         ).numpy()  # fmt: skip
-    np.testing.assert_allclose(base.predict(windows)[:, :7], own, rtol=1e-5)
+    np.testing.assert_allclose(base.predict(windows)[:, : base.horizon], own, rtol=1e-5)
 
 
-def test_later_bands_are_the_last_days_times_their_factor(base: Predictor) -> None:
-    windows = make_windows(6, 30)
-    quantiles, factors = base.predict(windows).astype(float), usual_bands(7).scale
+def test_later_bands_are_the_last_days_times_their_factor(weekly: Predictor) -> None:
+    windows = make_windows(weekly, 6, 30)
+    quantiles, factors = weekly.predict(windows).astype(float), usual_bands(7).scale
     for row, kind in enumerate(windows.kind):
         last = [even(value, kind) for value in quantiles[row, 6]]
         for day in range(7, 30):
@@ -121,11 +134,11 @@ def test_later_bands_are_the_last_days_times_their_factor(base: Predictor) -> No
 
 
 @pytest.mark.parametrize("scale", [usual_bands(7).scale, (1.5,) * 7 + tuple(np.linspace(1.5, 2.0, 23))])
-def test_bands_neither_narrow_nor_jump_where_horizons_join(base: Predictor, scale: tuple[float, ...]) -> None:
+def test_bands_neither_narrow_nor_jump_where_horizons_join(weekly: Predictor, scale: tuple[float, ...]) -> None:
     """Relative to the level, from day 7 on: each day at least as wide as the one before, and by a tenth at most."""
-    windows = make_windows(24, 30, scale=np.array(scale))
+    windows = make_windows(weekly, 24, 30, scale=np.array(scale))
     counts = windows.kind == KIND_CODES[Kind.count]
-    logs = np.log1p(base.predict(windows)[counts].astype(float))
+    logs = np.log1p(weekly.predict(windows)[counts].astype(float))
     widths = logs[..., LEVELS.index(0.9)] - logs[..., LEVELS.index(0.1)]
     ratios = widths[:, 7:] / widths[:, 6:-1]
     assert ratios.min() > 0.999
@@ -134,11 +147,11 @@ def test_bands_neither_narrow_nor_jump_where_horizons_join(base: Predictor, scal
 
 def test_bands_of_minmax_scaling_are_in_raw_units() -> None:
     torch.manual_seed(0)
-    settings = ModelConfig(hidden_size=8, scaling=Scaling.minmax)
+    settings = ModelConfig(hidden_size=8, scaling=Scaling.minmax, direct_days=0)
     forecaster = Forecaster(settings, MinMaxScaling(0.0, 200.0)).eval()
     predictor = forecaster_predictor("minmax", forecaster)
     assert not predictor.logarithmic
-    windows = make_windows(1, 30)
+    windows = make_windows(predictor, 1, 30)
     history = windows.history / 200
     quantiles = predictor.predict(
         Windows(history, windows.first_day, windows.kind, windows.band_scale, windows.naive)
@@ -163,7 +176,7 @@ def test_usual_bands_grow_with_the_days_ahead() -> None:
 
 
 def test_seasonal_naive_answers_where_a_window_says_so(base: Predictor) -> None:
-    windows = make_windows(4, 10)
+    windows = make_windows(base, 4, 10)
     model = base.roll_out(windows)
     mixed = Windows(windows.history, windows.first_day, windows.kind, windows.band_scale, np.arange(4) % 2 == 1)
     answered = base.predict(mixed)
@@ -175,7 +188,7 @@ def test_seasonal_naive_answers_where_a_window_says_so(base: Predictor) -> None:
 
 
 def test_windows_forecast_together_are_those_forecast_alone(base: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    windows = make_windows(7, 30)
+    windows = make_windows(base, 7, 30)
     together = base.predict(windows)
     alone = np.concatenate([base.predict(windows.select(slice(row, row + 1))) for row in range(7)])
     np.testing.assert_allclose(alone, together, rtol=1e-4)
@@ -213,9 +226,9 @@ def test_even_units_are_those_of_math_and_lead_back(kind: Kind) -> None:
 
 def test_effects_leave_the_history_and_enter_the_days_ahead(base: Predictor) -> None:
     """A site with planted holidays and their effects is forecast as the same site without holidays, holidays apart."""
-    plain = make_windows(3, 30)
-    effects = np.zeros((3, 86), np.float32)
-    effects[:, [30, 50, 58, 80]] = 0.1 * np.array([-1, 1, -1, 1], np.float32)
+    plain = make_windows(base, 3, 30)
+    effects = np.zeros((3, base.context_length + 30), np.float32)
+    effects[:, base.context_length + np.array([-26, -6, 2, 24])] = 0.1 * np.array([-1, 1, -1, 1], np.float32)
     history = plain.history.copy()
     for row, column in np.ndindex(history.shape):
         if effects[row, column]:
@@ -225,13 +238,14 @@ def test_effects_leave_the_history_and_enter_the_days_ahead(base: Predictor) -> 
     expected, quantiles = base.predict(plain), base.predict(known)
     for row, day in ((row, day) for row in range(3) for day in range(30)):
         kind = int(plain.kind[row])
-        moved = [back(even(float(value), kind) + float(effects[row, 56 + day]), kind) for value in expected[row, day]]
+        effect = float(effects[row, base.context_length + day])
+        moved = [back(even(float(value), kind) + effect, kind) for value in expected[row, day]]
         np.testing.assert_allclose(quantiles[row, day], moved, rtol=2e-3, atol=1e-6)
 
 
 def test_nothing_known_changes_nothing(base: Predictor) -> None:
-    windows = make_windows(6, 30)
-    zeros = np.zeros((6, 86), np.float32)
+    windows = make_windows(base, 6, 30)
+    zeros = np.zeros((6, base.context_length + 30), np.float32)
     assert (base.predict(replace(windows, effects=zeros)) == base.predict(windows)).all()
 
 

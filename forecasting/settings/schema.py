@@ -68,7 +68,7 @@ class ModelConfig(Section):
         7, "days to forecast, and to measure forecasts on", flags=["--prediction-horizon"], least=1
     )
     direct_days: int = setting(
-        0,
+        28,
         "days that one forward pass forecasts, later ones being rolled out; at least the horizon",
         least=0,
         most=MAX_DAYS_AHEAD,
@@ -79,9 +79,9 @@ class ModelConfig(Section):
     scaling: Scaling = setting(Scaling.robust, "robust (log, per window) or minmax (MinMaxScaler, one series)")
     init: Init | None = setting(None, "where training starts: base or scratch; unset: base where it fits")
     seasonal_skip: bool = setting(True, "the network corrects an average of the last weeks; else it starts at 0")
-    last_year: bool = setting(False, "the network also reads what followed a year ago, where that is known")
+    last_year: bool = setting(True, "the network also reads what followed a year ago, where that is known")
     learned_average: bool = setting(
-        False, "the network itself weighs the past days that each day ahead may repeat; else each counts a fixed share"
+        True, "the network itself weighs the past days that each day ahead may repeat; else each counts a fixed share"
     )
 
     @property

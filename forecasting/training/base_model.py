@@ -25,6 +25,7 @@ SHAPE_SETTINGS = (
     "scaling",
     "seasonal_skip",
     "learned_average",
+    "last_year",
 )
 
 

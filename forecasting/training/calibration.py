@@ -23,7 +23,7 @@ from forecasting.predictor import CORRELATION, Bands, Windows, usual_bands
 from forecasting.totals import correlation_share, quietness, sum_up
 
 SHARES = {0.8: (LOWER, UPPER), 0.9: (LOWEST, HIGHEST)}
-WEEKS_TO_TRUST, WEEKS_TO_TRUST_A_DAY = 8, 52  # for a factor of all days of the horizon, and of each
+WEEKS_TO_TRUST, WEEKS_TO_TRUST_A_DAY = 8, 52  # for a factor of a week ahead, and of a day of the week
 WEEK = 7
 MAX_WEEKS = 104  # of past forecasts
 MIN_FACTOR, MAX_FACTOR = 0.6, 1.6  # the farthest that a factor may lie from the usual one
@@ -86,15 +86,25 @@ def _group_rows(num_weeks: Int[np.ndarray, " series"]) -> Iterator[Int[np.ndarra
 
 
 def _calibrate_group(past: "_PastForecasts") -> tuple[list[list[float]], list[float]]:
-    """Of each series the factors of all days, and the correlation of days. First one factor for the horizon, then one
-    for each of its days, then the growth after them.
-    """
-    needed = past.needed_factors()
-    pooled = _shrink(needed, 1.0, WEEKS_TO_TRUST)
-    days = [_shrink(needed[..., day, None], pooled, WEEKS_TO_TRUST_A_DAY) for day in range(past.horizon)]
-    scale = np.stack(days, 1)
+    """Of each series the factors of all days, and the correlation of days."""
+    scale = _scale_horizon(past.needed_factors())
     grown = _grow(scale[:, -1], past.needed_later_factors(scale[:, -1]))
     return np.concatenate([scale, grown], 1).tolist(), past.day_correlation(scale).tolist()
+
+
+def _scale_horizon(needed: Needed) -> Float[np.ndarray, "series horizon"]:
+    """One factor for each week ahead, evenly from the middle of one to the next, times one for each day of the week.
+
+    A factor for each day alone would rest on as many forecasts as a day of the week, and jump from day to day.
+    """
+    horizon = needed.shape[-1]
+    starts = np.arange(0, horizon, WEEK)
+    weeks = np.stack([_shrink(needed[..., start : start + WEEK], 1.0, WEEKS_TO_TRUST) for start in starts], 1)
+    between = np.stack([np.interp(np.arange(horizon), starts + (WEEK - 1) / 2, knot) for knot in np.eye(len(starts))])
+    of_weeks = np.exp(np.log(weeks) @ between)
+    relative = needed / of_weeks[:, None, :]
+    weekdays = [_shrink(relative[..., day::WEEK], 1.0, WEEKS_TO_TRUST_A_DAY) for day in range(min(WEEK, horizon))]
+    return np.asarray(of_weeks * np.stack(weekdays, 1)[:, np.arange(horizon) % WEEK])
 
 
 def _grow(last: Float[np.ndarray, " series"], later: Needed) -> Float[np.ndarray, "series later"]:

@@ -20,7 +20,11 @@ def write_version(
     card = Card(
         version=version,
         created_at=now_text(),
-        model={"sequence_length": settings.sequence_length, "prediction_horizon": settings.prediction_horizon},
+        model={
+            "sequence_length": settings.sequence_length,
+            "prediction_horizon": settings.prediction_horizon,
+            "direct_days": settings.direct_days,
+        },
         context_length=settings.context_length,
         levels=tuple(LEVELS),
         total_parameters=forecaster.num_parameters(),

@@ -41,7 +41,7 @@ def model() -> Any:
     from forecasting.settings.schema import ModelConfig
 
     torch.manual_seed(7)
-    return Forecaster(ModelConfig(hidden_size=16)).eval()
+    return Forecaster(ModelConfig(hidden_size=16, direct_days=0, last_year=False)).eval()
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +166,7 @@ def test_model_that_forecasts_more_days_than_its_horizon_at_once(module: ModuleT
     from forecasting.settings.schema import ModelConfig
 
     torch.manual_seed(7)
-    settings = ModelConfig(hidden_size=4, direct_days=9, last_year=True, learned_average=True)
+    settings = ModelConfig(hidden_size=4, direct_days=9)
     forecaster = Forecaster(settings).eval()
     export_program(forecaster, tmp_path / "model.pt2")
     card = {"version": "v2", "context_length": YEAR_OF_DAYS, "levels": list(LEVELS), "usual_band_scale": USUAL}

@@ -142,11 +142,13 @@ def test_quantiles_are_the_forecasters(many: DatabaseConfig, store: Path, untrai
 
     forecast_everything(configure(many, store))
     [row] = [row for row in written(many) if row["site"] == "site 29" and row["day"] == dt.date(2024, 3, 1)]
-    history = np.array([2900 + (55 - column) % 7 for column in range(56)], np.float32)
-    first_day = (dt.date(2024, 2, 29) - dt.date(1970, 1, 1)).days - 55
+    context, days = untrained.settings.context_length, untrained.settings.output_days
+    history = np.full(context, np.nan, np.float32)
+    history[-78:] = [2900 + before % 7 for before in range(77, -1, -1)]
+    first_day = (dt.date(2024, 2, 29) - dt.date(1970, 1, 1)).days + 1 - context
     with torch.no_grad():
         quantiles = untrained(
-            torch.from_numpy(history)[None], torch.tensor([first_day]), torch.tensor([0]), torch.ones(1, 7)
+            torch.from_numpy(history)[None], torch.tensor([first_day]), torch.tensor([0]), torch.ones(1, days)
         )
     np.testing.assert_allclose(row["quantiles"], quantiles[0, 0], rtol=1e-5)
     assert len(row["quantiles"]) == len(LEVELS)

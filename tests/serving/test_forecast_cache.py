@@ -12,6 +12,7 @@ import pytest
 
 from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
+from forecasting.domain import YEAR_OF_DAYS
 from forecasting.errors import CannotConnect, DataError, ForecastingError, TooFewDays
 from forecasting.predictor import Window
 from forecasting.serving.forecast_cache import CachedForecast, ForecastCache
@@ -48,8 +49,8 @@ class Days:
         if self.is_down:
             raise CannotConnect("PostgreSQL is gone.")
         ones = np.ones(30, np.float32)
-        history = np.full(56, self.level, np.float32)
-        return [Window(history, 19000, card.kind, ones) for card in series]
+        history = np.full(YEAR_OF_DAYS, self.level, np.float32)
+        return [Window(history, 19_056 - YEAR_OF_DAYS, card.kind, ones) for card in series]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
+from forecasting.domain import YEAR_OF_DAYS
 from forecasting.errors import BadAnswer, DataError
 from forecasting.predictor import Window
 from forecasting.serving.forecast_service import ForecastService, Model
@@ -45,7 +46,12 @@ class Levels:
         if any(card.metric == self.late for card in cards):
             await self.may_come.wait()
         ones = np.ones(30, np.float32)
-        return [Window(np.full(56, self.by_metric[card.metric], np.float32), 19_000, card.kind, ones) for card in cards]
+        return [
+            Window(
+                np.full(YEAR_OF_DAYS, self.by_metric[card.metric], np.float32), 19_056 - YEAR_OF_DAYS, card.kind, ones
+            )
+            for card in cards
+        ]
 
 
 @pytest.fixture

@@ -31,10 +31,12 @@ def test_limit_itself_is_allowed_unless_it_is_above_or_below(
 
 
 def test_context_reaches_back_over_the_steps_and_their_weekly_lags() -> None:
-    assert ModelConfig(sequence_length=7, weekly_lags=0).context_length == 56
-    assert ModelConfig(sequence_length=7, weekly_lags=7).context_length == 56
-    assert ModelConfig(sequence_length=7, weekly_lags=8).context_length == 63
-    assert ModelConfig(sequence_length=14, weekly_lags=51).context_length == 371
+    assert ModelConfig(sequence_length=7, weekly_lags=0, last_year=False).context_length == 56
+    assert ModelConfig(sequence_length=7, weekly_lags=7, last_year=False).context_length == 56
+    assert ModelConfig(sequence_length=7, weekly_lags=8, last_year=False).context_length == 63
+    assert ModelConfig(sequence_length=14, weekly_lags=51, last_year=False).context_length == 371
+    assert ModelConfig(sequence_length=7, weekly_lags=7).context_length == 392
+    assert ModelConfig(sequence_length=14, weekly_lags=60).context_length == 434
 
 
 def test_backtest_sees_at_least_30_days() -> None:

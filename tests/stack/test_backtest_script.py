@@ -73,11 +73,15 @@ def test_version_forecasts_what_the_service_does(place: Place, tmp_path: Path) -
     (series,) = [series for series in artifact.card.series if series.metric == "page_visits"]
     cutoff = pd.Timestamp(frame["cutoff"][0]).date()
     values = _sample_values("page_visits")
-    history = torch.tensor(values[-63:-7], dtype=torch.float32)[None]
+    context, days = artifact.card.context_length, artifact.card.output_days
+    history = torch.tensor(values[-7 - context : -7], dtype=torch.float32)[None]
     with torch.no_grad():
         alone = artifact.load_program()(
-            history, torch.tensor([to_day(cutoff) - 55]), torch.tensor([0]), torch.tensor([series.band_scale[:7]])
-        )[0]
+            history,
+            torch.tensor([to_day(cutoff) + 1 - context]),
+            torch.tensor([0]),
+            torch.tensor([series.band_scale[:days]]),
+        )[0, :7]
     np.testing.assert_allclose(frame[["q05", "q10", "q25", "q50", "q75", "q90", "q95"]], alone.numpy(), rtol=1e-5)
 
 

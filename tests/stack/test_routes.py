@@ -216,18 +216,19 @@ def test_python_answers_as_the_shim_does(http: httpx.Client, service: Prediction
 
 
 def test_answers_are_the_forecasters_own(http: httpx.Client, config: Config, sample: dict[str, np.ndarray]) -> None:
-    """The trained weights in memory, on the shipped sample file's last 56 days, against what the whole stack says. The
+    """The trained weights in memory, on the shipped sample file's last days, against what the whole stack says. The
     last of them was counted in part: it is unknown, and forecasts begin after it.
     """
     artifact = load_artifact(config.model_dir)
     forecaster = Forecaster(ModelConfig(hidden_size=8)).eval()
     forecaster.load_state_dict(torch.load(artifact.folder / WEIGHTS, weights_only=True))
-    history = torch.from_numpy(sample["page_visits"][-56:].astype(np.float32))[None]
+    context, days = artifact.card.context_length, artifact.card.output_days
+    history = torch.from_numpy(sample["page_visits"][-context:].astype(np.float32))[None]
     history[0, -1] = torch.nan
-    first_day = (dt.date(2020, 8, 19) - dt.date(1970, 1, 1)).days - 55
+    first_day = (dt.date(2020, 8, 19) - dt.date(1970, 1, 1)).days + 1 - context
     with torch.no_grad():
-        bands = torch.tensor([artifact.card.find_series(metric="page_visits", site=None).band_scale[:7]])
-        quantiles = forecaster(history, torch.tensor([first_day]), torch.tensor([0]), bands)[0].numpy()
+        bands = torch.tensor([artifact.card.find_series(metric="page_visits", site=None).band_scale[:days]])
+        quantiles = forecaster(history, torch.tensor([first_day]), torch.tensor([0]), bands)[0, :7].numpy()
     rows = http.get("/predict/page-visits").json()["predictions"]
     assert [row["predicted_visits"] for row in rows] == [round(float(value)) for value in quantiles[:, MEDIAN]]
     assert [row["lower"] for row in rows] == [round(float(value)) for value in quantiles[:, 1]]

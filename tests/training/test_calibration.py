@@ -1,6 +1,7 @@
 """Bands from a series' own past: noise whose truth is known, and a base that is made too sure of itself."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -37,14 +38,21 @@ def squeezed(base: Forecaster, factor: float) -> Forecaster:
     return other.eval()
 
 
+def histories(panel: Panel, row: int, cutoffs: Sequence[int], context: int) -> np.ndarray:
+    """Of one series, the days up to each cutoff; unknown before the panel."""
+    padded = np.concatenate([np.full(context, np.nan, np.float32), panel.values[row]])
+    return np.stack([padded[cutoff + 1 : cutoff + 1 + context] for cutoff in cutoffs])
+
+
 def held(forecaster: Forecaster, panel: Panel, scale: tuple[float, ...]) -> float:
     """Share of the days of the last two years that the 80% band holds, counted by hand."""
     cutoffs = range(panel.num_days - 8, 400, -7)
-    histories = np.stack([panel.values[0, cutoff - 55 : cutoff + 1] for cutoff in cutoffs])
-    first_days = torch.tensor([panel.first_day + cutoff - 55 for cutoff in cutoffs])
-    scales = torch.tensor([scale[:7]] * len(cutoffs))
+    context, days = forecaster.settings.context_length, forecaster.settings.output_days
+    past = torch.from_numpy(histories(panel, 0, cutoffs, context))
+    first_days = torch.tensor([panel.first_day + cutoff + 1 - context for cutoff in cutoffs])
+    scales = torch.tensor([scale[:days]] * len(cutoffs))
     with torch.no_grad():
-        quantiles = forecaster(torch.from_numpy(histories), first_days, torch.zeros_like(first_days), scales).numpy()
+        quantiles = forecaster(past, first_days, torch.zeros_like(first_days), scales)[:, :7].numpy()
     actual = np.stack([panel.values[0, cutoff + 1 : cutoff + 8] for cutoff in cutoffs])
     inside = (quantiles[..., 1] <= actual) & (actual <= quantiles[..., 5])
     return float(np.mean(inside))
@@ -56,7 +64,7 @@ def test_bands_of_the_wrong_width_are_set_right(base: Forecaster, factor: float)
     wrong = squeezed(base, factor)
     (bands,) = calibrate(wrong, panel, unseen=0)
     assert bands.num_weeks == 104
-    before, after = held(wrong, panel, (1.0,) * 7), held(wrong, panel, bands.scale)
+    before, after = held(wrong, panel, (1.0,) * 30), held(wrong, panel, bands.scale)
     assert abs(after - 0.8) < 0.04 < abs(before - 0.8)
     right = calibrate(base, panel, unseen=0)[0].scale
     np.testing.assert_allclose(np.array(bands.scale[:7]) * factor, right[:7], rtol=0.06)
@@ -67,15 +75,17 @@ def test_few_weeks_say_little_and_none_nothing(base: Forecaster) -> None:
     panel = make_panel(1100, num_series=1, noise=0.2)
     means = [float(np.mean(calibrate(wrong, panel.tail(days), unseen=0)[0].scale[:7])) for days in (70, 200, 1100)]
     assert 1.0 < means[0] < means[1] < means[2]
-    assert calibrate(wrong, panel, unseen=panel.num_days - 5) == [usual_bands(7)]
+    assert calibrate(wrong, panel, unseen=panel.num_days - 5) == [usual_bands(base.settings.output_days)]
 
 
 def test_days_that_were_trained_on_are_not_asked(base: Forecaster) -> None:
-    panel = make_panel(400, num_series=2, noise=0.2)
+    """Days that only forecasts from days before `unseen` would have looked back on."""
+    panel = make_panel(700, num_series=2, noise=0.2)
     other = panel.values.copy()
     other[:, :200] *= np.random.default_rng(1).uniform(0.1, 10, 200).astype(np.float32)
     changed = replace(panel, values=other)
-    assert calibrate(base, panel, unseen=300) == calibrate(base, changed, unseen=300)
+    unseen = 200 + base.settings.context_length
+    assert calibrate(base, panel, unseen=unseen) == calibrate(base, changed, unseen=unseen)
     assert calibrate(base, panel, unseen=0) != calibrate(base, changed, unseen=0)
 
 
@@ -88,7 +98,8 @@ def test_noise_around_a_fixed_week_widens_less_than_a_wandering_level(base: Fore
     assert calm.scale[27] / calm.scale[6] < lively.scale[27] / lively.scale[6]
     for bands in (calm, lively):
         assert len(bands.scale) == 30
-        assert list(bands.scale[6:]) == sorted(bands.scale[6:])
+        after_the_horizon = bands.scale[base.settings.output_days - 1 :]
+        assert list(after_the_horizon) == sorted(after_the_horizon)
 
 
 def test_later_bands_hold_what_they_should(base: Forecaster) -> None:
@@ -101,16 +112,18 @@ def test_later_bands_hold_what_they_should(base: Forecaster) -> None:
 
     def share_held(scale: tuple[float, ...]) -> float:
         cutoffs = np.arange(992 - 21, 270, -7)
-        history = np.stack([panel.values[0, cutoff - 55 : cutoff + 1] for cutoff in cutoffs])
+        context = base.settings.context_length
         windows = [
-            Window(past, int(panel.first_day + cutoff - 55), Kind.count, np.array(scale, np.float32))
-            for past, cutoff in zip(history, cutoffs, strict=True)
+            Window(past, int(panel.first_day + cutoff + 1 - context), Kind.count, np.array(scale, np.float32))
+            for past, cutoff in zip(histories(panel, 0, list(cutoffs), context), cutoffs, strict=True)
         ]
         quantiles = forecaster_predictor("wrong", wrong).predict(stack_windows(windows, 21))[:, 14:]
         actual = np.stack([panel.values[0, cutoff + 15 : cutoff + 22] for cutoff in cutoffs])
         return float(np.mean((quantiles[..., 1] <= actual) & (actual <= quantiles[..., 5])))
 
-    assert abs(share_held(bands.scale) - 0.8) < 0.06 < abs(share_held(usual_bands(7).scale) - 0.8)
+    assert (
+        abs(share_held(bands.scale) - 0.8) < 0.06 < abs(share_held(usual_bands(base.settings.output_days).scale) - 0.8)
+    )
 
 
 def test_independent_errors_correlate_less_than_a_wandering_level(base: Forecaster) -> None:
@@ -141,12 +154,16 @@ def test_forecasts_out_of_a_hole_are_not_asked(base: Forecaster) -> None:
     assert bands.num_weeks == enough < len(cutoffs)
 
 
-def factor_by_hand(needed: dict[float, list[float]], usual: float, *, weeks: int, trust: int) -> float:
-    logs = []
-    for share, values in needed.items():
-        level = min(1.0, share * (1 + 1 / len(values)))
-        logs.append(math.log(min(max(np.quantile(values, level) / usual, 0.6), 1.6)))
-    return usual * math.exp(weeks / (weeks + trust) * sum(logs) / len(logs))
+def factor_by_hand(needed: dict[float, np.ndarray], *, trust: int) -> float:
+    """Of some days of all past forecasts: [forecasts, days] for each share, NaN where a day is unknown."""
+    logs, weeks = [], 0
+    for share, of_forecasts in needed.items():
+        values = of_forecasts[np.isfinite(of_forecasts)]
+        weeks = int(np.isfinite(of_forecasts).any(1).sum())
+        if weeks:
+            held = np.quantile(values, min(1.0, share * (1 + 1 / len(values))))
+            logs.append(math.log(min(max(held, 0.6), 1.6)))
+    return math.exp(weeks / (weeks + trust) * sum(logs) / len(needed))
 
 
 def bands_by_hand(forecaster: Forecaster, panel: Panel, row: int, unseen: int) -> Bands:
@@ -156,17 +173,16 @@ def bands_by_hand(forecaster: Forecaster, panel: Panel, row: int, unseen: int) -
     known = np.isfinite(values)
     cutoffs = list(range(int(np.flatnonzero(known)[-1]) - 7, max(unseen - 1, 0) - 1, -7))[:104]
     cutoffs = [cutoff for cutoff in cutoffs if known[max(cutoff - 55, 0) : cutoff + 1].sum() >= 28]
-    padded = np.concatenate([np.full(56, np.nan), values]).astype(np.float32)
-    histories = torch.from_numpy(np.stack([padded[cutoff + 1 : cutoff + 57] for cutoff in cutoffs]))
-    first_days = torch.tensor([panel.first_day + cutoff - 55 for cutoff in cutoffs])
+    context, horizon = forecaster.settings.context_length, forecaster.settings.output_days
+    past = torch.from_numpy(histories(panel, row, cutoffs, context))
+    first_days = torch.tensor([panel.first_day + cutoff + 1 - context for cutoff in cutoffs])
     with torch.no_grad():
-        z, scaled = forecaster.scaled_quantiles(histories, first_days, torch.full_like(first_days, kind))
-    needed: list[dict[float, list[float]]] = [{0.8: [], 0.9: []} for _ in range(7)]
-    with_known_days = 0
+        z, scaled = forecaster.scaled_quantiles(past, first_days, torch.full_like(first_days, kind))
+    needed = {share: np.full((len(cutoffs), horizon), np.nan) for share in (0.8, 0.9)}
+    after = np.concatenate([values, np.full(horizon, np.nan)])
     for place, cutoff in enumerate(cutoffs):
-        with_known_days += bool(known[cutoff + 1 : cutoff + 8].any())
-        for day in range(7):
-            value = values[cutoff + 1 + day]
+        for day in range(horizon):
+            value = after[cutoff + 1 + day]
             if np.isnan(value):
                 continue
             even = math.log1p(value) if kind == 0 else math.asin(math.sqrt(value)) if kind == 1 else value
@@ -175,14 +191,18 @@ def bands_by_hand(forecaster: Forecaster, panel: Panel, row: int, unseen: int) -
             error = target - quantiles[3]
             for share, lower, upper in ((0.8, 1, 5), (0.9, 0, 6)):
                 width = quantiles[upper] - quantiles[3] if error > 0 else quantiles[3] - quantiles[lower]
-                needed[day][share].append(abs(error) / max(width, 1e-6))
-    pooled = factor_by_hand(
-        {share: [value for of_day in needed for value in of_day[share]] for share in (0.8, 0.9)},
-        1.0,
-        weeks=with_known_days,
-        trust=8,
-    )
-    scale = [factor_by_hand(of_day, pooled, weeks=len(of_day[0.8]), trust=52) for of_day in needed]
+                needed[share][place, day] = abs(error) / max(width, 1e-6)
+    weeks = [
+        factor_by_hand({share: part[:, start : start + 7] for share, part in needed.items()}, trust=8)
+        for start in range(0, horizon, 7)
+    ]
+    middles = [3.0 + 7 * week for week in range(len(weeks))]
+    of_weeks = np.exp([np.interp(day, middles, np.log(weeks)) for day in range(horizon)])
+    weekdays = [
+        factor_by_hand({share: (part / of_weeks)[:, day::7] for share, part in needed.items()}, trust=52)
+        for day in range(7)
+    ]
+    scale = [float(of_weeks[day]) * weekdays[day % 7] for day in range(horizon)]
     return Bands(tuple(scale), 0.0, len(cutoffs))
 
 
@@ -210,8 +230,8 @@ def test_factors_are_those_of_a_plain_loop_over_series_weeks_and_days(base: Fore
         for row in range(8):
             expected = bands_by_hand(base, mixed, row, unseen)
             assert together[row].num_weeks == expected.num_weeks > 0
-            np.testing.assert_allclose(together[row].scale[:7], expected.scale, rtol=2e-6)
-        assert together[8] == usual_bands(7)
+            np.testing.assert_allclose(together[row].scale[: len(expected.scale)], expected.scale, rtol=2e-6)
+        assert together[8] == usual_bands(base.settings.output_days)
 
 
 def test_series_are_calibrated_as_if_each_were_alone(

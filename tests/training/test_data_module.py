@@ -46,9 +46,10 @@ def test_thirty_days_are_enough_and_too_long_a_horizon_is_refused() -> None:
 
 
 def test_gathered_windows_are_slices_of_the_panel(panel: Panel, quick: Config) -> None:
-    """Against numpy slices. Days before the panel are unknown."""
+    """Against numpy slices. Days before and after the panel are unknown."""
     windows = Windows(panel, quick.model)
     context, horizon = quick.model.context_length, quick.model.prediction_horizon
+    padded = np.pad(panel.values, ((0, 0), (0, quick.model.output_days)), constant_values=np.nan)
     index = windows.find(0, panel.num_days)
     batch = windows.gather(index, stop=panel.num_days)
     for row, (series, day) in enumerate(index.tolist()):
@@ -56,7 +57,7 @@ def test_gathered_windows_are_slices_of_the_panel(panel: Panel, quick: Config) -
         known = panel.values[series, max(0, day - context) : day]
         expected[context - known.size :] = known
         np.testing.assert_array_equal(batch.history[row].numpy(), expected)
-        np.testing.assert_array_equal(batch.target[row].numpy(), panel.values[series, day : day + horizon])
+        np.testing.assert_array_equal(batch.target[row].numpy(), padded[series, day : day + quick.model.output_days])
         assert batch.first_day[row] == panel.first_day + day - context
     starts = panel.num_days - horizon + 1 - MIN_TRAIN_KNOWN_DAYS
     assert len(index) == starts * len(panel.series)
@@ -128,7 +129,7 @@ def test_two_ranks_together_take_the_steps_of_one(panel: Panel, quick: Config) -
         batches = Batches(data.windows, part, positions, stop=data.train_end, batch_size=8, shuffle=True)
         blocks = list(batches)
         assert len(blocks) == len(batches)
-        steps.append([windows.target.sum(1).tolist() for block in blocks for windows in split(block)])
+        steps.append([windows.target.nansum(1).tolist() for block in blocks for windows in split(block)])
     assert max(len(step) for step in steps[0]) == 8
     for whole, first_rank, second_rank in zip(*steps, strict=True):
         assert sorted(whole) == sorted(first_rank + second_rank)

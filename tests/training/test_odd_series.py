@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from forecasting.artifact import load_base
 from forecasting.model.forecaster import LEVELS, MEDIAN
@@ -15,10 +16,13 @@ LOWER, UPPER = LEVELS.index(0.1), LEVELS.index(0.9)
 
 
 def forecast(history: torch.Tensor) -> torch.Tensor:
-    """Quantiles [7, levels] of the days after a history that ends on a Sunday, like WEEK."""
-    first_day = torch.tensor([4])  # 1970-01-05, a Monday
+    """Quantiles [7, levels] of the days after a history that ends on a Sunday, like WEEK; nothing is known before."""
+    base = load_base()
+    num_before = base.settings.context_length - len(history)
+    past = functional.pad(history, (num_before, 0), value=torch.nan)
+    first_day = torch.tensor([4 - num_before])  # 1970-01-05 was a Monday
     with torch.no_grad():
-        quantiles = load_base()(history[None], first_day, torch.tensor([0]), torch.ones(1, 7))[0]
+        quantiles = base(past[None], first_day, torch.tensor([0]), torch.ones(1, base.settings.output_days))[0, :7]
     assert torch.isfinite(quantiles).all()
     assert (quantiles >= 0).all()
     assert (quantiles.diff(dim=-1) >= 0).all()

@@ -33,16 +33,18 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Config:
 def test_windows_are_slices_of_their_sites() -> None:
     """Sites whose values are day numbers, so a window's values show where it was cut."""
     first_day = torch.tensor([1000, 5000])
-    values = (first_day[:, None] + torch.arange(119)).float()
+    model = ModelConfig()
+    num_days = model.context_length + model.output_days
+    values = (first_day[:, None] + torch.arange(num_days + 56)).float()
     traffic = Traffic(values, first_day, torch.tensor([0, 2]))
     torch.manual_seed(0)
-    batch = cut_windows(traffic, ModelConfig(), windows_per_site=50)
+    batch = cut_windows(traffic, model, windows_per_site=50)
     assert len(batch.target) == 100
     whole = torch.cat([batch.history, batch.target], 1)
-    expected = batch.first_day[:, None] + torch.arange(63)
+    expected = batch.first_day[:, None] + torch.arange(num_days)
     known = whole.isfinite()
     torch.testing.assert_close(whole[known], expected.float()[known])
-    assert known[:, -35:].all()  # the target, and at least 28 days before it
+    assert known[:, -model.output_days - 28 :].all()  # the target, and at least 28 days before it
     assert not known.all()
     torch.testing.assert_close(batch.kind, torch.where(batch.first_day < 5000, 0, 2))
 
@@ -69,7 +71,7 @@ def test_same_seed_gives_the_same_base_and_so_does_resuming(
 
 
 def test_pretraining_improves_on_unseen_sites(tiny: Config, tmp_path: Path) -> None:
-    config = replace(tiny, pretraining=replace(tiny.pretraining, windows=8_000))
+    config = replace(tiny, pretraining=replace(tiny.pretraining, windows=16_000))
     torch.manual_seed(0)
     before = pretraining.synthetic_loss(Forecaster(config.model).eval(), config, num_sites=2048)
     trained, _, _ = pretraining.pretrain(config, checkpoint=tmp_path / "run.ckpt")
@@ -123,13 +125,14 @@ def test_shipped_base_beats_repeating_last_week_on_new_sites() -> None:
     """A floor: on new synthetic sites, a tenth better than repeating the last week."""
     base = load_base()
     torch.manual_seed(99)
-    traffic = sample_traffic(2000, 63, without=("rates", "others", "births", "gaps"))
-    history, target = traffic.values[:, :56], traffic.values[:, 56:]
+    context, days = base.settings.context_length, base.settings.output_days
+    traffic = sample_traffic(2000, context + 7, without=("rates", "others", "births", "gaps"))
+    history, target = traffic.values[:, :context], traffic.values[:, context:]
     with torch.no_grad():
-        quantiles = base(history, traffic.first_day, traffic.kind, torch.ones(2000, 7))
+        quantiles = base(history, traffic.first_day, traffic.kind, torch.ones(2000, days))[:, :7]
     ours = (quantiles[..., 3] - target).abs().mean(1)
     naive = (history[:, -7:] - target).abs().mean(1)
-    busy = history.mean(1) > 5
+    busy = history[:, -56:].mean(1) > 5
     assert torch.exp(torch.log(ours[busy] / naive[busy].clamp(min=1e-9)).clamp(-5, 5).mean()) < 0.9
 
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
+from forecasting.domain import YEAR_OF_DAYS
 from forecasting.errors import DataError
 from forecasting.predictor import Window
 from forecasting.serving.http.app import create_app
@@ -32,7 +33,7 @@ class Sent:
 
 async def read(series: Sequence[SeriesCard]) -> list[Window | DataError]:
     """A window of each series but the second metric."""
-    history, scale = np.arange(56, dtype=np.float32), np.ones(30, np.float32)
+    history, scale = np.arange(YEAR_OF_DAYS, dtype=np.float32), np.ones(30, np.float32)
     return [
         Window(history, 18_000, card.kind, scale) if card.metric == "page_visits" else DataError("no days")
         for card in series

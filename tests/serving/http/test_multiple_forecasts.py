@@ -13,6 +13,7 @@ from starlette.types import Message, Scope
 
 from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
+from forecasting.domain import YEAR_OF_DAYS
 from forecasting.errors import CannotConnect, DataError
 from forecasting.predictor import Window
 from forecasting.serving.http.app import create_app
@@ -58,7 +59,7 @@ class Days:
         ones = np.ones(30, np.float32)
         levels = [100.0 * (1 + SITES.index(card.site)) + len(card.metric) for card in cards]
         return [
-            Window(np.full(56, level, np.float32), 19000, card.kind, ones)
+            Window(np.full(YEAR_OF_DAYS, level, np.float32), 19_056 - YEAR_OF_DAYS, card.kind, ones)
             for card, level in zip(cards, levels, strict=True)
         ]
 

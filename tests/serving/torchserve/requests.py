@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from forecasting.domain import Kind
+from forecasting.domain import YEAR_OF_DAYS, Kind
 from forecasting.predictor import Window
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe
@@ -24,15 +24,15 @@ def make_windows(num: int = 6) -> list[Window]:
     kinds = [Kind.count, Kind.rate, Kind.other] * num
     windows = []
     for index in range(num):
-        history = random.uniform(0, 1, 56) * (1 if kinds[index] is Kind.rate else 10 ** (index % 4 + 1))
-        history[: index % 20] = np.nan
-        history[40] = np.nan
+        history = random.uniform(0, 1, YEAR_OF_DAYS) * (1 if kinds[index] is Kind.rate else 10 ** (index % 4 + 1))
+        history[: 40 * (index % 9)] = np.nan
+        history[-16] = np.nan
         band_scale = random.uniform(0.5, 2, 30).astype(np.float32)
         windows.append(Window(history.astype(np.float32), 19000 + index, kinds[index], band_scale))
     return windows
 
 
-def make_window_from(day: str, context_length: int = 56) -> Window:
+def make_window_from(day: str, context_length: int = YEAR_OF_DAYS) -> Window:
     first_day = (np.datetime64(day) - np.datetime64("1970-01-01")).astype(int)
     return Window(np.arange(context_length, dtype=np.float32), int(first_day), Kind.count, ONES)
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from forecasting.artifact import Artifact
-from forecasting.domain import Kind
+from forecasting.domain import RECENT_DAYS, YEAR_OF_DAYS, Kind
 from forecasting.errors import BadAnswer, TimedOut, Unavailable
 from forecasting.model.forecaster import Forecaster
 from forecasting.predictor import Window, stack_windows
@@ -107,13 +107,13 @@ def test_many_clients_get_each_their_own_answer(torchserve: TorchServe) -> None:
 def test_bad_request_among_good_ones_is_refused_alone(torchserve: TorchServe) -> None:
     async def run() -> list[Any]:
         async with TorchServeClient(torchserve.inference_url, VERSION, torchserve.key_file, PATIENCE_SECONDS) as client:
-            requests = [make_window_from("2024-01-01", 55 if index == 9 else 56) for index in range(20)]
+            requests = [make_window_from("2024-01-01", YEAR_OF_DAYS + (index == 9)) for index in range(20)]
             return await asyncio.gather(*(client.predict([window], 7) for window in requests), return_exceptions=True)
 
     answers = asyncio.run(run())
     assert isinstance(answers[9], BadAnswer)
     assert str(answers[9]) == (
-        "The handler refused the request (400): instances[0].history has 55 values; it must have 56."
+        "The handler refused the request (400): instances[0].history has 393 values; it must have 56 to 392."
     )
     assert all(answer.shape == (1, 7, 7) for index, answer in enumerate(answers) if index != 9)
 
@@ -146,7 +146,8 @@ def test_ready_one_has_no_problem(torchserve: TorchServe) -> None:
 
 def test_thousands_of_series_go_out_in_parts(torchserve: TorchServe) -> None:
     """One request would exceed the 4 MiB that TorchServe accepts. Each series gets its own forecast."""
-    histories = np.random.default_rng(0).uniform(0, 1, (8000, 56)).astype(np.float32)
+    histories = np.full((8000, YEAR_OF_DAYS), np.nan, np.float32)
+    histories[:, -RECENT_DAYS:] = np.random.default_rng(0).uniform(0, 1, (8000, RECENT_DAYS))
     windows = [Window(history, 19000, Kind.count, ONES) for history in histories]
     together = predict(torchserve, windows)
     assert together.shape == (8000, 7, 7)
