@@ -78,7 +78,7 @@ def test_reported_seasonal_naive_is_the_samples(place: Place, sample: dict[str, 
 def test_training_is_told_line_by_line(place: Place) -> None:
     log = (place.store / "training.log").read_text()
     for line in (
-        r"read 4 series of 176 days, 2020-02-26\.\.2020-08-19 \(days in UTC\), no gaps",
+        r"read 4 series of 512 days, 2019-03-27\.\.2020-08-19 \(days in UTC\), no gaps",
         r"masked days: 4 partial",
         r"note: page_visits of siteanalytics: 1 day counted in part, masked \(2020-08-19\)",
         r"train 2020-04-22\.\.2020-07-08, validation 2020-07-09\.\.2020-07-26, test 2020-07-27\.\.2020-08-19",
@@ -105,7 +105,7 @@ def test_same_command_same_weights(place: Place, empty_place: Place) -> None:
 def test_too_few_days(refused: Callable[..., str], database: DatabaseConfig) -> None:
     assert refused("delete from daily_metrics where date < '2020-07-22'") == (
         f"error: page_visits of {database.name} has 29 days of data; at least 30 are needed. Wait for more, or load "
-        "older days. Only the last 116 days were read, 2020-04-26..2020-08-19.\n"
+        "older days. Only the last 452 days were read, 2019-05-26..2020-08-19.\n"
     )
 
 

@@ -116,7 +116,7 @@ def test_the_whole_way(umami: Place, database: DatabaseConfig, tmp_path: Path) -
 
     trained = run(umami, "train.py", "data.source=umami", PARIS, *known, "model_version=v1", *QUICK)
     assert "events: 1 known from the past of 5 series; forecasts expect them" in trained
-    assert "read 10 series of 116 days" in trained  # 60 with targets and 56 before them
+    assert "read 10 series of 120 days" in trained  # all there are
     card = load_artifact(umami.store, "v1").card
     assert {(series.site, series.metric) for series in card.series} == {
         (site, metric)
