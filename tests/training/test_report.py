@@ -105,15 +105,16 @@ def test_backtest_equals_the_forecaster(quick: Config) -> None:
     """Against each window alone, cut from the panel's values."""
     import torch
 
-    panel = make_panel(116)
+    panel = make_panel(452)
+    context, days = quick.model.context_length, quick.model.output_days
     forecaster = Forecaster(quick.model).eval()
     data = TrafficDataModule(panel, quick)
     tested = forecast_test_part(forecaster, data)
     for row, (series, day) in enumerate(data.test_index.tolist()):
-        history = torch.from_numpy(panel.values[series, day - 56 : day])[None]
-        first_day = torch.tensor([panel.first_day + day - 56])
+        history = torch.from_numpy(panel.values[series, day - context : day])[None]
+        first_day = torch.tensor([panel.first_day + day - context])
         with torch.no_grad():
-            alone = forecaster(history, first_day, torch.tensor([0]), torch.ones(1, 7))[0]
+            alone = forecaster(history, first_day, torch.tensor([0]), torch.ones(1, days))[0, :7]
         np.testing.assert_allclose(tested.quantiles[row], alone.numpy(), rtol=1e-4)
         np.testing.assert_array_equal(tested.naive[row], panel.values[series, day - 7 : day])
         assert tested.first_days[row] == panel.first_day + day
