@@ -247,7 +247,7 @@ def describe(lookup: SeriesLookup, site: str, metric: str) -> tuple[Kind, float,
 
 def test_what_is_known_of_a_series(sample_artifact: Artifact) -> None:
     rate = make_series("rate", kind=Kind.rate, unit_scale=100.0)
-    usual = usual_bands(7).scale
+    usual = usual_bands(28).scale
     metrics = {"rate": MetricConfig(kind=Kind.rate), "seconds": MetricConfig(kind=Kind.other)}
     metrics |= {"share": MetricConfig(unit=Unit.percent), "page_visits": MetricConfig(kind=Kind.other)}
     _, lookup = make_lookup(sample_artifact, make_series("page_visits"), rate, **metrics)
