@@ -1,7 +1,7 @@
 """The user's own events from a CSV file: a row for each occurrence."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,9 @@ class FileEvent:
 def read_event_file(file: Path) -> list[FileEvent]:
     """Raises DataError, naming the line, for a row that is no event."""
     table = read_tables(file, titles=frozenset(REQUIRED))[0]
-    columns = {title.strip().lower(): place for place, title in enumerate(table.header)}
-    _check_columns(file, columns)
+    titles = [title.strip().lower() for title in table.header]
+    _check_columns(file, titles)
+    columns = {title: place for place, title in enumerate(titles)}
     events = []
     for line, row in table.rows:
         try:
@@ -40,11 +41,14 @@ def read_events(file: Path | None) -> Events:
     return Events(tuple(row.event for row in read_event_file(file)) if file else ())
 
 
-def _check_columns(file: Path, columns: Mapping[str, int]) -> None:
-    missing = [title for title in REQUIRED if title not in columns]
+def _check_columns(file: Path, titles: Sequence[str]) -> None:
+    missing = [title for title in REQUIRED if title not in titles]
     if missing:
         raise DataError(f"{file} has no column {missing[0]}. Its first line must be {HEADER}, or a part of it.")
-    unknown = [title for title in columns if title not in (*REQUIRED, *OPTIONAL)]
+    twice = [title for title in titles if titles.count(title) > 1]
+    if twice:
+        raise DataError(f"{file} has two columns {twice[0]}. Keep one.")
+    unknown = [title for title in titles if title not in (*REQUIRED, *OPTIONAL)]
     if unknown:
         raise DataError(f"{file} has a column {unknown[0]!r}, which no event has. Its first line may be {HEADER}.")
 

@@ -69,6 +69,7 @@ def test_rows_that_are_no_events_are_refused(tmp_path: Path, row: str, fault: st
             "day,name",
             "has no column first_day. Its first line must be site,first_day,last_day,name,size,note, or a part of it.",
         ),
+        ("first_day,name,First_day", "has two columns first_day. Keep one."),
         (
             "first_day,name,factor",
             "has a column 'factor', which no event has. Its first line may be site,first_day,last_day,name,size,note.",
