@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 
 from forecasting.domain import MAX_DAYS_AHEAD
 from forecasting.serving.http.failures import FAILURES
@@ -40,6 +41,8 @@ RETRY_AFTER = {
         "schema": {"type": "integer", "minimum": 1, "examples": [3]},
     }
 }
+# Instead of the model itself, of which FastAPI would make the schema anew for each status of each route.
+FAILURE = {"schema": {"$ref": f"#/components/schemas/{Failure.__name__}"}}
 
 ALL_FAILURES = (403, 422, 503, 504)  # from the layers in front of every route
 KEY_FAILURES = (401, *ALL_FAILURES, 429)  # from those in front of routes that need a key, if there are keys
@@ -81,13 +84,18 @@ def describe_failure(status: int, model: Any = Failure) -> Json:  # Any: what Fa
     other_fields = {"ready": False} if model is NotReady else {}
     examples = {name: {"detail": text, **other_fields} for name, text in texts.items()}
     headers = {"headers": RETRY_AFTER} if status in {429, 503} else {}
+    if model is Failure:
+        return {"description": description, **headers, **_show(examples, FAILURE)}
     return {"model": model, "description": description, **headers, **_show(examples)}
 
 
 def complete_openapi(app: FastAPI) -> None:
-    """Makes the description once, and adds what FastAPI leaves out: security, and examples with nulls."""
+    """Makes the description once, and adds what FastAPI leaves out: security, failures, and examples with nulls."""
     description = app.openapi()
-    description["components"]["securitySchemes"] = SECURITY_SCHEMES
+    components = description["components"]
+    components["schemas"][Failure.__name__] = TypeAdapter(Failure).json_schema()
+    components["schemas"] = dict(sorted(components["schemas"].items()))
+    components["securitySchemes"] = SECURITY_SCHEMES
     description["security"] = SECURITY
     for route in app.routes:
         if isinstance(route, APIRoute) and route.include_in_schema:
@@ -104,5 +112,7 @@ def _describe(success: int, model: Any, examples: dict[str, Any], *statuses: int
     return {success: {"model": model, "description": "Success.", **_show(examples)}, **failures}
 
 
-def _show(examples: dict[str, Any]) -> Json:
-    return {"content": {JSON: {"examples": {name: {"value": value} for name, value in examples.items()}}}}
+def _show(examples: dict[str, Any], schema: Json | None = None) -> Json:
+    return {
+        "content": {JSON: {"examples": {name: {"value": value} for name, value in examples.items()}} | (schema or {})}
+    }
