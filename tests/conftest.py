@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 
 from tests.compiled_files import keep_compiled_files
+from tests.java_classes import share_java_classes
 from tests.selection import begin_with_longest, is_fast, is_worker, mark_fast
 
 if TYPE_CHECKING:  # what tests import of the package goes through jaxtyping, which is not ready yet
@@ -161,6 +162,13 @@ def untrained_artifact(
         if not program.exists():
             export_program(untrained, program)
     return write_version(untrained, tmp_path_factory.mktemp("store"), VERSION, program=program)
+
+
+@pytest.fixture(scope="session")
+def java_classes(request: pytest.FixtureRequest, shared_folder: Path) -> None:
+    """In parallel, every TorchServe that is started from here on finds its classes in an archive."""
+    if is_worker():
+        share_java_classes(shared_folder, lambda: request.getfixturevalue("untrained_artifact"))
 
 
 @pytest.fixture(scope="session")

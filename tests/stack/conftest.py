@@ -2,8 +2,8 @@
 
 import csv
 import gzip
-import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from filelock import FileLock
 
 from scripts.bench.harness import PATIENCE_SECONDS, SCRIPTS, Place, Process, clean_environment
-from tests.java_classes import share_java_classes
-from tests.waiting import CERTIFICATES
+from tests.waiting import CERTIFICATES, becomes
 
 if TYPE_CHECKING:
     from forecasting.settings.schema import DatabaseConfig
@@ -39,7 +39,7 @@ def make_place(folder: Path, database: "DatabaseConfig") -> Place:
 
 
 @pytest.fixture(scope="session")
-def place(embedded: "DatabaseConfig", shared_folder: Path) -> Iterator[Place]:
+def place(embedded: "DatabaseConfig", shared_folder: Path, java_classes: None) -> Iterator[Place]:
     """One with a trained version v1.10. Tests leave it as it is; all workers share it."""
     trained = make_place(shared_folder / "stack", embedded)
     with FileLock(shared_folder / "stack.lock"):
@@ -47,8 +47,6 @@ def place(embedded: "DatabaseConfig", shared_folder: Path) -> Iterator[Place]:
             trained.folder.mkdir()
             result = trained.run("train.py", "--model-version", "v1.10", "--days-back", "120", *QUICK)
             assert result.returncode == 0, result.stderr
-    share_java_classes(trained.store / "forecaster-v1.10.mar", "v1.10", shared_folder)
-    trained.environment["JDK_JAVA_OPTIONS"] = os.environ["JDK_JAVA_OPTIONS"]
     yield trained
     trained.stop_all()
 
@@ -62,21 +60,35 @@ def own_database() -> Iterator[Path]:
 
 
 @pytest.fixture
-def empty_place(embedded: "DatabaseConfig", tmp_path: Path) -> Iterator[Place]:
+def empty_place(embedded: "DatabaseConfig", tmp_path: Path, java_classes: None) -> Iterator[Place]:
     empty = make_place(tmp_path, embedded)
     yield empty
     empty.stop_all()
 
 
 @pytest.fixture(scope="session")
-def served(place: Place) -> Iterator[Process]:
-    """scripts/serve.py on the trained version. Tests leave it running."""
-    process = place.serve(*PATIENT)
+def served(place: Place, short_folder: Path) -> Iterator[Process]:
+    """scripts/serve.py on the trained version. Tests leave it running. A kill ends it and every process that it has
+    started; its temporary folders stay until the next start, which removes them.
+    """
+    from forecasting.serving.torchserve.run_folder import remove_abandoned
+
+    folder = short_folder / "tmp"
+    folder.mkdir()
+    process = place.serve(*PATIENT, TMPDIR=str(folder))
     assert process.url
     yield process
     children = process.children()
-    assert process.end() == 0
-    assert not [child for child in children if child.is_running()]
+    assert len(children) >= 2
+    process.end(signal.SIGKILL)
+    assert becomes(lambda: not left_of(children))
+    assert list(folder.iterdir()) != []
+    remove_abandoned(folder)
+    assert list(folder.iterdir()) == []
+
+
+def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def run_benchmark(script: str, *arguments: str, folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def scratch(short_folder: Path) -> Path:
+def scratch(short_folder: Path, java_classes: None) -> Path:
     folder = short_folder / "bench"
     folder.mkdir(exist_ok=True)
     return folder

@@ -15,10 +15,12 @@ import psutil
 import pytest
 
 from forecasting.serving.torchserve.ports import find_free_port
+from forecasting.settings.schema import DatabaseConfig
+from forecasting.warehouse.embedded import find_server
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process, command_of, free_ports
 from tests.waiting import becomes, get, get_until
 
-from .conftest import PATIENT
+from .conftest import PATIENT, left_of
 
 PREDICT = "/predict/page-visits?days_ahead=7"
 STOPPING = {"detail": "The server is shutting down. Try again when it is back."}
@@ -96,10 +98,6 @@ def workers_left(java: int) -> list[int]:
     ]
 
 
-def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if process.is_running() and process.status() != "zombie"]
-
-
 def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
     place: Place, own_database: Path
 ) -> None:
@@ -130,22 +128,6 @@ def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
     assert not [other for other in psutil.process_iter() if str(own_database) in command_of(other)]
     assert "Traceback" not in process.text
     assert process.text.endswith("stopping TorchServe\nstopped\n")
-
-
-def test_database_of_ones_own_that_is_down_is_said_and_a_kill_leaves_no_process(place: Place) -> None:
-    somewhere = {"DB_HOST": "127.0.0.1", "DB_PORT": "1", "DB_PASSWORD": "hunter2"}
-    process = place.serve(*PATIENT, **somewhere)
-    url = process.url
-    health = get(url + "/health").json()
-    assert (health["status"], health["model_loaded"]) == ("degraded", True)
-    refused = get(url + PREDICT)
-    assert refused.status_code == 503
-    assert "127.0.0.1" in refused.json()["detail"]
-    children = process.children()
-    assert len(children) >= 2
-    process.end(signal.SIGKILL)
-    assert becomes(lambda: not left_of(children))
-    assert "hunter2" not in process.text + refused.text + str(health)
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
@@ -209,11 +191,23 @@ def wait_for_in_flight(url: str, number: int) -> None:
     assert becomes(lambda: f"forecaster_requests_in_flight {number + 1}.0\n" in get(url + "/metrics").text)
 
 
-def test_second_signal_waits_for_nothing(place: Place) -> None:
-    """Whichever they are."""
-    process = place.serve(*PATIENT)
+def test_database_of_ones_own_that_is_down_is_said_and_a_second_signal_waits_for_nothing(
+    place: Place, embedded: DatabaseConfig, short_folder: Path
+) -> None:
+    """The database is there later. The signals may be any two."""
+    sockets = short_folder / "later"
+    sockets.mkdir()
+    process = place.serve(*PATIENT, DB_HOST=str(sockets), DB_PASSWORD="hunter2")
     url, children = process.url, process.children()
-    assert get(url + PREDICT).status_code == 200
+    health = get(url + "/health").json()
+    assert (health["status"], health["model_loaded"]) == ("degraded", True)
+    missing = get(url + PREDICT)
+    assert missing.status_code == 503
+    assert str(sockets) in missing.json()["detail"]
+    assert "hunter2" not in process.text + missing.text + str(health)
+    [listening] = find_server(embedded.pgdata).socket_folder.glob(".s.PGSQL.*[0-9]")
+    (sockets / listening.name).symlink_to(listening)
+    assert len(get_until(url + PREDICT).json()["predictions"]) == 7
     with ThreadPoolExecutor() as other, kept_waiting(process):
         asking = other.submit(get, f"{url}/predict/page-visits?days_ahead=8")
         wait_for_in_flight(url, 1)

@@ -74,6 +74,7 @@ def test_wheel_carries_every_file_of_the_package(wheel: Path) -> None:
     assert packed == package | carried
 
 
+@pytest.mark.usefixtures("java_classes")
 def test_installed_command_trains_forecasts_and_serves(
     installed: Path, embedded: DatabaseConfig, tmp_path: Path
 ) -> None:

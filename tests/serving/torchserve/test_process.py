@@ -5,10 +5,7 @@ import json
 import os
 import socket
 import stat
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,23 +13,13 @@ import psutil
 import pytest
 
 from forecasting.artifact import Artifact
-from forecasting.serving.torchserve.archive import HANDLER, ensure_archive
+from forecasting.serving.torchserve.archive import HANDLER
 from forecasting.serving.torchserve.client import TorchServeClient
 from forecasting.serving.torchserve.process import TorchServe
-from forecasting.serving.torchserve.run_folder import remove_abandoned
-from forecasting.serving.torchserve.startup import start_torchserve
-from forecasting.settings.schema import TORCHSERVE_PORTS, ServingConfig
+from forecasting.settings.schema import TORCHSERVE_PORTS
 from scripts.bench.harness import PATIENCE_SECONDS
-from tests.serving.torchserve.processes import is_alive, list_group
+from tests.serving.torchserve.processes import list_group
 from tests.serving.torchserve.requests import VERSION, as_request, make_window_from, make_windows, read_keys, send
-from tests.waiting import becomes
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """pytest's own folders are too long for sockets."""
-    with tempfile.TemporaryDirectory(prefix="ts", dir="/tmp") as folder:
-        yield Path(folder)
 
 
 @pytest.mark.parametrize("key", [None, "management", "wrong"])
@@ -127,43 +114,5 @@ def test_logs_say_nothing_of_requests(torchserve: TorchServe) -> None:
     assert size() == before
 
 
-def test_stop_leaves_nothing_and_a_runtime_directory_that_is_not_there_does_not_matter(
-    untrained_artifact: Artifact, free_ports: ServingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The latter as after `su`, or in a container that copies its host's variables."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/no-such")
-    server = start_torchserve(ensure_archive(untrained_artifact), VERSION, free_ports)
-    assert server.run_dir.parent == Path(tempfile.gettempdir())
-    pids = list_group(server.process.pid)
-    assert server.is_running()
-    assert len(pids) == 2
-    server.stop()
-    assert not server.is_running()
-    assert not [pid for pid in pids if is_alive(pid)]
-    assert not server.run_dir.exists()
-    server.stop()  # once more does no harm
-
-
-def test_killed_parent_leaves_no_process(untrained_artifact: Artifact, short_path: Path) -> None:
-    """Its run folder stays, and the next start removes it."""
-    archive = ensure_archive(untrained_artifact)
-    program = (
-        "import time\nfrom pathlib import Path\nfrom forecasting.settings.schema import ServingConfig\n"
-        "from forecasting.serving.torchserve.startup import start_torchserve\n"
-        "serving = ServingConfig(workers=1, torchserve_ports=[0])\n"
-        f"server = start_torchserve(Path({str(archive)!r}), {VERSION!r}, serving)\n"
-        "print(server.process.pid, server.run_dir, flush=True)\ntime.sleep(100)\n"
-    )
-    environment = {**os.environ, "TMPDIR": str(short_path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
-    ) as parent:
-        assert parent.stdout is not None
-        pid, folder = parent.stdout.readline().split()
-        pids = list_group(int(pid))
-        assert len(pids) == 2
-        parent.kill()
-    assert becomes(lambda: not any(is_alive(pid) for pid in pids))
-    assert Path(folder).parent == short_path
-    remove_abandoned(short_path)
-    assert list(short_path.iterdir()) == []
+def test_runtime_directory_that_is_not_there_does_not_matter(torchserve: TorchServe) -> None:
+    assert torchserve.run_dir.parent == Path(tempfile.gettempdir())

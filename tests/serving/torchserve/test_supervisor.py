@@ -43,12 +43,30 @@ async def restart_after(supervisor: Supervisor, harm: signal.Signals) -> str:
     return problem
 
 
-def test_torchserve_that_is_killed_or_stands_still_is_replaced(
+async def kill_and_leave(supervisor: Supervisor, is_starting: Callable[[], bool]) -> None:
+    """While another TorchServe is being started."""
+    watching = asyncio.create_task(supervisor.watch(lambda _: None))
+    os.kill(supervisor.torchserve.process.pid, signal.SIGKILL)
+    assert await becomes_meanwhile(is_starting)
+    watching.cancel()
+
+
+def test_torchserve_that_is_killed_or_stands_still_is_replaced_and_an_end_does_not_wait_for_a_start(
     untrained_artifact: Artifact, free_ports: ServingConfig
 ) -> None:
     """Where Java itself does not answer, the supervisor does not wait as long as for its workers."""
-    archive = ensure_archive(untrained_artifact)
-    with Supervisor(lambda is_cancelled: start_torchserve(archive, VERSION, free_ports, is_cancelled)) as supervisor:
+    archive, starts, refusals = ensure_archive(untrained_artifact), [], []
+
+    def start(is_cancelled: Callable[[], bool]) -> TorchServe:
+        starts.append(is_cancelled)
+        assert len(starts) <= 3 or becomes(is_cancelled)
+        try:
+            return start_torchserve(archive, VERSION, free_ports, is_cancelled)
+        except CannotStart as refusal:
+            refusals.append(str(refusal))
+            raise
+
+    with Supervisor(start) as supervisor:
         before = predict(supervisor.torchserve, make_windows(2))
         assert re.fullmatch(
             r"TorchServe was killed \(SIGKILL\)(, as the kernel does when memory runs out; give this server more "
@@ -66,6 +84,8 @@ def test_torchserve_that_is_killed_or_stands_still_is_replaced(
         assert (supervisor.problem, supervisor.num_restarts) == (None, 2)
         assert (predict(supervisor.torchserve, make_windows(2)) == before).all()
         last = list_group(supervisor.torchserve.process.pid)
+        asyncio.run(kill_and_leave(supervisor, lambda: len(starts) == 4))
+    assert refusals == ["The start of TorchServe was cancelled."]
     assert not [pid for pid in last if is_alive(pid)]
 
 
@@ -96,31 +116,6 @@ def test_what_a_worker_said_is_in_the_log_alone(caplog: pytest.LogCaptureFixture
         "TorchServe's workers fail again and again."
     )
     assert "Its worker printed:\n  Traceback" in caplog.text
-
-
-def test_end_does_not_wait_for_a_start(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
-    archive = ensure_archive(untrained_artifact)
-
-    starts, refusals = [], []
-
-    def start(is_cancelled: Callable[[], bool]) -> TorchServe:
-        starts.append(is_cancelled)
-        assert len(starts) == 1 or becomes(is_cancelled)
-        try:
-            return start_torchserve(archive, VERSION, free_ports, is_cancelled)
-        except CannotStart as refusal:
-            refusals.append(str(refusal))
-            raise
-
-    async def run(supervisor: Supervisor) -> None:
-        watching = asyncio.create_task(supervisor.watch(lambda _: None))
-        os.kill(supervisor.torchserve.process.pid, signal.SIGKILL)
-        assert await becomes_meanwhile(lambda: len(starts) == 2)
-        watching.cancel()
-
-    with Supervisor(start) as supervisor:
-        asyncio.run(run(supervisor))
-    assert refusals == ["The start of TorchServe was cancelled."]
 
 
 def test_start_that_is_cancelled_says_so(untrained_artifact: Artifact, free_ports: ServingConfig) -> None:
