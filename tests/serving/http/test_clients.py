@@ -5,12 +5,15 @@ import gzip
 import json
 import zlib
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp
 
-from forecasting.artifact import Artifact
+from forecasting.artifact import Artifact, load_artifact
 from forecasting.card import SeriesCard
 from forecasting.errors import DataError, SettingError
 from forecasting.predictor import Window
@@ -28,6 +31,14 @@ async def fail(series: Sequence[SeriesCard]) -> list[Window | DataError]:
     return [DataError("the request was understood") for _ in series]
 
 
+@cache
+def make_app(folder: Path) -> ASGIApp:
+    """With the default settings, once for all tests: making it takes longer than answering. `fail` leaves it nothing to
+    remember.
+    """
+    return create_app(in_process(load_artifact(folder.parent, folder.name), fail))
+
+
 def request(
     artifact: Artifact,
     method: str,
@@ -36,8 +47,10 @@ def request(
     headers: dict[str, str] | None = None,
     config: Config | None = None,
 ) -> httpx.Response:
+    app = create_app(in_process(artifact, fail), config) if config else make_app(artifact.folder)
+
     async def run() -> httpx.Response:
-        transport = httpx.ASGITransport(create_app(in_process(artifact, fail), config))
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, path, content=body, headers=headers)
 

@@ -12,8 +12,8 @@ def once(name):
 """
 
 
-def spoil_handler(archive: Path, target: Path, *, first: str = "", handle: str = "") -> Path:
-    """A .mar like `archive` whose handler does something else first: when imported, or in `handle`."""
+def spoil_handler(archive: Path, target: Path, *, handle: str) -> Path:
+    """A .mar like `archive` whose handler does something else first in `handle`."""
     line = "        requests = [self._read_or_refuse(row) for row in data]\n"
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as copy:
         for name in source.namelist():
@@ -21,9 +21,7 @@ def spoil_handler(archive: Path, target: Path, *, first: str = "", handle: str =
             if name == HANDLER.name:
                 text = content.decode()
                 assert line in text
-                content = text.replace(line, f"{handle}{line}").replace(
-                    "import array\n", f"import array\nimport os\n{first}"
-                )
+                content = text.replace(line, f"{handle}{line}").replace("import array\n", "import array\nimport os\n")
                 content = content.replace("\nKINDS =", f"{ONCE}\nKINDS =", 1).encode()
             copy.writestr(name, content)
     return target

@@ -73,15 +73,6 @@ def test_slow_start_is_given_up(untrained_artifact: Artifact, free_ports: Servin
     assert text.startswith("TorchServe was not ready within 0.3 s (serving.startup_timeout_seconds).")
 
 
-def test_handler_that_fails_to_load_is_quoted(
-    untrained_artifact: Artifact, free_ports: ServingConfig, tmp_path: Path
-) -> None:
-    archive = spoil_handler(ensure_archive(untrained_artifact), tmp_path / "bad.mar", first="import no_such_module\n")
-    text = start_and_fail(archive, free_ports)
-    assert text.startswith("TorchServe's workers fail again and again.\nIts worker printed:\n")
-    assert "ModuleNotFoundError: No module named 'no_such_module'" in text
-
-
 def test_handler_that_fails_to_answer_is_quoted(
     untrained_artifact: Artifact, free_ports: ServingConfig, tmp_path: Path
 ) -> None:
