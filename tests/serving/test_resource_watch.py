@@ -53,6 +53,7 @@ def test_disk_that_fills_up_is_told_once_and_that_it_has_room_again(
         watch = ResourceWatch(Config(database=DatabaseConfig(embedded=False), serving=ServingConfig(workers=2)))
         watch.check(torchserve)
         assert watch.disk_problem is None
+        caplog.clear()  # other tests may have killed workers
         (tmp_path / "filling").write_bytes(bytes(LOW_BYTES + 2**20))
         watch.check(torchserve)
         problem = watch.disk_problem
@@ -73,7 +74,7 @@ def test_disk_that_fills_up_is_told_once_and_that_it_has_room_again(
 def test_worker_that_ended_is_told(torchserve: TorchServe, caplog: pytest.LogCaptureFixture) -> None:
     watch = ResourceWatch(Config(database=DatabaseConfig(embedded=False), serving=ServingConfig(workers=2)))
     watch.check(torchserve)
-    caplog.clear()  # other tests may have killed some
+    caplog.clear()  # as above
     os.kill(find_workers(torchserve)[0], signal.SIGKILL)
 
     def is_told() -> bool:
