@@ -1,20 +1,28 @@
-"""Two sites in somebody's Umami, as their owner runs the scripts: checked, trained, backtested, served, listed."""
+"""Two sites in somebody's Umami, as their owner runs the scripts: checked, trained, backtested, served, listed. Of the
+database they use only the rights that forecasting/warehouse/README.md names.
+"""
 
+import asyncio
 import datetime as dt
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import httpx
 import pytest
 
 from forecasting.artifact import load_artifact
 from forecasting.card import Card
 from forecasting.settings.schema import DatabaseConfig
+from forecasting.warehouse.connection import connected
+from forecasting.warehouse.schema import load_schema
 from scripts.bench.harness import PATIENCE_SECONDS, Place
+from tests import PROJECT
 from tests.waiting import CERTIFICATES, becomes
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import BLOG, SHOP, UMAMI
@@ -43,17 +51,46 @@ analyze;
 PARIS = "data.timezone=Europe/Paris"
 
 
+README = (PROJECT / "forecasting" / "warehouse" / "README.md").read_text()
+GRANTS = re.findall(r"```sql\n(create role forecaster.*?)```", README, re.DOTALL)
+ROLE = "least_rights"
+
+
 @pytest.fixture
-def umami(empty_place: Place, database: DatabaseConfig) -> Place:
-    """Its reader may read two tables, and make our own schema."""
+def umami(empty_place: Place, database: DatabaseConfig) -> Iterator[Place]:
+    """Its tables, and scripts that reach them as a user whom a test has to make."""
     prepare(database, "drop table daily_metrics, page_visits", UMAMI, TRAFFIC)
-    empty_place.environment |= variables_of(database)
-    return empty_place
+    empty_place.environment |= variables_of(database) | {"DB_USER": ROLE}
+    yield empty_place
+    prepare(database, f"drop owned by {ROLE}; drop role {ROLE};")
+
+
+def grants(block: int, database: DatabaseConfig) -> str:
+    """A block of the README, for this database: the first lets the user create the schema, the second has it given."""
+    assert len(GRANTS) == 2
+    text = GRANTS[block].replace("forecaster", ROLE).replace("database umami", f"database {database.name}")
+    return text.replace("'...'", "'not asked for on a socket'")
+
+
+def attempt(database: DatabaseConfig, statement: str) -> None:
+    async def run() -> None:
+        async with connected(database, writable=True) as connection:
+            await connection.execute(statement)
+
+    asyncio.run(run())
+
+
+def check_forbidden(database: DatabaseConfig, *statements: str) -> None:
+    forbidden = ("delete from website_event", "create table public.other (id int)", "create role another", *statements)
+    for statement in forbidden:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            attempt(replace(database, user=ROLE), statement)
 
 
 def run(place: Place, script: str, *arguments: str) -> str:
     result = run_forked(place, script, *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert "embedded PostgreSQL" not in result.stdout
     return result.stdout
 
 
@@ -102,7 +139,20 @@ def get_views(client: httpx.Client, site: str) -> tuple[dict[str, Any], dict[str
     return answer, {row["date"]: row["predicted_visits"] for row in answer["predictions"]}
 
 
-def test_the_whole_way(umami: Place, database: DatabaseConfig, tmp_path: Path) -> None:
+def forecast(umami: Place, *arguments: str) -> None:
+    printed = run(umami, "forecast.py", "data.source=umami", PARIS, *arguments)
+    assert re.search(r"wrote \d+ rows to forecasting\.forecasts", printed), printed
+
+
+def test_readmes_rights_are_enough_to_make_the_schema_and_no_more(database: DatabaseConfig, umami: Place) -> None:
+    """Made by whichever script comes first; the others then find it as they do below."""
+    prepare(database, grants(0, database))
+    forecast(umami, "--model", "base", "data.metrics=page_visits")
+    check_forbidden(database)
+
+
+def test_the_whole_way_where_the_schema_is_given(umami: Place, database: DatabaseConfig, tmp_path: Path) -> None:
+    prepare(database, load_schema(), grants(1, database))
     checked = run(umami, "sources.py", "--check", "--source", "umami", PARIS)
     assert re.search(r"^Blog +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d +120 +Europe/Paris$", checked, re.MULTILINE)
 
@@ -135,6 +185,7 @@ def test_the_whole_way(umami: Place, database: DatabaseConfig, tmp_path: Path) -
     )  # fmt: skip
     assert "read 1 series" in report
 
+    forecast(umami)
     served = umami.serve(*PATIENT)
     with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS, verify=CERTIFICATES) as client:
         sites = client.get("/sites").json()
@@ -161,6 +212,7 @@ def test_the_whole_way(umami: Place, database: DatabaseConfig, tmp_path: Path) -
         assert several["Shop"]["unique_visitors"]["additive"] is False
         assert all(0 <= row["predicted_value"] <= 1 for row in several["Blog"]["bounce_rate"]["predictions"])
         assert client.get("/health").json()["status"] == "healthy"
+        assert becomes(lambda: client.get("/ready").json() == {"ready": True})
 
         prepare(database, f"update website set name = 'Journal' where website_id = '{BLOG}'")  # noqa: S608 - ours
         sales.call_off()
@@ -176,3 +228,5 @@ def test_the_whole_way(umami: Place, database: DatabaseConfig, tmp_path: Path) -
         assert client.get("/health").json()["status"] == "healthy"
     assert served.end() == 0
     assert renamed[0] in served.text
+    assert "embedded PostgreSQL" not in served.text
+    check_forbidden(database, "create schema another", "drop table forecasting.daily")
