@@ -144,6 +144,14 @@ def forecast(umami: Place, *arguments: str) -> None:
     assert re.search(r"wrote \d+ rows to forecasting\.forecasts", printed), printed
 
 
+def check_several_sites_and_metrics(client: httpx.Client) -> None:
+    request = {"metrics": ["unique_visitors", "bounce_rate"], "sites": ["Blog", "Shop"]}
+    several = client.post("/predict/multiple", json=request).json()
+    assert several["Shop"]["unique_visitors"]["total"] is None
+    assert several["Shop"]["unique_visitors"]["additive"] is False
+    assert all(0 <= row["predicted_value"] <= 1 for row in several["Blog"]["bounce_rate"]["predictions"])
+
+
 def test_readmes_rights_are_enough_to_make_the_schema_and_no_more(database: DatabaseConfig, umami: Place) -> None:
     """Made by whichever script comes first; the others then find it as they do below."""
     prepare(database, grants(0, database))
@@ -206,11 +214,7 @@ def test_the_whole_way_where_the_schema_is_given(umami: Place, database: Databas
         assert [sales.note in answer["notes"] for answer in (blog, shop)] == [True, False]
         sales.launch(database, client, views_of_shop)
         assert 2 < shop["total"]["value"] / blog["total"]["value"] < 4.5
-        request = {"metrics": ["unique_visitors", "bounce_rate"], "sites": ["Blog", "Shop"]}
-        several = client.post("/predict/multiple", json=request).json()
-        assert several["Shop"]["unique_visitors"]["total"] is None
-        assert several["Shop"]["unique_visitors"]["additive"] is False
-        assert all(0 <= row["predicted_value"] <= 1 for row in several["Blog"]["bounce_rate"]["predictions"])
+        check_several_sites_and_metrics(client)
         assert client.get("/health").json()["status"] == "healthy"
         assert becomes(lambda: client.get("/ready").json() == {"ready": True})
 
