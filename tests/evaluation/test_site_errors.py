@@ -85,6 +85,8 @@ def test_worst_days_are_named_and_explained() -> None:
     assert worst.reason == "spike, 3.5 times the median of the 28 days before"
     [named] = find_worst_days(rolling, forecasts, [2], most=1, names_of=lambda site: {FIRST + 48: "Founders' Day"})
     assert named.reason == "Founders' Day"
+    text = describe_backtest(rolling, [forecasts, NAIVE], names_of=lambda site: {FIRST + 48: f"Fair of the {site}"})
+    assert "  2024-02-18, page_visits of shop: 93% of its error (Fair of the shop)\n" in text
     assert share_of_worst(rolling, forecasts, [2], worst=0.25) == pytest.approx(250 / 268)  # one day of four
 
 
