@@ -22,6 +22,7 @@ from forecasting.known_days.effects import Effects, read_effects
 from forecasting.known_days.events import Event, effect_of_size, list_event_days
 from forecasting.known_days.holiday_calendar import name_days
 from forecasting.known_days.learning import NOTHING_KNOWN
+from forecasting.known_days.regressors import RegressorEffect, Regressors, sum_effects
 from forecasting.predictor import FORECASTER, SEASONAL_NAIVE, Bands, Windows, extend_scale
 from forecasting.settings.bounds import known_settings, require
 from forecasting.settings.schema import Config, MetricConfig, VerdictConfig
@@ -32,7 +33,7 @@ LIBRARIES = ("torch", "lightning", "numpy", "scikit-learn", "torchserve", "torch
 # The settings that decide which days are read.
 DAY_SETTINGS = (
     "source", "query", "csv", "decimal", "columns", "schema", "missing", "timezone", "timezones", "writer_timezone",
-    "events",
+    "events", "regressors",
 )  # fmt: skip
 
 
@@ -52,6 +53,7 @@ class SeriesCard:
     site_key: str | None = None  # Series.site_key; versions before 0.2 have none
     country: str = ""  # whose holidays the site keeps; empty: none
     effects: Effects = Effects()  # of named days, learned from the days that the version was trained on
+    regressors: tuple[RegressorEffect, ...] = ()  # that forecasts of this series gain from
     metrics: Mapping[str, Any] = field(default_factory=dict)  # Any: numbers, null, or the reason for a null
 
     @property
@@ -61,6 +63,14 @@ class SeriesCard:
     @property
     def key(self) -> SeriesKey:
         return self.site, self.metric
+
+    @property
+    def uses_regressors(self) -> bool:
+        return bool(self.regressors) and self.answered_by != SEASONAL_NAIVE
+
+    @property
+    def regressor_names(self) -> list[str]:
+        return [effect.name for effect in self.regressors]
 
     @property
     def metric_config(self) -> MetricConfig:
@@ -78,6 +88,7 @@ def describe_series_card(
     answered_by: str = FORECASTER,
     metrics: Mapping[str, Any] | None = None,
     known: tuple[str, Effects] = NOTHING_KNOWN,
+    regressors: tuple[RegressorEffect, ...] = (),
 ) -> SeriesCard:
     """`known` is the country, and the effects of its holidays and of events."""
     return SeriesCard(
@@ -93,6 +104,7 @@ def describe_series_card(
         site_key=series.site_key,
         country=known[0],
         effects=known[1],
+        regressors=regressors,
         metrics=metrics or {},
     )
 
@@ -151,6 +163,36 @@ def find_effects(
     for (day, name), size in sizes.items():
         effects[day - first_day] += card.effects.effect_of_event(name, effect_of_size(size, card.kind))
     return effects
+
+
+def find_regressor_effects(
+    card: SeriesCard, first_day: int, num_days: int, regressors: Regressors
+) -> Float[np.ndarray, " days"] | None:
+    """As find_effects, of the regressors that the series uses. None if the seasonal naive forecast answers."""
+    if not card.uses_regressors:
+        return None
+    values = regressors.find(card.site, card.regressor_names, first_day=first_day, num_days=num_days)
+    return sum_effects(card.regressors, values).astype(np.float32)
+
+
+def add_effects(
+    effects: Float[np.ndarray, " days"] | None, more: Float[np.ndarray, " days"] | None
+) -> Float[np.ndarray, " days"] | None:
+    if effects is None or more is None:
+        return more if effects is None else effects
+    return np.asarray(effects + more)
+
+
+def add_regressors(windows: Windows, cards: Sequence[SeriesCard], regressors: Regressors) -> Windows:
+    """The windows of these series, with the effects of their regressors on top of those of known days."""
+    num_days = windows.history.shape[1] + windows.band_scale.shape[1]
+    rows = [find_regressor_effects(card, int(first_day), num_days, regressors)
+            for card, first_day in zip(cards, windows.first_day, strict=True)]  # fmt: skip
+    if all(row is None for row in rows):
+        return windows
+    none = np.zeros(num_days, np.float32)
+    effects = np.stack([none if row is None else row for row in rows])
+    return replace(windows, effects=effects if windows.effects is None else windows.effects + effects)
 
 
 @dataclass(frozen=True)
@@ -309,7 +351,8 @@ def _read_series(content: dict[str, Any]) -> SeriesCard:  # Any: json's own type
         del content["widening"]
         band_scale, content["answered_by"] = extend_scale(band_scale), content.pop("answers")
     effects = read_effects(content.pop("effects", {}))  # which older versions lack
-    return SeriesCard(kind=kind, band_scale=band_scale, effects=effects, **content)
+    regressors = tuple(RegressorEffect(**effect) for effect in content.pop("regressors", ()))
+    return SeriesCard(kind=kind, band_scale=band_scale, effects=effects, regressors=regressors, **content)
 
 
 def format_card(card: Card) -> str:

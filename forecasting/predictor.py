@@ -65,6 +65,7 @@ class Window:
     last_verdict: str = ""  # why the last day is masked, if it is
     effects: Float[np.ndarray, " context_and_days"] | None = None  # as Windows.effects, of MAX_DAYS_AHEAD days ahead
     events: tuple[Event, ...] = ()  # among these effects
+    regressors: Float[np.ndarray, "days regressors"] | None = None  # that the series uses, ahead; NaN where unknown
 
 
 @dataclass(frozen=True)

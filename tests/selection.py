@@ -15,6 +15,7 @@ FAST = (
     "frames/test_levels.py",
     "frames/test_wrong_frames.py",
     "known_days/test_events.py",
+    "known_days/test_regressors.py",
     "model",
     "monitoring",
     "serving/http/test_guards.py",

@@ -4,13 +4,27 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from forecasting.card import Card, SeriesCard, describe_series_card, format_card, read_card
+from forecasting.card import (
+    Card,
+    SeriesCard,
+    add_regressors,
+    describe_series_card,
+    format_card,
+    make_windows,
+    read_card,
+)
 from forecasting.domain import Kind, Series, Unit
 from forecasting.errors import UnknownMetric, UnknownSite
-from forecasting.predictor import usual_bands
+from forecasting.known_days.effects import Effects, NamedEffect
+from forecasting.known_days.regressors import DailyValues, RegressorEffect, Regressors
+from forecasting.predictor import SEASONAL_NAIVE, usual_bands
 from forecasting.settings.schema import MetricConfig
+
+EFFECT = RegressorEffect("price", 0.5, mean=0.5, spread=0.5, low=0.0, high=1.0)
+DAYS = Regressors({"blog": {"price": DailyValues(19_000, np.append(np.zeros(56), [1.0]))}})
 
 
 def make_series(metric: str = "page_visits", *, site: str = "blog") -> SeriesCard:
@@ -66,3 +80,37 @@ def test_card_of_an_older_version_gets_a_factor_for_each_day_ahead(tmp_path: Pat
     assert read.band_scale == pytest.approx([2.0 * factor for factor in usual_bands(7).scale])
     assert read.answered_by == "seasonal_naive"
     assert read_card(tmp_path / "model.json").usual_band_scale == ()
+
+
+def test_regressors_are_kept_and_older_cards_have_none(tmp_path: Path) -> None:
+    effect = RegressorEffect("temperature", 0.1, mean=15.5, spread=5.25, low=-2.0, high=30.0, gain=0.125)
+    card = make_card(replace(make_series(), regressors=(effect,)), make_series("signups"))
+    file = tmp_path / "model.json"
+    file.write_text(format_card(card))
+    assert read_card(file) == card
+    older = json.loads(format_card(card))
+    for series in older["series"]:
+        del series["regressors"]
+    file.write_text(json.dumps(older))
+    assert read_card(file).series == (make_series(), make_series("signups"))
+
+
+def test_windows_of_series_without_regressors_stay_as_they_are() -> None:
+    cards = [make_series(), replace(make_series("visits"), answered_by=SEASONAL_NAIVE, regressors=(EFFECT,))]
+    windows = make_windows(cards, np.ones((2, 56), np.float32), np.full(2, 19_000), days_ahead=7)
+    assert add_regressors(windows, cards, DAYS) is windows
+    other = add_regressors(windows, [cards[0], replace(cards[0], regressors=(EFFECT,))], DAYS)
+    assert other.effects is not None
+    assert not other.effects[0].any()
+    np.testing.assert_allclose(other.effects[1], [-0.5] * 56 + [0.5, *[0.0] * 6])
+
+
+def test_effects_of_regressors_and_of_holidays_add_up() -> None:
+    christmas = 19_716  # 2023-12-25, a Monday
+    effects = Effects({"Christmas Day": NamedEffect(-0.75, 0.0)})
+    card = replace(make_series(), country="US", effects=effects, regressors=(EFFECT,))
+    days = Regressors({"blog": {"price": DailyValues(christmas - 56, np.append(np.zeros(56), [1.0]))}})
+    windows = make_windows([card], np.ones((1, 56), np.float32), np.array([christmas - 56]), days_ahead=2)
+    both = add_regressors(windows, [card], days).effects
+    assert both is not None
+    np.testing.assert_allclose(both[0, 54:], [-0.5, -0.5, -0.75 + 0.5, 0.0])

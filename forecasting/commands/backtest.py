@@ -40,11 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         from forecasting.evaluation.rolling_origins import roll
         from forecasting.known_days.learning import name_known_days
         from forecasting.training.forecasters import forecast_all
+        from forecasting.warehouse.regressor_store import load_regressors
 
     panel, events = read_with_events(config)
     LOGGER.info("%s", describe_panel(panel))
     rolling = roll(panel, config.backtest)
-    forecasts = forecast_all(rolling, config, peers=arguments.peers, events=events)
+    regressors = load_regressors(config)
+    forecasts = forecast_all(rolling, config, peers=arguments.peers, events=events, regressors=regressors)
     days = range(panel.first_day, panel.cutoff + 1)
 
     def names_of(site: str) -> Mapping[int, str]:

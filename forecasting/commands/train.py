@@ -17,6 +17,7 @@ from forecasting.warehouse.embedded import leave_servers
 if TYPE_CHECKING:
     from forecasting.known_days.learning import KnownDays
     from forecasting.panel import Panel
+    from forecasting.training.regressor_choice import RegressorHistory
 
 COMMAND = CommandLine(
     "train",
@@ -51,13 +52,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             from forecasting.training.distributed import process_group
             from forecasting.training.pipeline import learn, train
         with clock.part("PostgreSQL"):
-            panel, known = reading.result()
+            panel, known, regressors = reading.result()
         background.submit(leave_servers)
         with process_group(config.process, config.training.accelerator):
             if worker is None:  # the first process writes for all
-                learn(panel, config, clock=clock, resume=arguments.resume, known=known)
+                learn(panel, config, clock=clock, resume=arguments.resume, known=known, regressors=regressors)
                 return
-            artifact = train(panel, config, worker=worker, clock=clock, resume=arguments.resume, known=known)
+            artifact = train(
+                panel, config, worker=worker, clock=clock, resume=arguments.resume, known=known, regressors=regressors
+            )
     with clock.part(".mar"):
         archive = write_archive(artifact)
     LOGGER.info("%s", clock.describe())
@@ -65,9 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     LOGGER.info("next: %s", show_command("serve", "--model-version", artifact.card.version))
 
 
-def read(config: Config) -> "tuple[Panel, KnownDays]":
-    """This process's share of the series: the days to train on and the context before them, and what all of their past
-    says about holidays and events.
+def read(config: Config) -> "tuple[Panel, KnownDays, RegressorHistory | None]":
+    """This process's share of the series: the days to train on and the context before them, what all of their past
+    says about holidays and events, and what regressors are tried on.
     """
     from forecasting.known_days.learning import NO_DAYS, learn_known_days
     from forecasting.warehouse.panel_loader import load_panels
@@ -75,5 +78,24 @@ def read(config: Config) -> "tuple[Panel, KnownDays]":
     share = (config.process.rank, config.process.world_size)
     loaded = load_panels(config, num_days=config.data.days_back + config.model.context_length, share=share)
     if loaded.whole is None:
-        return loaded.recent, NO_DAYS
-    return loaded.recent, learn_known_days(loaded.whole, config.data, loaded.events)
+        return loaded.recent, NO_DAYS, None
+    known = learn_known_days(loaded.whole, config.data, loaded.events)
+    return loaded.recent, known, read_regressor_history(config, loaded.whole)
+
+
+def read_regressor_history(config: Config, whole: "Panel") -> "RegressorHistory | None":
+    """None without regressors. `whole` has all days."""
+    from forecasting.known_days.regressors import check_regressors
+    from forecasting.training.regressor_choice import RegressorHistory
+    from forecasting.warehouse.regressor_store import load_regressors
+
+    if config.data.regressors is None:
+        return None
+    regressors = load_regressors(config)
+    is_alone = config.process.world_size == 1  # else other processes have the other series
+    sites = {series.site for series in whole.series} if is_alone else set(regressors.by_site)
+    for note in check_regressors(
+        regressors, table=config.data.regressors, sites=sites, first_day=whole.first_day, cutoff=whole.cutoff
+    ):
+        LOGGER.info("note: %s", note)
+    return RegressorHistory(whole, regressors)

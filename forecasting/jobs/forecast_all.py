@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, RECENT_DAYS, SeriesKey,
 from forecasting.errors import TooFewDays
 from forecasting.jobs.judge_all import judge_new_days
 from forecasting.jobs.pages import LoadedVersion, PageForecasts, SeriesLookup, forecast_page, load_version
+from forecasting.known_days.regressors import NO_REGRESSORS
 from forecasting.runtime.log import LOGGER
 from forecasting.runtime.process import run_async
 from forecasting.runtime.terminal import progress
@@ -26,6 +28,7 @@ from forecasting.warehouse.ingest import update_with_progress
 from forecasting.warehouse.inventory import refuse_unknown
 from forecasting.warehouse.origin import find_origin, read_metric_settings, read_site_index
 from forecasting.warehouse.pages import DailyQuery, Page
+from forecasting.warehouse.regressor_store import read_regressors
 from forecasting.warehouse.schema import OWN_TIMEOUT_SECONDS
 from forecasting.warehouse.source_report import describe_update
 from forecasting.warehouse.windows import SPARE_DAYS
@@ -62,6 +65,8 @@ class Tally:
     newest_day: int = 0  # that any of them has, in days since 1970-01-01
     too_few: LeftOut = field(default_factory=LeftOut)
     without_unit: LeftOut = field(default_factory=LeftOut)
+    num_using: Counter[str] = field(default_factory=Counter)  # as of PageForecasts
+    num_lacking: Counter[str] = field(default_factory=Counter)
 
     def add(self, forecasts: PageForecasts, *, num_rows: int, today: dt.date) -> int:
         """Returns the number of series read."""
@@ -74,6 +79,8 @@ class Tally:
         self.num_rows += num_rows
         self.too_few.add(forecasts.too_few)
         self.without_unit.add(forecasts.without_unit)
+        self.num_using += forecasts.num_using
+        self.num_lacking += forecasts.num_lacking
         return num_read
 
 
@@ -131,8 +138,11 @@ async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[D
         share=(process.rank, process.world_size),
     )
     metrics = await read_metric_settings(reading, version.config.metrics, source=origin.source)
-    events = await read_known_events(reading, origin.source)
-    return query, SeriesLookup(version, metrics, index, unnamed=version.config.unnamed_site, events=events)
+    events, regressors = await read_known_events(reading, origin.source), NO_REGRESSORS
+    if any(card.uses_regressors for card in version.cards):
+        regressors = await read_regressors(reading, data)
+    unnamed = version.config.unnamed_site
+    return query, SeriesLookup(version, metrics, index, unnamed=unnamed, events=events, regressors=regressors)
 
 
 class _Pipeline:
@@ -192,6 +202,19 @@ class _Pipeline:
             self._advance(self._tally.add(forecasts, num_rows=num_rows, today=today))
 
 
+def describe_regressors(num_using: Counter[str], num_lacking: Counter[str]) -> list[str]:
+    """Which regressors the forecasts use, and which of them are not known ahead."""
+    using, lacking = (
+        ", ".join(f"{name} ({number:,} series)" for name, number in sorted(numbers.items()))
+        for numbers in (num_using, num_lacking)
+    )
+    return [
+        *([f"regressors used: {using}"] if using else []),
+        *([f"note: not known for all days ahead: {lacking}. Forecasts take the mean there; add these days to "
+           "data.regressors"] if lacking else []),
+    ]  # fmt: skip
+
+
 def _log_tally(tally: Tally, version: LoadedVersion, *, seconds: float) -> None:
     LOGGER.info(
         "read %s series, forecast %s, wrote %s rows to forecasting.forecasts in %.1f s: %s series/s",
@@ -205,6 +228,8 @@ def _log_tally(tally: Tally, version: LoadedVersion, *, seconds: float) -> None:
             "note: the forecasts of %s series begin in the past: the newest of their days is %s",
             f"{tally.num_past:,}", to_date(tally.newest_day),
         )  # fmt: skip
+    for line in describe_regressors(tally.num_using, tally.num_lacking):
+        LOGGER.info("%s", line)
     if tally.too_few.num_series:
         LOGGER.info(
             "left out: %s with fewer than %d days, or fewer than %d known ones among the last %d",

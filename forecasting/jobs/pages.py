@@ -1,15 +1,17 @@
 """Forecasts of pages of series, thousands at once. Pure: no database here."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from forecasting.artifact import list_versions, load_artifact, load_base_predictor
-from forecasting.card import SeriesCard, describe_series_card, make_windows, restore_settings
+from forecasting.card import SeriesCard, add_regressors, describe_series_card, make_windows, restore_settings
 from forecasting.domain import Kind, SeriesKey
 from forecasting.known_days.events import NO_EVENTS, Events
+from forecasting.known_days.regressors import NO_REGRESSORS, Regressors
 from forecasting.panel import describe_series
 from forecasting.predictor import Predictor, usual_bands
 from forecasting.runtime.log import LOGGER
@@ -38,6 +40,8 @@ class PageForecasts:
     quantiles: Float[np.ndarray, "series days levels"]
     too_few: tuple[SeriesKey, ...] = ()
     without_unit: tuple[SeriesKey, ...] = ()
+    num_using: Counter[str] = field(default_factory=Counter)  # series that use each regressor
+    num_lacking: Counter[str] = field(default_factory=Counter)  # of these, those with days ahead that lack its value
 
 
 def load_version(config: Config) -> LoadedVersion:
@@ -71,6 +75,7 @@ class SeriesLookup:
         *,
         unnamed: str | None,
         events: Events = NO_EVENTS,
+        regressors: Regressors = NO_REGRESSORS,
     ) -> None:
         """`unnamed` is the name of a site that its source does not name: the version's only one, whatever its name."""
         cards, sites = locate_sites(version.cards, index, unnamed=unnamed)
@@ -80,6 +85,7 @@ class SeriesLookup:
         self._metrics = metrics
         self._horizon = version.predictor.horizon
         names = {site.name: site.stored_name for site in sites}
+        self.regressors = regressors.also_as(names)
         self._places = {(names[card.site], card.metric): place for place, card in enumerate(self.cards)}
         if len(sites) == 1 and unnamed is not None:
             self._places |= {(unnamed, card.metric): place for place, card in enumerate(self.cards)}
@@ -127,6 +133,10 @@ def forecast_page(version: LoadedVersion, lookup: SeriesLookup, page: Page, *, d
         days_ahead=days_ahead,
         events=[lookup.events.of(page.keys[row][0]) for row in rows],
     )
+    windows = add_regressors(windows, [cards[row] for row in rows], lookup.regressors)
+    num_using, num_lacking = _count_regressors(
+        [cards[row] for row in rows], latest.cutoffs[rows], lookup.regressors, days_ahead=days_ahead
+    )
     scale = np.array([card.unit_scale for card in cards], np.float32)
     return PageForecasts(
         keys=tuple(page.keys[row] for row in rows),
@@ -134,7 +144,23 @@ def forecast_page(version: LoadedVersion, lookup: SeriesLookup, page: Page, *, d
         quantiles=predictor.predict(windows) * scale[rows, None, None],
         too_few=tuple(page.keys[row] for row in np.flatnonzero(~latest.enough & has_unit)),
         without_unit=tuple(page.keys[row] for row in np.flatnonzero(~has_unit)),
+        num_using=num_using,
+        num_lacking=num_lacking,
     )
+
+
+def _count_regressors(
+    cards: Sequence[SeriesCard], cutoffs: Int[np.ndarray, " series"], regressors: Regressors, *, days_ahead: int
+) -> tuple[Counter[str], Counter[str]]:
+    using: Counter[str] = Counter()
+    lacking: Counter[str] = Counter()
+    for card, cutoff in zip(cards, cutoffs.tolist(), strict=True):
+        if card.uses_regressors:
+            names = card.regressor_names
+            values = regressors.find(card.site, names, first_day=cutoff + 1, num_days=days_ahead)
+            using.update(names)
+            lacking.update(names[place] for place in np.flatnonzero(np.isnan(values).any(0)))
+    return using, lacking
 
 
 def _check_fractions(page: Page, cards: Sequence[SeriesCard], has_unit: Bool[np.ndarray, " series"]) -> None:

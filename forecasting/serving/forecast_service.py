@@ -14,6 +14,7 @@ from forecasting.errors import BadAnswer, DataError
 from forecasting.predictor import Window, let_naive_answer, stack_windows
 from forecasting.serving.data_age import AnswerAge, describe_past_days
 from forecasting.serving.known_days import describe_known_days
+from forecasting.serving.known_regressors import describe_regressors
 from forecasting.serving.request_batcher import RequestBatcher
 from forecasting.serving.responses import Response, write_responses
 from forecasting.warehouse.site_directory import SiteDirectory
@@ -134,9 +135,12 @@ class ForecastService:
         age = self._find_age(question.card, data_until)
         past = describe_past_days(data_until, answer["days_ahead"], age_days=age.days)
         known = describe_known_days(question.card, question.window.events, data_until, answer["days_ahead"])
-        notes = (past, _describe_masked(data_until, question.window.last_verdict), *known)
+        regressors = describe_regressors(question.card, question.window, data_until, answer["days_ahead"])
+        notes = (past, _describe_masked(data_until, question.window.last_verdict), *known, *regressors)
         answer["stale"], answer["data_age_days"] = age.is_stale, age.days
         answer["notes"] = [note for note in notes if note]
+        if question.window.regressors is not None:
+            answer["regressors"] = question.card.regressor_names
 
 
 def _find_age_in_utc(card: SeriesCard, data_until: dt.date) -> AnswerAge:

@@ -18,6 +18,7 @@ from forecasting.warehouse.event_store import read_known_events
 from forecasting.warehouse.inventory import explain_missing
 from forecasting.warehouse.origin import read_site_index, read_state
 from forecasting.warehouse.pages import Revision
+from forecasting.warehouse.regressor_store import read_regressors_of
 from forecasting.warehouse.schema import translate_missing_schema
 from forecasting.warehouse.sites import SiteIndex
 from forecasting.warehouse.windows import SPARE_DAYS, cut_windows
@@ -83,6 +84,7 @@ class WindowReader:
                     masked=self._config.verdicts.masked,
                 )
                 events = await read_known_events(connection, origin.source)
+                regressors = await read_regressors_of(connection, data, cards, sites=[site for site, _ in keys])
                 missing = [key for key, count in zip(keys, page.counts, strict=True) if not count]
                 reasons = iter(await explain_missing(connection, missing, source=origin.source) if missing else ())
         windows = cut_windows(
@@ -91,6 +93,7 @@ class WindowReader:
             context_length=self._card.context_length,
             missing=data.missing,
             events=[events.of(site) for site, _ in keys],
+            regressors=regressors,
         )
         return Snapshot(
             [window if count else next(reasons) for window, count in zip(windows, page.counts, strict=True)], revision

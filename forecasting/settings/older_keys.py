@@ -21,6 +21,7 @@ FIXED = {
     "guard.max_body_bytes": "A request's body may have 1 MiB.",
     "guard.header_seconds": "A request's headers must arrive within 10 s, or guard.request_seconds if that is less.",
     "serving.max_batch_delay_ms": "A request waits 1 ms for others to join its batch.",
+    "training.num_threads": "torch uses one thread for small batches, else one a core.",
     "forecast.num_threads": "torch uses one thread, since the other cores read and write meanwhile.",
 }
 

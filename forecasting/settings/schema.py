@@ -134,6 +134,9 @@ class DataConfig(Section):
         "country whose holidays forecasts expect, such as US or DE-BY; of single sites blog=FR,shop=off; empty: none",
     )
     events: Path | None = setting(None, "a CSV file of known days: site, first_day, last_day, name, size, note")
+    regressors: str | None = setting(
+        None, "a table, or a CSV file, of numbers known ahead: date, site (may be left out), and a column for each"
+    )
     writer_timezone: str | None = setting(None, "time zone of page_visits.timestamp, which does not carry one")
     reread_days: int = setting(3, "days to read again at each update, for events that arrive late", least=1)
     statement_timeout_seconds: float = setting(
@@ -164,6 +167,23 @@ class DataConfig(Section):
         """From `timezones`, else `otherwise` (what the source says), else `timezone`."""
         return self._timezones.get(site) or otherwise or self.timezone
 
+    @property
+    def regressor_file(self) -> Path | None:
+        """None if `regressors` names a table."""
+        name = self.regressors or ""
+        is_file = name.lower().endswith((".csv", ".tsv", ".txt", ".gz")) or "/" in name or "\\" in name
+        return Path(name).expanduser().absolute() if is_file else None
+
+    @property
+    def regressor_table(self) -> str | None:
+        """None if `regressors` names a file."""
+        return None if self.regressor_file else self.regressors
+
+    @property
+    def regressor_origin(self) -> str | None:
+        """`regressors`, the same from every folder."""
+        return str(self.regressor_file) if self.regressor_file else self.regressors
+
     def country_of(self, site: str) -> str:
         """Its own, else that of all sites; empty for none."""
         country = self._countries.get(site, self._countries.get("", OFF))
@@ -172,6 +192,11 @@ class DataConfig(Section):
     @property
     def has_countries(self) -> bool:
         return any(country != OFF for country in self._countries.values())
+
+    @property
+    def learns_from_all_days(self) -> bool:
+        """Whether training does, however many days it fits the model to."""
+        return self.has_countries or self.regressors is not None
 
     @cached_property
     def _countries(self) -> dict[str, str]:
@@ -288,7 +313,6 @@ class TrainingConfig(Section):
     seed: int = setting(0, "seed of weights, dropout and the order of windows", least=0, most=MAX_SEED)
     accelerator: Accelerator = setting(Accelerator.auto, "cpu, gpu, or auto: a GPU if there is one")
     precision: Precision = setting(Precision.auto, "fp32, bf16, or auto: bf16 if the CPU has units for it")
-    num_threads: int = setting(0, "CPU threads of torch; 0: one for small batches, else one a core", least=0)
     cuda_graph: bool = setting(True, "on a GPU, replay whole training steps instead of launching each kernel")
 
 

@@ -41,7 +41,7 @@ def calibrate(forecaster: Forecaster, panel: Panel, *, unseen: int) -> list[Band
     horizon = settings.prediction_horizon
     cutoffs = np.concatenate(
         [
-            _find_cutoffs(np.isfinite(panel.values[start : start + ORIGINS_AT_ONCE]), unseen, horizon)
+            find_cutoffs(np.isfinite(panel.values[start : start + ORIGINS_AT_ONCE]), unseen, horizon)
             for start in range(0, len(panel.series), ORIGINS_AT_ONCE)
         ]
     )
@@ -54,7 +54,7 @@ def calibrate(forecaster: Forecaster, panel: Panel, *, unseen: int) -> list[Band
     return bands
 
 
-def _find_cutoffs(
+def find_cutoffs(
     known: Bool[np.ndarray, "series days"], unseen: int, horizon: int
 ) -> Int[np.ndarray, "series max_weeks"]:
     """Of each series, a week apart, latest first, then NO_CUTOFF. The first horizon after each is known, fitting did
@@ -141,7 +141,7 @@ class _PastForecasts:
         self._series, _ = np.nonzero(self._is_forecast)  # of each origin
         self._scaling = forecaster.scaling
         origins = cutoffs[self._is_forecast]
-        past, self._actual = _cut(panel.values[rows], self._series, origins, context)
+        past, self._actual = cut(panel.values[rows], self._series, origins, context)
         kinds = np.array([KIND_CODES[panel.series[row].kind] for row in rows], np.int64)
         self._are_counts, kind = kinds == COUNT, kinds[self._series]
         scale = np.tile(np.array(usual_bands(self.horizon).scale, np.float32), (len(origins), 1))
@@ -210,7 +210,7 @@ class _PastForecasts:
         return needed
 
 
-def _cut(
+def cut(
     values: Float[np.ndarray, "series all_days"],
     series: Int[np.ndarray, " origins"],
     cutoffs: Int[np.ndarray, " origins"],

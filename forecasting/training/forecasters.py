@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from forecasting.artifact import forecaster_predictor, load_artifact, load_base_predictor
 from forecasting.baselines import seasonal_naive_quantiles, within_range
-from forecasting.card import SeriesCard, describe_series_card, make_windows
+from forecasting.card import SeriesCard, add_regressors, describe_series_card, make_windows
 from forecasting.domain import KIND_CODES, MIN_DAYS, RECENT_DAYS, Series, SeriesKey, to_date
 from forecasting.errors import TooFewDays
 from forecasting.evaluation.rolling_origins import Rolling, RollingForecasts
@@ -22,6 +22,7 @@ from forecasting.evaluation.statsforecast_baselines import (
 )
 from forecasting.known_days.events import NO_EVENTS, Events
 from forecasting.known_days.learning import learn_days
+from forecasting.known_days.regressors import NO_REGRESSORS, Regressors
 from forecasting.model.forecaster import LEVELS
 from forecasting.panel import Panel
 from forecasting.predictor import Predictor, usual_bands
@@ -31,6 +32,7 @@ from forecasting.settings.schema import BASE_VERSION, FINE_TUNE, Config, DataCon
 from forecasting.training.calibration import calibrate
 from forecasting.training.distributed import require_single_process
 from forecasting.training.held_out import choose_answerers, forecast_test_part
+from forecasting.training.regressor_choice import RegressorHistory, choose_regressors
 
 ORIGINS_AT_ONCE = 4096  # between two steps of the progress bar
 NAIVE = "seasonal naive"
@@ -49,6 +51,7 @@ class Model:
     country_of: Callable[[str], str] = no_country  # of a site whose holidays are learned before each cutoff
     events: Events = NO_EVENTS
     learns_days: bool = True  # before each cutoff; else a version's own effects remain
+    regressors: Regressors = NO_REGRESSORS  # whose effects the cards have
 
     def find_card(self, series: Series) -> SeriesCard:
         """Its own, or one with the bands of most series."""
@@ -57,7 +60,12 @@ class Model:
 
 
 def forecast_all(
-    rolling: Rolling, config: Config, *, peers: bool, events: Events = NO_EVENTS
+    rolling: Rolling,
+    config: Config,
+    *,
+    peers: bool,
+    events: Events = NO_EVENTS,
+    regressors: Regressors = NO_REGRESSORS,
 ) -> list[RollingForecasts]:
     """The model's forecasts first, then the seasonal naive ones, then the peers'. All `events` count as known before.
 
@@ -68,11 +76,13 @@ def forecast_all(
     require_single_process(config.process, "A backtest")
     version = config.model_version or BASE_VERSION
     if version == FINE_TUNE:
-        forecasts = forecast_fine_tuned(rolling, config, events)
+        forecasts = forecast_fine_tuned(rolling, config, events, regressors)
     else:
         base = version == BASE_VERSION
         model = load_base_model(config.data) if base else load_version(version, config, rolling.panel)
-        forecasts = forecast_by(rolling, replace(model, events=events))
+        if not regressors.by_site and any(card.uses_regressors for card in model.cards.values()):
+            LOGGER.info("note: %s forecasts with regressors, but here without: set data.regressors", version)
+        forecasts = forecast_by(rolling, replace(model, events=events, regressors=regressors))
     return [forecasts, forecast_naive(rolling), *(forecast_peers(rolling) if peers else [])]
 
 
@@ -107,7 +117,9 @@ def forecast_by(rolling: Rolling, model: Model) -> RollingForecasts:
     return RollingForecasts(name, np.concatenate(parts), time.monotonic() - started)
 
 
-def forecast_fine_tuned(rolling: Rolling, config: Config, events: Events = NO_EVENTS) -> RollingForecasts:
+def forecast_fine_tuned(
+    rolling: Rolling, config: Config, events: Events = NO_EVENTS, regressors: Regressors = NO_REGRESSORS
+) -> RollingForecasts:
     """By models fitted to all series on the days before, again every `backtest.refit` days."""
     started = time.monotonic()
     first, every = int(rolling.cutoffs.min()), config.backtest.refit
@@ -116,14 +128,14 @@ def forecast_fine_tuned(rolling: Rolling, config: Config, events: Events = NO_EV
     starts = np.unique(blocks)
     for number, block in enumerate(starts):
         last_day = first + int(block) * every
-        model = replace(fine_tune(rolling.known_until(last_day), config), events=events)
+        model = replace(fine_tune(rolling.known_until(last_day), config, regressors), events=events)
         until = to_date(rolling.panel.first_day + last_day)
         LOGGER.info("fitted on the days until %s, %d of %d", until, number + 1, len(starts))
         quantiles[blocks == block] = forecast_by(rolling.select(blocks == block), model).quantiles
     return RollingForecasts("fine-tuned", quantiles, time.monotonic() - started)
 
 
-def fine_tune(panel: Panel, config: Config) -> Model:
+def fine_tune(panel: Panel, config: Config, regressors: Regressors = NO_REGRESSORS) -> Model:
     """A model of all series of a panel that are still alive, made on all of their days as training makes a version.
 
     The base model as it is, with a note, if there are too few days to train on.
@@ -146,8 +158,9 @@ def fine_tune(panel: Panel, config: Config) -> Model:
         raise KeyboardInterrupt  # Ctrl-C ends one fit early, but this is one of many
     bands = calibrate(fitted.forecaster, panel, unseen=first_unseen(fitted, data))
     answers = choose_answerers(forecast_test_part(fitted.forecaster, data), panel)
+    used = choose_regressors(fitted.forecaster, RegressorHistory(panel, regressors))
     cards = [
-        describe_series_card(series, series_bands, answered_by=answered_by)
+        describe_series_card(series, series_bands, answered_by=answered_by, regressors=used.get(series.key, ()))
         for series, series_bands, answered_by in zip(panel.series, bands, answers, strict=True)
     ]
     if fitted.best_epoch > 0:
@@ -158,6 +171,7 @@ def fine_tune(panel: Panel, config: Config) -> Model:
         forecaster_predictor("fine-tuned", fitted.forecaster),
         {card.key: card for card in cards},
         config.data.country_of,
+        regressors=regressors,
     )
 
 
@@ -212,6 +226,7 @@ def _forecast_part(rolling: Rolling, part: slice, model: Model) -> Float[np.ndar
     cards = [_learn_known_days(rolling, origin, card, model) for origin, card in enumerate(cards, part.start)]
     events = [model.events.of(series.site) for series in all_series]
     windows = make_windows(cards, history, first_day, days_ahead=rolling.days_ahead, events=events)
+    windows = add_regressors(windows, cards, model.regressors)
     return np.asarray(predictor.predict(windows) / scale[..., None])
 
 

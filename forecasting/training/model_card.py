@@ -11,10 +11,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.artifact import forecaster_predictor
-from forecasting.card import Card, describe_libraries, describe_series_card, make_windows, now_text
+from forecasting.card import (
+    Card,
+    add_regressors,
+    describe_libraries,
+    describe_series_card,
+    make_windows,
+    now_text,
+)
 from forecasting.domain import Series, to_date
 from forecasting.known_days.effects import Effects
 from forecasting.known_days.events import NO_EVENTS, Events
+from forecasting.known_days.regressors import NO_REGRESSORS, RegressorEffect, Regressors
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
 from forecasting.predictor import Bands, usual_bands
@@ -43,13 +51,17 @@ def forecast_next(
     answers: Sequence[str],
     known: Sequence[tuple[str, Effects]],
     events: Events = NO_EVENTS,
+    used: Sequence[tuple[RegressorEffect, ...]],
+    regressors: Regressors = NO_REGRESSORS,
 ) -> NextForecasts:
     """The days after each series' last one, as serving will answer them."""
     predictor = forecaster_predictor("trained", forecaster)
     latest = panel.latest_windows(predictor.context_length)
     cards = [
-        describe_series_card(series, series_bands, answered_by=answered_by, known=days)
-        for series, series_bands, answered_by, days in zip(panel.series, bands, answers, known, strict=True)
+        describe_series_card(series, series_bands, answered_by=answered_by, known=days, regressors=effects)
+        for series, series_bands, answered_by, days, effects in zip(
+            panel.series, bands, answers, known, used, strict=True
+        )
     ]
     windows = make_windows(
         cards,
@@ -58,7 +70,7 @@ def forecast_next(
         days_ahead=forecaster.settings.prediction_horizon,
         events=[events.of(card.site) for card in cards],
     )
-    return NextForecasts(latest.cutoffs + 1, predictor.predict(windows))
+    return NextForecasts(latest.cutoffs + 1, predictor.predict(add_regressors(windows, cards, regressors)))
 
 
 def describe_version(
@@ -71,6 +83,7 @@ def describe_version(
     bands: Sequence[Bands],
     answers: Sequence[str],
     known: Sequence[tuple[str, Effects]],
+    regressors: Sequence[tuple[RegressorEffect, ...]],
     training: dict[str, Any],
 ) -> Card:
     """model.json without the hashes of the files. `series` are those of all ranks, `panel` has this rank's."""
@@ -89,12 +102,15 @@ def describe_version(
             "notes": list(panel.notes),
             "days": {verdict.name: count for verdict, count in panel.count_verdicts().items()},
             **_plain(config.data),
+            "regressors": config.data.regressor_origin,
             "verdicts": _plain(config.verdicts),
         },
         series=tuple(
-            describe_series_card(row, series_bands, answered_by=answered_by, metrics=series_measures, known=days)
-            for row, series_bands, answered_by, series_measures, days in zip(
-                series, bands, answers, measures, known, strict=True
+            describe_series_card(
+                row, series_bands, answered_by=answered_by, metrics=series_measures, known=days, regressors=effects
+            )
+            for row, series_bands, answered_by, series_measures, days, effects in zip(
+                series, bands, answers, measures, known, regressors, strict=True
             )
         ),
         training={**_plain(config.training), **training},

@@ -9,9 +9,10 @@ from forecasting.card import Card
 from forecasting.domain import Series
 from forecasting.known_days.effects import Effects
 from forecasting.known_days.learning import NO_DAYS, KnownDays
+from forecasting.known_days.regressors import NO_REGRESSORS, RegressorEffect
 from forecasting.model.forecaster import Forecaster
 from forecasting.panel import Panel
-from forecasting.predictor import Bands
+from forecasting.predictor import FORECASTER, Bands
 from forecasting.runtime.log import LOGGER
 from forecasting.runtime.stopwatch import Stopwatch
 from forecasting.settings.schema import Config
@@ -31,12 +32,14 @@ from forecasting.training.held_out import (
     relative_error,
 )
 from forecasting.training.model_card import NextForecasts, describe_version, forecast_next
+from forecasting.training.regressor_choice import RegressorHistory, choose_regressors
 from forecasting.training.report import (
     describe_answerers,
     describe_bands,
     describe_data,
     describe_known_days,
     describe_measures,
+    describe_regressors,
     plot_training,
 )
 
@@ -52,15 +55,17 @@ class SeriesResults:
     bands: list[Bands]
     answers: list[str]
     known: list[tuple[str, Effects]]  # the country of each site, and the effects of holidays and events
+    regressors: list[tuple[RegressorEffect, ...]]
 
     def of_all_ranks(self) -> "SeriesResults":
         """The results of all ranks, sorted by site and metric if there are several ranks."""
-        own_rows = list(zip(self.series, self.measures, self.bands, self.answers, self.known, strict=True))
+        own_rows = list(
+            zip(self.series, self.measures, self.bands, self.answers, self.known, self.regressors, strict=True)
+        )
         rows = [row for rank_rows in gather_from_ranks(own_rows) for row in rank_rows]
         if num_ranks() > 1:
             rows.sort(key=lambda row: (row[0].site, row[0].metric))
-        series, measures, bands, answers, known = (list(column) for column in zip(*rows, strict=True))
-        return SeriesResults(series, measures, bands, answers, known)
+        return SeriesResults(*(list(column) for column in zip(*rows, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def train(
     clock: Stopwatch,
     resume: bool = False,
     known: KnownDays = NO_DAYS,
+    regressors: RegressorHistory | None = None,
 ) -> Artifact:
     """Fits, measures on the test days, refits on all days, and writes the version. A failure writes nothing.
 
@@ -91,7 +97,7 @@ def train(
     version, store = config.version_to_train, config.model_dir
     check_room(config, num_series=len(panel.series) * config.process.world_size)
     with staged_version(store, version) as folder:
-        result = learn(panel, config, clock=clock, resume=resume, known=known)
+        result = learn(panel, config, clock=clock, resume=resume, known=known, regressors=regressors)
         save_weights(result.served.forecaster, folder / WEIGHTS)
         worker.start_writing(folder / WEIGHTS, folder / PROGRAM)
         with clock.part("plot"):
@@ -105,7 +111,13 @@ def train(
 
 
 def learn(
-    panel: Panel, config: Config, *, clock: Stopwatch, resume: bool = False, known: KnownDays = NO_DAYS
+    panel: Panel,
+    config: Config,
+    *,
+    clock: Stopwatch,
+    resume: bool = False,
+    known: KnownDays = NO_DAYS,
+    regressors: RegressorHistory | None = None,
 ) -> TrainingResult:
     """Everything but writing the version. All ranks call it together, each with its own series."""
     panel = align_calendars(panel)
@@ -119,18 +131,21 @@ def learn(
     _log([fitted.describe(max_epochs=config.training.epochs)])
     with clock.part("calibration"):
         tested = forecast_test_part(fitted.forecaster, data)
-        own_results = _evaluate(fitted, tested, panel, data, known)
+        own_results = _evaluate(fitted, tested, panel, data, known=known, regressors=regressors)
     results = own_results.of_all_ranks()
     _log(describe_measures(results.series, results.measures))
     _log(describe_answerers(results.series, results.answers, fitted, relative=relative_error(results.measures)))
     _log([describe_bands(results.bands, horizon=config.model.prediction_horizon)])
     _log(describe_known_days(results.known))
+    if regressors is not None:
+        _log(describe_regressors(results.series, results.regressors, regressors.regressors.names))
     with clock.part("refitting"):
         served = _refit(panel, config, fitted, base)
     own = own_results
     upcoming = forecast_next(
-        served.forecaster, panel, bands=own.bands, answers=own.answers, known=own.known, events=known.events
-    )
+        served.forecaster, panel, bands=own.bands, answers=own.answers, known=own.known, events=known.events,
+        used=own.regressors, regressors=regressors.regressors if regressors else NO_REGRESSORS,
+    )  # fmt: skip
     return TrainingResult(panel, fitted, served, results, tested, upcoming)
 
 
@@ -140,15 +155,27 @@ def _log(lines: Iterable[str]) -> None:
 
 
 def _evaluate(
-    fitted: Fitted, tested: HeldOutForecasts, panel: Panel, data: TrafficDataModule, known: KnownDays
+    fitted: Fitted,
+    tested: HeldOutForecasts,
+    panel: Panel,
+    data: TrafficDataModule,
+    *,
+    known: KnownDays,
+    regressors: RegressorHistory | None,
 ) -> SeriesResults:
-    """Measures, calibrated bands and the answering model of each of this rank's series."""
+    """Measures, calibrated bands, the answering model and the regressors of each of this rank's series."""
+    answers = choose_answerers(tested, panel)
+    used = choose_regressors(fitted.forecaster, regressors, known=known) if regressors else {}
     return SeriesResults(
         series=list(panel.series),
         measures=measure_test_part(tested, panel, data),
         bands=calibrate(fitted.forecaster, panel, unseen=first_unseen(fitted, data)),
-        answers=choose_answerers(tested, panel),
+        answers=answers,
         known=[known.of(series.key) for series in panel.series],
+        regressors=[
+            used.get(series.key, ()) if answerer == FORECASTER else ()
+            for series, answerer in zip(panel.series, answers, strict=True)
+        ],
     )
 
 
@@ -184,5 +211,6 @@ def _describe(config: Config, result: TrainingResult, clock: Stopwatch) -> Card:
     }
     return describe_version(
         config, result.served.forecaster, panel, results.series, results.measures,
-        bands=results.bands, answers=results.answers, known=results.known, training=training,
+        bands=results.bands, answers=results.answers, known=results.known,
+        regressors=results.regressors, training=training,
     )  # fmt: skip

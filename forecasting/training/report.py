@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from forecasting.domain import Series, Verdict, to_date
@@ -12,6 +13,7 @@ from forecasting.evaluation.plotting import draw_band, draw_name, draw_observed,
 from forecasting.evaluation.report import MAX_NOTES, format_notes
 from forecasting.known_days.effects import Effects, is_beside
 from forecasting.known_days.events import EVENT
+from forecasting.known_days.regressors import RegressorEffect
 from forecasting.panel import Panel
 from forecasting.panel_building import MASKED
 from forecasting.predictor import SEASONAL_NAIVE, Bands
@@ -173,6 +175,27 @@ def _write_expected(what: str, num_names: int, num_series: int) -> str:
         f"{what}: {num_names} known from the past of {_write_num_series(num_series)}; forecasts expect them, and the "
         "measures above are without them"
     )
+
+
+def describe_regressors(
+    all_series: Sequence[Series], used: Sequence[tuple[RegressorEffect, ...]], names: Sequence[str]
+) -> list[str]:
+    """Which regressors forecasts of how many series use, and what they gain in the median."""
+    gaining = [effects for effects in used if effects]
+    if not gaining:
+        return [
+            f"regressors: {', '.join(names)}; no series uses any: none took off more of the error than chance, over "
+            f"{MIN_WEEKS} weeks or more"
+        ]
+    by_name = {name: sum(name in {effect.name for effect in effects} for effects in used) for name in names}
+    counts = ", ".join(f"{name} by {_write_num_series(number)}" for name, number in by_name.items() if number)
+    unused = [name for name, number in by_name.items() if not number]
+    gain = float(np.median([effects[0].gain for effects in gaining]))
+    return [
+        f"regressors used: {counts} of {len(all_series)}; they take {gain:.0%} off the error of past weeks in the "
+        "median, and the measures above are without them",
+        *([f"regressors not used, since they gain no more than chance: {', '.join(unused)}"] if unused else []),
+    ]
 
 
 def _write_num_series(number: int) -> str:

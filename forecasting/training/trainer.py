@@ -100,9 +100,6 @@ def choose_precision(training: TrainingConfig) -> Precision:
 
 
 def set_num_threads(config: Config, *, batch_size: int) -> None:
-    """Sets torch's threads: training.num_threads, or this process's share of the cores if steps are large enough."""
-    num_threads = config.training.num_threads
-    if not num_threads:
-        cores = max(1, num_cores() // config.process.local_world_size)
-        num_threads = cores if batch_size >= MIN_WINDOWS_FOR_THREADS else 1
-    torch.set_num_threads(num_threads)
+    """Sets torch's threads: this process's share of the cores if steps are large enough, else one."""
+    cores = max(1, num_cores() // config.process.local_world_size)
+    torch.set_num_threads(cores if batch_size >= MIN_WINDOWS_FOR_THREADS else 1)

@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from forecasting.domain import SourceName
-from forecasting.errors import MissingTable, SchemaNotWritable, SettingError, WarehouseError, WouldLoseDays
+from forecasting.errors import (
+    CannotConnect,
+    ForecastingError,
+    MissingTable,
+    SchemaNotWritable,
+    SettingError,
+    WarehouseError,
+    WouldLoseDays,
+)
 from forecasting.invocation import show_command
 from forecasting.runtime.terminal import progress
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
@@ -28,6 +36,7 @@ from forecasting.warehouse.ingest_plan import ReadTask, Scope, plan_tasks
 from forecasting.warehouse.kept_days import find_kept_days
 from forecasting.warehouse.origin import find_origin, has_rows, read_stored_sites
 from forecasting.warehouse.queries import Connection, fetch
+from forecasting.warehouse.regressor_store import copy_regressors
 from forecasting.warehouse.schema import open_own_schema
 from forecasting.warehouse.sites import StoredSite
 from forecasting.warehouse.verdict_store import VerdictRules, claim_new_sites, judge_again, read_rules
@@ -70,9 +79,10 @@ async def update(
         open_own_schema(config) as own,
     ):
         await _copy_events(config.data, own.connection)
+        regressor_notes = await _copy_regressors(config.data, source_connection, own.connection)
         catalog = await _read_catalog(config.data, source_connection, own.connection)
         if catalog is None:
-            return UpdateResult(None, own.database)
+            return UpdateResult(None, own.database, notes=regressor_notes)
         if not whole:
             await _refuse_lost_metrics(catalog, source_connection, own.connection)
             await _refuse_events(catalog, own.connection)
@@ -85,7 +95,7 @@ async def update(
         if changes.comparison is not None:
             await write_comparison(own.connection, catalog.source.name, scope, changes.comparison)
         kept = await ingest.find_kept_days()
-    notes = (*catalog.notes, *notes, *changes.notes)
+    notes = (*catalog.notes, *notes, *changes.notes, *regressor_notes)
     problem = _describe_empty(catalog)
     return UpdateResult(num_rows, own.database, num_days, notes, own.refusal, problem, changes.seconds, kept)
 
@@ -99,6 +109,19 @@ def _describe_empty(catalog: SourceCatalog) -> str | None:
         f"{source.name} has no days: there is {place}. Days that were read earlier are kept. Fill it again, or run: "
         f"{show_command('sources', '--check')}"
     )
+
+
+async def _copy_regressors(
+    data: DataConfig, source_connection: OwnConnection, own_connection: Connection
+) -> tuple[str, ...]:
+    """Why they cannot be read, if so, which does not keep new days from being read."""
+    try:
+        await copy_regressors(data, source_connection, own_connection)
+    except (CannotConnect, SchemaNotWritable):
+        raise
+    except ForecastingError as error:
+        return (f"forecasts use the regressors that were read before: {error}",)
+    return ()
 
 
 async def update_with_progress(config: Config, *, whole: bool = False) -> UpdateResult:

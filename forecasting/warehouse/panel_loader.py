@@ -35,7 +35,7 @@ class LoadedPanels:
     """Of the same series at the same moment."""
 
     recent: Panel  # of the days that were asked for
-    whole: Panel | None  # of all days, if a site has a country or an event
+    whole: Panel | None  # of all days, if a site has a country or an event, or there are regressors
     events: Events
 
 
@@ -48,21 +48,21 @@ def load_panels(config: Config, *, num_days: int | None = None, share: tuple[int
     """As `load_panel`, with what known days are learned from."""
     spans = [None] if num_days is None else [num_days, None]
     panels, events = _load(config, spans, share, whole_if_known=True)
-    is_known = bool(events) or config.data.has_countries
+    is_known = bool(events) or config.data.learns_from_all_days
     return LoadedPanels(panels[0], panels[-1] if is_known else None, events)
 
 
 def _load(
     config: Config, spans: Sequence[int | None], share: tuple[int, int], *, whole_if_known: bool = False
 ) -> tuple[list[Panel], Events]:
-    """A panel of each of the spans; of the first alone if `whole_if_known` and no site has a country or an event."""
+    """A panel of each of the spans; of the first alone if `whole_if_known` and nothing is learned from all days."""
 
     async def load() -> tuple[list[Panel], Events]:
         result = await update_with_progress(config)
         async with connected(result.database) as connection:
             with translate_errors("reading forecasting.events"), translate_missing_schema(config.data):
                 events = await read_known_events(connection, config.data.source.value)
-            is_known = bool(events) or config.data.has_countries
+            is_known = bool(events) or config.data.learns_from_all_days
             panels = await read_panels(
                 connection,
                 spans if is_known or not whole_if_known else spans[:1],

@@ -1,14 +1,16 @@
 """The windows that forecasts are made from, cut from rows of `forecasting.daily`. Pure: no connection, no query."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.card import SeriesCard, find_effects
+from forecasting.card import SeriesCard, add_effects, find_effects
 from forecasting.domain import MAX_DAYS_AHEAD, MIN_DAYS, RECENT_DAYS, Kind, Missing, can_be_zero
 from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
 from forecasting.known_days.events import Event
+from forecasting.known_days.regressors import NO_REGRESSORS, Regressors, sum_effects
 from forecasting.latest_windows import LatestWindows, cut_latest_windows
 from forecasting.panel import Observations, describe_series
 from forecasting.predictor import SEASONAL_NAIVE, Window
@@ -42,6 +44,7 @@ def cut_windows(
     context_length: int,
     missing: Missing,
     events: Sequence[Sequence[Event]] = (),
+    regressors: Regressors = NO_REGRESSORS,
 ) -> list[Window | DataError]:
     """Of each series of the page, its latest window; TooFewDays or AmbiguousUnit where it cannot be forecast. `events`
     are those of each series; empty: none of any.
@@ -62,9 +65,21 @@ def cut_windows(
             effects=find_effects(card, first_day, num_days, own),
             events=tuple(event for event in own if event.is_within(range(first_day, first_day + num_days))),
         )
+        window = _add_regressors(window, card, regressors)
         fault = _find_fault(card, page.days[rows], page.values[rows], latest, row, missing=missing)
         windows.append(fault or window)
     return windows
+
+
+def _add_regressors(window: Window, card: SeriesCard, regressors: Regressors) -> Window:
+    if not card.uses_regressors:
+        return window
+    context = len(window.history)
+    values = regressors.find(
+        card.site, card.regressor_names, first_day=window.first_day, num_days=context + MAX_DAYS_AHEAD
+    )
+    effects = add_effects(window.effects, sum_effects(card.regressors, values).astype(np.float32))
+    return replace(window, effects=effects, regressors=values[context:].copy())
 
 
 def check_fraction(card: SeriesCard, days: Int[np.ndarray, " days"], values: Float[np.ndarray, " days"]) -> None:

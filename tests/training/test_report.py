@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from forecasting.known_days.regressors import RegressorEffect
 from forecasting.model.forecaster import LEVELS, Forecaster
 from forecasting.panel import Panel
 from forecasting.predictor import Bands, usual_bands
@@ -13,7 +14,13 @@ from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.fit import Fitted
 from forecasting.training.held_out import HeldOutForecasts, forecast_test_part, measure_test_part, relative_error
 from forecasting.training.model_card import NextForecasts
-from forecasting.training.report import describe_answerers, describe_bands, format_table, plot_training
+from forecasting.training.report import (
+    describe_answerers,
+    describe_bands,
+    describe_regressors,
+    format_table,
+    plot_training,
+)
 from tests.panels import make_panel
 
 
@@ -138,3 +145,18 @@ def test_bands_are_described_by_the_days_of_the_horizon() -> None:
     assert describe_bands([usual_bands(7)], horizon=7) == (
         "bands not calibrated: no series has a week that training has not seen"
     )
+
+
+def test_regressors_are_reported_with_what_they_gain() -> None:
+    series = make_panel(116, num_series=3).series
+    warm = RegressorEffect("temperature", 0.1, mean=15.0, spread=5.0, low=0.0, high=30.0, gain=0.25)
+    price = RegressorEffect("price", -0.2, mean=3.0, spread=1.0, low=1.0, high=5.0, gain=0.25)
+    used = [(warm, price), (replace(warm, gain=0.05),), ()]
+    assert describe_regressors(series, used, ["price", "sun", "temperature"]) == [
+        "regressors used: price by 1 series, temperature by 2 series of 3; they take 15% off the error of past weeks "
+        "in the median, and the measures above are without them",
+        "regressors not used, since they gain no more than chance: sun",
+    ]
+    assert describe_regressors(series, [(), (), ()], ["price", "sun"]) == [
+        "regressors: price, sun; no series uses any: none took off more of the error than chance, over 12 weeks or more"
+    ]

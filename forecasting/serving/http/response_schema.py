@@ -118,9 +118,19 @@ class Forecast(TypedDict):
         list[str],
         Field(
             description="A sentence if some of these days are over already, and one if the last day of the data is "
-            "masked, such as a half-counted one.",
+            "masked, such as a half-counted one. Also which regressors the forecast uses, and for which days their "
+            "values are not known.",
             examples=[[]],
         ),
+    ]
+    regressors: NotRequired[
+        Annotated[
+            list[str],
+            Field(
+                description="The columns of `data.regressors` that the forecast uses; left out if it uses none.",
+                examples=[["temperature"]],
+            ),
+        ]
     ]
 
 
