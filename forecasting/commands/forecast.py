@@ -1,4 +1,4 @@
-"""Forecasts every series and writes the forecasts to the database, in batches."""
+"""Forecasts every series: of a database, into which it writes the forecasts in batches, or of a file."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ from forecasting.runtime.log import LOGGER, start_log
 from forecasting.runtime.process import without_collection
 from forecasting.settings.command_line import SOURCE, CommandLine
 from forecasting.settings.loading import SERVED_VERSION
+from forecasting.settings.schema import ForecastConfig
 
 QUERY = (
     "select site, metric, day, quantiles[2] as lower, quantiles[4] as median, quantiles[6] as upper "
@@ -18,8 +19,10 @@ COMMAND = CommandLine(
         ("", "every series, seven days ahead, by the version that is served"),
         ("--days-ahead 30 --site blog,shop", "two sites, a month ahead"),
         ("--model-version base --source umami", "by the base model, without training"),
+        ("--csv traffic.csv --out forecasts.csv --plot forecasts.png", "a file, without a database"),
+        ("--csv - < traffic.csv > forecasts.csv", "the same, from stdin to stdout"),
     ),
-    keys=("model_version", "forecast.days_ahead", *SOURCE),
+    keys=("model_version", "forecast.days_ahead", "forecast.csv", "forecast.out", "forecast.plot", *SOURCE),
     version_help="base, or a version in model_store/; unset: the version that is served",
     section="forecast",
     version_from=(*SERVED_VERSION, "forecast.model"),
@@ -29,6 +32,13 @@ COMMAND = CommandLine(
 
 def main(argv: Sequence[str] | None = None) -> None:
     config, _ = COMMAND.parse(argv)
+    if config.forecast.csv is not None:
+        start_log(None, debug=config.debug, to_stderr=writes_to_stdout(config.forecast))
+        with without_collection():
+            from forecasting.frames.files import forecast_file
+
+        forecast_file(config)
+        return
     start_log(None, debug=config.debug)
     with without_collection():
         from forecasting.jobs.forecast_all import forecast_everything
@@ -36,3 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     version = forecast_everything(config)
     LOGGER.info("next: %s", show_psql(config.kept_in, QUERY.format(version=version)))
+
+
+def writes_to_stdout(forecast: ForecastConfig) -> bool:
+    return forecast.out is None or str(forecast.out) == "-"

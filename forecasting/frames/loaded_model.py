@@ -1,19 +1,25 @@
 """A model in this process, and what its version knows of series."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
-from forecasting.card import SeriesCard, describe_series_card, make_windows
+from forecasting.artifact import load_artifact, load_base_predictor
+from forecasting.card import SeriesCard, describe_series_card, make_windows, restore_settings
 from forecasting.domain import RECENT_DAYS, Kind, SeriesKey
 from forecasting.frames.series_rows import SeriesRows, cut_windows
 from forecasting.panel import describe_series
 from forecasting.predictor import Predictor, usual_bands
-from forecasting.settings.schema import Config, MetricConfig
+from forecasting.settings.loading import load_config
+from forecasting.settings.schema import BASE_VERSION, Config, MetricConfig
 
+PROCESS = os.getpid()  # that has imported this module, which a fork of it has not
 DEFAULT_TARGET, DEFAULT_METRIC = "y", "page_visits"
 
 
@@ -24,13 +30,14 @@ class SeriesForecasts:
     rows: Int[np.ndarray, " forecasts"]  # which series
     cutoffs: Int[np.ndarray, " forecasts"]  # the last known day, since 1970-01-01
     quantiles: Float[np.ndarray, "forecasts days levels"]
-    num_known: Int[np.ndarray, " series"]  # known days among the last RECENT_DAYS, of every series
+    num_values: Int[np.ndarray, " series"]  # days with a value, of every series
+    num_known: Int[np.ndarray, " series"]  # of them among the last RECENT_DAYS, or standing for no traffic
     num_needed: Int[np.ndarray, " series"]
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """`config` has how days are read: gaps and verdicts."""
+    """`config` says how gaps and verdicts are treated."""
 
     predictor: Predictor
     cards: Sequence[SeriesCard] = ()
@@ -66,6 +73,8 @@ class LoadedModel:
 
     def forecast(self, rows: SeriesRows, cards: Sequence[SeriesCard], days_ahead: int) -> SeriesForecasts:
         predictor, config = self.predictor, self.config
+        if os.getpid() != PROCESS:
+            torch.set_num_threads(1)  # a fork has none of its parent's threads, for which it would wait for ever
         latest = cut_windows(
             rows,
             cards,
@@ -78,7 +87,19 @@ class LoadedModel:
         windows = make_windows(chosen, latest.history[enough], latest.first_days[enough], days_ahead=days_ahead)
         quantiles = predictor.predict(windows)
         num_known = np.isfinite(latest.history[:, -RECENT_DAYS:]).sum(1)
-        return SeriesForecasts(enough, latest.cutoffs[enough], quantiles, num_known, latest.num_needed)
+        num_values = np.bincount(rows.series[np.isfinite(rows.values)], minlength=len(rows))
+        return SeriesForecasts(enough, latest.cutoffs[enough], quantiles, num_values, num_known, latest.num_needed)
+
+
+def load_model(version: str | Path) -> LoadedModel:
+    """Raises UnknownVersion, BrokenArtifact."""
+    if version == BASE_VERSION:
+        return LoadedModel(load_base_predictor())
+    folder = Path(version)
+    if isinstance(version, str) and len(folder.parts) == 1 and not folder.is_dir():
+        folder = load_config().model_dir / version
+    artifact = load_artifact(folder.parent, folder.name)
+    return LoadedModel(artifact.load_predictor(), artifact.card.series, restore_settings(artifact.card, Config()))
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from forecasting.card import SeriesCard
 from forecasting.data_quality.rules import find_breaks, judge
@@ -72,8 +72,7 @@ def cut_windows(
     recent = rows.keep(rows.days > last - context_length - SPARE_DAYS - CONTEXT)
     scale = np.array([card.unit_scale for card in cards])[recent.series]
     recent = replace(recent, values=recent.values / scale)
-    masked = find_masked(recent, cards, verdicts)
-    recent = replace(recent, values=np.where(masked, np.inf, recent.values))
+    recent = mask(recent, find_verdicts(recent, cards, verdicts), verdicts)
     measured = np.full(len(rows), -(2**31), np.int64)
     np.maximum.at(measured, recent.series, np.where(np.isnan(recent.values), -(2**31), recent.days))
     read = recent.keep(recent.days > measured[recent.series] - context_length - SPARE_DAYS)
@@ -88,14 +87,22 @@ def cut_windows(
     )
 
 
-def find_masked(rows: SeriesRows, cards: Sequence[SeriesCard], thresholds: VerdictConfig) -> Bool[np.ndarray, " rows"]:
-    """Which rows a verdict masks. The rows are in the model's units."""
+def mask(rows: SeriesRows, found: UInt8[np.ndarray, " rows"], thresholds: VerdictConfig) -> SeriesRows:
+    """With infinite values on the days that a verdict masks, as panels and windows take them."""
+    is_masked = np.isin(found, [Verdict[name] for name in thresholds.masked])
+    return replace(rows, values=np.where(is_masked, np.inf, rows.values))
+
+
+def find_verdicts(
+    rows: SeriesRows, cards: Sequence[SeriesCard], thresholds: VerdictConfig
+) -> UInt8[np.ndarray, " rows"]:
+    """The verdict on each row. The rows are in the model's units."""
     parts = [slice(start, start + SERIES_AT_ONCE) for start in range(0, len(rows), SERIES_AT_ONCE)]
-    masked = [_find_masked(rows.select(part), cards[part], thresholds) for part in parts]
-    return np.concatenate(masked) if masked else np.zeros(0, bool)
+    verdicts = [_judge_part(rows.select(part), cards[part], thresholds) for part in parts]
+    return np.concatenate(verdicts) if verdicts else np.zeros(0, np.uint8)
 
 
-def _find_masked(rows: SeriesRows, cards: Sequence[SeriesCard], thresholds: VerdictConfig) -> Bool[np.ndarray, " rows"]:
+def _judge_part(rows: SeriesRows, cards: Sequence[SeriesCard], thresholds: VerdictConfig) -> UInt8[np.ndarray, " rows"]:
     """On a calendar of each series' own, which ends with its last row."""
     last = rows.find_last_days()
     ago = last[rows.series] - rows.days
@@ -113,8 +120,7 @@ def _find_masked(rows: SeriesRows, cards: Sequence[SeriesCard], thresholds: Verd
         breaks=_find_breaks([card.metric for card in cards], last, num_days, thresholds),
         last=np.full(len(rows), num_days - 1),
     )
-    names = [Verdict[name] for name in thresholds.masked]
-    return np.asarray(np.isin(verdicts[rows.series, columns - CONTEXT], names))
+    return np.asarray(verdicts[rows.series, columns - CONTEXT])
 
 
 def _find_breaks(

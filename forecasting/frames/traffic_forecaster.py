@@ -1,34 +1,25 @@
 """TrafficForecaster: forecasts of data frames, in this process."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from forecasting.artifact import load_artifact, load_base_predictor
-from forecasting.card import SeriesCard, restore_settings
-from forecasting.domain import MAX_DAYS_AHEAD, MIN_DAYS, RECENT_DAYS
-from forecasting.errors import AmbiguousUnit, SettingError, TooFewDays, name_some
-from forecasting.frames.levels import (
-    MEDIAN,
-    band_ends,
-    check_levels,
-    check_quantiles,
-    find_quantiles,
-    name_number,
-)
-from forecasting.frames.loaded_model import LoadedModel, SeriesForecasts
+from forecasting.card import SeriesCard
+from forecasting.errors import SettingError
+from forecasting.frames.cross_validation import check_windows, validate
+from forecasting.frames.forecasts import check_horizon, find_cards, find_columns, name_columns, report_short
+from forecasting.frames.known_days import find_countries, learn_countries
+from forecasting.frames.loaded_model import DEFAULT_METRIC, DEFAULT_TARGET, load_model
+from forecasting.frames.plot import draw
 from forecasting.frames.reading import DEFAULT_ID, Columns, FrameSeries, read_frame
 from forecasting.frames.writing import write_frame
-from forecasting.settings.bounds import require
 from forecasting.settings.loading import load_config
-from forecasting.settings.schema import BASE_VERSION, Config
+from forecasting.settings.schema import BASE_VERSION
 
-FORECAST = "forecast"
-LOGGER = logging.getLogger("forecasting")
+Country = str | Mapping[Any, str] | None  # Any: ids of any type
+Numbers = Sequence[int | float]
 
 
 class TrafficForecaster:
@@ -36,37 +27,52 @@ class TrafficForecaster:
 
     A version knows its sites by the ids and its metrics by the name of the target column; `y` is a site's only metric,
     else page_visits. Needs no server. Thread-safe; may be sent to another process.
+
+    All methods take `id_col`, `time_col` and `target_col`, the names of the columns; without a column of ids the frame
+    is one series. `kind` is count (the default), rate (0..1) or other, or a column that has these words. `country` is
+    that of all series, such as US or DE-BY, or of single ones by id: forecasts expect its holidays, as the series' own
+    past shows them. Series of too few days are refused, or with `drop_short` left out with a warning. Methods raise
+    DataError (TooFewDays, DuplicateDays, AmbiguousUnit) for the frame and SettingError for other arguments.
     """
 
     def __init__(self, version: str | Path = BASE_VERSION) -> None:
         """The base model; or a version's name in MODEL_DIR, or its folder. Raises UnknownVersion, BrokenArtifact."""
+        self._version = version
         self._model = load_model(version)
+        self._tuned: Any = None  # Any: a Tuned, whose module imports Lightning
+
+    def __getstate__(self) -> dict[str, Any]:
+        """An exported program cannot be pickled, but loaded again; what was fitted is sent whole."""
+        return self.__dict__ if self._tuned is not None else {"_version": self._version, "_tuned": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._tuned is None:
+            self._model = load_model(self._version)
 
     def forecast(
         self,
         df: Any,  # Any: the user's own kind of frame, here and below
         h: int = 7,
         *,
-        level: Sequence[int | float] | None = None,
-        quantiles: Sequence[int | float] | None = None,
+        level: Numbers | None = None,
+        quantiles: Numbers | None = None,
         id_col: str = DEFAULT_ID,
         time_col: str = "ds",
-        target_col: str = "y",
+        target_col: str = DEFAULT_TARGET,
         kind: str | None = None,
+        country: Country = None,
         drop_short: bool = False,
     ) -> Any:
         """The next `h` days (1 to 30) of each series, after its own last day with a value.
 
         `forecast` is the median; a band of `level` percent ends at `forecast-lo-80` and `forecast-hi-80`; `quantiles`
-        are `forecast-q-10`. `kind` is count (the default), rate (0..1) or other, or a column that has these words.
-        Without a column of ids the frame is one series. Series of too few days are refused, or left out with a warning.
-
-        Raises DataError (TooFewDays, DuplicateDays, AmbiguousUnit), SettingError.
+        are `forecast-q-10`.
         """
         wanted = name_columns(level, quantiles)
         check_horizon(h)
         frame = read_frame(df, Columns(id_col, time_col, target_col), kind=kind)
-        cards = find_cards(self._model, frame)
+        cards = self._find_cards(frame, country)
         forecasts = self._model.forecast(frame.rows, cards, h)
         if len(forecasts.rows) < len(cards):
             report_short(frame, forecasts, drop=drop_short)
@@ -78,89 +84,96 @@ class TrafficForecaster:
             values=find_columns(self._model, cards, forecasts, wanted),
         )
 
+    def cross_validation(
+        self,
+        df: Any,
+        h: int = 7,
+        *,
+        n_windows: int = 8,
+        step_size: int = 7,
+        level: Numbers | None = None,
+        quantiles: Numbers | None = None,
+        id_col: str = DEFAULT_ID,
+        time_col: str = "ds",
+        target_col: str = DEFAULT_TARGET,
+        kind: str | None = None,
+        drop_short: bool = False,
+    ) -> Any:
+        """Forecasts of past days, each from the days up to its `cutoff` alone, beside what came (the target column).
 
-def load_model(version: str | Path) -> LoadedModel:
-    """Raises UnknownVersion, BrokenArtifact."""
-    if version == BASE_VERSION:
-        return LoadedModel(load_base_predictor())
-    folder = Path(version)
-    if isinstance(version, str) and len(folder.parts) == 1 and not folder.is_dir():
-        folder = load_config().model_dir / version
-    artifact = load_artifact(folder.parent, folder.name)
-    return LoadedModel(artifact.load_predictor(), artifact.card.series, restore_settings(artifact.card, Config()))
+        The last of `n_windows` ends with a series' last day; each begins `step_size` days after the one before.
+        """
+        wanted = name_columns(level, quantiles)
+        check_horizon(h)
+        check_windows(n_windows, step_size)
+        frame = read_frame(df, Columns(id_col, time_col, target_col), kind=kind)
+        cards = find_cards(self._model, frame)
+        past = validate(
+            self._model, frame, cards, wanted, h=h, n_windows=n_windows, step_size=step_size, drop_short=drop_short
+        )
+        return write_frame(
+            frame,
+            series=past.series,
+            days={time_col: past.days, "cutoff": past.cutoffs},
+            values={target_col: past.actual, **past.columns},
+        )
 
+    def fit(
+        self,
+        df: Any,
+        *,
+        metric: str | None = None,
+        epochs: int = 100,
+        id_col: str = DEFAULT_ID,
+        time_col: str = "ds",
+        target_col: str = DEFAULT_TARGET,
+        kind: str | None = None,
+        country: Country = None,
+        drop_short: bool = False,
+    ) -> "TrafficForecaster":
+        """Another forecaster: the base, fine-tuned on all series, with bands calibrated on each one's own past.
 
-def check_horizon(h: int) -> None:
-    is_whole = isinstance(h, int | np.integer) and not isinstance(h, bool)
-    require(
-        is_whole and 1 <= h <= MAX_DAYS_AHEAD, f"h is {h!r}; it must be a whole number of days, 1 to {MAX_DAYS_AHEAD}."
-    )
+        `metric` is what the target is called, in a saved version too: by default the column's name, or page_visits if
+        that is `y`.
+        """
+        from forecasting.frames.fine_tuning import fine_tune
 
+        frame = read_frame(df, Columns(id_col, time_col, target_col), kind=kind)
+        metric = metric or (DEFAULT_METRIC if target_col == DEFAULT_TARGET else target_col)
+        tuned = TrafficForecaster.__new__(TrafficForecaster)
+        tuned._version = self._version
+        cards = self._find_cards(frame, country)
+        tuned._model, tuned._tuned = fine_tune(frame, cards, metric, epochs=epochs, drop_short=drop_short)
+        return tuned
 
-def name_columns(level: Sequence[int | float] | None, quantiles: Sequence[int | float] | None) -> dict[str, float]:
-    """The quantile of each column. Raises SettingError."""
-    if level is not None and quantiles is not None:
-        raise SettingError("level and quantiles are both given. Give one of them.")
-    columns = {FORECAST: MEDIAN}
-    for width in check_levels(level or ()):
-        for end, quantile in zip(("lo", "hi"), band_ends(width), strict=True):
-            columns[f"{FORECAST}-{end}-{name_number(width)}"] = quantile
-    for quantile in check_quantiles(quantiles or ()):
-        columns[f"{FORECAST}-q-{name_number(quantile * 100)}"] = quantile
-    return columns
+    def save(self, version: str, *, folder: str | Path | None = None) -> Path:
+        """Writes what `fit` returned as a version, which serve.py serves, into MODEL_DIR or another folder of versions.
 
+        Returns the version's own folder. Raises SettingError, StoreNotWritable.
+        """
+        if self._tuned is None:
+            raise SettingError("There is nothing to save: only what fit() returns is new. tuned = model.fit(df).")
+        store = load_config().model_dir if folder is None else Path(folder)
+        return Path(self._tuned.write(version, store))
 
-def find_cards(model: LoadedModel, frame: FrameSeries) -> list[SeriesCard]:
-    """What the model knows of each series. Raises AmbiguousUnit for a kind that is not the version's."""
-    cards = []
-    for place, (name, kind) in enumerate(zip(frame.names, frame.kinds, strict=True)):
-        card = model.find_card(name, frame.columns.target, kind)
-        if kind is not None and card.kind is not kind:
-            raise AmbiguousUnit(
-                f"kind is {kind.value} for {frame.describe(place)}, but version {model.predictor.name} was trained on "
-                f"{card.name} as {card.kind.value}. Leave kind out."
-            )
-        cards.append(card)
-    return cards
+    def plot(
+        self,
+        df: Any,
+        forecasts: Any,
+        *,
+        engine: str = "matplotlib",
+        ids: Sequence[Any] | None = None,
+        id_col: str = DEFAULT_ID,
+        time_col: str = "ds",
+        target_col: str = DEFAULT_TARGET,
+    ) -> Any:
+        """A figure of matplotlib, or an interactive one of plotly: the last days of the first series, or of `ids`, and
+        what `forecast` returned.
+        """
+        return draw(
+            read_frame(df, Columns(id_col, time_col, target_col), kind="other"), forecasts, engine=engine, ids=ids
+        )
 
-
-def report_short(frame: FrameSeries, forecasts: SeriesForecasts, *, drop: bool) -> None:
-    """Raises TooFewDays, or logs which series are left out."""
-    is_short = np.ones(len(frame.names), bool)
-    is_short[forecasts.rows] = False
-    short = np.flatnonzero(is_short)
-    first = int(short[0])
-    num_values = int(np.isfinite(frame.rows.select(slice(first, first + 1)).values).sum())
-    who = frame.describe(first)
-    reason = (
-        f"{who[0].upper()}{who[1:]} has {_count_days(num_values)} with a value, {forecasts.num_known[first]} of them "
-        f"among the last {RECENT_DAYS}; a forecast needs {MIN_DAYS}, and {forecasts.num_needed[first]} among the last "
-        f"{RECENT_DAYS}."
-    )
-    names = [name for name in (frame.names[place] for place in short.tolist()) if name is not None]
-    if len(short) > 1:
-        reason += f" {len(short):,} of {len(frame.names):,} series have too few: {name_some(names, at_most=5)}."
-    if not drop or len(short) == len(frame.names):
-        raise TooFewDays(f"{reason} Add the missing days, or leave such series out with drop_short=True.")
-    LOGGER.warning("%s Left out.", reason)
-
-
-def find_columns(
-    model: LoadedModel, cards: Sequence[SeriesCard], forecasts: SeriesForecasts, wanted: Mapping[str, float]
-) -> dict[str, Float[np.ndarray, " rows"]]:
-    """The quantile of each column, a row for each series and day."""
-    predictor = model.predictor
-    chosen = [cards[row] for row in forecasts.rows]
-    scale = np.array([card.unit_scale for card in chosen])[:, None, None]
-    values = scale * find_quantiles(
-        forecasts.quantiles,
-        predictor.levels,
-        list(wanted.values()),
-        [card.kind for card in chosen],
-        logarithmic=predictor.logarithmic,
-    )
-    return {name: values[..., place].ravel() for place, name in enumerate(wanted)}
-
-
-def _count_days(number: int) -> str:
-    return "1 day" if number == 1 else f"{number} days"
+    def _find_cards(self, frame: FrameSeries, country: Country) -> list[SeriesCard]:
+        cards = find_cards(self._model, frame)
+        return learn_countries(frame.rows, cards, find_countries(frame, country), self._model.config)

@@ -34,6 +34,17 @@ class _Console(logging.StreamHandler[TextIO]):
         super().handleError(record)
 
 
+class _ErrorConsole(_Console):
+    """The same on stderr, for a command whose output is data."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None: ...
+
+
 class _Lossy(logging.Handler):
     """Drops lines that cannot be written and reports them once a minute; logging itself would print 12 kB for each."""
 
@@ -58,14 +69,16 @@ class _LossyConsole(_Lossy, logging.StreamHandler[TextIO]): ...
 class _LossyFile(_Lossy, logging.FileHandler): ...
 
 
-def start_log(file: Path | None, *, debug: bool, lossy: bool = False) -> None:
+def start_log(file: Path | None, *, debug: bool, lossy: bool = False, to_stderr: bool = False) -> None:
     """Writes the package's lines to stdout and, with their time, to `file`; tracebacks only with `debug`.
+
+    `to_stderr`: in place of stdout, which is for data.
 
     `lossy`: a server keeps running when nobody reads its stdout or the disk is full; it drops lines instead.
     """
     LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
     _look_up_no_more_than_is_written()
-    console = _LossyConsole(sys.stdout) if lossy else _Console(sys.stdout)
+    console = _LossyConsole(sys.stdout) if lossy else _ErrorConsole() if to_stderr else _Console(sys.stdout)
     console.addFilter(lambda record: record.levelno < logging.ERROR)  # errors end a program, and go to stderr
     LOGGER.handlers = [console]
     if file is None:

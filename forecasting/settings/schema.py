@@ -487,6 +487,26 @@ class ForecastConfig(Section):
         7, "days to forecast of each series", flags=["--days-ahead"], least=1, most=MAX_DAYS_AHEAD
     )
     batch_size: int = setting(2048, "series to read, forecast and write at once", least=1, most=MAX_BATCH)
+    csv: Path | None = setting(
+        None,
+        "forecast a file, without a database: CSV in any format of source=csv, or Parquet; - for stdin",
+        flags=["--csv"],
+    )
+    out: Path | None = setting(
+        None, "with --csv: CSV or Parquet to write, a row for each day; - for stdout, the default", flags=["--out"]
+    )
+    plot: Path | None = setting(None, "with --csv: PNG to write, or an interactive HTML page", flags=["--plot"])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("out", "plot"):
+            require(
+                self.csv is not None or getattr(self, name) is None,
+                f"forecast.{name} (--{name}) is given without forecast.csv (--csv), the file to forecast. "
+                "Forecasts of a database are written to the database.",
+            )
+        suffix = self.plot.suffix if self.plot else ".png"
+        require(suffix in (".png", ".html"), f"forecast.plot (--plot) is {self.plot}; it must end with .png or .html.")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,20 @@
 """A training run, from a panel to a version on disk. Logs each step."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from forecasting.artifact import PROGRAM, WEIGHTS, Artifact, load_artifact, save_weights, staged_version, write_card
+from forecasting.artifact import (
+    PROGRAM,
+    WEIGHTS,
+    Artifact,
+    export_program,
+    load_artifact,
+    save_weights,
+    staged_version,
+    write_card,
+)
 from forecasting.card import Card
 from forecasting.domain import Series
 from forecasting.known_days.effects import Effects
@@ -101,13 +111,29 @@ def train(
         save_weights(result.served.forecaster, folder / WEIGHTS)
         worker.start_writing(folder / WEIGHTS, folder / PROGRAM)
         with clock.part("plot"):
-            title = f"{version}: test days were forecast before the refit on all days"
-            plot_training(folder / PLOT, result.panel, result.tested, result.upcoming, title=title)
+            _plot(folder, version, result)
         with clock.part("export"):
             worker.finish(result.served.forecaster, folder / PROGRAM)
         write_card(folder, _describe(config, result, clock))
     remove_checkpoints(store, version)
     return load_artifact(store, version)
+
+
+def write_version(result: TrainingResult, config: Config, *, clock: Stopwatch) -> Artifact:
+    """Writes a version of what was learned earlier, on days of no source that its card could name."""
+    version, store = config.version_to_train, config.model_dir
+    with staged_version(store, version) as folder:
+        save_weights(result.served.forecaster, folder / WEIGHTS)
+        export_program(result.served.forecaster, folder / PROGRAM)
+        _plot(folder, version, result)
+        card = _describe(config, result, clock)
+        write_card(folder, replace(card, data={**card.data, "source": None}))
+    return load_artifact(store, version)
+
+
+def _plot(folder: Path, version: str, result: TrainingResult) -> None:
+    title = f"{version}: test days were forecast before the refit on all days"
+    plot_training(folder / PLOT, result.panel, result.tested, result.upcoming, title=title)
 
 
 def learn(

@@ -15,6 +15,7 @@ from forecasting import PredictionService, TrafficForecaster
 from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
 from forecasting.domain import Kind, SourceName
+from forecasting.errors import SettingError
 from forecasting.predictor import SEASONAL_NAIVE, extend_scale, usual_bands
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 
@@ -225,16 +226,98 @@ def test_rates_stay_rates(base: TrafficForecaster, frame: pd.DataFrame) -> None:
     assert not np.allclose(forecasts["forecast"][7:], by_column["forecast"][7:], rtol=1e-4)
 
 
-def test_short_series_can_be_left_out(
-    base: TrafficForecaster, frame: pd.DataFrame, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_short_series_can_be_left_out(base: TrafficForecaster, frame: pd.DataFrame) -> None:
     short = pd.concat([frame, frame[:20].assign(unique_id="new")])
-    forecasts = base.forecast(short, 3, drop_short=True)
+    with pytest.warns(UserWarning, match="left out") as caught:
+        forecasts = base.forecast(short, 3, drop_short=True)
     pd.testing.assert_frame_equal(forecasts, base.forecast(frame, 3))
-    assert caplog.messages == [
+    assert [str(each.message) for each in caught] == [
         "Series 'new' has 20 days with a value, 20 of them among the last 56; a forecast needs 30, and 28 among the "
-        "last 56. Left out."
+        "last 56. It is left out."
     ]
+
+
+def test_holidays_of_a_country_are_expected(base: TrafficForecaster) -> None:
+    """Two years of a site that rests on public holidays, up to the day before Christmas."""
+    import holidays
+
+    days = pd.date_range("2022-01-01", "2023-12-24")
+    german = holidays.country_holidays("DE", years=(2022, 2023))
+    values = np.where([day.date() in german for day in days], 100.0, 1000.0)
+    frame = pd.DataFrame({"unique_id": "blog", "ds": days, "y": values})
+    both = pd.concat([frame, frame.assign(unique_id="shop")])
+    plain = base.forecast(both, 2)["forecast"].to_numpy().reshape(2, 2)
+    of_one = base.forecast(both, 2, country={"blog": "DE"})["forecast"].to_numpy().reshape(2, 2)
+    of_all = base.forecast(both, 2, country="DE")["forecast"].to_numpy().reshape(2, 2)
+    assert np.all(of_one[0] < 0.6 * plain[0])
+    np.testing.assert_allclose(of_one[1], plain[1], rtol=1e-5)
+    np.testing.assert_allclose(of_all, np.stack([of_one[0], of_one[0]]), rtol=1e-5)
+
+
+def test_wrong_countries(base: TrafficForecaster, frame: pd.DataFrame) -> None:
+    for country, text in (
+        ("UX", "country is 'UX', a country whose holidays are not known. Did you mean UM?"),
+        ({"blog": "DE-XX"}, None),
+        ({"bolg": "DE"}, "country names series that the frame does not have: bolg."),
+    ):
+        with pytest.raises(SettingError) as caught:
+            base.forecast(frame, country=country)  # type: ignore[arg-type]
+        assert text is None or str(caught.value) == text
+
+
+PROCESSES = """
+import multiprocessing, pickle, sys, threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+import pandas as pd, torch
+from forecasting import TrafficForecaster
+torch.set_num_threads(2)
+frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=60), "y": range(60)})
+
+def forecast(model):
+    return model.forecast(frame, 3)["forecast"].round(3).tolist()
+
+if __name__ == "__main__":
+    model = TrafficForecaster(*sys.argv[1:])
+    expected = forecast(model)
+    with ThreadPoolExecutor(4) as threads:
+        assert all(each == expected for each in threads.map(forecast, [model] * 8))
+    for method in ("fork", "spawn"):
+        with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as processes:
+            assert processes.submit(forecast, model).result() == expected
+    context = multiprocessing.get_context("fork")
+    receiving, sending = context.Pipe(False)
+    child = context.Process(target=lambda: sending.send(forecast(model)))  # inherited, not sent
+    child.start()
+    assert receiving.recv() == expected
+    child.join()
+    print("ok")
+"""
+
+
+def test_threads_and_processes(version: Artifact, tmp_path: Path) -> None:
+    script = tmp_path / "processes.py"
+    script.write_text(PROCESSES)
+    for arguments in ([], [version.folder]):
+        command = [sys.executable, "-W", "ignore::DeprecationWarning", script, *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert (result.stdout, result.stderr) == ("ok\n", "")
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_plots(base: TrafficForecaster, frame: pd.DataFrame, kind: str) -> None:
+    given = frame if kind == "pandas" else pl.from_pandas(frame)
+    forecasts = base.forecast(given, 5, level=[80, 95])
+    figure = base.plot(given, forecasts)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["blog", "shop"]
+    [counted, expected] = figure.axes[1].lines
+    np.testing.assert_array_equal(counted.get_ydata(), frame[frame["unique_id"] == "shop"]["y"][-120:])
+    np.testing.assert_array_equal(expected.get_ydata(), forecasts["forecast"][5:])
+    interactive = base.plot(given, forecasts, engine="plotly", ids=["shop"])
+    assert [trace.name for trace in interactive.data] == ["counted", "95% band", "80% band", "forecast"]
+    np.testing.assert_array_equal(interactive.data[-1].y, forecasts["forecast"][5:])
+    with pytest.raises(SettingError) as caught:
+        base.plot(given, forecasts, engine="bokeh")
+    assert str(caught.value) == "engine is 'bokeh'; it must be matplotlib or plotly."
 
 
 LIGHT = """

@@ -28,7 +28,7 @@ def change(column: str, row: int, value: object) -> pd.DataFrame:
 
 SHORT = (
     "Series 'blog' has 20 days with a value, 20 of them among the last 56; a forecast needs 30, and 28 among the last "
-    "56. Add the missing days, or leave such series out with drop_short=True."
+    "56. Add the missing days."
 )
 MONTHS = pd.date_range("2020-01-01", periods=40, freq="MS")
 HOURS = pd.date_range("2024-01-01", periods=40, freq="h")
@@ -103,6 +103,15 @@ def test_wrong_frame(model: TrafficForecaster, frame: Any, text: str) -> None:
     assert str(caught.value) == text
 
 
+def test_one_short_series_among_others(model: TrafficForecaster) -> None:
+    with pytest.raises(TooFewDays) as caught:
+        model.forecast(pd.concat([FRAME, FRAME[:20].assign(unique_id="new")]))
+    assert str(caught.value) == (
+        "Series 'new' has 20 days with a value, 20 of them among the last 56; a forecast needs 30, and 28 among the "
+        "last 56. Add the missing days, or leave such series out with drop_short=True."
+    )
+
+
 def test_kinds_of_errors(model: TrafficForecaster) -> None:
     with pytest.raises(DuplicateDays):
         model.forecast(pd.concat([FRAME, FRAME[3:4]]))
@@ -117,8 +126,7 @@ def test_very_many_series_of_one_day(model: TrafficForecaster) -> None:
         model.forecast(frame)
     assert str(caught.value) == (
         "Series '0' has 1 day with a value, 1 of them among the last 56; a forecast needs 30, and 28 among the last "
-        "56. 100,000 of 100,000 series have too few: 0, 1, 10, 100, 1000 and 99,995 more. Add the missing days, or "
-        "leave such series out with drop_short=True."
+        "56. 100,000 of 100,000 series have too few: 0, 1, 10, 100, 1000 and 99,995 more. Add the missing days."
     )
 
 

@@ -74,6 +74,40 @@ def test_wheel_carries_every_file_of_the_package(wheel: Path) -> None:
     assert packed == package | carried
 
 
+FIVE_LINES = """
+import pandas as pd
+from forecasting import TrafficForecaster
+df = pd.read_csv("traffic.csv", parse_dates=["ds"])
+model = TrafficForecaster()
+forecasts = model.forecast(df, h=14, level=[80, 90])
+past = model.cross_validation(df, h=7, n_windows=2, step_size=7)
+model.plot(df, forecasts).savefig("forecasts.png")
+import forecasting, sys
+print(forecasting.__file__, len(forecasts), len(past), "asyncpg" in sys.modules)
+"""
+
+
+def test_installed_package_forecasts_a_data_frame_and_a_file(installed: Path, tmp_path: Path) -> None:
+    days = [f"2024-{month:02}-{day:02}" for month in range(1, 4) for day in range(1, 29)]
+    rows = [f"{site},{day},{200 + number % 7}" for site in ("blog", "shop") for number, day in enumerate(days)]
+    (tmp_path / "traffic.csv").write_text("\n".join(["unique_id,ds,y", *rows]) + "\n")
+    place = Place(tmp_path, clean_environment())
+    for name in ("PYTHONPATH", "TRAFFIC_FORECASTER_HOME"):
+        place.environment.pop(name, None)
+    result = place.run_command(installed / "python", "-c", FIVE_LINES)
+    assert result.returncode == 0, result.stderr
+    package, *printed = result.stdout.split()
+    assert Path(package).is_relative_to(installed.parent)
+    assert printed == ["28", "28", "False"]
+    assert (tmp_path / "forecasts.png").stat().st_size > 10_000
+    result = place.run_command(installed / "traffic-forecast", "forecast", "--csv", "traffic.csv", "--days-ahead", "2")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == (
+        "site,metric,date,forecast,forecast-lo-80,forecast-hi-80,forecast-lo-90,forecast-hi-90"
+    )
+    assert len(result.stdout.splitlines()) == 1 + 2 * 2
+
+
 @pytest.mark.usefixtures("java_classes")
 def test_installed_command_trains_forecasts_and_serves(
     installed: Path, embedded: DatabaseConfig, tmp_path: Path

@@ -30,7 +30,7 @@ class CsvSeries:
 def read_csv_panel(file: Path, config: Config) -> Panel:
     """The panel of all series in a file, or of those that `data.metrics` and `data.sites` name."""
     content = read_csv_series(file, metrics=config.metrics, data=config.data)
-    selected = _select(content.observations, metrics=config.data.metrics, sites=config.data.sites)
+    selected = select(content.observations, metrics=config.data.metrics, sites=config.data.sites)
     dated, notes = _drop_misdated(selected)
     panel = build_panel(dated, today=config.data.today(), missing=config.data.missing, named=config.data.metrics)
     panel = _mask_partial_last_days(panel)
@@ -207,9 +207,8 @@ def _describe(site: str, metric: str, values: Float[np.ndarray, " days"], settin
     return describe_series(site, metric, replace(setting, additive=additive), otherwise=otherwise)
 
 
-def _select(
-    observations: Sequence[Observations], *, metrics: Sequence[str], sites: Sequence[str]
-) -> list[Observations]:
+def select(observations: Sequence[Observations], *, metrics: Sequence[str], sites: Sequence[str]) -> list[Observations]:
+    """Those of these metrics and sites; none named: all. Raises UnknownMetric, UnknownSite."""
     known_metrics = {row.series.metric for row in observations}
     known_sites = {row.series.site for row in observations}
     for metric in metrics:

@@ -1,0 +1,135 @@
+"""scripts/forecast.py --csv: the forecasts that TrafficForecaster gives, without a database."""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecasting import TrafficForecaster
+from forecasting.commands.forecast import COMMAND, main
+from forecasting.errors import DataError, SettingError, TooFewDays
+
+DAYS = pd.date_range("2024-01-01", periods=70)
+
+
+def make_site(name: str, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {"site": name, "date": DAYS, "page_visits": rng.poisson(300, 70), "bounce_rate": rng.uniform(0.3, 0.5, 70)}
+    )
+
+
+@pytest.fixture(scope="module")
+def sites() -> pd.DataFrame:
+    return pd.concat([make_site("blog", 1), make_site("shop", 2)], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def expected(sites: pd.DataFrame) -> pd.DataFrame:
+    model = TrafficForecaster()
+    parts = [
+        model.forecast(sites, 3, level=[80, 90], id_col="site", time_col="date", target_col=metric, kind=kind).assign(
+            metric=metric
+        )
+        for metric, kind in (("page_visits", "count"), ("bounce_rate", "rate"))
+    ]
+    table = pd.concat(parts)
+    return table.sort_values(["site", "metric", "date"], ignore_index=True)
+
+
+def check(table: pd.DataFrame, expected: pd.DataFrame) -> None:
+    assert list(table.columns[:4]) == ["site", "metric", "date", "forecast"]
+    table = table.assign(date=pd.to_datetime(table["date"])).sort_values(["site", "metric", "date"], ignore_index=True)
+    pd.testing.assert_frame_equal(
+        table[expected.columns], expected, rtol=1e-5, check_dtype=False, check_index_type=False
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def base_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "store"))
+
+
+def test_csv_to_csv_and_a_plot(
+    sites: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sites.to_csv(tmp_path / "traffic.csv", index=False)
+    out, plot = tmp_path / "forecasts.csv", tmp_path / "forecasts.png"
+    main(["--csv", str(tmp_path / "traffic.csv"), "--out", str(out), "--plot", str(plot), "--days-ahead", "3"])
+    check(pd.read_csv(out), expected)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().out.splitlines() == [
+        f"note: there is no version in {tmp_path / 'store'} yet: the base model forecasts",
+        "base forecasts 4 of 4 series",
+        f"wrote 12 rows to {out}",
+        f"drew the first 4 of 4 series: {plot}",
+    ]
+
+
+def test_parquet_to_parquet_and_a_page(sites: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path) -> None:
+    sites.to_parquet(tmp_path / "traffic.parquet", index=False)
+    out, page = tmp_path / "forecasts.parquet", tmp_path / "forecasts.html"
+    main(
+        ["--csv", str(tmp_path / "traffic.parquet"), "--out", str(out), "--plot", str(page), "--days-ahead", "3"]
+    )  # fmt: skip
+    check(pd.read_parquet(out), expected)
+    assert "plotly" in page.read_text()
+
+
+def test_stdin_to_stdout(
+    sites: pd.DataFrame, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the columns of a data frame, which need no setting. What is told goes to stderr."""
+    frame = sites[["site", "date", "page_visits"]].set_axis(["unique_id", "ds", "page_visits"], axis=1)
+    content = io.BytesIO(frame.to_csv(index=False).encode())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
+    main(["--csv", "-", "--model", "base", "--days-ahead", "3"])
+    printed = capsys.readouterr()
+    of_visits = expected[expected["metric"] == "page_visits"].reset_index(drop=True)
+    check(pd.read_csv(io.StringIO(printed.out)), of_visits)
+    assert printed.err == "base forecasts 2 of 2 series\n"
+
+
+def test_selected_sites_and_short_ones(sites: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "traffic.csv"
+    pd.concat([sites, sites[:20].assign(site="new")]).to_csv(file, index=False)
+    command = ["--csv", str(file), "--out", str(tmp_path / "out.csv"), "--model", "base", "--metric", "page_visits"]
+    main([*command, "--site", "shop,new"])
+    assert set(pd.read_csv(tmp_path / "out.csv")["site"]) == {"shop"}
+    short = (
+        "page_visits of new has 20 days with a value, 20 of them among the last 56; a forecast needs 30, and 28 among "
+        "the last 56."
+    )
+    assert f"left out: page_visits of new. {short}\n" in capsys.readouterr().out
+    with pytest.raises(TooFewDays) as caught:
+        main([*command, "--site", "new"])
+    assert str(caught.value) == f"{short} Add the missing days."
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    file = tmp_path / "traffic.parquet"
+    with pytest.raises(DataError) as caught:
+        main(["--csv", str(file), "--model", "base"])
+    assert str(caught.value) == f"There is no file {file}."
+    pd.DataFrame({"date": ["2024-01-01", "2024-01-01"], "page_visits": [1, 2]}).to_parquet(file)
+    with pytest.raises(DataError) as caught:
+        main(["--csv", str(file), "--model", "base"])
+    assert str(caught.value) == (
+        f"{file}, line 3: page_visits of traffic has a second value for 2024-01-01; the first is on line 2. Keep one "
+        "row per day."
+    )
+
+
+def test_flags_that_need_a_file() -> None:
+    for arguments, text in (
+        (["--out", "x.csv"],
+         "forecast.out (--out) is given without forecast.csv (--csv), the file to forecast. Forecasts of a database "
+         "are written to the database."),
+        (["--csv", "x.csv", "--plot", "x.svg"], "forecast.plot (--plot) is x.svg; it must end with .png or .html."),
+    ):  # fmt: skip
+        with pytest.raises(SettingError) as caught:
+            COMMAND.parse(arguments)
+        assert str(caught.value) == text
