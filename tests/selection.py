@@ -12,6 +12,8 @@ TESTS = Path(__file__).parent
 FAST = (
     "data_quality",
     "evaluation/test_measures.py",
+    "frames/test_anomalies.py",
+    "frames/test_cross_validation.py",
     "frames/test_levels.py",
     "frames/test_wrong_frames.py",
     "known_days/test_events.py",

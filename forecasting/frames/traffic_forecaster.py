@@ -8,9 +8,11 @@ import numpy as np
 
 from forecasting.card import SeriesCard
 from forecasting.errors import SettingError
+from forecasting.frames.anomalies import find_anomalies
 from forecasting.frames.cross_validation import check_windows, validate
 from forecasting.frames.forecasts import check_horizon, find_cards, find_columns, name_columns, report_short
 from forecasting.frames.known_days import find_countries, learn_countries
+from forecasting.frames.levels import check_levels
 from forecasting.frames.loaded_model import DEFAULT_METRIC, DEFAULT_TARGET, load_model
 from forecasting.frames.plot import draw
 from forecasting.frames.reading import DEFAULT_ID, Columns, FrameSeries, read_frame
@@ -116,6 +118,34 @@ class TrafficForecaster:
             series=past.series,
             days={time_col: past.days, "cutoff": past.cutoffs},
             values={target_col: past.actual, **past.columns},
+        )
+
+    def detect_anomalies(
+        self,
+        df: Any,
+        *,
+        level: int | float = 99,
+        id_col: str = DEFAULT_ID,
+        time_col: str = "ds",
+        target_col: str = DEFAULT_TARGET,
+        kind: str | None = None,
+        country: Country = None,
+    ) -> Any:
+        """Every day that can be judged, beside the forecasts made in the week before it: `forecast`, the ends of the
+        band of `level` percent in `lo` and `hi`, a signed `score` (1.645 is the end of a 90% band) and `anomaly`.
+
+        A score also tells of two days in a row, and of a week, whose means `forecast`, `lo` and `hi` then are.
+        Differences too small to matter have the score 0. The effects of holidays are learned from all days.
+        """
+        [width] = check_levels([level])
+        frame = read_frame(df, Columns(id_col, time_col, target_col), kind=kind)
+        judged = find_anomalies(self._model, frame, self._find_cards(frame, country), target=target_col, width=width)
+        return write_frame(
+            frame,
+            series=judged.series,
+            days={time_col: judged.days},
+            values=judged.columns,
+            flags={"anomaly": judged.is_unusual},
         )
 
     def fit(

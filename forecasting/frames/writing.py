@@ -1,11 +1,12 @@
 """Forecasts as a data frame of the kind that came in."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import narwhals as nw
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from forecasting.frames.reading import FrameSeries
 
@@ -16,8 +17,9 @@ def write_frame(
     series: Int[np.ndarray, " rows"],
     days: Mapping[str, Int[np.ndarray, " rows"]],
     values: Mapping[str, Float[np.ndarray, " rows"]],
+    flags: Mapping[str, Bool[np.ndarray, " rows"]] = MappingProxyType({}),
 ) -> Any:  # Any: the user's own kind of frame
-    """Each row's series, its columns of days (since 1970-01-01) and of values, in this order."""
+    """Each row's series, its columns of days (since 1970-01-01), values and flags, in this order."""
     backend = frame.implementation
     columns: dict[str, nw.Series[Any]] = {}
     if frame.ids is not None:
@@ -26,6 +28,8 @@ def write_frame(
         columns[name] = _write_days(frame, name, numbers)
     for name, numbers in values.items():
         columns[name] = nw.new_series(name, np.ascontiguousarray(numbers), nw.Float64, backend=backend)
+    for name, marks in flags.items():
+        columns[name] = nw.new_series(name, marks, nw.Boolean, backend=backend)
     frames = [column.to_frame() for column in columns.values()]
     return nw.concat(frames, how="horizontal").to_native()  # from_dict would turn categories into text
 

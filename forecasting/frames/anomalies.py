@@ -1,0 +1,104 @@
+"""Unusual days of a frame: each day beside the forecasts made in the week before it, by the rule of monitoring."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from forecasting.card import SeriesCard
+from forecasting.domain import can_be_zero
+from forecasting.frames.levels import SCORE, band_ends, find_quantiles
+from forecasting.frames.loaded_model import LoadedModel
+from forecasting.frames.reading import FrameSeries
+from forecasting.frames.series_rows import SeriesRows, cut_windows
+from forecasting.latest_windows import cut_latest_windows
+from forecasting.monitoring.comparison import Comparison, RecentDays, compare
+from forecasting.monitoring.rule import Reason
+from forecasting.monitoring.scores import AHEAD
+
+AT_ONCE = 100_000  # days judged at a time: each has a window of its own
+BAND = (0.1, 0.5, 0.9)  # the levels of what a comparison shows
+
+
+@dataclass(frozen=True)
+class JudgedDays:
+    """A row for each day that could be judged, sorted by series and day."""
+
+    series: Int[np.ndarray, " rows"]
+    days: Int[np.ndarray, " rows"]
+    columns: Mapping[str, Float[np.ndarray, " rows"]]
+    is_unusual: Bool[np.ndarray, " rows"]
+
+
+def find_anomalies(
+    model: LoadedModel, frame: FrameSeries, cards: Sequence[SeriesCard], *, target: str, width: float
+) -> JudgedDays:
+    """`width` is that of the band, in percent, outside of which a day is unusual."""
+    rows, parts = frame.rows, []
+    longest = int(rows.counts.max())
+    step = max(1, AT_ONCE // longest)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        judged = _judge(model, rows.select(part), cards[part], target=target, width=width)
+        parts.append((judged, start))
+    return JudgedDays(
+        np.concatenate([judged.series + start for judged, start in parts]),
+        np.concatenate([judged.days for judged, _ in parts]),
+        {name: np.concatenate([judged.columns[name] for judged, _ in parts]) for name in parts[0][0].columns},
+        np.concatenate([judged.is_unusual for judged, _ in parts]),
+    )
+
+
+def _judge(
+    model: LoadedModel, rows: SeriesRows, cards: Sequence[SeriesCard], *, target: str, width: float
+) -> JudgedDays:
+    recent = _lay_out(model, rows, cards)
+    num_days = recent.history.shape[1]
+    predictor = model.predictor
+    found = compare(
+        recent,
+        predictor.predict,
+        num_days=num_days,
+        context_length=predictor.context_length,
+        levels=predictor.levels,
+    )
+    score = found.judgement.score
+    series, columns = np.nonzero(np.isfinite(score))
+    days = recent.first_days[series] + num_days - score.shape[1] + columns
+    scale = np.array([card.unit_scale for card in cards])[:, None]
+    lower, upper = _find_band(found, cards, width, logarithmic=predictor.logarithmic)
+    a_day = scale * _per_day(found, cards)
+    observed = scale * recent.observed[:, -score.shape[1] :].astype(np.float64)
+    values = {target: observed, "forecast": found.expected * a_day, "lo": lower * a_day, "hi": upper * a_day}
+    judged = {name: value[series, columns] for name, value in {**values, "score": score}.items()}
+    threshold = SCORE(band_ends(width)[1])
+    return JudgedDays(series, days, judged, np.abs(score[series, columns]) > threshold)
+
+
+def _per_day(found: Comparison, cards: Sequence[SeriesCard]) -> Float[np.ndarray, "series days"]:
+    """By what a comparison is multiplied to be of a day: that of a week is a sum where days add up."""
+    is_sum = (found.judgement.reason == Reason.week) & np.array([card.additive for card in cards])[:, None]
+    return np.where(is_sum, 1 / AHEAD, 1.0)
+
+
+def _lay_out(model: LoadedModel, rows: SeriesRows, cards: Sequence[SeriesCard]) -> RecentDays:
+    """All days, up to each series' last value."""
+    missing = model.config.data.missing
+    span = int((rows.find_last_days()[rows.series] - rows.days).max()) + 1
+    seen = cut_windows(rows, cards, context_length=span, missing=missing, verdicts=model.config.verdicts)
+    scale = np.array([card.unit_scale for card in cards])
+    counted = cut_latest_windows(
+        rows.counts, rows.days, rows.values / scale[rows.series], [card.kind for card in cards],
+        context_length=span, missing=missing,
+        can_be_zero=[can_be_zero(card.kind, additive=card.additive) for card in cards],
+    )  # fmt: skip
+    return RecentDays(cards, seen.history, counted.history, seen.first_days)
+
+
+def _find_band(
+    found: Comparison, cards: Sequence[SeriesCard], width: float, *, logarithmic: bool
+) -> tuple[Float[np.ndarray, "series days"], Float[np.ndarray, "series days"]]:
+    known = np.stack([found.lower, found.expected, found.upper], axis=-1)
+    ends = find_quantiles(known, BAND, band_ends(width), [card.kind for card in cards], logarithmic=logarithmic)
+    return ends[..., 0], ends[..., 1]
