@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from forecasting import TrafficForecaster
-from forecasting.commands.forecast import COMMAND, main
+from forecasting.commands.forecast import COMMAND, writes_to_stdout
 from forecasting.errors import DataError, SettingError, TooFewDays
+from forecasting.frames.files import forecast_file
 
 DAYS = pd.date_range("2024-01-01", periods=70)
 
@@ -48,20 +49,27 @@ def check(table: pd.DataFrame, expected: pd.DataFrame) -> None:
     )  # fmt: skip
 
 
+def run(arguments: list[str]) -> None:
+    """As the command does it, but for its log."""
+    config, _ = COMMAND.parse(arguments)
+    forecast_file(config)
+
+
 @pytest.fixture(autouse=True)
-def base_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def base_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "forecasting")
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "store"))
 
 
 def test_csv_to_csv_and_a_plot(
-    sites: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sites: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sites.to_csv(tmp_path / "traffic.csv", index=False)
     out, plot = tmp_path / "forecasts.csv", tmp_path / "forecasts.png"
-    main(["--csv", str(tmp_path / "traffic.csv"), "--out", str(out), "--plot", str(plot), "--days-ahead", "3"])
+    run(["--csv", str(tmp_path / "traffic.csv"), "--out", str(out), "--plot", str(plot), "--days-ahead", "3"])
     check(pd.read_csv(out), expected)
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert capsys.readouterr().out.splitlines() == [
+    assert caplog.messages == [
         f"note: there is no version in {tmp_path / 'store'} yet: the base model forecasts",
         "base forecasts 4 of 4 series",
         f"wrote 12 rows to {out}",
@@ -72,7 +80,7 @@ def test_csv_to_csv_and_a_plot(
 def test_parquet_to_parquet_and_a_page(sites: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path) -> None:
     sites.to_parquet(tmp_path / "traffic.parquet", index=False)
     out, page = tmp_path / "forecasts.parquet", tmp_path / "forecasts.html"
-    main(
+    run(
         ["--csv", str(tmp_path / "traffic.parquet"), "--out", str(out), "--plot", str(page), "--days-ahead", "3"]
     )  # fmt: skip
     check(pd.read_parquet(out), expected)
@@ -82,45 +90,48 @@ def test_parquet_to_parquet_and_a_page(sites: pd.DataFrame, expected: pd.DataFra
 def test_stdin_to_stdout(
     sites: pd.DataFrame, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the columns of a data frame, which need no setting. What is told goes to stderr."""
+    """With the columns of a data frame, which need no setting."""
     frame = sites[["site", "date", "page_visits"]].set_axis(["unique_id", "ds", "page_visits"], axis=1)
     content = io.BytesIO(frame.to_csv(index=False).encode())
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
-    main(["--csv", "-", "--model", "base", "--days-ahead", "3"])
-    printed = capsys.readouterr()
+    run(["--csv", "-", "--model", "base", "--days-ahead", "3"])
     of_visits = expected[expected["metric"] == "page_visits"].reset_index(drop=True)
-    check(pd.read_csv(io.StringIO(printed.out)), of_visits)
-    assert printed.err == "base forecasts 2 of 2 series\n"
+    check(pd.read_csv(io.StringIO(capsys.readouterr().out)), of_visits)
 
 
-def test_selected_sites_and_short_ones(sites: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_selected_sites_and_short_ones(sites: pd.DataFrame, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "traffic.csv"
     pd.concat([sites, sites[:20].assign(site="new")]).to_csv(file, index=False)
     command = ["--csv", str(file), "--out", str(tmp_path / "out.csv"), "--model", "base", "--metric", "page_visits"]
-    main([*command, "--site", "shop,new"])
+    run([*command, "--site", "shop,new"])
     assert set(pd.read_csv(tmp_path / "out.csv")["site"]) == {"shop"}
     short = (
         "page_visits of new has 20 days with a value, 20 of them among the last 56; a forecast needs 30, and 28 among "
         "the last 56."
     )
-    assert f"left out: page_visits of new. {short}\n" in capsys.readouterr().out
+    assert f"left out: page_visits of new. {short}" in caplog.messages
     with pytest.raises(TooFewDays) as caught:
-        main([*command, "--site", "new"])
+        run([*command, "--site", "new"])
     assert str(caught.value) == f"{short} Add the missing days."
 
 
 def test_wrong_files(tmp_path: Path) -> None:
     file = tmp_path / "traffic.parquet"
     with pytest.raises(DataError) as caught:
-        main(["--csv", str(file), "--model", "base"])
+        run(["--csv", str(file), "--model", "base"])
     assert str(caught.value) == f"There is no file {file}."
     pd.DataFrame({"date": ["2024-01-01", "2024-01-01"], "page_visits": [1, 2]}).to_parquet(file)
     with pytest.raises(DataError) as caught:
-        main(["--csv", str(file), "--model", "base"])
+        run(["--csv", str(file), "--model", "base"])
     assert str(caught.value) == (
         f"{file}, line 3: page_visits of traffic has a second value for 2024-01-01; the first is on line 2. Keep one "
         "row per day."
     )
+
+
+def test_log_goes_to_stderr_where_forecasts_go_to_stdout() -> None:
+    parsed = [COMMAND.parse(["--csv", "x.csv", *more])[0].forecast for more in ([], ["--out", "-"], ["--out", "y.csv"])]
+    assert [writes_to_stdout(forecast) for forecast in parsed] == [True, True, False]
 
 
 def test_flags_that_need_a_file() -> None:

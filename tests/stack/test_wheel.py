@@ -106,6 +106,7 @@ def test_installed_package_forecasts_a_data_frame_and_a_file(installed: Path, tm
         "site,metric,date,forecast,forecast-lo-80,forecast-hi-80,forecast-lo-90,forecast-hi-90"
     )
     assert len(result.stdout.splitlines()) == 1 + 2 * 2
+    assert result.stderr.splitlines()[-1] == "base forecasts 2 of 2 series"
 
 
 @pytest.mark.usefixtures("java_classes")
