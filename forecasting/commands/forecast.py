@@ -17,10 +17,8 @@ COMMAND = CommandLine(
     about=__doc__,
     examples=(
         ("", "every series, seven days ahead, by the version that is served"),
-        ("--days-ahead 30 --site blog,shop", "two sites, a month ahead"),
-        ("--model-version base --source umami", "by the base model, without training"),
-        ("--csv traffic.csv --out out.csv --plot out.png", "a file, without a database"),
-        ("--csv -", "the same, from stdin to stdout"),
+        ("--model-version base --days-ahead 30 --site blog,shop", "two sites, a month ahead, without training"),
+        ("--csv traffic.csv --out out.csv --plot out.png", "a file, without a database; - is stdin or stdout"),
     ),
     keys=("model_version", "forecast.days_ahead", "forecast.csv", "forecast.out", "forecast.plot", *SOURCE),
     version_help="base, or a version in model_store/; unset: the version that is served",
