@@ -17,7 +17,7 @@ COMMAND = CommandLine(
     about=__doc__,
     examples=(
         ("", "every series, seven days ahead, by the version that is served"),
-        ("--model-version base --days-ahead 30 --site blog,shop", "two sites, a month ahead, without training"),
+        ("--model base --days-ahead 30 --site blog,shop", "two sites, a month ahead, without training"),
         ("--csv traffic.csv --out out.csv --plot out.png", "a file, without a database; - is stdin or stdout"),
     ),
     keys=("model_version", "forecast.days_ahead", "forecast.csv", "forecast.out", "forecast.plot", *SOURCE),
