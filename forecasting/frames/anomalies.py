@@ -13,7 +13,7 @@ from forecasting.frames.loaded_model import LoadedModel
 from forecasting.frames.reading import FrameSeries
 from forecasting.frames.series_rows import SeriesRows, cut_windows
 from forecasting.latest_windows import cut_latest_windows
-from forecasting.monitoring.comparison import Comparison, RecentDays, compare
+from forecasting.monitoring.comparison import Comparison, RecentDays, compare, plan_comparison
 from forecasting.monitoring.rule import Reason
 from forecasting.monitoring.scores import AHEAD
 
@@ -56,13 +56,8 @@ def _judge(
     recent = _lay_out(model, rows, cards)
     num_days = recent.history.shape[1]
     predictor = model.predictor
-    found = compare(
-        recent,
-        predictor.predict,
-        num_days=num_days,
-        context_length=predictor.context_length,
-        levels=predictor.levels,
-    )
+    plan = plan_comparison(recent, num_days=num_days, context_length=predictor.context_length)
+    found = compare(plan, predictor.predict(plan.windows), levels=predictor.levels)
     score = found.judgement.score
     series, columns = np.nonzero(np.isfinite(score))
     days = recent.first_days[series] + num_days - score.shape[1] + columns

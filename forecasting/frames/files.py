@@ -17,7 +17,7 @@ from forecasting.card import SeriesCard, describe_series_card
 from forecasting.domain import MIN_DAYS, RECENT_DAYS, Series, to_day
 from forecasting.errors import DataError, SettingError, StoreNotWritable, TooFewDays, name_some
 from forecasting.frames.forecasts import FORECAST, find_columns, name_columns
-from forecasting.frames.known_days import learn_countries
+from forecasting.frames.known_days import learn_known
 from forecasting.frames.loaded_model import LoadedModel, SeriesForecasts, load_model
 from forecasting.frames.plot import MAX_DAYS, MAX_SERIES, Line, draw_lines
 from forecasting.frames.series_rows import SeriesRows
@@ -45,7 +45,7 @@ def forecast_file(config: Config) -> None:
     series, rows = [each.series for each in observations], _join(observations)
     cards = [_find_card(model, each) for each in series]
     countries = [config.data.country_of(each.site) for each in series]
-    cards = learn_countries(rows, cards, countries, model.config)
+    cards = learn_known(rows, cards, countries, model.config)
     forecasts = model.forecast(rows, cards, days_ahead)
     _report_short(series, forecasts)
     table = _tabulate(model, series, cards, forecasts)

@@ -11,6 +11,7 @@ from forecasting.domain import MIN_DAYS, Kind, Series, Unit, Verdict, to_date
 from forecasting.frames.loaded_model import LoadedModel
 from forecasting.frames.reading import FrameSeries
 from forecasting.frames.series_rows import find_verdicts, mask
+from forecasting.known_days.learning import KnownDays
 from forecasting.panel import Observations, Panel, describe_series
 from forecasting.panel_building import build_panel
 from forecasting.runtime.stopwatch import Stopwatch
@@ -51,7 +52,7 @@ def fine_tune(
         panel = _build_panel(frame, cards, series, config, named=() if drop_short else (metric,))
         config = replace(config, data=DataConfig(days_back=max(MIN_DAYS, panel.num_days)))
         clock = Stopwatch()
-        result = learn(panel, config, clock=clock, known=known)
+        result = learn(panel, config, clock=clock, known=KnownDays(known))
     learned = result.results
     rows = zip(learned.series, learned.bands, learned.answers, learned.known, strict=True)
     tuned = [describe_series_card(row, bands, answered_by=answers, known=days) for row, bands, answers, days in rows]

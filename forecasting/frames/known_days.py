@@ -1,4 +1,4 @@
-"""The holidays of a country, and how far each series lies from its usual level on them."""
+"""Holidays and events, and how far each series lies from its usual level on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,8 +9,8 @@ from forecasting.card import SeriesCard
 from forecasting.errors import SettingError, name_some
 from forecasting.frames.reading import FrameSeries
 from forecasting.frames.series_rows import SeriesRows, cut_windows
-from forecasting.known_days.effects import learn_effects
-from forecasting.known_days.holiday_calendar import name_days
+from forecasting.known_days.events import NO_EVENTS, Events
+from forecasting.known_days.learning import learn_days
 from forecasting.settings.countries import OFF, check_country
 from forecasting.settings.schema import Config
 
@@ -34,11 +34,20 @@ def find_countries(frame: FrameSeries, country: str | Mapping[str, str] | None) 
     return ["" if by_name.get(name or "", OFF) == OFF else by_name[name or ""] for name in frame.names]
 
 
-def learn_countries(
-    rows: SeriesRows, cards: Sequence[SeriesCard], countries: Sequence[str], config: Config
+def learn_known(
+    rows: SeriesRows,
+    cards: Sequence[SeriesCard],
+    countries: Sequence[str],
+    config: Config,
+    *,
+    names: Sequence[str | None] = (),
+    events: Events = NO_EVENTS,
 ) -> list[SeriesCard]:
-    """With the effects of holidays as these rows show them, for the series that have a country."""
-    if not any(countries) or not len(rows.days):
+    """With the effects of holidays and events as these rows show them, for the series that have any. `names` are those
+    by which the events name the series.
+    """
+    own_events = [events.of(name or "") for name in names] or [()] * len(cards)
+    if not (any(countries) or any(own_events)) or not len(rows.days):
         return list(cards)
     last = rows.find_last_days()
     span = int((last[rows.series] - rows.days).max()) + 1
@@ -46,13 +55,12 @@ def learn_countries(
         rows, cards, context_length=span, missing=config.data.missing, verdicts=config.verdicts
     )  # fmt: skip
     learned = []
-    for place, (card, country) in enumerate(zip(cards, countries, strict=True)):
+    for place, (card, country, own) in enumerate(zip(cards, countries, own_events, strict=True)):
         known = np.flatnonzero(np.isfinite(latest.history[place]))
-        if not country or not known.size:
+        if not (country or own) or not known.size:
             learned.append(card)
             continue
         values, first = latest.history[place, known[0] :], int(latest.first_days[place] + known[0])
-        names = name_days(country, range(first, first + len(values)))
-        effects = learn_effects(values, first, names, kind=card.kind)
+        effects = learn_days(values, first, country, own, kind=card.kind)
         learned.append(replace(card, country=country, effects=effects))
     return learned

@@ -14,6 +14,7 @@ from forecasting.artifact import load_artifact, load_base_predictor
 from forecasting.card import SeriesCard, describe_series_card, make_windows, restore_settings
 from forecasting.domain import RECENT_DAYS, Kind, SeriesKey
 from forecasting.frames.series_rows import SeriesRows, cut_windows
+from forecasting.known_days.events import Event
 from forecasting.panel import describe_series
 from forecasting.predictor import Predictor, usual_bands
 from forecasting.settings.loading import load_config
@@ -71,7 +72,15 @@ class LoadedModel:
             return target
         return cards[0].metric if len(cards) == 1 else DEFAULT_METRIC
 
-    def forecast(self, rows: SeriesRows, cards: Sequence[SeriesCard], days_ahead: int) -> SeriesForecasts:
+    def forecast(
+        self,
+        rows: SeriesRows,
+        cards: Sequence[SeriesCard],
+        days_ahead: int,
+        *,
+        events: Sequence[Sequence[Event]] = (),
+    ) -> SeriesForecasts:
+        """`events` are those of each series; empty: none of any."""
         predictor, config = self.predictor, self.config
         if os.getpid() != PROCESS:
             torch.set_num_threads(1)  # a fork has none of its parent's threads, for which it would wait for ever
@@ -84,7 +93,13 @@ class LoadedModel:
         )
         enough = np.flatnonzero(latest.enough)
         chosen = [cards[row] for row in enough.tolist()]
-        windows = make_windows(chosen, latest.history[enough], latest.first_days[enough], days_ahead=days_ahead)
+        windows = make_windows(
+            chosen,
+            latest.history[enough],
+            latest.first_days[enough],
+            days_ahead=days_ahead,
+            events=[events[row] for row in enough.tolist()] if events else (),
+        )
         quantiles = predictor.predict(windows)
         num_known = np.isfinite(latest.history[:, -RECENT_DAYS:]).sum(1)
         num_values = np.bincount(rows.series[np.isfinite(rows.values)], minlength=len(rows))

@@ -61,7 +61,7 @@ def read_frame(frame: Any, columns: Columns, *, kind: str | None = None) -> Fram
         raise TooFewDays(f"The frame has no rows; each series needs at least {MIN_DAYS} days.")
     codes, firsts, ids = _number_series(table, names.get("id_col"))
     texts = [None] if ids is None else [str(each) for each in ids.to_list()]
-    reader = _Reader(columns, codes, texts)
+    reader = RowReader(columns, codes, texts)
     days = reader.read_days(table[columns.time])
     values = reader.read_values(table[columns.target], days)
     kinds = _read_kinds(table, kind, firsts)
@@ -132,7 +132,7 @@ def _factorize(column: "nw.Series[Any]") -> Int[np.ndarray, " rows"]:
     return np.asarray(pd.factorize(values)[0]).astype(np.int64)
 
 
-class _Reader:
+class RowReader:
     """What its errors need to name a row."""
 
     def __init__(self, columns: Columns, codes: Int[np.ndarray, " rows"], names: Sequence[str | None]) -> None:

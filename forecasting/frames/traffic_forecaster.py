@@ -10,13 +10,15 @@ from forecasting.card import SeriesCard
 from forecasting.errors import SettingError
 from forecasting.frames.anomalies import find_anomalies
 from forecasting.frames.cross_validation import check_windows, validate
+from forecasting.frames.events import read_events
 from forecasting.frames.forecasts import check_horizon, find_cards, find_columns, name_columns, report_short
-from forecasting.frames.known_days import find_countries, learn_countries
+from forecasting.frames.known_days import find_countries, learn_known
 from forecasting.frames.levels import check_levels
 from forecasting.frames.loaded_model import DEFAULT_METRIC, DEFAULT_TARGET, load_model
 from forecasting.frames.plot import draw
 from forecasting.frames.reading import DEFAULT_ID, Columns, FrameSeries, read_frame
 from forecasting.frames.writing import write_frame
+from forecasting.known_days.events import NO_EVENTS, Events
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import BASE_VERSION
 
@@ -64,18 +66,23 @@ class TrafficForecaster:
         target_col: str = DEFAULT_TARGET,
         kind: str | None = None,
         country: Country = None,
+        events: Any = None,
         drop_short: bool = False,
     ) -> Any:
         """The next `h` days (1 to 30) of each series, after its own last day with a value.
 
         `forecast` is the median; a band of `level` percent ends at `forecast-lo-80` and `forecast-hi-80`; `quantiles`
-        are `forecast-q-10`.
+        are `forecast-q-10`. `events` is a frame of days known beforehand, past and future: a first day (`ds`), a name
+        (`event`, or Prophet's `holiday`), and where there is more to say the series' id, the last day (`until`) and how
+        many times the usual count is expected (`size`). Past events of the same name say what the next one does.
         """
         wanted = name_columns(level, quantiles)
         check_horizon(h)
         frame = read_frame(df, Columns(id_col, time_col, target_col), kind=kind)
-        cards = self._find_cards(frame, country)
-        forecasts = self._model.forecast(frame.rows, cards, h)
+        known = read_events(events, frame)
+        cards = self._find_cards(frame, country, known)
+        own_events = [known.of(name or "") for name in frame.names] if len(known) else ()
+        forecasts = self._model.forecast(frame.rows, cards, h, events=own_events)
         if len(forecasts.rows) < len(cards):
             report_short(frame, forecasts, drop=drop_short)
         days = forecasts.cutoffs[:, None] + np.arange(1, h + 1)
@@ -204,6 +211,6 @@ class TrafficForecaster:
             read_frame(df, Columns(id_col, time_col, target_col), kind="other"), forecasts, engine=engine, ids=ids
         )
 
-    def _find_cards(self, frame: FrameSeries, country: Country) -> list[SeriesCard]:
-        cards = find_cards(self._model, frame)
-        return learn_countries(frame.rows, cards, find_countries(frame, country), self._model.config)
+    def _find_cards(self, frame: FrameSeries, country: Country, events: Events = NO_EVENTS) -> list[SeriesCard]:
+        cards, countries = find_cards(self._model, frame), find_countries(frame, country)
+        return learn_known(frame.rows, cards, countries, self._model.config, names=frame.names, events=events)

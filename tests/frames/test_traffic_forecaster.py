@@ -15,7 +15,7 @@ from forecasting import PredictionService, TrafficForecaster
 from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
 from forecasting.domain import Kind, SourceName
-from forecasting.errors import SettingError
+from forecasting.errors import DataError, SettingError
 from forecasting.predictor import SEASONAL_NAIVE, extend_scale, usual_bands
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
 
@@ -266,6 +266,43 @@ def test_wrong_countries(base: TrafficForecaster, frame: pd.DataFrame) -> None:
     ):
         with pytest.raises(SettingError) as caught:
             base.forecast(frame, country=country)  # type: ignore[arg-type]
+        assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_events_are_expected(base: TrafficForecaster, frame: pd.DataFrame, kind: str) -> None:
+    """A sale doubles the blog's traffic every 30 days; the next one is tomorrow."""
+    blog = frame["unique_id"] == "blog"
+    last = frame["ds"].max()
+    days = [last - pd.Timedelta(ago, "D") for ago in (89, 59, 29)]
+    raised = frame.assign(y=frame["y"].where(~(blog & frame["ds"].isin(days)), 2 * frame["y"]))
+    sales = pd.DataFrame({"ds": [*days, last + pd.Timedelta(1, "D")], "event": "sale", "unique_id": "blog"})
+    plain = base.forecast(raised, 2)["forecast"]
+    given = (raised, sales) if kind == "pandas" else (pl.from_pandas(raised), pl.from_pandas(sales))
+    told = np.asarray(base.forecast(given[0], 2, events=given[1])["forecast"])
+    assert 1.5 < told[0] / plain[0] < 2.5
+    np.testing.assert_allclose(told[1:], plain[1:], rtol=0.1)
+    known = pd.DataFrame({"ds": [last + pd.Timedelta(1, "D")], "holiday": "launch", "size": 3.0})
+    np.testing.assert_allclose(base.forecast(frame, 1, events=known)["forecast"][0],
+                               3 * base.forecast(frame, 1)["forecast"][0], rtol=0.02)  # fmt: skip
+
+
+def test_wrong_events(base: TrafficForecaster, frame: pd.DataFrame) -> None:
+    rows = pd.DataFrame({"ds": ["2024-05-01"], "event": ["sale"]})
+    wrong = [
+        (rows.drop(columns="event"), "events: There is no column 'event'; the frame has: ds."),
+        (rows.assign(unique_id="bolg"), "events: the frame does not have the series bolg."),
+        (rows.assign(until="2024-04-01"), "events: Row 0 (counted from 0): until is before its first day."),
+        (rows.assign(size=500.0),
+         "events: Row 0 (counted from 0): size is 500; it is how many times the usual count is expected, 0.01 to 100."),
+        (rows.assign(ds="May 1"),
+         "events: Row 0 (counted from 0): ds is 'May 1', which is no date written as year-month-day. Write 2024-01-31, "
+         "or convert the column: pd.to_datetime(df[\"ds\"], format=...)."),
+        (["2024-05-01"], "events is a list; give a data frame with ds and event."),
+    ]  # fmt: skip
+    for events, text in wrong:
+        with pytest.raises(DataError) as caught:
+            base.forecast(frame, events=events)
         assert str(caught.value) == text
 
 
