@@ -14,21 +14,19 @@ from jaxtyping import Bool, Float, Int, Shaped
 from forecasting.monitoring.scores import AHEAD, DayScores
 
 ALARM = 3.0  # a day so far off is not trusted by the forecasts of the days after it
-DAY_SCALE = 1.08  # evens out what the other two reasons add
-TWO_DAYS = 1.3  # two days in a row that are each 1 / 1.3 as far off as one day must be
-WEEK_SCALE = 1.33  # from the mean of a week's scores to a score
+WEEK_SCALE = 1.25  # from the mean of a week's scores to a score
 WEEK_WEIGHTS = np.arange(1, AHEAD + 1) / np.arange(1, AHEAD + 1).sum()  # later days lie further from where it began
 LEAST_LARGE = 2  # days of such a week that are large enough to be told on their own
 LEVEL = 1.5  # days 2 and 3 both so far on the same side: still at a new level
 LEVEL_DAYS = 3
+WORSE = 1.5  # times as far off as what was told before: told again
 
 
 class Reason(IntEnum):
-    """What makes a day unusual."""
+    """What is unusual."""
 
     day = 0  # the day alone
-    two_days = 1  # this day and the one before it
-    week = 2  # the week that ends with this day, though none of its days alone
+    week = 1  # the week that ends with this day, though none of its days alone
 
 
 @dataclass(frozen=True)
@@ -48,18 +46,18 @@ def judge(days: DayScores) -> Judgement:
     """After an unusual day, the days of the week after it are compared with the forecast made before it: the later ones
     expect more of the same, and their bands are too wide to notice the end of it, or a second one.
     """
-    own = days.score[..., 0] / DAY_SCALE
-    unknown = np.isnan(own)
+    own = days.score[..., 0]
     alarm = (np.abs(np.nan_to_num(own)) > ALARM) & days.is_large[..., 0]
     ahead = _forecast_before(alarm, days)
-    score = _take(np.where(days.is_large, np.nan_to_num(days.score), 0.0), ahead) / DAY_SCALE
-    reason = np.zeros(score.shape, np.int64)
-    pair = _score_two_days(days)
-    for other, of_reason, made_before in ((pair, Reason.two_days, 2), (_score_week(days, alarm), Reason.week, AHEAD)):
-        wins = (np.abs(other) > np.abs(score)) & (np.abs(score) <= ALARM)  # a day that is told alone is told so
-        score, reason = np.where(wins, other, score), np.where(wins, of_reason, reason)
-        ahead = np.where(wins, made_before, ahead)
-    return Judgement(np.where(unknown, np.nan, score), ahead, reason, _find_new_levels(days, alarm))
+    score = _take(np.where(days.is_large, np.nan_to_num(days.score), 0.0), ahead)
+    week = _score_week(days, alarm)
+    is_week = (np.abs(week) > np.abs(score)) & (np.abs(score) <= ALARM)  # a day that is told alone is told so
+    return Judgement(
+        score=np.where(np.isnan(own), np.nan, np.where(is_week, week, score)),
+        ahead=np.where(is_week, AHEAD, ahead),
+        reason=np.where(is_week, Reason.week, Reason.day).astype(np.int64),
+        is_new_level=_find_new_levels(days, alarm),
+    )
 
 
 def find_first_days(
@@ -67,15 +65,18 @@ def find_first_days(
 ) -> Bool[np.ndarray, " days"]:
     """The days of one series on which something new is to be told: not those that go on with what was told.
 
-    A day goes on with an unusual one before it on the same side; a week with any of the last AHEAD days.
+    A day goes on with an unusual one before it on the same side, unless it is WORSE; a week with any of the last AHEAD
+    days.
     """
     first = np.zeros(len(score), bool)
-    side = np.sign(np.nan_to_num(score)) * (np.abs(np.nan_to_num(score)) > threshold)
-    last = {1.0: -AHEAD - 2, -1.0: -AHEAD - 2}
-    for day in np.flatnonzero(side).tolist():
+    known = np.nan_to_num(score)
+    last_day, last_told = {True: -AHEAD - 2, False: -AHEAD - 2}, {True: 0.0, False: 0.0}  # by side: too high or not
+    for day in np.flatnonzero(np.abs(known) > threshold).tolist():
+        side, size = bool(known[day] > 0), abs(float(known[day]))
         reach = AHEAD if reason[day] == Reason.week else 1
-        first[day] = day - last[side[day]] > reach
-        last[side[day]] = day
+        if day - last_day[side] > reach or size > WORSE * last_told[side]:
+            first[day], last_told[side] = True, size
+        last_day[side] = day
     return first
 
 
@@ -99,14 +100,6 @@ def _take(
     values: Float[np.ndarray, "series days ahead"], ahead: Int[np.ndarray, "series days"]
 ) -> Float[np.ndarray, "series days"]:
     return np.asarray(np.take_along_axis(values, ahead[..., None] - 1, axis=-1)[..., 0])
-
-
-def _score_two_days(days: DayScores) -> Float[np.ndarray, "series days"]:
-    """The lesser of this day and the one before, both by the forecast made before them, where they agree."""
-    known = np.where(days.is_large, np.nan_to_num(days.score), 0.0)
-    before, now = _lag(known[..., 0], 1), known[..., 1]
-    lesser = np.minimum(np.abs(before), np.abs(now))
-    return np.where(np.sign(before) == np.sign(now), np.sign(now) * lesser, 0.0) * TWO_DAYS / DAY_SCALE
 
 
 def _score_week(days: DayScores, alarm: Bool[np.ndarray, "series days"]) -> Float[np.ndarray, "series days"]:

@@ -49,10 +49,8 @@ def describe(unusual: UnusualDay) -> str:
 
 
 def _name_time(unusual: UnusualDay) -> str:
-    day = f"{unusual.day:%A}"
-    if unusual.reason is Reason.week:
-        return f"in the {AHEAD} days up to {day}"
-    return f"on {day}, the second such day" if unusual.reason is Reason.two_days else f"on {day}"
+    is_week = unusual.reason is Reason.week
+    return f"in the {AHEAD} days up to {unusual.day:%A}" if is_week else f"on {unusual.day:%A}"
 
 
 def describe_rarity(score: float) -> str:

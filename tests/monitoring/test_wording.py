@@ -28,8 +28,8 @@ TUESDAY = dt.date(2026, 11, 24)
             "Bounce rate was 68.7% on Tuesday, 82.8% was expected (80.0 to 85.0). About once in 50 days.",
         ),
         (
-            "bounce_rate", Kind.rate, 100.0, (68.7, 82.8, 80, 85), Reason.two_days,
-            "Bounce rate was 68.7% on Tuesday, the second such day, 82.8% was expected (80.0 to 85.0). "
+            "bounce_rate", Kind.rate, 100.0, (68.7, 82.8, 80, 85), Reason.day,
+            "Bounce rate was 68.7% on Tuesday, 82.8% was expected (80.0 to 85.0). "
             "About once in 50 days.",
         ),
         (

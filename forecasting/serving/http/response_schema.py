@@ -286,7 +286,8 @@ class Anomaly(TypedDict):
     metric: Metric
     date: Annotated[dt.date, Field(description="The day; of a week, its last.", examples=["2020-08-18"])]
     kind: Annotated[
-        Literal["day", "two_days", "week"], Field(description="What is unusual: the day, or more.", examples=["day"])
+        Literal["day", "week"],
+        Field(description="What is unusual: the day, or the week that ends with it.", examples=["day"]),
     ]
     value: Annotated[float, Field(description="What was counted.", examples=[1204.0])]
     expected: Annotated[float, Field(description="What the forecast made before expected.", examples=[3478.2])]

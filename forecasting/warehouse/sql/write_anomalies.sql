@@ -1,5 +1,6 @@
 -- Stores the unusual ones of the days that were judged, all of one date, and withdraws those that are unusual no more.
--- A day that goes on with an unusual one is not told again: a day with the one before it, a week with any of its days.
+-- A day that goes on with an unusual one is not told again, unless it is half as far off again: a day with the one before
+-- it, a week with any of its days.
 -- $1 text[]              sites and
 -- $2 text[]              metrics that were judged, in pairs
 -- $3 date[]              their days
@@ -30,7 +31,22 @@ placed as (
     select
         judged.*,
         case when judged.score > 0 then 'high' else 'low' end as direction,
-        abs(judged.score) > judged.threshold and earlier.first_day is null as is_told,
+        abs(judged.score) > judged.threshold
+        and (
+            earlier.first_day is null
+            or abs(judged.score) > 1.5 * (
+                select max(abs(of_run.score))
+                from forecasting.anomalies as of_run
+                where
+                    of_run.site = judged.site
+                    and of_run.metric = judged.metric
+                    and of_run.first_day = earlier.first_day
+                    and of_run.day < judged.day
+                    and of_run.told_at is not null
+                    and of_run.withdrawn_at is null
+                    and sign(of_run.score) = sign(judged.score)
+            )
+        ) as is_told,
         coalesce(earlier.first_day, judged.day) as first_day
     from judged
     left join lateral (

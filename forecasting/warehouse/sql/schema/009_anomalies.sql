@@ -4,7 +4,7 @@ create table if not exists forecasting.anomalies (
     site text not null,
     metric text not null,
     day date not null, -- of a week, its last
-    kind text not null, -- day, two_days, or week: what is unusual
+    kind text not null, -- day or week: what is unusual
     value double precision not null, -- in the source's units, as all values here; of a week, its sum or its mean
     expected double precision not null, -- by the forecast made before
     lower double precision not null, -- of its 80% band
