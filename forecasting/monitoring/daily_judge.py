@@ -157,7 +157,9 @@ def _describe_day(recent: RecentDays, key: SeriesKey, day: int, place: _Place, c
     card, (site, metric), score = recent.cards[place.row], key, place.score
     values = place.read_values(card.unit_scale)
     level = _lowest_sensitivity(score)
-    unusual = UnusualDay(site, metric, card.kind, card.unit_scale, to_date(day), values, score, place.reason)
+    unusual = UnusualDay(
+        site, metric, card.kind, card.unit_scale, card.additive, to_date(day), values, score, place.reason
+    )
     return JudgedDay(
         site=site,
         metric=metric,

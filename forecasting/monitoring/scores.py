@@ -12,8 +12,8 @@ BAND_END = 1.645
 LEAST_HALF_BAND = 0.001  # in the units of to_even
 AHEAD = 7  # a day is compared with the forecasts made 1 to 7 days before it
 LEAST_POINTS = 0.05  # of a rate in 0..1: smaller differences are never told
-# How rarely a day of a usual site lies so far off, measured on the sites of EXPERIMENTS.md: the score, and days.
-RARITY = ((1.645, 10.0), (2.0, 17.0), (2.5, 33.0), (3.0, 51.0), (3.75, 96.0), (5.0, 250.0), (7.0, 900.0))
+# One day in so many is told from this score on, measured on the sites of the README.
+RARITY = ((1.645, 13.0), (2.0, 19.0), (2.5, 32.0), (3.0, 50.0), (3.75, 88.0), (5.0, 164.0), (7.0, 354.0))
 
 
 @dataclass(frozen=True)

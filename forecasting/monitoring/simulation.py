@@ -45,6 +45,7 @@ def list_unusual(judged: JudgedSeries, alerts: AlertConfig) -> list[UnusualDay]:
             series.metric,
             series.kind,
             series.unit_scale,
+            series.additive,
             to_date(judged.first_day + day),
             DayValues(*(float(part[0, day]) for part in comparison.values)),
             float(judged.score[day]),

@@ -29,6 +29,7 @@ class UnusualDay:
     metric: str
     kind: Kind
     unit_scale: float  # 100 for rates in percent
+    additive: bool  # a week's value is the sum of its days, else their mean
     day: dt.date  # for a week, its last
     values: DayValues
     score: float
@@ -50,7 +51,8 @@ def describe(unusual: UnusualDay) -> str:
 
 def _name_time(unusual: UnusualDay) -> str:
     is_week = unusual.reason is Reason.week
-    return f"in the {AHEAD} days up to {unusual.day:%A}" if is_week else f"on {unusual.day:%A}"
+    a_day = "a day " if unusual.kind is Kind.count and not unusual.additive else ""
+    return f"{a_day}in the {AHEAD} days up to {unusual.day:%A}" if is_week else f"on {unusual.day:%A}"
 
 
 def describe_rarity(score: float) -> str:

@@ -148,7 +148,7 @@ def test_runs_are_told_once() -> None:
 
 
 def test_rarity_grows_with_the_distance() -> None:
-    assert days_between(1.645) == pytest.approx(10)
+    assert days_between(1.645) == pytest.approx(13)
     days = [days_between(score) for score in np.linspace(1.7, 12, 50)]
     assert days == sorted(days)
     assert days_between(-3.0) == days_between(3.0)

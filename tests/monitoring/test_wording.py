@@ -24,6 +24,11 @@ TUESDAY = dt.date(2026, 11, 24)
             "About once in 50 days.",
         ),
         (
+            "visitors", Kind.count, 1.0, (912, 1234.5, 1000, 1500), Reason.week,
+            "912 visitors a day in the 7 days up to Tuesday, 1,230 were expected (1,000 to 1,500). "
+            "About once in 50 days.",
+        ),
+        (
             "bounce_rate", Kind.rate, 1.0, (0.687, 0.828, 0.8, 0.85), Reason.day,
             "Bounce rate was 68.7% on Tuesday, 82.8% was expected (80.0 to 85.0). About once in 50 days.",
         ),

@@ -136,7 +136,7 @@ ANOMALIES: Json = {
                 "severity": "major",
                 "sensitivity": "low",
                 "first_date": "2020-08-18",
-                "text": "1,204 page visits on Tuesday, 3,480 were expected (2,900 to 4,020). About once in 600 days. "
+                "text": "1,204 page visits on Tuesday, 3,480 were expected (2,900 to 4,020). About once in 250 days. "
                 "Also unique visitors.",
                 "new_level": False,
                 "also": ["unique_visitors"],

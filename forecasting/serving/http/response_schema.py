@@ -310,7 +310,7 @@ class Anomaly(TypedDict):
         str,
         Field(
             description="What happened and what was expected, as people read it.",
-            examples=["1,204 page visits on Tuesday, 3,480 were expected (2,900 to 4,020). About once in 600 days."],
+            examples=["1,204 page visits on Tuesday, 3,480 were expected (2,900 to 4,020). About once in 250 days."],
         ),
     ]
     new_level: Annotated[bool, Field(description="Whether the two days after it stayed there.", examples=[False])]
