@@ -51,9 +51,10 @@ TUESDAY = dt.date(2026, 11, 24)
 def test_numbers_have_their_units(
     metric: str, kind: Kind, scale: float, values: tuple[float, ...], reason: Reason, text: str
 ) -> None:
-    assert (
-        describe(UnusualDay("shop", metric, kind, scale, TUESDAY, DayValues(*map(float, values)), -3.0, reason)) == text
-    )
+    additive = kind is Kind.count and metric != "visitors"
+    numbers = DayValues(*map(float, values))
+    day = UnusualDay("shop", metric, kind, scale, additive, TUESDAY, numbers, -3.0, reason)
+    assert describe(day) == text
 
 
 def test_rare_days_are_told_as_such() -> None:
