@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from forecasting.domain import KIND_CODES, to_date
+from forecasting.domain import KIND_CODES, RECENT_DAYS, to_date
 from forecasting.errors import TooFewDays
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config, ModelConfig
@@ -124,12 +124,12 @@ class Windows:
     def find(self, start: int, stop: int) -> Int[Tensor, "windows 2"]:
         """(series, first target day) of the windows whose horizon lies in [start, stop), sorted by series, then day.
 
-        Windows without a known day in it, or with too little history, are skipped.
+        Windows without a known day in it, or with too few among their RECENT_DAYS, are skipped.
         """
         days = torch.arange(start, stop - self.horizon + 1, device=self.device)
         known = functional.pad(self._values.isfinite().to(torch.int32), (1, 0)).cumsum(1, dtype=torch.int32)
         before, cutoff, end = (
-            known[:, days + ahead] for ahead in (0, self.context_length, self.context_length + self.horizon)
+            known[:, days + self.context_length + ahead] for ahead in (-RECENT_DAYS, 0, self.horizon)
         )
         series, column = torch.nonzero((cutoff - before >= MIN_TRAIN_KNOWN_DAYS) & (end > cutoff), as_tuple=True)
         return torch.stack([series, days[column]], 1)

@@ -6,7 +6,7 @@ from forecasting.runtime.disk import find_disk_problem
 from forecasting.settings.schema import Config
 
 PLOT_BYTES = 270_000
-PROGRAM_BYTES = 250_000  # of model.pt2 besides the weights
+PROGRAM_BYTES = 450_000  # of model.pt2 besides the weights
 PARAMETER_BYTES = 4
 CARD_BYTES = 2_800  # of model.json for each series
 PROGRAM_COPIES = 4  # while the archive is packed: the version's, two on the way, and the archive's

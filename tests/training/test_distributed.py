@@ -34,10 +34,10 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
     alone, together = (torch.load(tmp_path / f"ranks_{number}.pt", weights_only=True) for number in (1, 2))
     torch.testing.assert_close(together["loss"], alone["loss"], rtol=1e-5, atol=0)
-    # Most weights differ by 1e-8. If a gradient cancels to almost 0, Adam turns its rounding error into a step.
-    for run in ("scratch", "tuned"):
+    # Where a gradient cancels to almost 0, as it does from scratch, Adam turns its rounding error into a step.
+    for run, tolerance in (("scratch", 5e-4), ("tuned", 1e-6)):
         for name, weights in alone[run].items():
-            torch.testing.assert_close(together[run][name], weights, rtol=0, atol=1e-4, msg=f"{run}: {name}")
+            torch.testing.assert_close(together[run][name], weights, rtol=0, atol=tolerance, msg=f"{run}: {name}")
 
 
 def test_end_of_one_process_is_told_by_the_others_in_one_sentence(tmp_path: Path) -> None:
