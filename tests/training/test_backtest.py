@@ -471,7 +471,9 @@ def test_series_that_a_version_leaves_to_the_seasonal_naive_forecast(model: Mode
     )
     left = np.isin(rolling.rows, (1, 2))
     np.testing.assert_array_equal(forecasts[~left], plain[~left])
-    expected = seasonal_naive_quantiles(rolling.histories(slice(None), model.predictor.context_length), days_ahead=30, levels=LEVELS)
+    expected = seasonal_naive_quantiles(
+        rolling.histories(slice(None), model.predictor.context_length), days_ahead=30, levels=LEVELS
+    )
     highest = np.where(rolling.rows == 2, 1, np.inf)[:, None, None]
     np.testing.assert_allclose(forecasts[left], np.clip(expected, 0, highest)[left], rtol=1e-6)
 

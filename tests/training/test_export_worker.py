@@ -39,7 +39,11 @@ def test_failed_process_is_replaced_by_an_export_here(tmp_path: Path, caplog: py
         worker.start_writing(tmp_path / "weights.pt", tmp_path / "model.pt2")
         worker.finish(forecaster, tmp_path / "model.pt2")
     assert "the export process failed, exporting in this process: it was killed (SIGKILL)" in caplog.text
-    assert torch.export.load(tmp_path / "model.pt2").module()(*forecaster.example_inputs()).shape == (2, SETTINGS.output_days, 7)
+    assert torch.export.load(tmp_path / "model.pt2").module()(*forecaster.example_inputs()).shape == (
+        2,
+        SETTINGS.output_days,
+        7,
+    )
 
 
 def test_error_in_training_ends_the_process() -> None:
