@@ -24,21 +24,22 @@ from forecasting.warehouse.schema import load_schema
 from scripts.bench.harness import PATIENCE_SECONDS, Place
 from tests import PROJECT
 from tests.waiting import CERTIFICATES, becomes
+from tests.warehouse.ingesting import ask_own
 from tests.warehouse.sources.asking import prepare
 from tests.warehouse.sources.test_umami import BLOG, SHOP, UMAMI
 
 from .conftest import PATIENT, QUICK, variables_of
 from .forking import run_forked
 
-# 120 days up to yesterday in Paris: 40 + 10 * weekday views of the blog or up to 30% more, three times as many of the
-# shop, 2 a visit. On one day, 20 days ago, the blog has three times as many as usual.
+# 200 days up to yesterday in Paris: 40 + 10 * weekday views of the blog or up to 30% more, as the weather is, three
+# times as many of the shop, 2 a visit. On one day, 20 days ago, the blog has three times as many as usual.
 TRAFFIC = f"""
 insert into website_event (website_id, session_id, visit_id, created_at)
     select site.id, md5(site.id || day::text || n / 4)::uuid, md5(site.id || day::text || n / 2)::uuid,
         (day + interval '1 minute' * (7 + n * 1400 / count.views)) at time zone 'Europe/Paris'
     from (values ('{BLOG}'::uuid, 1), ('{SHOP}'::uuid, 3)) as site (id, size),
         lateral (select date_trunc('day', now() at time zone 'Europe/Paris') as today) as local,
-        lateral generate_series(local.today - interval '120 days', local.today - interval '1 day', '1 day') as day,
+        lateral generate_series(local.today - interval '200 days', local.today - interval '1 day', '1 day') as day,
         lateral (
             select round(
                 site.size * (40 + 10 * extract(isodow from day)) * (1 + abs(hashtext(day::text)) % 100 * 0.003)
@@ -47,6 +48,13 @@ insert into website_event (website_id, session_id, visit_id, created_at)
         ) as count,
         lateral generate_series(0, count.views - 1) as n;
 analyze;
+"""  # noqa: S608 - ours
+NUM_KNOWN_AHEAD = 4  # days of the weather, today included
+WEATHER = f"""
+create table weather as
+    select day::date as date, abs(hashtext(day::text)) % 100 as sun, random() as dice
+    from (select date_trunc('day', now() at time zone 'Europe/Paris') as today) as local,
+        generate_series(today - interval '200 days', today + interval '{NUM_KNOWN_AHEAD - 1} days', '1 day') as day;
 """  # noqa: S608 - ours
 PARIS = "data.timezone=Europe/Paris"
 
@@ -59,7 +67,7 @@ ROLE = "least_rights"
 @pytest.fixture
 def umami(empty_place: Place, database: DatabaseConfig) -> Iterator[Place]:
     """Its tables, and scripts that reach them as a user whom a test has to make."""
-    prepare(database, "drop table daily_metrics, page_visits", UMAMI, TRAFFIC)
+    prepare(database, "drop table daily_metrics, page_visits", UMAMI, TRAFFIC, WEATHER)
     empty_place.environment |= variables_of(database) | {"DB_USER": ROLE}
     yield empty_place
     prepare(database, f"drop owned by {ROLE}; drop role {ROLE};")
@@ -144,6 +152,16 @@ def forecast(umami: Place, *arguments: str) -> None:
     assert re.search(r"wrote \d+ rows to forecasting\.forecasts", printed), printed
 
 
+def check_weather(database: DatabaseConfig, answer: dict[str, Any], views: dict[str, int]) -> None:
+    """The shop's views are those of the weekday and the weather on the days on which it is known."""
+    assert "sun" in answer["regressors"]
+    assert any(note.startswith("sun is not known for ") for note in answer["notes"])
+    rows = ask_own(database, "select date, sun from weather where date >= $1", dt.date.fromisoformat(min(views)))
+    assert len(rows) == NUM_KNOWN_AHEAD
+    truth = {str(row["date"]): 3 * (40 + 10 * row["date"].isoweekday()) * (1 + row["sun"] * 0.003) for row in rows}
+    assert {day: views[day] for day in truth} == pytest.approx(truth, rel=0.1)
+
+
 def check_several_sites_and_metrics(client: httpx.Client) -> None:
     request = {"metrics": ["unique_visitors", "bounce_rate"], "sites": ["Blog", "Shop"]}
     several = client.post("/predict/multiple", json=request).json()
@@ -160,9 +178,9 @@ def test_readmes_rights_are_enough_to_make_the_schema_and_no_more(database: Data
 
 
 def test_the_whole_way_where_the_schema_is_given(umami: Place, database: DatabaseConfig, tmp_path: Path) -> None:
-    prepare(database, load_schema(), grants(1, database))
+    prepare(database, load_schema(), grants(1, database), f"grant select on weather to {ROLE}")
     checked = run(umami, "sources.py", "--check", "--source", "umami", PARIS)
-    assert re.search(r"^Blog +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d +120 +Europe/Paris$", checked, re.MULTILINE)
+    assert re.search(r"^Blog +\d{4}-\d\d-\d\d +\d{4}-\d\d-\d\d +200 +Europe/Paris$", checked, re.MULTILINE)
 
     sales = Sales.plan(tmp_path / "events.csv")
     known = ("data.country=FR", f"data.events={sales.file}")
@@ -172,9 +190,15 @@ def test_the_whole_way_where_the_schema_is_given(umami: Place, database: Databas
     )
     assert "events: 2, 1 of them not over yet: Sale\n" in checked
 
-    trained = run(umami, "train.py", "data.source=umami", PARIS, *known, "model_version=v1", *QUICK)
-    assert "events: 1 known from the past of 5 series; forecasts expect them" in trained
-    assert "read 10 series of 120 days" in trained  # all there are
+    trained = run(
+        umami, "train.py", "data.source=umami", PARIS, *known, "data.regressors=weather", "model_version=v1", *QUICK
+    )
+    for told in (
+        "read 10 series of 200 days",  # all there are
+        "events: 1 known from the past of 5 series; forecasts expect them",
+        "regressors used: .*sun by [2-9] series of 10; they take ",
+    ):
+        assert re.search(told, trained), trained
     card = load_artifact(umami.store, "v1").card
     assert {(series.site, series.metric) for series in card.series} == {
         (site, metric)
@@ -197,11 +221,8 @@ def test_the_whole_way_where_the_schema_is_given(umami: Place, database: Databas
     served = umami.serve(*PATIENT)
     with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS, verify=CERTIFICATES) as client:
         sites = client.get("/sites").json()
-        assert [(site["site"], site["timezone"]) for site in sites["sites"]] == [
-            ("Blog", "Europe/Paris"),
-            ("Shop", "Europe/Paris"),
-        ]
-        assert sites["untrained"] == ["Quiet"]
+        zones = {site["site"]: site["timezone"] for site in sites["sites"]}
+        assert (zones, sites["untrained"]) == ({"Blog": "Europe/Paris", "Shop": "Europe/Paris"}, ["Quiet"])
         assert {metric["metric"]: metric["additive"] for metric in sites["sites"][0]["metrics"]} == {
             "page_visits": True, "unique_visitors": False, "visits": True,
             "bounce_rate": False, "visit_duration": False,
@@ -212,6 +233,7 @@ def test_the_whole_way_where_the_schema_is_given(umami: Place, database: Databas
         )  # fmt: skip
         (blog, views_of_blog), (shop, views_of_shop) = (get_views(client, site) for site in ("Blog", "Shop"))
         assert [sales.note in answer["notes"] for answer in (blog, shop)] == [True, False]
+        check_weather(database, shop, views_of_shop)
         sales.launch(database, client, views_of_shop)
         assert 2 < shop["total"]["value"] / blog["total"]["value"] < 4.5
         check_several_sites_and_metrics(client)
