@@ -36,7 +36,7 @@ def test_two_processes_write_the_version_that_one_writes(database: "DatabaseConf
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
     together = empty_place.run_command(*torchrun, SCRIPTS / "train.py", "--model-version", "two", *SETTINGS)
     assert together.returncode == 0, together.stderr[-3000:]
-    assert re.search(r"^read 8 series of 156 days, .*, by 2 processes$", together.stdout, re.MULTILINE)
+    assert re.search(r"^read 8 series of 232 days, .*, by 2 processes$", together.stdout, re.MULTILINE)
     errors = [re.findall(r"^error relative to.*$", run.stdout, re.MULTILINE) for run in (alone, together)]
     assert errors[0] == errors[1] != []
     assert together.stdout.count("next: python scripts/serve.py --model-version two") == 1
