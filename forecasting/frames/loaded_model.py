@@ -82,8 +82,7 @@ class LoadedModel:
     ) -> SeriesForecasts:
         """`events` are those of each series; empty: none of any."""
         predictor, config = self.predictor, self.config
-        if os.getpid() != PROCESS:
-            torch.set_num_threads(1)  # a fork has none of its parent's threads, for which it would wait for ever
+        heed_fork()
         latest = cut_windows(
             rows,
             cards,
@@ -106,8 +105,15 @@ class LoadedModel:
         return SeriesForecasts(enough, latest.cutoffs[enough], quantiles, num_values, num_known, latest.num_needed)
 
 
+def heed_fork() -> None:
+    """A fork has none of the threads of its parent's PyTorch, for which it would wait for ever: it does without."""
+    if os.getpid() != PROCESS:
+        torch.set_num_threads(1)
+
+
 def load_model(version: str | Path) -> LoadedModel:
     """Raises UnknownVersion, BrokenArtifact."""
+    heed_fork()
     if version == BASE_VERSION:
         return LoadedModel(load_base_predictor())
     folder = Path(version)
