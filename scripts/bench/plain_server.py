@@ -1,10 +1,13 @@
 """The model in a plain FastAPI process, as one would write it without TorchServe, for bench_serving.py to compare.
 
-Requests carry the history, so it needs no database; it has no cache, no keys and no log.
+Requests are those that TorchServe gets. They carry the history, so it needs no database; it has no cache, no keys and
+no log.
 """
 
 import argparse
 import datetime as dt
+import json
+import math
 import socket
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ EPOCH = dt.date(1970, 1, 1)
 
 
 class Instance(BaseModel):
-    history: list[float]
+    history: list[float | None]
     first_day: dt.date
     kind: str = "count"
     band_scale: list[float]
@@ -27,24 +30,37 @@ class Instance(BaseModel):
 
 class PredictRequest(BaseModel):
     instances: list[Instance]
+    days_ahead: int
 
 
 def create_app(program: Path) -> FastAPI:
     torch.set_num_threads(1)  # more are slower for a model of this size
     model = torch.export.load(program).module()
+    card = json.loads((program.parent / "model.json").read_text(encoding="utf-8"))
+    context_length, horizon = card["context_length"], max(7, card["model"]["direct_days"])
     app = FastAPI()
 
     @app.post("/predict")
     async def predict(request: PredictRequest) -> dict[str, Any]:  # `def`, a thread for each request, is slower
         instances = request.instances
+        missing = [context_length - len(instance.history) for instance in instances]  # days before a young site began
+        histories = [
+            [math.nan] * num_before + [math.nan if value is None else value for value in instance.history]
+            for num_before, instance in zip(missing, instances, strict=True)
+        ]
+        first_days = [
+            (instance.first_day - EPOCH).days - num_before
+            for num_before, instance in zip(missing, instances, strict=True)
+        ]
+        scales = [instance.band_scale + [1.0] * (horizon - request.days_ahead) for instance in instances]
         with torch.inference_mode():
             quantiles = model(
-                torch.tensor([instance.history for instance in instances]),
-                torch.tensor([(instance.first_day - EPOCH).days for instance in instances]),
+                torch.tensor(histories),
+                torch.tensor(first_days),
                 torch.tensor([KINDS[instance.kind] for instance in instances]),
-                torch.tensor([instance.band_scale for instance in instances]),
+                torch.tensor(scales),
             )
-        return {"quantiles": quantiles.tolist()}
+        return {"quantiles": quantiles[:, : request.days_ahead].tolist()}
 
     return app
 

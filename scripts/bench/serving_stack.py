@@ -25,10 +25,11 @@ from versions import write_version
 
 from forecasting.artifact import CARD, PROMOTED, load_artifact, load_base, write_card
 from forecasting.card import Card, describe_series_card
-from forecasting.domain import EPOCH, Kind, Series
+from forecasting.domain import Kind, Series
 from forecasting.predictor import Window, usual_bands
 from forecasting.serving.prediction_service import PredictionService
 from forecasting.serving.recent_windows import RecentWindows
+from forecasting.serving.torchserve import protocol
 from forecasting.settings.loading import load_config
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import connect, connected
@@ -209,24 +210,11 @@ def ask_shim_multiple(sites: Sequence[str]) -> bytes:
 
 
 def ask_torchserve(windows: Sequence[Window], *, key: str) -> bytes:
-    return write_request("POST", f"/predictions/forecaster/{VERSION}", body=_instances_body(windows), key=key)
+    return write_request("POST", f"/predictions/forecaster/{VERSION}", body=protocol.write_request(windows, 7), key=key)
 
 
 def ask_plain(windows: Sequence[Window]) -> bytes:
-    return write_request("POST", "/predict", body=_instances_body(windows))
-
-
-def _instances_body(windows: Sequence[Window]) -> bytes:
-    rows = [
-        {
-            "history": window.history.tolist(),
-            "first_day": (EPOCH + dt.timedelta(days=window.first_day)).isoformat(),
-            "kind": window.kind.value,
-            "band_scale": window.band_scale[:7].tolist(),
-        }
-        for window in windows
-    ]
-    return orjson.dumps({"instances": rows})
+    return write_request("POST", "/predict", body=protocol.write_request(windows, 7))
 
 
 def promote_copy(stack: Stack, process: Process, *, num_series: int | None = None) -> Mapping[str, Any]:
