@@ -68,7 +68,8 @@ def made_uneven(*, step: float = 1.0) -> Panel:
 def card_of(panel: Panel, forecaster: Forecaster, config: Config) -> Card:
     num_series = len(panel.series)
     bands, answers = [usual_bands(7)] * num_series, [FORECASTER] * num_series
-    settled = {"bands": bands, "answers": answers, "known": [NOTHING_KNOWN] * num_series, "training": {}}
+    known = {"known": [NOTHING_KNOWN] * num_series, "regressors": [()] * num_series}
+    settled = {"bands": bands, "answers": answers, **known, "training": {}}
     return describe_version(config, forecaster, panel, panel.series, [{}] * num_series, **settled)
 
 
