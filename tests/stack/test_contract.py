@@ -25,6 +25,7 @@ def description(http: httpx.Client) -> Json:
         ("GET", "/anomalies?since=2014-09-14&sensitivity=high&site=siteanalytics", None, 200),
         ("GET", "/anomalies?site=x", None, 400),
         ("GET", "/anomalies?sensitivity=nope", None, 422),
+        ("GET", "/anomalies?until=0", None, 422),  # pydantic would take it as 1970-01-01
         ("POST", "/anomalies/999999/acknowledge", {"note": "sale"}, 404),
         ("POST", "/anomalies/999999/acknowledge", {"notes": "sale"}, 422),
         ("GET", "/predict/page-visits", None, 200),

@@ -1,6 +1,7 @@
 """Requests as OpenAPI describes them, and as they are validated."""
 
 import datetime as dt
+import re
 from typing import Annotated
 
 from fastapi import Body, Path, Query
@@ -25,7 +26,15 @@ def refuse_odd_numbers(value: object) -> object:
     return value
 
 
+def refuse_odd_days(value: object) -> object:
+    """Pydantic would take a number as seconds since 1970."""
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        raise PydanticCustomError("day", "Input should be a day, YYYY-MM-DD")
+    return value
+
+
 PlainNumber = BeforeValidator(refuse_odd_numbers)
+PlainDay = BeforeValidator(refuse_odd_days)
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 DAYS_AHEAD = f"Days to forecast after the last day of the data, 1 to {MAX_DAYS_AHEAD}."
 ONLY_SITE = "The site, by its name or an earlier one. Optional if there is only one."
@@ -175,9 +184,11 @@ AcknowledgeBody = Annotated[
 ]
 AnomalyId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The unusual day's `id`.", examples=[17])]
 FirstDate = Annotated[
-    dt.date | None, Query(description="The first day; by default 30 days ago.", examples=["2020-08-01"])
+    dt.date | None, Query(description="The first day; by default 30 days ago.", examples=["2020-08-01"]), PlainDay
 ]
-LastDate = Annotated[dt.date | None, Query(description="The last day; by default today.", examples=["2020-08-19"])]
+LastDate = Annotated[
+    dt.date | None, Query(description="The last day; by default today.", examples=["2020-08-19"]), PlainDay
+]
 SensitivityFilter = Annotated[
     Sensitivity,
     Query(description="How easily a day counts as unusual: `high` lists most days, `off` none.", examples=["medium"]),
