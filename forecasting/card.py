@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from forecasting.domain import KIND_CODES, Kind, Missing, Series, SeriesKey, SourceName, Unit
+from forecasting.domain import KIND_CODES, Kind, Missing, Series, SeriesKey, SourceName, Unit, can_be_zero
 from forecasting.errors import BrokenArtifact, UnknownMetric, UnknownSite, name_some
 from forecasting.known_days.effects import Effects, read_effects
 from forecasting.known_days.events import Event, effect_of_size, list_event_days
@@ -63,6 +63,10 @@ class SeriesCard:
     @property
     def key(self) -> SeriesKey:
         return self.site, self.metric
+
+    @property
+    def can_be_zero(self) -> bool:
+        return can_be_zero(self.kind, additive=self.additive)
 
     @property
     def uses_regressors(self) -> bool:

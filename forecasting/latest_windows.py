@@ -10,6 +10,8 @@ from forecasting.domain import MIN_DAYS, MIN_DAYS_BESIDE_GAP, MIN_KNOWN_DAYS, RE
 from forecasting.long_gaps import fill_spans, find_long_gaps
 
 NEVER_NEGATIVE = (Kind.count, Kind.rate)
+# Days to read beyond the context: they show whether the window begins with a gap or before the series began.
+SPARE_DAYS = 35
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,22 @@ def stack_windows(windows: Sequence[Window], days_ahead: int) -> Windows:
     )
 
 
+def split_windows(windows: Windows) -> list[Window]:
+    """One by one: the inverse of stack_windows."""
+    kinds = {code: kind for kind, code in KIND_CODES.items()}
+    return [
+        Window(
+            history=windows.history[row],
+            first_day=int(windows.first_day[row]),
+            kind=kinds[int(windows.kind[row])],
+            band_scale=windows.band_scale[row],
+            naive=bool(windows.naive[row]),
+            effects=None if windows.effects is None else windows.effects[row],
+        )
+        for row in range(len(windows))
+    ]
+
+
 def _stack_effects(windows: Sequence[Window], days_ahead: int) -> Float[np.ndarray, "windows context_and_days"] | None:
     if all(window.effects is None for window in windows):
         return None

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from forecasting.card import SeriesCard
-from forecasting.domain import can_be_zero
 from forecasting.frames.levels import SCORE, band_ends, find_quantiles
 from forecasting.frames.loaded_model import LoadedModel
 from forecasting.frames.reading import FrameSeries
@@ -57,23 +56,23 @@ def _judge(
     num_days = recent.history.shape[1]
     predictor = model.predictor
     plan = plan_comparison(recent, num_days=num_days, context_length=predictor.context_length)
-    found = compare(plan, predictor.predict(plan.windows), levels=predictor.levels)
-    score = found.judgement.score
+    comparison = compare(plan, predictor.predict(plan.windows), levels=predictor.levels)
+    score = comparison.judgement.score
     series, columns = np.nonzero(np.isfinite(score))
     days = recent.first_days[series] + num_days - score.shape[1] + columns
     scale = np.array([card.unit_scale for card in cards])[:, None]
-    lower, upper = _find_band(found, cards, width, logarithmic=predictor.logarithmic)
-    a_day = scale * _per_day(found, cards)
+    lower, upper = _find_band(comparison, cards, width, logarithmic=predictor.logarithmic)
+    a_day = scale * _per_day(comparison, cards)
     observed = scale * recent.observed[:, -score.shape[1] :].astype(np.float64)
-    values = {target: observed, "forecast": found.expected * a_day, "lo": lower * a_day, "hi": upper * a_day}
+    values = {target: observed, "forecast": comparison.expected * a_day, "lo": lower * a_day, "hi": upper * a_day}
     judged = {name: value[series, columns] for name, value in {**values, "score": score}.items()}
     threshold = SCORE(band_ends(width)[1])
     return JudgedDays(series, days, judged, np.abs(score[series, columns]) > threshold)
 
 
-def _per_day(found: Comparison, cards: Sequence[SeriesCard]) -> Float[np.ndarray, "series days"]:
+def _per_day(comparison: Comparison, cards: Sequence[SeriesCard]) -> Float[np.ndarray, "series days"]:
     """By what a comparison is multiplied to be of a day: that of a week is a sum where days add up."""
-    is_sum = (found.judgement.reason == Reason.week) & np.array([card.additive for card in cards])[:, None]
+    is_sum = (comparison.judgement.reason == Reason.week) & np.array([card.additive for card in cards])[:, None]
     return np.where(is_sum, 1 / AHEAD, 1.0)
 
 
@@ -86,14 +85,14 @@ def _lay_out(model: LoadedModel, rows: SeriesRows, cards: Sequence[SeriesCard]) 
     counted = cut_latest_windows(
         rows.counts, rows.days, rows.values / scale[rows.series], [card.kind for card in cards],
         context_length=span, missing=missing,
-        can_be_zero=[can_be_zero(card.kind, additive=card.additive) for card in cards],
+        can_be_zero=[card.can_be_zero for card in cards],
     )  # fmt: skip
     return RecentDays(cards, seen.history, counted.history, seen.first_days)
 
 
 def _find_band(
-    found: Comparison, cards: Sequence[SeriesCard], width: float, *, logarithmic: bool
+    comparison: Comparison, cards: Sequence[SeriesCard], width: float, *, logarithmic: bool
 ) -> tuple[Float[np.ndarray, "series days"], Float[np.ndarray, "series days"]]:
-    known = np.stack([found.lower, found.expected, found.upper], axis=-1)
+    known = np.stack([comparison.lower, comparison.expected, comparison.upper], axis=-1)
     ends = find_quantiles(known, BAND, band_ends(width), [card.kind for card in cards], logarithmic=logarithmic)
     return ends[..., 0], ends[..., 1]

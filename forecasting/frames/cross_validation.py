@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard
-from forecasting.domain import Kind, Missing, can_be_zero
+from forecasting.domain import Kind, Missing
 from forecasting.frames.forecasts import find_columns, report_short
 from forecasting.frames.loaded_model import LoadedModel, SeriesForecasts
 from forecasting.frames.reading import FrameSeries
@@ -54,9 +54,9 @@ def validate(
     parts, forecasts = [], []
     for window in reversed(range(n_windows)):
         until = last - h - window * step_size
-        made = model.forecast(rows.keep(rows.days <= until[rows.series]), cards, h)
-        parts.append(_lay_out(model, cards, made, wanted, h=h))
-        forecasts.append(made)
+        of_window = model.forecast(rows.keep(rows.days <= until[rows.series]), cards, h)
+        parts.append(_lay_out(model, cards, of_window, wanted, h=h))
+        forecasts.append(of_window)
     _report_short(frame, forecasts, drop=drop_short)
     joined = _join(parts)
     actual = find_actual(rows, cards, joined.series, joined.days, missing=model.config.data.missing)
@@ -66,14 +66,16 @@ def validate(
 def _lay_out(
     model: LoadedModel,
     cards: Sequence[SeriesCard],
-    made: SeriesForecasts,
+    forecasts: SeriesForecasts,
     wanted: Mapping[str, float],
     *,
     h: int,
 ) -> Validation:
-    days = made.cutoffs[:, None] + np.arange(1, h + 1)
-    columns = find_columns(model, cards, made, wanted)
-    return Validation(np.repeat(made.rows, h), days.ravel(), np.repeat(made.cutoffs, h), np.zeros(days.size), columns)
+    days = forecasts.cutoffs[:, None] + np.arange(1, h + 1)
+    columns = find_columns(model, cards, forecasts, wanted)
+    return Validation(
+        np.repeat(forecasts.rows, h), days.ravel(), np.repeat(forecasts.cutoffs, h), np.zeros(days.size), columns
+    )
 
 
 def _join(parts: Sequence[Validation]) -> Validation:
@@ -103,7 +105,7 @@ def _select(rows: Validation) -> Validation:
 
 def _report_short(frame: FrameSeries, forecasts: Sequence[SeriesForecasts], *, drop: bool) -> None:
     """Raises TooFewDays for a series without any forecast; warns of those with fewer than the others."""
-    num_made = np.bincount(np.concatenate([made.rows for made in forecasts]), minlength=len(frame.names))
+    num_made = np.bincount(np.concatenate([of_window.rows for of_window in forecasts]), minlength=len(frame.names))
     if np.any(num_made == 0):
         latest = replace(forecasts[-1], rows=np.flatnonzero(num_made))
         report_short(frame, latest, drop=drop, when=" before its last window")
@@ -134,7 +136,7 @@ def find_actual(
     keys, wanted = rows.series * span + rows.days - base, series * span + days - base
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     has_row = keys[places] == wanted
-    fills = [can_be_zero(card.kind, additive=card.additive) for card in cards]
+    fills = [card.can_be_zero for card in cards]
     dense = cut_latest_windows(
         rows.counts, rows.days, rows.values, [Kind.other] * len(cards),
         context_length=span, missing=missing, can_be_zero=fills,

@@ -9,11 +9,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from forecasting.card import SeriesCard
 from forecasting.data_quality.rules import find_breaks, judge
 from forecasting.data_quality.trailing_days import CONTEXT
-from forecasting.domain import Missing, Verdict, can_be_zero
-from forecasting.latest_windows import LatestWindows, cut_latest_windows
+from forecasting.domain import Missing, Verdict
+from forecasting.latest_windows import SPARE_DAYS, LatestWindows, cut_latest_windows
 from forecasting.settings.schema import VerdictConfig
 
-SPARE_DAYS = 35  # beyond the context, as serving reads them: they show whether a window begins with a gap
 SERIES_AT_ONCE = 4096  # which bounds memory
 
 
@@ -83,13 +82,13 @@ def cut_windows(
         [card.kind for card in cards],
         context_length=context_length,
         missing=missing,
-        can_be_zero=[can_be_zero(card.kind, additive=card.additive) for card in cards],
+        can_be_zero=[card.can_be_zero for card in cards],
     )
 
 
-def mask(rows: SeriesRows, found: UInt8[np.ndarray, " rows"], thresholds: VerdictConfig) -> SeriesRows:
+def mask(rows: SeriesRows, verdicts: UInt8[np.ndarray, " rows"], thresholds: VerdictConfig) -> SeriesRows:
     """With infinite values on the days that a verdict masks, as panels and windows take them."""
-    is_masked = np.isin(found, [Verdict[name] for name in thresholds.masked])
+    is_masked = np.isin(verdicts, [Verdict[name] for name in thresholds.masked])
     return replace(rows, values=np.where(is_masked, np.inf, rows.values))
 
 

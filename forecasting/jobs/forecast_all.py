@@ -16,6 +16,7 @@ from forecasting.errors import TooFewDays
 from forecasting.jobs.judge_all import judge_new_days
 from forecasting.jobs.pages import LoadedVersion, PageForecasts, SeriesLookup, forecast_page, load_version
 from forecasting.known_days.regressors import NO_REGRESSORS
+from forecasting.latest_windows import SPARE_DAYS
 from forecasting.runtime.log import LOGGER
 from forecasting.runtime.process import run_async
 from forecasting.runtime.terminal import progress
@@ -31,7 +32,6 @@ from forecasting.warehouse.pages import DailyQuery, Page
 from forecasting.warehouse.regressor_store import read_regressors
 from forecasting.warehouse.schema import OWN_TIMEOUT_SECONDS
 from forecasting.warehouse.source_report import describe_update
-from forecasting.warehouse.windows import SPARE_DAYS
 
 MAX_WAITING = 2  # batches between two stages: with the batch size, this bounds memory
 NUM_THREADS = 1  # of torch: the other cores read and write meanwhile

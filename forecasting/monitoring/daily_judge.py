@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard
-from forecasting.domain import Missing, Sensitivity, SeriesKey, can_be_zero, to_date
+from forecasting.domain import Missing, Sensitivity, SeriesKey, to_date
 from forecasting.known_days.events import NO_EVENTS, Event, Events
 from forecasting.known_days.holiday_calendar import SCHOOL
 from forecasting.known_days.learning import name_known_days
-from forecasting.latest_windows import cut_latest_windows
+from forecasting.latest_windows import SPARE_DAYS, cut_latest_windows
 from forecasting.monitoring.comparison import Comparison, RecentDays, compare, plan_comparison
 from forecasting.monitoring.rule import LEVEL_DAYS, Reason
 from forecasting.monitoring.scores import AHEAD, LeastChange
@@ -23,7 +23,6 @@ from forecasting.predictor import Windows
 from forecasting.settings.schema import Config
 from forecasting.warehouse.anomaly_store import DaysToCompare, JudgedDay, read_days_to_compare, write_judged_days
 from forecasting.warehouse.queries import Connection
-from forecasting.warehouse.windows import SPARE_DAYS
 
 MOST_JUDGED = 7  # days of a series: older ones are no news, and what was told of them stays as it is
 
@@ -99,7 +98,7 @@ def describe_changes(changes: Counter[str]) -> str:
 def _lay_out(days: DaysToCompare, cards: Sequence[SeriesCard], num_days: int, missing: Missing) -> RecentDays:
     """The last days in the model's units."""
     scale = np.repeat([card.unit_scale for card in cards], days.counts)
-    zero = [can_be_zero(card.kind, additive=card.additive) for card in cards]
+    zero = [card.can_be_zero for card in cards]
     kinds = [card.kind for card in cards]
     seen, counted = (
         cut_latest_windows(

@@ -3,16 +3,15 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from forecasting.card import Card, SeriesCard
-from forecasting.domain import Kind, SeriesKey
+from forecasting.domain import SeriesKey
 from forecasting.errors import ForecastingError
 from forecasting.monitoring.daily_judge import Judge, describe_changes
-from forecasting.predictor import Window, Windows, let_naive_answer
+from forecasting.predictor import Windows, let_naive_answer, split_windows
 from forecasting.serving.forecast_service import Model
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
@@ -24,7 +23,6 @@ logger = logging.getLogger("forecasting.warehouse")
 
 SERIES_AT_ONCE = 64  # read, judged and written in one transaction
 WINDOWS_AT_ONCE = 64  # forecast in one request: those of people do not wait for more
-KINDS = tuple(Kind)  # in the order of domain.KIND_CODES
 
 
 class DayJudge:
@@ -90,20 +88,6 @@ class DayJudge:
         parts = [np.empty((0, days, len(self._card.levels)), np.float32)]
         for start in range(0, len(windows), WINDOWS_AT_ONCE):
             part = windows.select(slice(start, start + WINDOWS_AT_ONCE))
-            quantiles = await self._model.predict(_split(part), days)
+            quantiles = await self._model.predict(split_windows(part), days)
             parts.append(let_naive_answer(quantiles, part, levels=self._card.levels))
         return np.concatenate(parts)
-
-
-def _split(windows: Windows) -> Sequence[Window]:
-    return [
-        Window(
-            history=windows.history[row],
-            first_day=int(windows.first_day[row]),
-            kind=KINDS[int(windows.kind[row])],
-            band_scale=windows.band_scale[row],
-            naive=bool(windows.naive[row]),
-            effects=None if windows.effects is None else windows.effects[row],
-        )
-        for row in range(len(windows))
-    ]

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from forecasting.card import Card
 from forecasting.errors import ForecastingError, TimedOut, Unavailable, WarehouseError
+from forecasting.latest_windows import SPARE_DAYS
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import first_line
 from forecasting.warehouse.ingest import UpdateResult, update
-from forecasting.warehouse.windows import SPARE_DAYS
 
 logger = logging.getLogger("forecasting.warehouse")
 

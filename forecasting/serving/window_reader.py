@@ -8,6 +8,7 @@ from functools import partial
 from forecasting.card import Card, SeriesCard
 from forecasting.domain import SeriesKey
 from forecasting.errors import DataError, MissingTable, UnknownSite
+from forecasting.latest_windows import SPARE_DAYS
 from forecasting.predictor import Window
 from forecasting.serving.database_client import DatabaseClient
 from forecasting.serving.source_updates import SourceUpdates
@@ -21,7 +22,7 @@ from forecasting.warehouse.pages import Revision
 from forecasting.warehouse.regressor_store import read_regressors_of
 from forecasting.warehouse.schema import translate_missing_schema
 from forecasting.warehouse.sites import SiteIndex
-from forecasting.warehouse.windows import SPARE_DAYS, cut_windows
+from forecasting.warehouse.windows import cut_windows
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard, add_effects, find_effects
-from forecasting.domain import MAX_DAYS_AHEAD, MIN_DAYS, RECENT_DAYS, Kind, Missing, can_be_zero
+from forecasting.domain import MAX_DAYS_AHEAD, MIN_DAYS, RECENT_DAYS, Kind, Missing
 from forecasting.errors import AmbiguousUnit, DataError, TooFewDays
 from forecasting.known_days.events import Event
 from forecasting.known_days.regressors import NO_REGRESSORS, Regressors, sum_effects
@@ -16,9 +16,6 @@ from forecasting.panel import Observations, describe_series
 from forecasting.predictor import SEASONAL_NAIVE, Window
 from forecasting.warehouse.pages import Page
 from forecasting.warehouse.units import rate_as_fraction
-
-# Days to read beyond the context: they show whether the window begins with a gap or before the series began.
-SPARE_DAYS = 35
 
 
 def cut_page_windows(
@@ -33,7 +30,7 @@ def cut_page_windows(
         [card.kind for card in cards],
         context_length=context_length,
         missing=missing,
-        can_be_zero=[can_be_zero(card.kind, additive=card.additive) for card in cards],
+        can_be_zero=[card.can_be_zero for card in cards],
     )
 
 
