@@ -99,6 +99,24 @@ class Sensitivity(StrEnum):
         return {"low": 3.75, "medium": 3.0, "high": 2.5}.get(self.value, float("inf"))
 
 
+class Severity(StrEnum):
+    """How unusual a day is: told at high and medium sensitivity, at low too, and twice as far off."""
+
+    minor = "minor"
+    major = "major"
+    extreme = "extreme"
+
+    @property
+    def rank(self) -> int:
+        return tuple(Severity).index(self)
+
+
+class MessageKind(StrEnum):
+    unusual = "unusual"  # days, what goes on with them, and corrections of them
+    trouble = "trouble"  # days that do not come, sites that are gone or renamed; and when that is over
+    weekly = "weekly"  # the summary of a week
+
+
 class Right(StrEnum):
     read = "read"  # may ask for forecasts
     admin = "admin"  # may also change things

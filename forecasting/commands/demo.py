@@ -16,7 +16,18 @@ from forecasting.settings.command_line import CommandLine
 from forecasting.settings.schema import DEFAULT_VERSION
 
 FOLDER = "demo"  # in MODEL_DIR: a store of its own, so that no other command takes its version for the newest
-HIDDEN_VARIABLES = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "SOURCE_URL", "CACHE_URL", "API_KEYS")
+HIDDEN_VARIABLES = (
+    "DB_HOST",
+    "DB_PORT",
+    "DB_NAME",
+    "DB_USER",
+    "SOURCE_URL",
+    "CACHE_URL",
+    "API_KEYS",
+    "ALERT_URLS",
+    "ALERT_WEBHOOK",
+    "ALERT_WEBHOOK_SECRET",
+)
 WAIT_SECONDS = 180
 BAR_WIDTH = 60  # characters
 Json = dict[str, Any]  # Any: JSON's own types

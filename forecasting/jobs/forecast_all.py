@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from forecasting.alerts.telling import tell_people
 from forecasting.domain import MIN_DAYS, MIN_KNOWN_DAYS, RECENT_DAYS, SeriesKey, to_date, to_day
 from forecasting.errors import TooFewDays
 from forecasting.jobs.judge_all import judge_new_days
@@ -121,6 +122,7 @@ async def _forecast(version: LoadedVersion, tally: Tally) -> None:
         with progress(version.predictor.name, total) as advance:
             await _Pipeline(version, lookup, tally, advance).run(reading, writing, query)
         await judge_new_days(version, lookup, writing, query)
+    await tell_people(config, own)
 
 
 async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[DailyQuery, SeriesLookup]:

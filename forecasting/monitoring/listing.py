@@ -50,7 +50,7 @@ def describe_row(row: Any) -> str:  # Any: PostgreSQL's row
     if row["is_new_level"]:
         parts.append("Still at a new level after 3 days.")
     if row["also"]:
-        parts.append(f"Also {_join([name_metric(metric) for metric in row['also']])}.")
+        parts.append(f"Also {join([name_metric(metric) for metric in row['also']])}.")
     if row["num_other_sites"]:
         number = row["num_other_sites"]
         parts.append("Another site on the same day." if number == 1 else f"{number} other sites on the same day.")
@@ -97,5 +97,5 @@ def describe_acknowledged(rows: Sequence[Any]) -> dict[str, Any]:  # Any: Postgr
     }
 
 
-def _join(names: Sequence[str]) -> str:
+def join(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

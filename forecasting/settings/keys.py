@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from forecasting.errors import SettingError
-from forecasting.settings.schema import ApiKey, Config, DatabaseConfig, ProcessConfig
+from forecasting.settings.schema import AlertAddress, ApiKey, Config, DatabaseConfig, ProcessConfig
 
 FROM_ENVIRONMENT = {
     "process": "torchrun says which of how many processes this is.",
@@ -16,6 +16,7 @@ FROM_ENVIRONMENT = {
     "Set DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD, or write them in .env.",
     "api_keys": "API keys come from the environment alone. "
     "Set API_KEYS=name:right:key,name:right:key, or write it in .env.",
+    "addresses": "where messages go comes from the environment alone. Set ALERT_URLS, or write it in .env.",
 }
 
 
@@ -57,7 +58,8 @@ def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
     hints = get_type_hints(schema)
     for declared in fields(schema):
         key, kind = f"{prefix}{declared.name}", hints[declared.name]
-        if kind in (DatabaseConfig, DatabaseConfig | None, ProcessConfig, tuple[ApiKey, ...], dict[str, str]):
+        from_environment = (tuple[ApiKey, ...], tuple[AlertAddress, ...])
+        if kind in (DatabaseConfig, DatabaseConfig | None, ProcessConfig, dict[str, str], *from_environment):
             continue
         if is_dataclass(kind):
             yield from _walk(cast(type, kind), f"{key}.")

@@ -19,6 +19,7 @@ from yaml import YAMLError
 
 from forecasting.errors import SettingError
 from forecasting.resources import find_resource
+from forecasting.settings.alert_urls import read_alert_addresses
 from forecasting.settings.bounds import require
 from forecasting.settings.env_file import expand_home, read_environment
 from forecasting.settings.environment import (
@@ -86,6 +87,7 @@ def load_config(
         source_database=source,
         cache_database=read_cache_database(environ, database, source=source or database),
         api_keys=read_api_keys(environ),
+        addresses=read_alert_addresses(environ),
         process=read_process(environ),
         given=given,
     )

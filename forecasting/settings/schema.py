@@ -23,10 +23,12 @@ from forecasting.domain import (
     YEAR_OF_DAYS,
     Init,
     Kind,
+    MessageKind,
     Missing,
     Right,
     Scaling,
     Sensitivity,
+    Severity,
     SourceName,
     Unit,
     check_version,
@@ -523,9 +525,16 @@ class AlertConfig(Section):
         0.2, "a day is not unusual if it differs by a smaller share of what was expected", least=0
     )
     least_count: float = setting(10.0, "nor, of a count, if it differs by fewer", least=0)
+    page_url: str | None = setting(
+        None, "where people reach the page, such as https://traffic.example.com, for links in messages; unset: none"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            self.page_url is None or re.fullmatch(r"https?://[^\s/]\S*", self.page_url) is not None,
+            f"alerts.page_url is {self.page_url!r}; it must begin with http:// or https://.",
+        )
         for entry in self.sensitivity:
             level = entry.rpartition("=")[2].strip()
             text = f"alerts.sensitivity has {entry!r}. Write low, medium, high or off, of one site such as shop=low."
@@ -607,6 +616,35 @@ class ApiKey:
 
 
 @dataclass(frozen=True)
+class AlertAddress:
+    """Where messages go, and which. Only the environment says it: its URL and its secret are never shown."""
+
+    name: str  # for the log: the service, numbered if there are several
+    url: str = field(repr=False)  # Apprise's, or the webhook's
+    secret: str = field(default="", repr=False)  # that signs what a webhook gets; empty: Apprise sends it
+    only: tuple[MessageKind, ...] = ()  # empty: all kinds
+    sites: tuple[str, ...] = ()  # empty: all
+    metrics: tuple[str, ...] = ()
+    direction: str | None = None  # high or low
+    least: Severity = Severity.minor
+    quiet: tuple[dt.time, dt.time] | None = None  # in data.timezone: what comes between them waits for the second
+
+    @property
+    def is_webhook(self) -> bool:
+        return bool(self.secret)
+
+    def end_quiet(self, moment: dt.datetime) -> dt.datetime:
+        """The same moment, or the end of the quiet hours that it lies in. `moment` is in the zone of these hours."""
+        if self.quiet is None:
+            return moment
+        begin, end = self.quiet
+        time = moment.time()
+        is_quiet = begin <= time < end if begin < end else time >= begin or time < end
+        day = moment.date() + dt.timedelta(days=int(begin > end and time >= begin))
+        return dt.datetime.combine(day, end, tzinfo=moment.tzinfo) if is_quiet else moment
+
+
+@dataclass(frozen=True)
 class ProcessConfig:
     """Which of how many training processes this is. Only the environment says it: torchrun sets it."""
 
@@ -650,6 +688,7 @@ class Config:
     source_database: DatabaseConfig | None = None  # where the source is, if elsewhere
     cache_database: DatabaseConfig | None = None  # where our own schema is, if elsewhere
     api_keys: tuple[ApiKey, ...] = ()  # only the environment has them; none: everybody who reaches the routes may ask
+    addresses: tuple[AlertAddress, ...] = ()  # only the environment has them
     process: ProcessConfig = field(default_factory=ProcessConfig)
     given: dict[str, str] = field(default_factory=dict)  # settings from the command line and --config files: from where
     model_version: str | None = setting(

@@ -190,5 +190,5 @@ def programs() -> Path:
 
 def _environment() -> dict[str, str]:
     """Ours, without secrets and without variables such as PGPORT, which would redirect the server or its clients."""
-    unwanted = ("PG", "DB_", "SOURCE_URL", "CACHE_URL", "API_KEYS")
+    unwanted = ("PG", "DB_", "SOURCE_URL", "CACHE_URL", "API_KEYS", "ALERT_")
     return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)} | {"LC_ALL": "C"}

@@ -21,6 +21,8 @@ from forecasting.settings.older_keys import FIXED
 from forecasting.settings.schema import CACHE_DATABASE, Config
 from tests import PROJECT
 
+ALERTS = ("ALERT_URLS", "ALERT_WEBHOOK", "ALERT_WEBHOOK_SECRET")
+
 
 def load(*settings: str, **environ: str) -> Config:
     return load_config(settings, environ=environ)
@@ -548,7 +550,7 @@ def test_documented_design_is_one_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_env_example_names_every_variable() -> None:
     text = (PROJECT / "env.example").read_text()
-    variables = {*VARIABLES, *DATABASE_VARIABLES, "DB_PASSWORD", "TRAFFIC_PGDATA", "API_KEYS", HOME}
+    variables = {*VARIABLES, *DATABASE_VARIABLES, "DB_PASSWORD", "TRAFFIC_PGDATA", "API_KEYS", *ALERTS, HOME}
     assert {name for name in variables if f"# {name}=" not in text} == set()
 
 
@@ -560,7 +562,7 @@ def test_every_setting_says_what_it_is() -> None:
 
 
 def test_settings_that_all_commands_share_stay_few() -> None:
-    assert len(list(list_settings(without=COMMANDS_OWN))) <= 73
+    assert len(list(list_settings(without=COMMANDS_OWN))) <= 74
 
 
 def test_torchserves_ports_are_one_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

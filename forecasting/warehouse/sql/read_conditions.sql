@@ -1,0 +1,2 @@
+-- What goes on.
+select cause, began_at from forecasting.conditions where ended_at is null;
