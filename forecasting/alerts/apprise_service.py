@@ -5,21 +5,18 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from http import HTTPStatus
 
 import apprise
 from apprise.attachment.memory import AttachMemory
 
+from forecasting.alerts.outcome import ANSWER_SECONDS, TIMED_OUT, Outcome, describe_status
 from forecasting.alerts.redaction import redact
 from forecasting.domain import MessageKind
 from forecasting.errors import SettingError
 from forecasting.settings.schema import AlertAddress
 from forecasting.warehouse.message_store import Message
 
-ANSWER_SECONDS = 30.0  # that a service has to answer; with Apprise's 4, slow ones would be told again and again
 UNSURE = "You may have this message already: sending it was cut short."
-TIMED_OUT = f"no answer within {ANSWER_SECONDS:.0f} s"
 # What Apprise logs of a failure that has no status, and what it means. The first match counts.
 FAILURES = (
     ("timed out", TIMED_OUT),
@@ -35,18 +32,6 @@ FAILURES = (
 APPRISE_LOG = logging.getLogger("apprise")
 APPRISE_LOG.propagate = False  # its lines have URLs and contents of messages
 APPRISE_LOG.addHandler(logging.NullHandler())
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Of one attempt. `answer` is why it failed, in words that have no secrets; empty if it did not."""
-
-    answer: str = ""
-    is_unsure: bool = False  # it may have arrived all the same
-
-    @property
-    def is_sent(self) -> bool:
-        return not self.answer
 
 
 class AppriseService:
@@ -94,13 +79,6 @@ def _explain(lines: Sequence[str], url: str) -> Outcome:
     warnings = [line for line in lines if not line.startswith("DEBUG")]
     last = redact(warnings[-1].partition(" ")[2], url).rstrip(".") if warnings else "it gave no reason"
     return Outcome(meaning or f"the service refused it: {last}", is_unsure=meaning == TIMED_OUT)
-
-
-def describe_status(status: int) -> str:
-    try:
-        return f"the service answered {status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return f"the service answered {status}"
 
 
 class _Lines(logging.Handler):

@@ -11,9 +11,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from forecasting.alerts.apprise_service import AppriseService, Outcome
+from forecasting.alerts.outcome import Outcome
 from forecasting.alerts.webhook import post_webhook
 from forecasting.errors import SettingError
 from forecasting.settings.schema import AlertAddress, Config, DatabaseConfig
@@ -31,9 +32,12 @@ from forecasting.warehouse.message_store import (
 )
 from forecasting.warehouse.queries import in_transaction
 
+if TYPE_CHECKING:
+    from forecasting.alerts.apprise_service import AppriseService
+
 logger = logging.getLogger("forecasting.alerts")
 
-# Seconds after each failed attempt, before the next; a message is given up after the last. As Standard Webhooks proposes.
+# Seconds from each failed attempt to the next; after the last, a message is given up. As Standard Webhooks proposes.
 DELAYS = (5, 30, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600)
 PATIENCE_SECONDS = 60.0  # for the first attempts again, in a program that ends when it is done
 
@@ -50,8 +54,8 @@ def wants(address: AlertAddress, message: Message) -> bool:
 
 
 async def send_due(config: Config, database: DatabaseConfig, *, patience_seconds: float) -> Counter[str]:
-    """How many messages were sent, wait for another attempt, and were given up. Ends when nothing is due for longer than
-    `patience_seconds` after the start. Addresses work at the same time: a slow one delays no other.
+    """How many messages were sent, wait for another attempt, and were given up. Ends when nothing more is due within
+    `patience_seconds` of its start. Addresses work at the same time: a slow one delays no other.
     """
     until = time.monotonic() + patience_seconds
     async with connected(database, writable=True) as connection:
@@ -144,7 +148,7 @@ class Courier:
 
     def __init__(self, address: AlertAddress) -> None:
         self._address = address
-        self._service: AppriseService | None = None
+        self._service: "AppriseService | None" = None
 
     async def send(self, delivery: Delivery) -> Outcome:
         message = delivery.message
@@ -153,10 +157,16 @@ class Courier:
             return await post_webhook(self._address, message, key=delivery.key, written_at=delivery.written_at, now=now)
         if self._service is None:
             try:
-                self._service = await asyncio.to_thread(AppriseService, self._address)
+                self._service = await asyncio.to_thread(_make_service, self._address)
             except SettingError as error:
                 return Outcome(str(error))
         return await asyncio.to_thread(self._service.send, message, is_unsure=delivery.is_unsure)
+
+
+def _make_service(address: AlertAddress) -> "AppriseService":
+    from forecasting.alerts.apprise_service import AppriseService  # 0.4 s, only where there is something to send
+
+    return AppriseService(address)
 
 
 def _write_seconds(seconds: float) -> str:

@@ -175,7 +175,6 @@ def write_day(day: dt.date) -> str:
 
 
 def _describe_size(row: UnusualSeries) -> str:
-    """39% low, 2.8× usual, no traffic, or: bounce rate unusually low."""
     name = name_metric(row.metric)
     if not row.is_count or row.expected <= 0:
         return f"{name} unusually {row.direction}"
@@ -184,7 +183,7 @@ def _describe_size(row: UnusualSeries) -> str:
     ratio = row.value / row.expected
     if ratio < 2:
         return f"{name} {abs(ratio - 1):.0%} {row.direction}"
-    return f"{name} {ratio:.2g}× usual" if ratio < 10 else f"{name} {ratio:,.0f}× usual"
+    return f"{name} {ratio:.1f} times usual" if ratio < 10 else f"{name} {ratio:,.0f} times usual"
 
 
 def _name_days(row: UnusualSeries) -> str:

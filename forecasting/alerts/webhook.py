@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 from standardwebhooks import Webhook
 
-from forecasting.alerts.apprise_service import ANSWER_SECONDS, TIMED_OUT, Outcome, describe_status
+from forecasting.alerts.outcome import ANSWER_SECONDS, TIMED_OUT, Outcome, describe_status
 from forecasting.settings.schema import AlertAddress
 from forecasting.warehouse.message_store import Message
 
