@@ -121,7 +121,19 @@ def trace(forecaster: "Forecaster") -> "torch.export.ExportedProgram":
     with warnings.catch_warnings():
         # torch 2.13 warns that nn.LSTM updates its list of weights while it is traced; the weights are its parameters.
         warnings.filterwarnings("ignore", message="The tensor attributes self.network.lstm._flat_weights")
-        return torch.export.export(forecaster, forecaster.example_inputs(), dynamic_shapes=[{0: batch}] * 4)
+        program = torch.export.export(forecaster, forecaster.example_inputs(), dynamic_shapes=[{0: batch}] * 4)
+    _drop_assertions(program.graph_module)
+    return program
+
+
+def _drop_assertions(graph_module: "torch.fx.GraphModule") -> None:
+    """torch.export asserts the type of each tensor that it converts, as traced: true of any input that it accepts."""
+    import torch
+
+    for node in list(graph_module.graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            graph_module.graph.erase_node(node)
+    graph_module.recompile()
 
 
 @contextmanager

@@ -3,14 +3,14 @@
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from forecasting.domain import Scaling
-from forecasting.model import earlier_days, last_year
-from forecasting.model.features import num_features, step_features
+from forecasting.domain import YEAR_OF_DAYS, Scaling
+from forecasting.model import earlier_days, features, last_year
+from forecasting.model.features import num_features, step_features, window_features
 from forecasting.model.network import LEVELS, MEDIAN, Network
-from forecasting.model.scaling import MinMaxScaling, RobustScaling, Scaled, WindowScaling
+from forecasting.model.scaling import SCALING_DAYS, MinMaxScaling, RobustScaling, Scaled, WindowScaling
 from forecasting.settings.schema import ModelConfig
 
 NUM_LAYERS = 2  # of the LSTM, as documented
@@ -30,6 +30,8 @@ class Forecaster(nn.Module):
     `settings` describe its shape, its state_dict holds what it learned.
     """
 
+    calendar: Tensor
+
     def __init__(self, settings: ModelConfig, scaling: WindowScaling | None = None) -> None:
         super().__init__()
         self.settings = settings
@@ -37,6 +39,10 @@ class Forecaster(nn.Module):
         horizon = settings.output_days
         self._num_average = earlier_days.num_inputs(horizon) if self.averages_earlier_days else 2 * 7
         self._num_last_year = last_year.num_inputs(horizon) if settings.last_year else 0
+        recent_days = features.num_days(settings.sequence_length, settings.weekly_lags)
+        self._recent_days = min(settings.context_length, max(recent_days, SCALING_DAYS, earlier_days.NUM_DAYS))
+        if self.averages_earlier_days:
+            self.register_buffer("calendar", earlier_days.make_calendar(), persistent=False)
         default = RobustScaling if settings.scaling is Scaling.robust else MinMaxScaling
         self.scaling = scaling or default()
         self.network = Network(
@@ -88,26 +94,38 @@ class Forecaster(nn.Module):
         kind: Int[Tensor, " batch"],
     ) -> tuple[Inputs, Scaled]:
         """First half of a forecast: scaling and features, which have no weights."""
-        scaled = self.scaling(history, kind)
+        horizon = self.settings.output_days
+        scaled = self.scaling(self._select_days(history), kind)
+        days, next_day = scaled.with_flags(), first_day + history.shape[1]
+        recent = days[..., -self._recent_days :]
         steps = step_features(
-            scaled,
-            first_day,
-            kind,
+            recent,
+            next_day,
+            window_features(scaled, kind),
             sequence_length=self.settings.sequence_length,
             weekly_lags=self.settings.weekly_lags,
-            horizon=self.settings.output_days,
+            horizon=horizon,
         )
-        extra = self._read_average(scaled, first_day)
+        extra = self._read_average(recent, next_day)
         if self.settings.last_year:
-            year = last_year.find_last_year(scaled.z, scaled.known, horizon=self.settings.output_days)
+            year = last_year.find_last_year(days[..., : last_year.num_days(horizon)], horizon=horizon)
             extra = torch.cat([extra, year.as_inputs()], 1)
         return Inputs(steps, extra), scaled
 
-    def _read_average(self, scaled: Scaled, first_day: Int[Tensor, " batch"]) -> Float[Tensor, "batch average"]:
+    def _select_days(self, history: Float[Tensor, "batch context"]) -> Float[Tensor, "batch days"]:
+        """Those of last year that are read, and the recent ones: a third of them all, which is a third of the time."""
+        recent = history[:, -self._recent_days :]
+        if not self.settings.last_year:
+            return recent
+        first = history.shape[1] - YEAR_OF_DAYS
+        return torch.cat([history[:, first : first + last_year.num_days(self.settings.output_days)], recent], 1)
+
+    def _read_average(
+        self, days: Float[Tensor, "batch 2 days"], next_day: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch average"]:
         if not self.averages_earlier_days:
-            return torch.cat(_weekdays(scaled.z, scaled.known), 1)
-        horizon = self.settings.output_days
-        return earlier_days.find_earlier_days(scaled.z, scaled.known, first_day, horizon=horizon).as_inputs()
+            return torch.cat(_weekdays(days), 1)
+        return earlier_days.read_inputs(days, next_day, self.calendar, horizon=self.settings.output_days)
 
     def quantiles(self, inputs: Inputs) -> Float[Tensor, "batch horizon levels"]:
         """Second half of a forecast: the network. Quantiles are in the scaling's units."""
@@ -141,13 +159,11 @@ class Forecaster(nn.Module):
         )
 
 
-def _weekdays(
-    z: Float[Tensor, "batch context"], known: Bool[Tensor, "batch context"]
-) -> tuple[Float[Tensor, "batch 7"], Float[Tensor, "batch 7"]]:
+def _weekdays(days: Float[Tensor, "batch 2 days"]) -> tuple[Float[Tensor, "batch 7"], Float[Tensor, "batch 7"]]:
     """Last value and four-week mean of each of the next seven weekdays. An unknown last value becomes the mean."""
-    z, known = z[:, -28:].view(-1, 4, 7), known[:, -28:].view(-1, 4, 7)
+    z, known = days[..., -28:].view(-1, 2, 4, 7).unbind(1)
     mean = z.sum(1) / known.sum(1).clamp(min=1)  # z is 0 where unknown
-    return torch.where(known[:, -1], z[:, -1], mean), mean
+    return torch.where(known[:, -1] > 0, z[:, -1], mean), mean
 
 
 __all__ = ["LEVELS", "MEDIAN", "Forecaster"]

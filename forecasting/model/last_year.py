@@ -41,23 +41,24 @@ def num_inputs(horizon: int) -> int:
     return 3 * horizon
 
 
-def find_last_year(z: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"], *, horizon: int) -> LastYear:
-    """`z` is 0 where unknown. There must be at least YEAR_OF_DAYS days."""
-    first = z.shape[1] - YEAR  # the column of the first day ahead, a year ago
-    level, level_days = _means(z, known, first - LEVEL_DAYS, num=1, length=LEVEL_DAYS)
-    smooth, smooth_days = _means(z, known, first - SMOOTH_DAYS // 2, num=horizon, length=SMOOTH_DAYS)
+def num_days(horizon: int) -> int:
+    """From the first of YEAR_OF_DAYS days on, in which everything lies that is read of last year."""
+    return LEVEL_DAYS + horizon + SMOOTH_DAYS // 2
+
+
+def find_last_year(days: Float[Tensor, "batch 2 days"], *, horizon: int) -> LastYear:
+    """`days` are the first `num_days` of YEAR_OF_DAYS days, as Scaled.with_flags gives them."""
+    total = functional.pad(days, (1, 0)).cumsum(-1)
+    start = LEVEL_DAYS - SMOOTH_DAYS // 2
+    level, level_days = _means(total[..., LEVEL_DAYS : LEVEL_DAYS + 1])
+    smooth, smooth_days = _means(total[..., start + SMOOTH_DAYS :] - total[..., start : start + horizon])
     is_known = (level_days >= MIN_LEVEL_DAYS) & (smooth_days >= MIN_SMOOTH_DAYS)
-    days = slice(first, first + horizon)
-    difference = torch.where(is_known & known[:, days], z[:, days] - smooth, 0.0)
+    z, known = days[..., LEVEL_DAYS : LEVEL_DAYS + horizon].unbind(1)
+    difference = torch.where(is_known & (known > 0), z - smooth, 0.0)
     return LastYear(torch.where(is_known, smooth - level, 0.0), difference, is_known)
 
 
-def _means(
-    z: Float[Tensor, "batch days"], known: Bool[Tensor, "batch days"], start: int, *, num: int, length: int
-) -> tuple[Float[Tensor, "batch num"], Float[Tensor, "batch num"]]:
-    """Means of the known days among `length` days from each of `num` columns on, and how many are known."""
-    total, count = (
-        functional.pad(x[:, start : start + num + length - 1], (1, 0)).cumsum(1) for x in (z, known.float())
-    )
-    sums, days = (x[:, length:] - x[:, :-length] for x in (total, count))
-    return sums / days.clamp(min=1), days
+def _means(sums: Float[Tensor, "batch 2 num"]) -> tuple[Float[Tensor, "batch num"], Float[Tensor, "batch num"]]:
+    """Means of known days, and how many are known, from the sums of both."""
+    total, days = sums.unbind(1)
+    return total / days.clamp(min=1), days

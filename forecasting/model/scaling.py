@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from forecasting.model.rollout import COUNT, RATE, from_even, to_even, within_range
 
+SCALING_DAYS = 49  # before the cutoff, from which level and spread are taken
 MAX_Z = 15.0  # larger spikes carry no further information
 
 
@@ -18,6 +19,10 @@ class Scaled(NamedTuple):
     known: Bool[Tensor, "batch days"]
     level: Float[Tensor, "batch 1"]
     spread: Float[Tensor, "batch 1"]
+
+    def with_flags(self) -> Float[Tensor, "batch 2 days"]:
+        """Values, and 1 where they are known."""
+        return torch.stack([self.z, self.known.float()], 1)
 
 
 class WindowScaling(nn.Module):
@@ -75,7 +80,7 @@ class RobustScaling(WindowScaling):
         """Level: median of the last four weeks. Spread: mean of the deviation from it and of the weekly change."""
         level = _median(x[:, -28:], known[:, -28:])
         away = masked_mean((x[:, -28:] - level).abs(), known[:, -28:])
-        recent, is_known = x[:, -49:], known[:, -49:]
+        recent, is_known = x[:, -SCALING_DAYS:], known[:, -SCALING_DAYS:]
         weekly = masked_mean((recent[:, 7:] - recent[:, :-7]).abs(), is_known[:, 7:] & is_known[:, :-7])
         # A flat window still needs a spread above 0: 3% of a count, 0.01 of a transformed rate, 0.1% of anything else.
         kind = kind[:, None]

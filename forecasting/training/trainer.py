@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.strategies import DDPStrategy
 
 from forecasting.errors import SettingError
 from forecasting.runtime.machine import num_cores
@@ -69,7 +70,8 @@ def _new_trainer(config: Config, **settings: Any) -> pl.Trainer:  # Any: Lightni
         return pl.Trainer(
             accelerator=str(accelerator),
             precision=str(choose_precision(config.training)),  # type: ignore[arg-type]  # one of its literals
-            strategy="auto" if process.world_size == 1 else "ddp",
+            # The model's buffers are constants.
+            strategy="auto" if process.world_size == 1 else DDPStrategy(broadcast_buffers=False),
             devices=process.local_world_size,
             num_nodes=process.num_nodes,
             logger=False,

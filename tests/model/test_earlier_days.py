@@ -4,7 +4,15 @@ from datetime import date, timedelta
 
 import torch
 
-from forecasting.model.earlier_days import MONTHS, WEEKS, EarlierDays, day_of_month, find_earlier_days
+from forecasting.model.earlier_days import (
+    DAYS_OF_400_YEARS,
+    MONTHS,
+    WEEKS,
+    EarlierDays,
+    day_of_month,
+    make_calendar,
+    read_inputs,
+)
 
 EPOCH = date(1970, 1, 1)
 CONTEXT, HORIZON = 84, 28
@@ -14,6 +22,12 @@ def windows() -> tuple[torch.Tensor, torch.Tensor]:
     """Windows that start on each day of two years, one a leap year. Values are day numbers."""
     first = torch.arange((date(2023, 1, 1) - EPOCH).days, (date(2025, 1, 1) - EPOCH).days)
     return (first[:, None] + torch.arange(CONTEXT)).float(), first
+
+
+def find_earlier_days(values: torch.Tensor, known: torch.Tensor, first: torch.Tensor, *, horizon: int) -> EarlierDays:
+    days = torch.stack([torch.where(known, values, 0.0), known.float()], 1)
+    inputs = read_inputs(days, first + values.shape[1], make_calendar(), horizon=horizon)
+    return EarlierDays.from_inputs(inputs, horizon)
 
 
 def months_earlier(day: date, months: int) -> date | None:
@@ -49,16 +63,29 @@ def test_unknown_days_are_left_out_of_the_average() -> None:
     values, first = windows()
     known = torch.ones_like(values, dtype=torch.bool)
     known[:, -7:] = False
-    earlier = find_earlier_days(torch.where(known, values, 0.0), known, first, horizon=7)
+    earlier = find_earlier_days(values, known, first, horizon=7)
     assert torch.equal(earlier.known[..., 0], torch.zeros(len(first), 7, dtype=torch.bool))
     logits = torch.zeros(len(first), 7, WEEKS + MONTHS)
     expected = (earlier.z * earlier.known).sum(-1) / earlier.known.sum(-1)
     torch.testing.assert_close(earlier.average(logits), expected)
 
 
-def test_inputs_hold_the_earlier_days() -> None:
-    values, first = windows()
-    known = torch.rand(values.shape, generator=torch.Generator().manual_seed(0)) < 0.8
-    earlier = find_earlier_days(torch.where(known, values, 0.0), known, first, horizon=HORIZON)
-    again = EarlierDays.from_inputs(earlier.as_inputs(), HORIZON)
-    assert all(torch.equal(before, after) for before, after in zip(earlier, again, strict=True))
+def test_the_calendar_begins_again_after_400_years_and_before_1970() -> None:
+    """Windows that end at the same date, 400 years apart: Python's calendar has them alike."""
+    values = torch.arange(CONTEXT).float()[None] + 1
+    known = torch.ones_like(values, dtype=torch.bool)
+    for start in (-25_000, 0, 40_000):
+        first = torch.tensor([start])
+        earlier = find_earlier_days(values, known, first, horizon=HORIZON)
+        later = find_earlier_days(values, known, first + DAYS_OF_400_YEARS, horizon=HORIZON)
+        assert all(torch.equal(before, after) for before, after in zip(earlier, later, strict=True))
+        days = [date.fromordinal(EPOCH.toordinal() + start + CONTEXT + ahead).day for ahead in range(HORIZON)]
+        assert earlier.is_first[0].tolist() == [day == 1 for day in days]
+
+
+def test_a_day_whose_month_before_is_ahead_too_repeats_the_one_before_that() -> None:
+    """At the end of January, 1 March is 29 days ahead and 1 February one."""
+    values = torch.ones(1, CONTEXT)
+    first = torch.tensor([(date(2023, 1, 31) - EPOCH).days - CONTEXT + 1])
+    earlier = find_earlier_days(values, torch.ones(1, CONTEXT, dtype=torch.bool), first, horizon=30)
+    assert earlier.known[0, 28].tolist()[WEEKS:] == [False, True]

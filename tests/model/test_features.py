@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from forecasting.domain import to_day
-from forecasting.model.features import num_features, step_features
+from forecasting.model.features import num_days, num_features, one_hot, step_features, window_features
 from forecasting.model.rollout import COUNT, OTHER
 from forecasting.model.scaling import RobustScaling
 
@@ -18,10 +18,11 @@ ROLLING_DAYS = (7, 14, 28)  # of which the trained weights know the means
 
 def features(history: torch.Tensor, kind: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
     """The features of one window, and its z with NaN where unknown."""
-    scaled = RobustScaling()(history, torch.tensor([kind]))
-    steps = step_features(
-        scaled, torch.tensor([to_day(FIRST)]), torch.tensor([kind]), sequence_length=STEPS, weekly_lags=LAGS, horizon=7
-    )
+    kinds = torch.tensor([kind])
+    scaled = RobustScaling()(history, kinds)
+    next_day = torch.tensor([to_day(FIRST) + CONTEXT])
+    window = window_features(scaled, kinds)
+    steps = step_features(scaled.with_flags(), next_day, window, sequence_length=STEPS, weekly_lags=LAGS, horizon=7)
     z = np.where(scaled.known[0].numpy(), scaled.z[0].numpy(), np.nan)
     return steps[0].numpy(), z
 
@@ -94,3 +95,22 @@ def test_level_and_spread_of_the_window_are_in_every_step() -> None:
     weeks = torch.tensor([10.0, 30.0] * 4).repeat_interleave(7)[None]
     steps, _ = features(weeks, OTHER)
     np.testing.assert_allclose(steps[:, -5:-3], [[10 / 10, math.log(15)]] * STEPS, rtol=1e-5)
+
+
+def test_a_longer_window_of_steps_reads_the_days_that_it_says() -> None:
+    """The days before the last `num_days` change nothing; a step whose means reach before the history has those of its
+    known days.
+    """
+    generator = torch.Generator().manual_seed(0)
+    days = torch.stack([torch.randn(2, 90, generator=generator), torch.ones(2, 90)], 1)
+    sizes = {"sequence_length": 20, "weekly_lags": 3, "horizon": 7}
+    next_day, window = torch.tensor([19_000, 19_001]), torch.zeros(2, 5)
+    steps = step_features(days, next_day, window, **sizes)
+    assert torch.equal(step_features(days[..., -num_days(20, 3) :], next_day, window, **sizes), steps)
+    short = step_features(days[..., -41:], next_day, window, **sizes)
+    np.testing.assert_allclose(short[:, 0, 10], days[:, 0, -41:-19].mean(1), atol=1e-6)  # the mean of 28 days: 22
+
+
+def test_one_hot_is_torchs() -> None:
+    x = torch.arange(12).view(3, 4) % 5
+    assert torch.equal(one_hot(x, 5), torch.nn.functional.one_hot(x, 5).float())
