@@ -1,6 +1,7 @@
 """How scripts end: codes, words, and tracebacks for those who ask."""
 
 import errno
+import logging
 import os
 import pty
 import re
@@ -15,6 +16,7 @@ import pytest
 import torch
 from rich.table import Table
 
+from forecasting.runtime.log import MAX_WARNINGS, Repeats
 from forecasting.runtime.process import LESS_MEMORY, explain_shortage
 from forecasting.runtime.terminal import render
 from tests import PROJECT
@@ -163,6 +165,48 @@ def test_what_serves_goes_on_though_its_logs_disk_is_full() -> None:
         )
     first, second = result.stderr.splitlines()[:2]
     assert (first, second) == ("the log cannot be written (No space left on device): 1 lines lost", "went on")
+
+
+def write_warning(text: str, *, level: int = logging.WARNING) -> logging.LogRecord:
+    return logging.LogRecord("forecasting", level, "", 0, "%s", (text,), None)
+
+
+def test_a_warning_that_repeats_is_written_once_and_counted() -> None:
+    repeats = Repeats()
+
+    def write(text: str, now: float, level: int = logging.WARNING) -> list[str]:
+        return [record.getMessage() for record in repeats.choose(write_warning(text, level=level), now)]
+
+    assert write("PostgreSQL does not answer", 100.0) == ["PostgreSQL does not answer"]
+    assert [write("PostgreSQL does not answer", 100.0 + second) for second in range(10)] == [[]] * 10
+    assert write("the disk is full", 109.0) == ["the disk is full"]
+    assert write("a request", 109.5, logging.INFO) == ["a request"]
+    counted = "10 times more within 10 s: PostgreSQL does not answer"
+    assert write("a request", 110.0, logging.INFO) == [counted, "a request"]
+    assert write("PostgreSQL does not answer", 111.0) == ["PostgreSQL does not answer"]
+    assert write("a request", 200.0, logging.INFO) == ["a request"]  # nothing was left out since
+
+
+def test_the_count_of_a_warning_comes_before_it_is_written_again() -> None:
+    repeats = Repeats()
+    for now in (0.0, 1.0):
+        repeats.choose(write_warning("full"), now)
+    written = repeats.choose(write_warning("full"), 10.0)
+    assert [record.getMessage() for record in written] == ["once more within 10 s: full", "full"]
+
+
+def test_of_many_different_warnings_none_is_left_out() -> None:
+    repeats = Repeats()
+    texts = [f"series {number} fails" for number in range(MAX_WARNINGS + 20)]
+    for text in texts:
+        assert len(repeats.choose(write_warning(text), 0.0)) == 1
+    assert [len(repeats.choose(write_warning(text), 1.0)) for text in texts] == [0] * MAX_WARNINGS + [1] * 20
+
+
+def test_what_serves_writes_the_warnings_of_an_outage_once() -> None:
+    body = "[LOGGER.warning('PostgreSQL does not answer') for _ in range(50)]; LOGGER.info('the end')"
+    result = subprocess.run([sys.executable, "-c", LOSSY.format(body=body)], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["said", "PostgreSQL does not answer", "the end"]
 
 
 IN_A_TERMINAL = """
