@@ -56,7 +56,7 @@ def _judge(
     num_days = recent.history.shape[1]
     predictor = model.predictor
     plan = plan_comparison(recent, num_days=num_days, context_length=predictor.context_length)
-    comparison = compare(plan, predictor.predict(plan.windows), levels=predictor.levels)
+    comparison = compare([(plan, predictor.predict(plan.windows))], levels=predictor.levels)
     score = comparison.judgement.score
     series, columns = np.nonzero(np.isfinite(score))
     days = recent.first_days[series] + num_days - score.shape[1] + columns

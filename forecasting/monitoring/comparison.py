@@ -1,7 +1,7 @@
 """Days beside the forecasts that were made, or would have been made, in the week before each of them. Pure numpy."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,8 +10,8 @@ from forecasting.card import SeriesCard, make_windows
 from forecasting.domain import KIND_CODES, MIN_KNOWN_DAYS, RECENT_DAYS
 from forecasting.known_days.events import Event, list_event_days
 from forecasting.known_days.holiday_calendar import AFTER, BEFORE, SCHOOL, name_days
-from forecasting.monitoring.rule import Judgement, Reason, judge
-from forecasting.monitoring.scores import AHEAD, LeastChange, score_days
+from forecasting.monitoring.rule import Judgement, Reason, find_candidates, judge
+from forecasting.monitoring.scores import AHEAD, DayScores, LeastChange, score_days
 from forecasting.predictor import Windows
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)  # of the forecasts that are kept: both bands
@@ -54,44 +54,80 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Plan:
-    """The forecasts that a comparison needs: of AHEAD days from each of the windows."""
+    """The forecasts that a comparison needs: of AHEAD days from the day before each of the days that are due."""
 
     days: RecentDays
     num_days: int
-    windows: Windows
-    is_enough: Bool[np.ndarray, "series judged"]  # which days have a window: enough known days before them
+    context_length: int
+    is_due: Bool[np.ndarray, "series judged"]
+    softening: Float[np.ndarray, "series judged"]
+
+    @property
+    def windows(self) -> Windows:
+        """Of each series one after another, in the order of days."""
+        return _cut_windows(self.days, self.is_due, self.context_length)
 
 
 def plan_comparison(days: RecentDays, *, num_days: int, context_length: int) -> Plan:
-    """Of the last `num_days` days of each series. Forecasts begin AHEAD days before them."""
+    """Of the last `num_days` days of each series. Forecasts begin AHEAD days before them, where there are enough known
+    days.
+    """
     num_judged = min(num_days + AHEAD - 1, days.history.shape[1] - 1)
-    return Plan(days, num_days, *_make_windows(days, num_judged, context_length))
+    first = days.first_days + days.history.shape[1] - num_judged
+    softening = [
+        soften(card.country, days.find_events(row), range(day, day + num_judged))
+        for row, (card, day) in enumerate(zip(days.cards, first.tolist(), strict=True))
+    ]
+    is_due = _has_enough(days, num_judged)
+    return Plan(days, num_days, context_length, is_due, np.reshape(softening, is_due.shape))
+
+
+def split_plan(plan: Plan) -> tuple[Plan, Plan]:
+    """What all series need to be judged, and what only those do that `keep_candidates` then leaves of it."""
+    num_judged = plan.is_due.shape[1]
+    is_middle = np.zeros(num_judged, bool)
+    is_middle[max(0, num_judged - AHEAD + 1) : max(0, num_judged - plan.num_days)] = True
+    return replace(plan, is_due=plan.is_due & ~is_middle), replace(plan, is_due=plan.is_due & is_middle)
+
+
+def keep_candidates(
+    middle: Plan, outer: Plan, quantiles: Float[np.ndarray, "windows days levels"], *, levels: Sequence[float]
+) -> Plan:
+    """Without the series that are as expected, whatever the middle forecasts say."""
+    scores = _score(outer, _align(_place([(outer, quantiles)], levels)), None)
+    is_candidate = np.any(find_candidates(scores)[:, -outer.num_days :], axis=1, keepdims=True)
+    return replace(middle, is_due=middle.is_due & is_candidate)
 
 
 def compare(
-    plan: Plan,
-    quantiles: Float[np.ndarray, "windows days levels"],
+    parts: Sequence[tuple[Plan, Float[np.ndarray, "_ days levels"]]],
     *,
     levels: Sequence[float],
     least: LeastChange | None = None,
 ) -> Comparison:
-    """The days beside the forecasts of the plan's windows, in the model's units."""
-    days, num_judged = plan.days, plan.is_enough.shape[1]
-    places = [list(levels).index(level) for level in LEVELS]
-    kept = np.full((*plan.is_enough.shape, AHEAD, len(LEVELS)), np.nan, np.float32)
-    kept[plan.is_enough] = quantiles[..., places]
-    bands = _align(kept).astype(np.float64)
-    observed = days.observed[:, -num_judged:].astype(np.float64)
-    kinds = np.array([KIND_CODES[card.kind] for card in days.cards], np.int64)
-    first = days.first_days + days.history.shape[1] - num_judged
-    softening = np.stack(
-        [
-            soften(card.country, days.find_events(row), range(day, day + num_judged))
-            for row, (card, day) in enumerate(zip(days.cards, first.tolist(), strict=True))
-        ]
-    )
-    scores = score_days(observed, bands[..., SCORED], kinds, softening=softening, least=least)
-    return _cut(_describe(judge(scores), observed, bands, days.cards), plan.num_days)
+    """The days beside the forecasts of a plan's windows, or of those that it was split into, in the model's units."""
+    plan = parts[0][0]
+    bands = _align(_place(parts, levels))
+    judged = judge(_score(plan, bands, least))
+    observed = plan.days.observed[:, -bands.shape[1] :].astype(np.float64)
+    return _cut(_describe(judged, observed, bands.astype(np.float64), plan.days.cards), plan.num_days)
+
+
+def _place(
+    parts: Sequence[tuple[Plan, Float[np.ndarray, "_ days levels"]]], levels: Sequence[float]
+) -> Float[np.ndarray, "series judged days kept"]:
+    """The quantiles by the day before which they were made; NaN where none were."""
+    kept = np.full((*parts[0][0].is_due.shape, AHEAD, len(LEVELS)), np.nan, np.float32)
+    for plan, quantiles in parts:
+        kept[plan.is_due] = quantiles[..., [list(levels).index(level) for level in LEVELS]]
+    return kept
+
+
+def _score(plan: Plan, bands: Float[np.ndarray, "series judged ahead kept"], least: LeastChange | None) -> DayScores:
+    observed = plan.days.observed[:, -bands.shape[1] :].astype(np.float64)
+    kinds = np.array([KIND_CODES[card.kind] for card in plan.days.cards], np.int64)
+    scored = bands[..., SCORED].astype(np.float64)
+    return score_days(observed, scored, kinds, softening=plan.softening, least=least)
 
 
 def soften(country: str, events: Sequence[Event], days: range) -> Float[np.ndarray, " days"]:
@@ -105,21 +141,24 @@ def soften(country: str, events: Sequence[Event], days: range) -> Float[np.ndarr
     return divisors
 
 
-def _make_windows(
-    days: RecentDays, num_judged: int, context_length: int
-) -> tuple[Windows, Bool[np.ndarray, "series judged"]]:
-    """A window up to the day before each of the last days, of those with enough known days; and which these are."""
-    num_columns = num_judged + context_length
+def _has_enough(days: RecentDays, num_judged: int) -> Bool[np.ndarray, "series judged"]:
+    """Whether there are enough known days before each of the last days to forecast from."""
+    known = np.isfinite(days.history[:, -num_judged - RECENT_DAYS : -1])
+    total = np.pad(np.cumsum(known, axis=1), ((0, 0), (num_judged + RECENT_DAYS - known.shape[1], 0)))
+    return np.asarray(total[:, RECENT_DAYS:] - total[:, :-RECENT_DAYS] >= MIN_KNOWN_DAYS)
+
+
+def _cut_windows(days: RecentDays, is_due: Bool[np.ndarray, "series judged"], context_length: int) -> Windows:
+    """A window up to the day before each of the days that are due."""
+    num_columns = is_due.shape[1] + context_length
     missing = max(0, num_columns - days.history.shape[1])
     history = np.pad(days.history[:, -num_columns:], ((0, 0), (missing, 0)), constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(history[:, :-1], context_length, axis=1)
-    is_enough = np.isfinite(windows[..., -RECENT_DAYS:]).sum(-1) >= MIN_KNOWN_DAYS
-    rows, columns = np.nonzero(is_enough)
+    rows, columns = np.nonzero(is_due)
     first_days = days.first_days + days.history.shape[1] - num_columns
     cards = [days.cards[row] for row in rows.tolist()]
     events = [days.find_events(row) for row in rows.tolist()]
-    made = make_windows(cards, windows[rows, columns], first_days[rows] + columns, days_ahead=AHEAD, events=events)
-    return made, is_enough
+    return make_windows(cards, windows[rows, columns], first_days[rows] + columns, days_ahead=AHEAD, events=events)
 
 
 def _align(quantiles: Float[np.ndarray, "series days ahead levels"]) -> Float[np.ndarray, "series days ahead levels"]:

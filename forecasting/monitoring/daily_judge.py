@@ -15,7 +15,14 @@ from forecasting.known_days.events import NO_EVENTS, Event, Events
 from forecasting.known_days.holiday_calendar import SCHOOL
 from forecasting.known_days.learning import name_known_days
 from forecasting.latest_windows import SPARE_DAYS, cut_latest_windows
-from forecasting.monitoring.comparison import Comparison, RecentDays, compare, plan_comparison
+from forecasting.monitoring.comparison import (
+    Comparison,
+    RecentDays,
+    compare,
+    keep_candidates,
+    plan_comparison,
+    split_plan,
+)
 from forecasting.monitoring.rule import LEVEL_DAYS, Reason
 from forecasting.monitoring.scores import AHEAD, LeastChange
 from forecasting.monitoring.wording import DayValues, UnusualDay, describe
@@ -79,8 +86,12 @@ class Judge:
     async def _compare(self, recent: RecentDays, num_days: int) -> Comparison:
         alerts = self.config.alerts
         plan = plan_comparison(recent, num_days=num_days, context_length=self.context_length)
+        outer, middle = split_plan(plan)
+        quantiles = await self.predict(outer.windows)
+        rest = keep_candidates(middle, outer, quantiles, levels=self.levels)
         least = LeastChange(alerts.least_change, alerts.least_count)
-        return compare(plan, await self.predict(plan.windows), levels=self.levels, least=least)
+        parts = [(outer, quantiles), (rest, await self.predict(rest.windows))]
+        return compare(parts, levels=self.levels, least=least)
 
 
 def describe_changes(changes: Counter[str]) -> str:

@@ -94,4 +94,4 @@ def _compare_part(past: Past, row: int, card: SeriesCard, days: range, num_days:
         events=[past.events.of(past.panel.series[row].site)],
     )
     plan = plan_comparison(recent, num_days=num_days, context_length=predictor.context_length)
-    return compare(plan, predictor.predict(plan.windows), levels=predictor.levels, least=past.least)
+    return compare([(plan, predictor.predict(plan.windows))], levels=predictor.levels, least=past.least)

@@ -11,15 +11,19 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from forecasting.monitoring.scores import AHEAD, DayScores
+from forecasting.monitoring.scores import AHEAD, BAND_END, DayScores
 
 ALARM = 3.0  # a day so far off is not trusted by the forecasts of the days after it
-WEEK_SCALE = 1.25  # from the mean of a week's scores to a score
+WEEK_SCALE = 1.25  # from the mean of a week's distances from the forecast made before it to a score
 WEEK_WEIGHTS = np.arange(1, AHEAD + 1) / np.arange(1, AHEAD + 1).sum()  # later days lie further from where it began
 LEAST_LARGE = 2  # days of such a week that are large enough to be told on their own
+DRIFT_SCALE = 2.7  # from the mean of a week's distances from each day's own forecast to a score
+DRIFT_WEIGHTS = np.array([0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0]) / 5.35
+MOST = 2.0  # that a day counts for in it, so that none makes the week
 LEVEL = 1.5  # days 2 and 3 both so far on the same side: still at a new level
 LEVEL_DAYS = 3
 WORSE = 1.5  # times as far off as what was told before: told again
+CANDIDATE = 2.0  # the lowest score that is told is 2.5
 
 
 class Reason(IntEnum):
@@ -46,18 +50,30 @@ def judge(days: DayScores) -> Judgement:
     """After an unusual day, the days of the week after it are compared with the forecast made before it: the later ones
     expect more of the same, and their bands are too wide to notice the end of it, or a second one.
     """
-    own = days.score[..., 0]
+    own, candidates = days.score[..., 0], find_candidates(days)
     alarm = (np.abs(np.nan_to_num(own)) > ALARM) & days.is_large[..., 0]
-    ahead = _forecast_before(alarm, days)
+    ahead = np.where(candidates, _forecast_before(alarm, days), 1)
     score = _take(np.where(days.is_large, np.nan_to_num(days.score), 0.0), ahead)
-    week = _score_week(days, alarm)
+    week = np.where(candidates, _score_week(days, alarm), 0.0)
     is_week = (np.abs(week) > np.abs(score)) & (np.abs(score) <= ALARM)  # a day that is told alone is told so
     return Judgement(
         score=np.where(np.isnan(own), np.nan, np.where(is_week, week, score)),
         ahead=np.where(is_week, AHEAD, ahead),
         reason=np.where(is_week, Reason.week, Reason.day).astype(np.int64),
-        is_new_level=_find_new_levels(days, alarm),
+        is_new_level=candidates & _find_new_levels(days, alarm),
     )
+
+
+def find_candidates(days: DayScores) -> Bool[np.ndarray, "series days"]:
+    """The days that need the forecasts made between AHEAD days and one day before them.
+
+    All others are as expected by these two: the day, the days before it and the week. Whatever was expected in between,
+    they are judged by the forecast of the day before. The daily job makes no other forecasts for most series.
+    """
+    week = np.stack(_take_week(days.score), -1)
+    near = np.abs(np.concatenate([days.score[..., :1], week], axis=-1)) <= CANDIDATE
+    is_near = np.all(near, axis=-1) & (np.abs(_measure_week(week)) <= BAND_END)
+    return np.asarray(~is_near)  # a day without a value is not known to be near
 
 
 def find_first_days(
@@ -102,19 +118,29 @@ def _take(
     return np.asarray(np.take_along_axis(values, ahead[..., None] - 1, axis=-1)[..., 0])
 
 
-def _score_week(days: DayScores, alarm: Bool[np.ndarray, "series days"]) -> Float[np.ndarray, "series days"]:
-    """How far the last AHEAD days lie from the forecast made before them; 0 where one of them is an alarm of its own.
+def _take_week(values: Shaped[np.ndarray, "series days ahead"]) -> list[Shaped[np.ndarray, "series days"]]:
+    """Of the last AHEAD days, by the forecast made before them."""
+    return [_lag(values[..., day], AHEAD - 1 - day) for day in range(AHEAD)]
 
-    Each day counts for no more than an alarm, so that none makes the week.
+
+def _score_week(days: DayScores, alarm: Bool[np.ndarray, "series days"]) -> Float[np.ndarray, "series days"]:
+    """How far the last AHEAD days lie on one side of what was expected of each the day before; 0 where one of them is
+    an alarm of its own, or where the week as a whole is not far from the forecast made before it.
     """
-    parts = [_lag(days.score[..., day], AHEAD - 1 - day) for day in range(AHEAD)]
-    num_large = sum(_lag(days.is_large[..., day], AHEAD - 1 - day).astype(np.int64) for day in range(AHEAD))
-    known = num_large >= LEAST_LARGE
-    week = np.clip(np.nan_to_num(np.stack(parts, -1)), -ALARM, ALARM) @ WEEK_WEIGHTS * WEEK_SCALE
+    own = np.clip(np.nan_to_num(days.score[..., 0]), -MOST, MOST)
+    week = np.stack([_lag(own, AHEAD - 1 - day) for day in range(AHEAD)], -1) @ DRIFT_WEIGHTS * DRIFT_SCALE
+    moved = _measure_week(np.stack(_take_week(days.score), -1))
+    num_large = sum(large.astype(np.int64) for large in _take_week(days.is_large))
+    known = (moved * np.sign(week) > BAND_END) & (num_large >= LEAST_LARGE)
     side = np.sign(np.nan_to_num(days.score[..., 0]))
     for back in range(AHEAD):
         known = known & ~(_lag(alarm, back) & (_lag(side, back) == np.sign(week)))
     return np.where(known, week, 0.0)
+
+
+def _measure_week(scores: Float[np.ndarray, "series days week"]) -> Float[np.ndarray, "series days"]:
+    """How far a week lies from the forecast made before it. Each day counts for no more than an alarm."""
+    return np.asarray(np.clip(np.nan_to_num(scores), -ALARM, ALARM) @ WEEK_WEIGHTS * WEEK_SCALE)
 
 
 def _find_new_levels(days: DayScores, alarm: Bool[np.ndarray, "series days"]) -> Bool[np.ndarray, "series days"]:

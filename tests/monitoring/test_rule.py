@@ -83,16 +83,32 @@ def test_a_second_spike_is_compared_with_the_forecast_made_before_the_first() ->
     assert find_first_days(judged.score[0], judged.reason[0], 3.0).nonzero()[0].tolist() == [20, 23]
 
 
-def test_a_slow_decline_is_told_by_its_week() -> None:
-    """Each day is expected by the day before, but not by the forecast made before the decline."""
+def decline(first: int, *, by_day: float, in_all: float) -> Float[np.ndarray, "days ahead"]:
+    """Seven days that are each a little lower than the day before let expect, and lie far from where it began."""
     scores = quiet()
     for ahead in range(AHEAD):
-        scores[20 + ahead, ahead] = -0.6 * (ahead + 1)
-    judged = judge_scores(scores)
+        scores[first + ahead] = -by_day
+        scores[first + ahead, ahead] = -in_all * (ahead + 1)
+    return scores
+
+
+def test_a_slow_decline_is_told_by_its_week() -> None:
+    judged = judge_scores(decline(20, by_day=1.3, in_all=0.6))
     [day] = np.flatnonzero(judged.score[0] < -3)
     assert (day, judged.reason[0, day], judged.ahead[0, day]) == (26, Reason.week, AHEAD)
-    weights = np.arange(1, 8) / 28
-    assert judged.score[0, 26] == pytest.approx(1.25 * weights @ np.maximum(-0.6 * np.arange(1, 8), -3.0))
+    # Of the first day the two forecasts are the same one.
+    assert judged.score[0, 26] == pytest.approx(-2.7 * (0.4 * 0.6 + (0.6 + 0.7 + 0.8 + 0.9 + 0.95 + 1.0) * 1.3) / 5.35)
+
+
+def test_a_week_near_the_forecast_made_before_it_is_not_told() -> None:
+    """However its days lie beside the forecasts made meanwhile: here 1.25 times 1.25 half bands."""
+    scores = decline(20, by_day=1.3, in_all=0.0)
+    for ahead in range(AHEAD):
+        scores[20 + ahead, ahead] = -1.25
+    assert judge_scores(scores).reason.sum() == 0
+    for ahead in range(AHEAD):
+        scores[20 + ahead, ahead] = -1.4  # 1.25 times this is more than 1.645
+    assert np.flatnonzero(judge_scores(scores).reason[0]).tolist() == [26]
 
 
 def test_a_week_with_an_alarm_of_its_own_is_not_told_again() -> None:
