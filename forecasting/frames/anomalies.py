@@ -1,7 +1,7 @@
 """Unusual days of a frame: each day beside the forecasts made in the week before it, by the rule of monitoring."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,9 +10,8 @@ from forecasting.card import SeriesCard
 from forecasting.frames.levels import SCORE, band_ends, find_quantiles
 from forecasting.frames.loaded_model import LoadedModel
 from forecasting.frames.reading import FrameSeries
-from forecasting.frames.series_rows import SeriesRows, cut_windows
-from forecasting.latest_windows import cut_latest_windows
-from forecasting.monitoring.comparison import Comparison, RecentDays, compare, plan_comparison
+from forecasting.frames.series_rows import SeriesRows, find_verdicts, is_masked
+from forecasting.monitoring.comparison import Comparison, RecentDays, compare, lay_out, plan_comparison
 from forecasting.monitoring.rule import Reason
 from forecasting.monitoring.scores import AHEAD
 
@@ -77,17 +76,18 @@ def _per_day(comparison: Comparison, cards: Sequence[SeriesCard]) -> Float[np.nd
 
 
 def _lay_out(model: LoadedModel, rows: SeriesRows, cards: Sequence[SeriesCard]) -> RecentDays:
-    """All days, up to each series' last value."""
-    missing = model.config.data.missing
-    span = int((rows.find_last_days()[rows.series] - rows.days).max()) + 1
-    seen = cut_windows(rows, cards, context_length=span, missing=missing, verdicts=model.config.verdicts)
-    scale = np.array([card.unit_scale for card in cards])
-    counted = cut_latest_windows(
-        rows.counts, rows.days, rows.values / scale[rows.series], [card.kind for card in cards],
-        context_length=span, missing=missing,
-        can_be_zero=[card.can_be_zero for card in cards],
-    )  # fmt: skip
-    return RecentDays(cards, seen.history, counted.history, seen.first_days)
+    """All days, as the daily job reads them from a database."""
+    verdicts = model.config.verdicts
+    scaled = replace(rows, values=rows.values / np.array([card.unit_scale for card in cards])[rows.series])
+    return lay_out(
+        rows.counts,
+        rows.days,
+        rows.values,
+        is_masked(find_verdicts(scaled, cards, verdicts), verdicts),
+        cards,
+        num_days=int((rows.find_last_days()[rows.series] - rows.days).max()) + 1,
+        missing=model.config.data.missing,
+    )
 
 
 def _find_band(

@@ -88,8 +88,11 @@ def cut_windows(
 
 def mask(rows: SeriesRows, verdicts: UInt8[np.ndarray, " rows"], thresholds: VerdictConfig) -> SeriesRows:
     """With infinite values on the days that a verdict masks, as panels and windows take them."""
-    is_masked = np.isin(verdicts, [Verdict[name] for name in thresholds.masked])
-    return replace(rows, values=np.where(is_masked, np.inf, rows.values))
+    return replace(rows, values=np.where(is_masked(verdicts, thresholds), np.inf, rows.values))
+
+
+def is_masked(verdicts: UInt8[np.ndarray, " rows"], thresholds: VerdictConfig) -> Bool[np.ndarray, " rows"]:
+    return np.isin(verdicts, [Verdict[name] for name in thresholds.masked])
 
 
 def find_verdicts(

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from forecasting.card import SeriesCard, make_windows
-from forecasting.domain import KIND_CODES, MIN_KNOWN_DAYS, RECENT_DAYS
+from forecasting.domain import KIND_CODES, MIN_KNOWN_DAYS, RECENT_DAYS, Missing
 from forecasting.known_days.events import Event, list_event_days
 from forecasting.known_days.holiday_calendar import AFTER, BEFORE, SCHOOL, name_days
+from forecasting.latest_windows import cut_latest_windows
 from forecasting.monitoring.rule import Judgement, Reason, find_candidates, judge
 from forecasting.monitoring.scores import AHEAD, DayScores, LeastChange, score_days
 from forecasting.predictor import Windows
@@ -34,6 +35,35 @@ class RecentDays:
 
     def find_events(self, row: int) -> Sequence[Event]:
         return self.events[row] if self.events else ()
+
+
+def lay_out(
+    counts: Int[np.ndarray, " series"],
+    days: Int[np.ndarray, " rows"],
+    values: Float[np.ndarray, " rows"],
+    masked: Bool[np.ndarray, " rows"],
+    cards: Sequence[SeriesCard],
+    *,
+    num_days: int,
+    missing: Missing,
+) -> RecentDays:
+    """The last days of each series, up to its own last value. The rows of one series follow those of another; values
+    are in the source's units, and `masked` those that a verdict masks.
+    """
+    scaled = values / np.repeat([card.unit_scale for card in cards], counts)
+    seen, counted = (
+        cut_latest_windows(
+            counts,
+            days,
+            each,
+            [card.kind for card in cards],
+            context_length=num_days,
+            missing=missing,
+            can_be_zero=[card.can_be_zero for card in cards],
+        )
+        for each in (np.where(masked, np.inf, scaled), scaled)
+    )
+    return RecentDays(cards, seen.history, counted.history, seen.first_days)
 
 
 @dataclass(frozen=True)

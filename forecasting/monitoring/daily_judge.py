@@ -10,16 +10,17 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard
-from forecasting.domain import Missing, Sensitivity, SeriesKey, to_date
+from forecasting.domain import Sensitivity, SeriesKey, to_date
 from forecasting.known_days.events import NO_EVENTS, Event, Events
 from forecasting.known_days.holiday_calendar import SCHOOL
 from forecasting.known_days.learning import name_known_days
-from forecasting.latest_windows import SPARE_DAYS, cut_latest_windows
+from forecasting.latest_windows import SPARE_DAYS
 from forecasting.monitoring.comparison import (
     Comparison,
     RecentDays,
     compare,
     keep_candidates,
+    lay_out,
     plan_comparison,
     split_plan,
 )
@@ -65,7 +66,15 @@ class Judge:
             return Counter()
         keys = [keys[place] for place in days.places]
         cards = [self._add_country(cards[place], key) for place, key in zip(days.places, keys, strict=True)]
-        recent = _lay_out(days, cards, self.context_length + MOST_JUDGED + AHEAD, self.config.data.missing)
+        recent = lay_out(
+            days.counts,
+            days.days,
+            days.values,
+            days.masked,
+            cards,
+            num_days=self.context_length + MOST_JUDGED + AHEAD,
+            missing=self.config.data.missing,
+        )
         recent = replace(recent, events=[self.events.of(site) for site, _ in keys])
         comparison = await self._compare(recent, _count_days(days, recent))
         judged = _list_days(recent, comparison, keys, days.first_days, self.config)
@@ -104,20 +113,6 @@ def describe_changes(changes: Counter[str]) -> str:
     }
     words = [text.format(f"{changes[name]:,}") for name, text in parts.items() if changes[name]]
     return ", ".join(words) or "none unusual"
-
-
-def _lay_out(days: DaysToCompare, cards: Sequence[SeriesCard], num_days: int, missing: Missing) -> RecentDays:
-    """The last days in the model's units."""
-    scale = np.repeat([card.unit_scale for card in cards], days.counts)
-    zero = [card.can_be_zero for card in cards]
-    kinds = [card.kind for card in cards]
-    seen, counted = (
-        cut_latest_windows(
-            days.counts, days.days, values / scale, kinds, context_length=num_days, missing=missing, can_be_zero=zero
-        )
-        for values in (np.where(days.masked, np.inf, days.values), days.values)
-    )
-    return RecentDays(cards, seen.history, counted.history, counted.first_days)
 
 
 def _count_days(days: DaysToCompare, recent: RecentDays) -> int:

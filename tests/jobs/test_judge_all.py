@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from forecasting import TrafficForecaster
 from forecasting.jobs.forecast_all import forecast_everything
 from forecasting.monitoring.listing import list_anomalies
 from forecasting.settings.schema import AlertConfig, Config, DatabaseConfig
@@ -68,6 +70,13 @@ def read(database: DatabaseConfig) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in rows]
 
 
+def judge_frame(database: DatabaseConfig) -> "pd.Series[float]":
+    """The scores of the same days as TrafficForecaster judges a data frame."""
+    rows = run(database, "select site, day, value from forecasting.daily order by site, day")
+    frame = pd.DataFrame([tuple(row) for row in rows], columns=["unique_id", "ds", "y"])
+    return TrafficForecaster().detect_anomalies(frame).set_index(["unique_id", "ds"])["score"]
+
+
 @pytest.fixture
 def sites(database: DatabaseConfig) -> DatabaseConfig:
     execute(database, load_schema(), SITES)
@@ -94,6 +103,9 @@ def test_days_are_judged_once_and_again_after_a_correction(
     assert row["sensitivity"] == "low"
     assert row["score"] < -3.75
     assert row["lower"] < row["expected"] < row["upper"]
+    scores = judge_frame(sites)
+    for stored in run(sites, "select site, day, score from forecasting.anomalies"):
+        assert scores[stored["site"], pd.Timestamp(stored["day"])] == pytest.approx(stored["score"], rel=1e-3)
 
     listed = asyncio.run(list_anomalies(config)).splitlines()
     assert len(listed) == 3
