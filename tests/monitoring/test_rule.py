@@ -123,7 +123,7 @@ def test_a_week_with_an_alarm_of_its_own_is_not_told_again() -> None:
 def test_a_level_that_stays_for_three_days_is_noticed() -> None:
     scores = quiet()
     for ahead in range(AHEAD):
-        scores[20 + ahead, ahead] = 4.0
+        scores[20 + ahead, ahead:] = 4.0  # by the forecasts made before
     assert np.flatnonzero(judge_scores(scores).is_new_level[0]).tolist() == [22]
     scores[22] = 1.4
     assert not judge_scores(scores).is_new_level.any()
