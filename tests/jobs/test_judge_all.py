@@ -73,7 +73,9 @@ def read(database: DatabaseConfig) -> list[tuple[Any, ...]]:
 def judge_frame(database: DatabaseConfig) -> "pd.Series[float]":
     """The scores of the same days as TrafficForecaster judges a data frame."""
     rows = run(database, "select site, day, value from forecasting.daily order by site, day")
-    frame = pd.DataFrame([tuple(row) for row in rows], columns=["unique_id", "ds", "y"])
+    frame = pd.DataFrame([tuple(row) for row in rows], columns=["unique_id", "ds", "y"]).astype(
+        {"ds": "datetime64[ns]"}
+    )
     return TrafficForecaster().detect_anomalies(frame).set_index(["unique_id", "ds"])["score"]
 
 
