@@ -21,7 +21,6 @@ FAST = (
     "model",
     "monitoring",
     "serving/http/test_guards.py",
-    "serving/test_data_age.py",
     "serving/test_known_days.py",
     "serving/test_promotions.py",
     "serving/test_request_batcher.py",

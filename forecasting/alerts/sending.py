@@ -10,8 +10,8 @@ import datetime as dt
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from forecasting.alerts.outcome import Outcome
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("forecasting.alerts")
 
 # Seconds from each failed attempt to the next; after the last, a message is given up. As Standard Webhooks proposes.
-DELAYS = (5, 30, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600)
+DELAYS = (5.0, 30.0, 5 * 60.0, 30 * 60.0, 2 * 3600.0, 5 * 3600.0, 10 * 3600.0, 14 * 3600.0, 20 * 3600.0)
+END_SECONDS = 5.0  # for an attempt that is under way when the program ends
+OTHERS_SECONDS = 1.0  # between looks at what other programs are sending
 PATIENCE_SECONDS = 60.0  # for the first attempts again, in a program that ends when it is done
 
 
@@ -62,8 +64,12 @@ async def send_due(config: Config, database: DatabaseConfig, *, patience_seconds
         with translate_errors("writing to forecasting.deliveries"):
             await _address(connection, config.addresses)
             given_up = await give_up_old(connection)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_Sender(config, address, database, until).run()) for address in config.addresses]
+    senders = [_Sender(config, address, database, until) for address in config.addresses]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(sender.run()) for sender in senders]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
     return sum((task.result() for task in tasks), Counter(failed=given_up))
 
 
@@ -90,27 +96,37 @@ class _Sender:
         self._until = until  # by the monotonic clock
         self._courier = Courier(address)
         self._counts: Counter[str] = Counter()
+        self._is_first = True
 
     async def run(self) -> Counter[str]:
         async with connected(self._database, writable=True) as connection:
             with translate_errors("writing to forecasting.deliveries"):
                 while await self._wait(connection):
-                    while delivery := await claim_delivery(connection, self._address.name):
-                        await self._deliver(connection, delivery)
+                    if not await self._deliver_all(connection):
+                        await asyncio.sleep(OTHERS_SECONDS)
         return self._counts
 
     async def _wait(self, connection: OwnConnection) -> bool:
         """Until the next attempt is due; False if that is too long, or nothing waits."""
         now = dt.datetime.now(ZoneInfo(self._config.data.timezone))
-        seconds = await find_next_due(connection, self._address.name)
-        if seconds is None:
+        seconds, num_waiting = await find_next_due(connection, self._address.name)
+        if not num_waiting:
             return False
         seconds = max(seconds, (self._address.end_quiet(now) - now).total_seconds())
-        if time.monotonic() + seconds > self._until and seconds > 0:
-            self._counts["waiting"] += 1
+        is_first, self._is_first = self._is_first, False
+        if time.monotonic() + seconds > self._until and not (is_first and seconds == 0):
+            self._counts["waiting"] += num_waiting
             return False
         await asyncio.sleep(seconds)
         return True
+
+    async def _deliver_all(self, connection: OwnConnection) -> int:
+        """Those that are due. How many attempts that were; none if other programs are making them."""
+        num_attempts = 0
+        while delivery := await claim_delivery(connection, self._address.name):
+            await _finish(self._deliver(connection, delivery))
+            num_attempts += 1
+        return num_attempts
 
     async def _deliver(self, connection: OwnConnection, delivery: Delivery) -> None:
         async with in_transaction(connection):
@@ -120,7 +136,9 @@ class _Sender:
 
     async def _send(self, delivery: Delivery) -> Outcome:
         try:
-            return await self._courier.send(delivery)
+            return await self._courier.send(
+                delivery.message, key=delivery.key, written_at=delivery.written_at, is_unsure=delivery.is_unsure
+            )
         except Exception as error:
             logger.exception("%s: message %d could not be sent", self._address.name, delivery.message_id)
             return Outcome(f"a bug in this program ({type(error).__name__}): its log says more", is_unsure=True)
@@ -143,6 +161,16 @@ class _Sender:
             self._counts[status] += 1
 
 
+async def _finish(attempt: Coroutine[Any, Any, None]) -> None:
+    """Waits for an attempt, even if this program ends: it would have to be made again, and might arrive twice."""
+    task = asyncio.ensure_future(attempt)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=END_SECONDS)
+        raise
+
+
 class Courier:
     """Brings messages to one address."""
 
@@ -150,17 +178,17 @@ class Courier:
         self._address = address
         self._service: "AppriseService | None" = None
 
-    async def send(self, delivery: Delivery) -> Outcome:
-        message = delivery.message
+    async def send(self, message: Message, *, key: str, written_at: dt.datetime, is_unsure: bool = False) -> Outcome:
+        """`key` is the same in each attempt. `is_unsure`: an earlier one may have arrived."""
         if self._address.is_webhook:
             now = dt.datetime.now(dt.UTC)
-            return await post_webhook(self._address, message, key=delivery.key, written_at=delivery.written_at, now=now)
+            return await post_webhook(self._address, message, key=key, written_at=written_at, now=now)
         if self._service is None:
             try:
                 self._service = await asyncio.to_thread(_make_service, self._address)
             except SettingError as error:
                 return Outcome(str(error))
-        return await asyncio.to_thread(self._service.send, message, is_unsure=delivery.is_unsure)
+        return await asyncio.to_thread(self._service.send, message, is_unsure=is_unsure)
 
 
 def _make_service(address: AlertAddress) -> "AppriseService":

@@ -5,7 +5,9 @@ import logging
 from collections import Counter
 
 from forecasting.alerts.sending import PATIENCE_SECONDS, send_due
+from forecasting.alerts.trouble_watch import write_site_news
 from forecasting.alerts.unusual import UnusualSeries, write_correction, write_new_level, write_unusual
+from forecasting.alerts.weekly_watch import write_weekly
 from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.message_store import write_message
@@ -13,7 +15,8 @@ from forecasting.warehouse.queries import fetch, in_transaction
 
 logger = logging.getLogger("forecasting.alerts")
 
-NEWS_DAYS = 10  # so long something may happen to an unusual day that was told
+NEWS_DAYS = 14  # older days are no news: when a history is read for the first time, or a month later
+NO_NEWS = 0  # in place of the id of a message
 
 
 async def tell_people(
@@ -40,12 +43,15 @@ async def write_news(connection: OwnConnection, config: Config) -> int:
     """How many messages are new. One transaction: what is told of is marked together with the message about it."""
     async with in_transaction(connection):
         await fetch(connection, "lock_messages")
-        return await _write_unusual(connection, config) + await _write_later_news(connection, config)
+        writers = (_write_unusual, _write_later_news, write_site_news, write_weekly)
+        return sum([await write(connection, config) for write in writers])
 
 
 async def _write_unusual(connection: OwnConnection, config: Config) -> int:
     rows = [UnusualSeries(**row) for row in await fetch(connection, "read_untold_anomalies")]
-    num_new = 0
+    since, num_new = config.data.today() - dt.timedelta(days=NEWS_DAYS), 0
+    await fetch(connection, "note_told", [row.id for row in rows if row.day < since], NO_NEWS)
+    rows = [row for row in rows if row.day >= since]
     for message, ids in write_unusual(rows, page_url=config.alerts.page_url):
         number, is_new = await write_message(connection, message)
         await fetch(connection, "note_told", ids, number)

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import os
 import ssl
 from typing import Any
 
@@ -64,5 +65,6 @@ def _explain(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "there is no such host"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"nothing listens there ({error.strerror or 'no connection'})".lower()
+        reason = os.strerror(error.errno).lower() if error.errno else "no connection"
+        return f"nothing listens there ({reason})"
     return "the connection was closed without an answer"

@@ -13,6 +13,7 @@ COMMANDS = {
     "serve": "serve a version: TorchServe and the HTTP routes",
     "forecast": "forecast every series and write the forecasts to the database",
     "backtest": "forecast past days and compare with what happened",
+    "alerts": "list the messages to people, and test their addresses",
     "anomalies": "list unusual days, or what would have been told of the past",
     "sources": "describe the analytics sources; check yours; list unusual days",
     "pretrain": "make the base model again (in a checkout)",

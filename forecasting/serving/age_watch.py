@@ -9,7 +9,7 @@ from functools import partial
 from forecasting.card import SeriesCard
 from forecasting.domain import SeriesKey
 from forecasting.errors import MissingTable, TimedOut, WarehouseError
-from forecasting.serving.data_age import DataAges, SeriesAge
+from forecasting.monitoring.data_age import DataAges, SeriesAge
 from forecasting.serving.database_client import DatabaseClient
 from forecasting.settings.schema import Config, DataConfig
 from forecasting.warehouse.connection import Connection, translate_errors

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from forecasting.card import Card, SeriesCard
 from forecasting.domain import MAX_DAYS_AHEAD, check_days_ahead
 from forecasting.errors import BadAnswer, DataError
+from forecasting.monitoring.data_age import AnswerAge, describe_past_days
 from forecasting.predictor import Window, let_naive_answer, stack_windows
-from forecasting.serving.data_age import AnswerAge, describe_past_days
 from forecasting.serving.known_days import describe_known_days
 from forecasting.serving.known_regressors import describe_regressors
 from forecasting.serving.request_batcher import RequestBatcher

@@ -8,10 +8,10 @@ from cachetools import LRUCache
 
 from forecasting.card import Card, SeriesCard, restore_settings
 from forecasting.errors import CannotConnect, DataError, TimedOut
+from forecasting.monitoring.data_age import AnswerAge
 from forecasting.predictor import Window
 from forecasting.serving.age_watch import AgeWatch
 from forecasting.serving.circuit_breaker import CircuitBreaker
-from forecasting.serving.data_age import AnswerAge
 from forecasting.serving.database_client import DatabaseClient, close_pool
 from forecasting.serving.health import DataState, Problems
 from forecasting.serving.request_batcher import RequestBatcher

@@ -91,10 +91,10 @@ async def end_delivery(
     await fetch(connection, "end_delivery", *values)
 
 
-async def find_next_due(connection: Connection, address: str) -> float | None:
-    """Seconds from now on; None if nothing waits."""
-    [row] = await fetch(connection, "find_next_due", address)
-    return None if row["seconds"] is None else max(0.0, float(row["seconds"]))
+async def find_next_due(connection: Connection, address: str) -> tuple[float, int]:
+    """Seconds until the next attempt, and how many messages wait."""
+    [row] = await fetch(connection, "find_next_due", address, CLAIM_SECONDS)
+    return max(0.0, row["seconds"] or 0.0), row["num_waiting"]
 
 
 async def give_up_old(connection: Connection) -> int:
@@ -127,3 +127,18 @@ def _make_delivery(row: Any, address: str) -> Delivery:  # Any: PostgreSQL's row
         written_at=row["written_at"],
         database_id=str(row["database_id"]),
     )
+
+
+async def read_conditions(connection: Connection) -> dict[str, dt.datetime]:
+    """What was found wrong and is not over: its cause, and when it was first told."""
+    return {row["cause"]: row["began_at"] for row in await fetch(connection, "read_conditions")}
+
+
+async def begin_condition(connection: Connection, cause: str) -> bool:
+    """False if it is known already."""
+    return bool(await fetch(connection, "begin_condition", cause))
+
+
+async def end_condition(connection: Connection, cause: str) -> bool:
+    """False if it was not known."""
+    return bool(await fetch(connection, "end_condition", cause))

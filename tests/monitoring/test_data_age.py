@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from forecasting.serving.data_age import AnswerAge, DataAges, SeriesAge, describe_past_days, find_usual_age
+from forecasting.monitoring.data_age import AnswerAge, DataAges, SeriesAge, describe_past_days, find_usual_age
 
 UNTIL = dt.date(2026, 11, 20)
 
