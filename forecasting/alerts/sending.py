@@ -10,10 +10,11 @@ import datetime as dt
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from forecasting.alerts.chart import make_picture
 from forecasting.alerts.outcome import Outcome
 from forecasting.alerts.webhook import post_webhook
 from forecasting.errors import SettingError
@@ -131,13 +132,19 @@ class _Sender:
     async def _deliver(self, connection: OwnConnection, delivery: Delivery) -> None:
         async with in_transaction(connection):
             if await lock_delivery(connection, delivery):
-                outcome = await self._send(delivery)
+                outcome = await self._send(connection, delivery)
                 await self._end(connection, delivery, outcome)
 
-    async def _send(self, delivery: Delivery) -> Outcome:
+    async def _send(self, connection: OwnConnection, delivery: Delivery) -> Outcome:
+        message = delivery.message
+
+        async def draw() -> bytes | None:
+            async with connection.transaction():  # within the other one, which an error here must not end
+                return await make_picture(connection, message)
+
         try:
             return await self._courier.send(
-                delivery.message, key=delivery.key, written_at=delivery.written_at, is_unsure=delivery.is_unsure
+                message, key=delivery.key, written_at=delivery.written_at, is_unsure=delivery.is_unsure, draw=draw
             )
         except Exception as error:
             logger.exception("%s: message %d could not be sent", self._address.name, delivery.message_id)
@@ -178,8 +185,18 @@ class Courier:
         self._address = address
         self._service: "AppriseService | None" = None
 
-    async def send(self, message: Message, *, key: str, written_at: dt.datetime, is_unsure: bool = False) -> Outcome:
-        """`key` is the same in each attempt. `is_unsure`: an earlier one may have arrived."""
+    async def send(
+        self,
+        message: Message,
+        *,
+        key: str,
+        written_at: dt.datetime,
+        is_unsure: bool = False,
+        draw: Callable[[], Awaitable[bytes | None]] | None = None,
+    ) -> Outcome:
+        """`key` is the same in each attempt. `is_unsure`: an earlier one may have arrived. `draw` makes a picture, for
+        services that take one.
+        """
         if self._address.is_webhook:
             now = dt.datetime.now(dt.UTC)
             return await post_webhook(self._address, message, key=key, written_at=written_at, now=now)
@@ -188,7 +205,8 @@ class Courier:
                 self._service = await asyncio.to_thread(_make_service, self._address)
             except SettingError as error:
                 return Outcome(str(error))
-        return await asyncio.to_thread(self._service.send, message, is_unsure=is_unsure)
+        picture = await draw() if draw and self._service.takes_pictures else None
+        return await asyncio.to_thread(self._service.send, message, picture=picture, is_unsure=is_unsure)
 
 
 def _make_service(address: AlertAddress) -> "AppriseService":

@@ -65,7 +65,8 @@ def write_troubles(
         news = [each for each in troubles if each.cause.split("/")[0] == kind and each.is_wrong is is_wrong]
         if not news:
             continue
-        title, *lines = write(source, [states[each.site] for each in news])
+        names = dict.fromkeys(each.site for each in news)  # a site may be renamed twice
+        title, *lines = write(source, [states[name] for name in names])
         messages.append(
             Message(
                 kind=MessageKind.trouble,
@@ -73,7 +74,7 @@ def write_troubles(
                 day=today,
                 title=title,
                 body=join_lines([*lines, link(page_url, None, None)]),
-                sites=tuple(sorted(each.site for each in news)),
+                sites=tuple(sorted(names)),
                 severity=Severity.minor if kind == RENAMED else Severity.major,
             )
         )
@@ -100,9 +101,11 @@ def _write_back(_: str, sites: Sequence[SiteState]) -> tuple[str, ...]:
 
 def _write_gone(source: str, sites: Sequence[SiteState]) -> tuple[str, ...]:
     is_one = len(sites) == 1
-    kept = "Its days are kept, but it is" if is_one else "Their days are kept, but they are"
     title = f"{_name(sites)} {'is' if is_one else 'are'} gone from {source}"
-    return title, f"{kept} not forecast until {'it is' if is_one else 'they are'} back. If that was on purpose, fine."
+    kept = "Its days are kept, but it is not forecast until it is back."
+    if not is_one:
+        kept = "Their days are kept, but they are not forecast until they are back."
+    return title, f"{kept} If nobody meant to delete {'it' if is_one else 'them'}, check {source}."
 
 
 def _write_here_again(source: str, sites: Sequence[SiteState]) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def _describe_unusual(unusual: Sequence[UnusualSite], *, with_site: bool) -> str
 
 def _describe_accuracy(accuracy: Accuracy) -> str:
     if accuracy.num_days < LEAST_DAYS or accuracy.error is None or accuracy.coverage is None:
-        return f"How good forecasts are is not known yet: those of {accuracy.num_days} of {LEAST_DAYS} days are kept."
+        return f"It is not known yet how good forecasts are: {accuracy.num_days} of {LEAST_DAYS} days can be compared."
     held = f"{accuracy.coverage:.0%} of the days lay in their 80% band"
     return f"Forecasts of the last {ACCURACY_WEEKS} weeks were {accuracy.error:.1%} off on average; {held}."
 
