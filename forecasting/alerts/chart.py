@@ -92,7 +92,8 @@ def _draw_bands(axis: Any, days: Sequence[ChartedDay]) -> None:  # Any: matplotl
         color=BAND,
         linewidth=0,
     )
-    ahead = [day for day in days if day.value is None and day.median is not None]
+    newest = max((day.day for day in days if day.value is not None), default=dt.date.min)
+    ahead = [day for day in days if day.day > newest and day.median is not None]
     axis.plot([day.day for day in ahead], [day.median for day in ahead], color=FORECAST, linewidth=2)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +29,11 @@ WINDOWS_AT_ONCE = 64  # forecast in one request: those of people do not wait for
 class DayJudge:
     """Works in the background: nobody waits for it, and what fails is tried again after the next update."""
 
-    def __init__(self, config: Config, card: Card, model: Model) -> None:
+    def __init__(
+        self, config: Config, card: Card, model: Model, *, on_judged: Callable[[], None] | None = None
+    ) -> None:
+        """`on_judged` is called when new days were judged."""
+        self._on_judged = on_judged
         self._config = config
         self._card = card
         self._model = model
@@ -63,6 +68,8 @@ class DayJudge:
             return
         if changes["series"]:
             logger.info("judged the new days of %s series: %s", f"{changes['series']:,}", describe_changes(changes))
+            if self._on_judged is not None:
+                self._on_judged()
 
     async def _judge(self, connection: OwnConnection) -> Counter[str]:
         card, data = self._card, self._config.data

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from forecasting.artifact import Artifact
 from forecasting.card import restore_settings
@@ -20,7 +21,15 @@ from forecasting.settings.schema import Config
 class ServedModel:
     """Uses a TorchServe that somebody else starts and ends. Used in one event loop."""
 
-    def __init__(self, config: Config, artifact: Artifact, torchserve: TorchServe) -> None:
+    def __init__(
+        self,
+        config: Config,
+        artifact: Artifact,
+        torchserve: TorchServe,
+        *,
+        on_judged: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_judged` as DayJudge has it."""
         self.card = card = artifact.card
         serving = config.serving
         self._check_seconds = serving.check_seconds
@@ -31,7 +40,8 @@ class ServedModel:
             serving.deadline_seconds,
             max_running=2 * num_workers(serving),  # each worker has its next request at hand
         )
-        self.judge = DayJudge(restore_settings(card, config), card, self.client)
+        self.config = restore_settings(card, config)
+        self.judge = DayJudge(self.config, card, self.client, on_judged=on_judged)
         self.windows = RecentWindows(config, card, on_days=self.judge.start)
         self.forecast_cache = ForecastCache(
             ForecastService(

@@ -21,6 +21,7 @@ from forecasting.runtime.process import return_freed_memory
 from forecasting.serving.coverage import find_missing, find_unreadable, refuse_losing
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.health import DataState, Problems
+from forecasting.serving.messenger import Messenger, Place
 from forecasting.serving.preflight import check_room
 from forecasting.serving.promotion_note import Note, remove_note, take_notes, write_note
 from forecasting.serving.promotions import Promotion, Promotions
@@ -50,7 +51,8 @@ class VersionManager:
         self._config = config
         self._supervisor = supervisor
         self._archive = archive
-        self.served = ServedModel(config, artifact, supervisor.torchserve)
+        self._messenger = Messenger(self._find_messages)
+        self.served = ServedModel(config, artifact, supervisor.torchserve, on_judged=self._messenger.note_news)
         self._resources = ResourceWatch(config)
         self._promotions = Promotions(config.serving.root_path)
         for note in take_notes(config.model_dir):
@@ -123,6 +125,7 @@ class VersionManager:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._supervisor.watch(self._use_restarted))
             group.create_task(_return_memory())
+            group.create_task(self._messenger.run())
             while True:
                 started, served = time.monotonic(), self.served
                 self._resources.check(self._supervisor.torchserve)
@@ -226,7 +229,7 @@ class VersionManager:
             torchserve = await self._supervisor.start_second(make_start(archive, version, beside))
             undo.push_async_callback(self._supervisor.end, torchserve)
             logger.info("TorchServe answers with version %s on %s", version, torchserve.inference_url)
-            served = ServedModel(self._config, artifact, torchserve)
+            served = ServedModel(self._config, artifact, torchserve, on_judged=self._messenger.note_news)
             undo.push_async_callback(served.close)
             await served.verify()
             if not force:
@@ -258,6 +261,10 @@ class VersionManager:
             ending.push_async_callback(served.close)
             await served.forecast_cache.finish()
         logger.info("version %s has ended", served.card.version)
+
+    def _find_messages(self) -> Place | None:
+        windows = self.served.windows
+        return (self.served.config, windows.client.database) if windows.updates.has_succeeded else None
 
     def _use_restarted(self, torchserve: TorchServe) -> None:
         self.served.switch_to(torchserve)  # the version that is served by then

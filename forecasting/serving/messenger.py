@@ -1,0 +1,59 @@
+"""Sends messages to people while a version is served: what is new, what waits for another attempt or a quieter hour."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from forecasting.alerts.sending import send_due
+from forecasting.alerts.telling import tell_people
+from forecasting.errors import ForecastingError
+from forecasting.settings.schema import Config, DatabaseConfig
+
+logger = logging.getLogger("forecasting.alerts")
+
+PAUSE_SECONDS = 30.0  # between looks for messages that are due
+NEWS_SECONDS = 3600.0  # between looks for news, without days that are judged: that none come is news, too
+
+Place = tuple[Config, DatabaseConfig]  # the settings of the version that is served, and where our own schema is
+
+
+class Messenger:
+    """Works in the background: forecasts wait for no message, and what fails is tried again."""
+
+    def __init__(self, find_place: Callable[[], Place | None]) -> None:
+        """`find_place` returns None until the source was read once."""
+        self._find_place = find_place
+        self._logged: str | None = None
+        self._has_news = asyncio.Event()
+        self._news_at = 0.0  # of the next look for news, by the monotonic clock
+
+    def note_news(self) -> None:
+        """New days were judged."""
+        self._has_news.set()
+
+    async def run(self) -> None:
+        """Until it is cancelled; an attempt under way is finished first."""
+        while True:
+            if (place := self._find_place()) is not None:
+                await self._tell(*place)
+            try:
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    await self._has_news.wait()
+            except TimeoutError:
+                continue
+
+    async def _tell(self, config: Config, database: DatabaseConfig) -> None:
+        is_due = self._has_news.is_set() or time.monotonic() >= self._news_at
+        self._has_news.clear()
+        try:
+            if is_due:
+                await tell_people(config, database, patience_seconds=0.0)
+                self._news_at = time.monotonic() + NEWS_SECONDS
+            elif config.addresses:
+                await send_due(config, database, patience_seconds=0.0)
+            self._logged = None
+        except ForecastingError as error:
+            if str(error) != self._logged:
+                logger.warning("messages wait: %s", error)
+            self._logged = str(error)
