@@ -10,6 +10,10 @@ import pytest
 TESTS = Path(__file__).parent
 # Modules and folders whose tests start no server and train nothing: `make check` runs them before each commit.
 FAST = (
+    "alerts/test_filters.py",
+    "alerts/test_troubles.py",
+    "alerts/test_unusual.py",
+    "alerts/test_weekly.py",
     "data_quality",
     "evaluation/test_measures.py",
     "frames/test_anomalies.py",

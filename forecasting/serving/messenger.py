@@ -57,3 +57,5 @@ class Messenger:
             if str(error) != self._logged:
                 logger.warning("messages wait: %s", error)
             self._logged = str(error)
+        except Exception:  # nobody waits for messages, so nobody else would hear of it
+            logger.exception("messages wait: a bug in the program itself")
