@@ -30,7 +30,7 @@ async def tell_people(
     """
     async with connected(database, writable=True) as connection:
         with translate_errors("writing to forecasting.messages"):
-            num_new = await write_news(connection, config)
+            num_new = await write_news(connection, config, today=config.data.today())
     counts = Counter(new=num_new) + await send_due(config, database, patience_seconds=patience_seconds)
     if num_new and not config.addresses:
         logger.info("%s; nobody is told: ALERT_URLS is not set", _count(num_new, "new message"))
@@ -39,17 +39,17 @@ async def tell_people(
     return counts
 
 
-async def write_news(connection: OwnConnection, config: Config) -> int:
+async def write_news(connection: OwnConnection, config: Config, *, today: dt.date) -> int:
     """How many messages are new. One transaction: what is told of is marked together with the message about it."""
     async with in_transaction(connection):
         await fetch(connection, "lock_messages")
         writers = (_write_unusual, _write_later_news, write_site_news, write_weekly)
-        return sum([await write(connection, config) for write in writers])
+        return sum([await write(connection, config, today=today) for write in writers])
 
 
-async def _write_unusual(connection: OwnConnection, config: Config) -> int:
+async def _write_unusual(connection: OwnConnection, config: Config, *, today: dt.date) -> int:
     rows = [UnusualSeries(**row) for row in await fetch(connection, "read_untold_anomalies")]
-    since, num_new = config.data.today() - dt.timedelta(days=NEWS_DAYS), 0
+    since, num_new = today - dt.timedelta(days=NEWS_DAYS), 0
     await fetch(connection, "note_told", [row.id for row in rows if row.day < since], NO_NEWS)
     rows = [row for row in rows if row.day >= since]
     for message, ids in write_unusual(rows, page_url=config.alerts.page_url):
@@ -59,9 +59,9 @@ async def _write_unusual(connection: OwnConnection, config: Config) -> int:
     return num_new
 
 
-async def _write_later_news(connection: OwnConnection, config: Config) -> int:
+async def _write_later_news(connection: OwnConnection, config: Config, *, today: dt.date) -> int:
     """New levels and corrections, each told once: the cause and the day are those of the unusual day."""
-    since, url = config.data.today() - dt.timedelta(days=NEWS_DAYS), config.alerts.page_url
+    since, url = today - dt.timedelta(days=NEWS_DAYS), config.alerts.page_url
     num_new = 0
     for row in await fetch(connection, "read_later_news", since):
         values = dict(row)

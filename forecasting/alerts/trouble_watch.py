@@ -17,7 +17,7 @@ from forecasting.warehouse.message_store import (
 from forecasting.warehouse.queries import Connection, fetch, in_transaction
 
 
-async def write_site_news(connection: Connection, config: Config) -> int:
+async def write_site_news(connection: Connection, config: Config, *, today: dt.date) -> int:
     """How many messages are new. Must run in a transaction that has locked the messages.
 
     Sources whose sites nobody has read, such as a forecasting.daily that another program fills, have no such news.
@@ -28,8 +28,7 @@ async def write_site_news(connection: Connection, config: Config) -> int:
     troubles = find_troubles(source, sites, known, max_age_days=config.serving.max_age_days)
     for trouble in troubles:
         await (begin_condition if trouble.is_wrong else end_condition)(connection, trouble.cause)
-    today, page_url = config.data.today(), config.alerts.page_url
-    messages = write_troubles(source, troubles, sites, today=today, page_url=page_url)
+    messages = write_troubles(source, troubles, sites, today=today, page_url=config.alerts.page_url)
     return sum([(await write_message(connection, message))[1] for message in messages])
 
 

@@ -19,12 +19,11 @@ LAST_WEEKDAY = 3  # Thursday: later, a summary of the week before is of no use
 BAND = (0.1, 0.9)
 
 
-async def write_weekly(connection: Connection, config: Config) -> int:
+async def write_weekly(connection: Connection, config: Config, *, today: dt.date) -> int:
     """1 if the summary of the last week is new: on Monday once its Sunday is known, on Tuesday even if it is not.
 
     Must run in a transaction that has locked the messages.
     """
-    today = config.data.today()
     monday = today - dt.timedelta(days=today.weekday())
     [message] = await fetch(connection, "has_message", CAUSE, monday)
     if message["is_told"] or today.weekday() > LAST_WEEKDAY:

@@ -42,9 +42,13 @@ def write(database: DatabaseConfig, *messages: Message) -> None:
     asyncio.run(insert())
 
 
-def ask(database: DatabaseConfig, statement: str) -> list[tuple[Any, ...]]:
+def ask(database: DatabaseConfig, statement: str, *scripts: str) -> list[tuple[Any, ...]]:
+    """The rows of the statement, after the scripts."""
+
     async def fetch() -> list[tuple[Any, ...]]:
         connection = await connect(database, writable=True)
+        for script in scripts:
+            await connection.execute(script)
         rows = await connection.fetch(statement)
         await connection.close()
         return [tuple(row) for row in rows]

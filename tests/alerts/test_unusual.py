@@ -85,14 +85,15 @@ def test_a_message_says_what_is_known(changes: dict[str, Any], text: str) -> Non
 def test_a_site_is_told_once_for_each_side() -> None:
     """However many of its metrics and days are new."""
     rows = [
-        unusual(metric="visits", id=1),
+        unusual(metric="visits", num_metrics=3, id=1),
         unusual(metric="page_views", score=-4.0, id=2, also=["visits"]),
         unusual(day=TUESDAY - dt.timedelta(days=1), score=-8.0, id=3),
         unusual(site="shop2", direction="high", score=3.2, value=5000.0, id=4),
     ]
     (low, low_ids), (high, high_ids) = write_unusual(rows, page_url=PAGE)
     assert f"{low.title}\n{low.body}" == (
-        f"▼ shop: visits 65% low on Tuesday, 24 November\n{LOW}\nBefore that also on Monday, 23 November.\n{PAGE}"
+        f"▼ shop: visits 65% low on Tuesday, 24 November\n{LOW}\nAlso page views.\n"
+        f"Before that also on Monday, 23 November.\n{PAGE}"
     )
     assert (low.cause, low.day, low.sites, low.metrics, low.severity) == (
         "unusual/low/shop", TUESDAY, ("shop",), ("page_views", "visits"), Severity.extreme,

@@ -105,6 +105,7 @@ written as (
             version = excluded.version,
             judged_at = excluded.judged_at,
             told_at = coalesce(stored.told_at, excluded.told_at),
+            message_id = case when stored.direction = excluded.direction then stored.message_id end,
             value_before = stored.value,
             withdrawn_at = null
         where stored.value is distinct from excluded.value or stored.withdrawn_at is not null
