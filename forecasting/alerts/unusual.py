@@ -218,7 +218,7 @@ def _describe_missing(row: UnusualSeries) -> str:
     if row.verdict != "partial":
         return ""
     number = count_missing_hours(row.hours, row.hours_before)
-    hours = "hours are missing" if not number else "1 hour is missing" if number == 1 else f"{number} hours are missing"
+    hours = f"{number} hours are missing" if number > 1 else "1 hour is missing" if number else "it looks half-counted"
     return f"{hours}: {STOPPED}"
 
 

@@ -21,7 +21,7 @@ from forecasting.latest_windows import SPARE_DAYS
 from forecasting.runtime.log import LOGGER
 from forecasting.runtime.process import run_async
 from forecasting.runtime.terminal import progress
-from forecasting.settings.schema import Config
+from forecasting.settings.schema import Config, DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
 from forecasting.warehouse.daily import count_series, read_pages
 from forecasting.warehouse.event_store import read_known_events
@@ -86,8 +86,8 @@ class Tally:
 
 
 def forecast_everything(config: Config) -> str:
-    """Brings forecasting.daily up to date, writes the next days of all its series to forecasting.forecasts, and judges
-    the days that are new.
+    """Brings forecasting.daily up to date, writes the next days of all its series to forecasting.forecasts, judges the
+    days that are new, and tells people what is unusual.
 
     Each batch is one transaction, so an interruption leaves whole batches, and the next run completes them. Under
     torchrun each process takes its share of the series. Returns the name of the version. Raises ForecastingError.
@@ -97,14 +97,16 @@ def forecast_everything(config: Config) -> str:
     days = config.forecast.days_ahead
     LOGGER.info("%s forecasts %s of every series", name, "1 day" if days == 1 else f"{days} days")
     tally, started = Tally(), time.monotonic()
-    run_async(_forecast(version, tally))
+    own = run_async(_forecast(version, tally))
     _log_tally(tally, version, seconds=time.monotonic() - started)
+    run_async(tell_people(version.config, own))
     if not tally.num_forecast and config.process.world_size == 1:
         raise TooFewDays(f"None of {tally.num_read:,} series could be forecast. Load more days.")
     return name
 
 
-async def _forecast(version: LoadedVersion, tally: Tally) -> None:
+async def _forecast(version: LoadedVersion, tally: Tally) -> DatabaseConfig:
+    """Where our own schema is."""
     config = version.config
     updated = await update_with_progress(config)
     if updated.refusal is not None:
@@ -122,7 +124,7 @@ async def _forecast(version: LoadedVersion, tally: Tally) -> None:
         with progress(version.predictor.name, total) as advance:
             await _Pipeline(version, lookup, tally, advance).run(reading, writing, query)
         await judge_new_days(version, lookup, writing, query)
-    await tell_people(config, own)
+    return own
 
 
 async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[DailyQuery, SeriesLookup]:

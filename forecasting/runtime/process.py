@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from forecasting.errors import ForecastingError, SettingError
 from forecasting.runtime.disk import NO_ROOM, explain_unwritable
@@ -17,6 +17,7 @@ from forecasting.runtime.log import LOGGER
 from forecasting.runtime.memory import KillCounter, describe_shortage
 from forecasting.runtime.open_files import TOO_MANY, explain_too_many
 
+Result = TypeVar("Result")
 # Each would end Python at once, and leave behind what the program has made and started. SIGHUP comes when the terminal
 # is closed, SIGQUIT with Ctrl-\\.
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -85,14 +86,14 @@ def explain_shortage(error: Exception) -> str | None:
     return None
 
 
-def run_async(work: Coroutine[Any, Any, None]) -> None:
+def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     """asyncio.run, but a signal of ENDING cancels the work, which can then clean up."""
     import asyncio
 
     received: list[int] = []
     before = {signum: signal.getsignal(signum) for signum in heeded_signals()}
 
-    async def cancellable() -> None:
+    async def cancellable() -> Result:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
         def end(signum: int) -> None:
@@ -102,10 +103,10 @@ def run_async(work: Coroutine[Any, Any, None]) -> None:
 
         for signum in before:
             loop.add_signal_handler(signum, end, signum)
-        await work
+        return await work
 
     try:
-        asyncio.run(cancellable())
+        return asyncio.run(cancellable())
     except asyncio.CancelledError:
         if not received:
             raise

@@ -67,6 +67,11 @@ def write(*rows: UnusualSeries, page_url: str | None = None) -> list[str]:
             "Also page views; it looks like traffic of bots.",
         ),
         (
+            {"also": ["page_views"], "num_metrics": 3, "verdict": "partial"},  # of a source without hours
+            f"▼ shop: visits 65% low on Tuesday, 24 November\n{LOW}\n"
+            "Also page views; it looks half-counted: the tracker may have stopped.",
+        ),
+        (
             {"kind": "week", "verdict": "definition_break"},
             f"▼ shop: visits 65% low in the week up to Tuesday, 24 November\n{LOW}\n"
             "The metric is counted in another way since.",

@@ -4,9 +4,20 @@ from types import ModuleType
 
 import pytest
 
-from forecasting.commands import anomalies, backtest, demo, entry_point, forecast, pretrain, serve, sources, train
+from forecasting.commands import (
+    alerts,
+    anomalies,
+    backtest,
+    demo,
+    entry_point,
+    forecast,
+    pretrain,
+    serve,
+    sources,
+    train,
+)
 
-COMMANDS = (train, serve, forecast, backtest, anomalies, sources, pretrain, demo)
+COMMANDS = (train, serve, forecast, backtest, alerts, anomalies, sources, pretrain, demo)
 
 
 def show(command: ModuleType, flag: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
