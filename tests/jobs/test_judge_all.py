@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import pandas as pd
 import pytest
 
 from forecasting import TrafficForecaster
+from forecasting.domain import Kind, Unit
 from forecasting.jobs.forecast_all import forecast_everything
 from forecasting.monitoring.listing import list_anomalies
-from forecasting.settings.schema import AlertConfig, Config, DatabaseConfig
+from forecasting.settings.schema import AlertConfig, Config, DatabaseConfig, MetricConfig
 from forecasting.warehouse.connection import connect
 from forecasting.warehouse.schema import load_schema
 
@@ -145,3 +147,49 @@ def test_a_day_is_told_on_the_day_it_comes(sites: DatabaseConfig, tmp_path: Path
     assert ("usual", 1, "low", "day", 10.0, True, False, None, 1) in rows
     assert {row[0] for row in rows} <= {"usual", "high", "low", "quiet"}
     assert run(sites, "select count(*) = 4 as all from forecasting.judged where until = current_date - 1")[0]["all"]
+
+
+# Rates in percent and durations, which repeat every week but for the last day.
+MEASURED = """
+drop table daily_metrics;
+insert into forecasting.daily (site, metric, day, value)
+    select 'shop', metric, current_date - 1 - back, case
+        when back = 0 then case metric when 'bounce_rate' then 50 else 45 end
+        when metric = 'bounce_rate' then 80 + 0.5 * ((current_date - 1 - back - date '2024-01-01') % 7)
+        else 130 + 2.0 * ((current_date - 1 - back - date '2024-01-01') % 7)
+    end
+    from unnest(array['bounce_rate', 'visit_duration']) as metric, generate_series(0, 119) as back;
+"""
+
+
+def test_rates_and_durations_are_judged_forecast_and_told_in_their_units(
+    database: DatabaseConfig, tmp_path: Path
+) -> None:
+    execute(database, load_schema(), MEASURED)
+    metrics = {"bounce_rate": MetricConfig(unit=Unit.percent), "visit_duration": MetricConfig(kind=Kind.other)}
+    forecast_everything(Config(database=database, model_dir=tmp_path, model_version="base", metrics=metrics))
+    rate, duration = run(database, "select * from forecasting.anomalies order by metric")
+    yesterday = f"{rate['day']:%A}"
+    assert re.match(
+        rf"Bounce rate was 50\.0% on {yesterday}, 8\d\.\d% was expected \([78]\d\.\d to 8\d\.\d\)\. ", rate["text"]
+    )
+    assert re.match(
+        rf"Visit duration was 45 s on {yesterday}, 2 min \d+ s was expected \(2 min \d+ s to 2 min \d+ s\)\. ",
+        duration["text"],
+    )
+    assert (rate["value"], duration["value"]) == (50.0, 45.0)
+    assert 80 <= rate["expected"] <= 83
+    assert 130 <= duration["expected"] <= 142
+    ends = run(
+        database,
+        "select metric, min(quantiles[1]) as low, max(quantiles[7]) as high from forecasting.forecasts "
+        "group by metric order by metric",
+    )
+    assert all(0 < row["low"] < row["high"] for row in ends)
+    assert ends[0]["high"] <= 100
+    [message] = run(database, "select * from forecasting.messages")
+    assert message["title"] == (
+        f"▼ shop: {'bounce rate' if rate['score'] < duration['score'] else 'visit duration'} unusually low on "
+        f"{yesterday}, {rate['day'].day} {rate['day']:%B}"
+    )
+    assert "Both metrics fell alike" in message["body"]
