@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from forecasting.alerts.chart import make_picture
 from forecasting.alerts.outcome import Outcome
 from forecasting.alerts.webhook import post_webhook
+from forecasting.domain import MessageKind
 from forecasting.errors import SettingError
 from forecasting.settings.schema import AlertAddress, Config, DatabaseConfig
 from forecasting.warehouse.connection import OwnConnection, connected, translate_errors
@@ -52,7 +53,7 @@ def wants(address: AlertAddress, message: Message) -> bool:
         and (not address.sites or not message.sites or bool({*address.sites} & {*message.sites}))
         and (not address.metrics or not message.metrics or bool({*address.metrics} & {*message.metrics}))
         and (address.direction is None or message.direction in (None, address.direction))
-        and message.severity.rank >= address.least.rank
+        and (message.kind is not MessageKind.unusual or message.severity.rank >= address.least.rank)
     )
 
 

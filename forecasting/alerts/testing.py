@@ -5,7 +5,7 @@ import datetime as dt
 import uuid
 
 from forecasting.alerts.sending import Courier
-from forecasting.alerts.unusual import join_lines, link
+from forecasting.alerts.unusual import join_lines
 from forecasting.domain import MessageKind, Severity
 from forecasting.settings.schema import AlertAddress, Config
 from forecasting.warehouse.message_store import Message
@@ -24,7 +24,7 @@ async def send_tests(config: Config) -> tuple[list[str], int]:
         cause="test",
         day=day,
         title="Test: messages about your traffic arrive here",
-        body=join_lines(["So it looks when a day is unusual:", *EXAMPLE, link(config.alerts.page_url, None, None)]),
+        body=join_lines(["So it looks when a day is unusual:", *EXAMPLE, config.alerts.page_url or ""]),
     )
     key = f"msg_test_{uuid.uuid4().hex}"
     outcomes = await asyncio.gather(

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from forecasting.alerts.troubles import SiteState, find_troubles, write_troubles
-from forecasting.domain import MessageKind, Severity
+from forecasting.domain import MessageKind
 from forecasting.monitoring.data_age import SeriesAge
 from forecasting.settings.schema import Config
 from forecasting.warehouse.message_store import (
@@ -46,7 +46,6 @@ async def report_trouble(connection: Connection, config: Config, *, cause: str, 
             day=config.data.today(),
             title=title,
             body=text or "It works again.",
-            severity=Severity.major,
         )
         return (await write_message(connection, message))[1]
 

@@ -7,8 +7,8 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from forecasting.alerts.unusual import join_lines, link, write_day
-from forecasting.domain import MessageKind, Severity
+from forecasting.alerts.unusual import join_lines, write_day
+from forecasting.domain import MessageKind
 from forecasting.errors import name_some
 from forecasting.monitoring.data_age import SeriesAge
 from forecasting.monitoring.listing import join
@@ -40,8 +40,8 @@ def find_troubles(
     source: str, sites: Sequence[SiteState], known: Mapping[str, dt.datetime], *, max_age_days: int
 ) -> list[Trouble]:
     """What has begun, and what is over, since it was `known`."""
-    found = [trouble for site in sites for trouble in _look_at(source, site, max_age_days)]
-    return [trouble for trouble in found if trouble.is_wrong != (trouble.cause in known)]
+    states = (trouble for site in sites for trouble in _look_at(source, site, max_age_days))
+    return [trouble for trouble in states if trouble.is_wrong != (trouble.cause in known)]
 
 
 def _look_at(source: str, site: SiteState, max_age_days: int) -> list[Trouble]:
@@ -73,9 +73,8 @@ def write_troubles(
                 cause=news[0].cause if is_wrong else f"{news[0].cause}/over",
                 day=today,
                 title=title,
-                body=join_lines([*lines, link(page_url, None, None)]),
+                body=join_lines([*lines, page_url or ""]),
                 sites=tuple(sorted(names)),
-                severity=Severity.minor if kind == RENAMED else Severity.major,
             )
         )
     return messages

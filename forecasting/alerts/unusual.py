@@ -80,7 +80,7 @@ def _write_site(rows: Sequence[UnusualSeries], page_url: str | None) -> Message:
         _describe_company(lead, others),
         f"It was {lead.cause}, when traffic often differs." if lead.cause else "",
         _describe_surroundings(lead, earlier),
-        link(page_url, lead.site, lead.metric),
+        page_url or "",
     ]
     return Message(
         kind=MessageKind.unusual,
@@ -104,7 +104,7 @@ def _write_crowd(groups: Sequence[Sequence[UnusualSeries]], page_url: str | None
         f"The furthest off: {first.site}. {first.text}",
         f"Also {join([*names[1:MOST_NAMED], f'{rest:,} more'])}.",
         f"When so many sites change at once, {CROWD_REASONS[first.direction]}.",
-        link(page_url, None, None),
+        page_url or "",
     ]
     return Message(
         kind=MessageKind.unusual,
@@ -125,7 +125,7 @@ def write_new_level(row: UnusualSeries, *, page_url: str | None) -> Message:
     lines = [
         row.text,
         f"The two days after it were {stayed}. About half of such levels last for weeks.",
-        link(page_url, row.site, row.metric),
+        page_url or "",
     ]
     return Message(
         kind=MessageKind.unusual,
@@ -146,7 +146,7 @@ def write_correction(row: UnusualSeries, value_before: float, *, page_url: str |
     numbers = f"{value_before:,.0f} {name} became {row.value:,.0f}; {float(f'{row.expected:.3g}'):,.0f} were expected."
     lines = [
         numbers if row.is_count else f"The source has another value of {name} for this day now.",
-        link(page_url, row.site, row.metric),
+        page_url or "",
     ]
     return Message(
         kind=MessageKind.unusual,
@@ -159,11 +159,6 @@ def write_correction(row: UnusualSeries, value_before: float, *, page_url: str |
         direction=row.direction,
         severity=row.severity,
     )
-
-
-def link(page_url: str | None, site: str | None, metric: str | None) -> str:
-    """Empty without a page."""
-    return "" if page_url is None else page_url
 
 
 def join_lines(lines: Sequence[str]) -> str:

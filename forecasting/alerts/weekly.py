@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from forecasting.alerts.unusual import MARKS, join_lines, link, write_day
-from forecasting.domain import MessageKind, Severity
+from forecasting.alerts.unusual import MARKS, join_lines, write_day
+from forecasting.domain import MessageKind
 from forecasting.monitoring.listing import join
 from forecasting.monitoring.wording import name_metric
 from forecasting.warehouse.message_store import Message
@@ -75,10 +75,9 @@ def write_week(week: Week, *, page_url: str | None) -> Message:
         cause=CAUSE,
         day=week.first_day + dt.timedelta(days=7),
         title=title,
-        body=join_lines([*lines, _describe_accuracy(week.accuracy), link(page_url, None, None)]),
+        body=join_lines([*lines, _describe_accuracy(week.accuracy), page_url or ""]),
         sites=tuple(site.site for site in sites),
         metrics=(week.metric,),
-        severity=Severity.extreme,  # no address leaves it out for its severity
     )
 
 

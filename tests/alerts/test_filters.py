@@ -29,6 +29,7 @@ LATE = make_message(kind=MessageKind.trouble, cause="late", metrics=(), directio
         ("least=major", make_message(severity=Severity.minor), False),
         ("least=major", make_message(severity=Severity.extreme), True),
         ("sites=shop&least=extreme", make_message(), False),
+        ("sites=shop&least=extreme", LATE, True),  # severity is of unusual days
     ],
 )
 def test_an_address_gets_what_it_asks_for(filters: str, message: Message, is_wanted: bool) -> None:

@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Sequence
 
 from forecasting.alerts.troubles import SiteState, find_troubles, write_troubles
-from forecasting.domain import Severity
 from forecasting.monitoring.data_age import SeriesAge
 from forecasting.warehouse.message_store import Message
 
@@ -37,7 +36,7 @@ def test_a_feed_that_stopped_is_told_once_and_when_it_is_back() -> None:
         "Check what fills umami. Until then forecasts begin after that day, so they are less sure than usual.\n"
         f"{PAGE}"
     )
-    assert (message.cause, message.day, message.sites, message.severity) == (late, TODAY, ("shop",), Severity.major)
+    assert (message.cause, message.day, message.sites) == (late, TODAY, ("shop",))
     assert tell([site("shop", 5), site("blog")], late) == []
     [message] = tell([site("shop"), site("blog")], late)
     assert f"{message.title}\n{message.body}" == ("New days of shop have come\nThe newest is Monday, 23 November.")
