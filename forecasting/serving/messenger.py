@@ -25,27 +25,29 @@ class Messenger:
         """`find_place` returns None until the source was read once."""
         self._find_place = find_place
         self._logged: str | None = None
-        self._has_news = asyncio.Event()
+        self._has_news = True
+        self._wake = asyncio.Event()
         self._news_at = 0.0  # of the next look for news, by the monotonic clock
 
     def note_news(self) -> None:
         """New days were judged."""
-        self._has_news.set()
+        self._has_news = True
+        self._wake.set()
 
     async def run(self) -> None:
         """Until it is cancelled; an attempt under way is finished first."""
         while True:
+            self._wake.clear()
             if (place := self._find_place()) is not None:
                 await self._tell(*place)
             try:
                 async with asyncio.timeout(PAUSE_SECONDS):
-                    await self._has_news.wait()
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
     async def _tell(self, config: Config, database: DatabaseConfig) -> None:
-        is_due = self._has_news.is_set() or time.monotonic() >= self._news_at
-        self._has_news.clear()
+        is_due, self._has_news = self._has_news or time.monotonic() >= self._news_at, False
         try:
             if is_due:
                 await tell_people(config, database, patience_seconds=0.0)
