@@ -25,7 +25,7 @@ class Messenger:
         """`find_place` returns None until the source was read once."""
         self._find_place = find_place
         self._logged: str | None = None
-        self._has_news = True
+        self._has_news = True  # as far as is known, for the first look
         self._wake = asyncio.Event()
         self._news_at = 0.0  # of the next look for news, by the monotonic clock
 
@@ -47,17 +47,19 @@ class Messenger:
                 continue
 
     async def _tell(self, config: Config, database: DatabaseConfig) -> None:
-        is_due, self._has_news = self._has_news or time.monotonic() >= self._news_at, False
+        if time.monotonic() >= self._news_at:
+            self._has_news = True
         try:
-            if is_due:
-                await tell_people(config, database, patience_seconds=0.0)
+            if self._has_news:
+                self._has_news = False  # what comes meanwhile is for the next look
                 self._news_at = time.monotonic() + NEWS_SECONDS
+                await tell_people(config, database, patience_seconds=0.0)
             elif config.addresses:
                 await send_due(config, database, patience_seconds=0.0)
             self._logged = None
         except ForecastingError as error:
             if str(error) != self._logged:
                 logger.warning("messages wait: %s", error)
-            self._logged = str(error)
+            self._logged, self._has_news = str(error), True
         except Exception:  # nobody waits for messages, so nobody else would hear of it
             logger.exception("messages wait: a bug in the program itself")
