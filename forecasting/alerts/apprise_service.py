@@ -22,6 +22,7 @@ FAILURES = (
     ("name or service not known", "there is no such host"),
     ("failed to resolve", "there is no such host"),
     ("no address associated", "there is no such host"),
+    ("name resolution", "there is no such host"),
     ("certificate verify failed", "the certificate is not trusted"),
     ("without response", "the connection was closed without an answer"),
     ("connection reset", "the connection was closed without an answer"),

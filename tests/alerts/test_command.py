@@ -31,16 +31,16 @@ def log() -> Iterator[None]:
     LOGGER.setLevel(level)
 
 
-def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+def run(*arguments: str, capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
     code = alerts.main(list(arguments))
-    return code, capsys.readouterr().out.splitlines()
+    return code, capfd.readouterr().out.splitlines()
 
 
 def test_a_test_message_goes_to_each_address(
     receiver: HttpReceiver,
     mailbox: tuple[str, list[Mail]],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     place, mails = mailbox
     receiver.answer = lambda posts: 500 if posts[-1].path == "/broken" else 200
@@ -53,7 +53,7 @@ def test_a_test_message_goes_to_each_address(
     )
     monkeypatch.setenv("ALERT_WEBHOOK", f"http://{receiver.place}/signed")
     monkeypatch.setenv("ALERT_WEBHOOK_SECRET", WEBHOOK_SECRET)
-    code, lines = run("--test", "alerts.page_url=https://traffic.example.com", capsys=capsys)
+    code, lines = run("--test", "alerts.page_url=https://traffic.example.com", capfd=capfd)
     unknown = "its service is unknown, or a part of its URL is missing or misspelt. It gets all messages."
     assert (code, lines) == (
         1,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from forecasting.alerts.weekly import Accuracy, SiteWeek, Total, UnusualSite, Week, write_week
 
 MONDAY = dt.date(2026, 11, 16)
-SHOP = SiteWeek("shop", 7, 20412.0, 21480.0, Total(19812, 18022, 21510), Total(19933, 18311, 21422))
+SHOP = SiteWeek("shop", 7, 20412.0, 21480.0, Total(19812.0, 18022.0, 21510.0), Total(19933.0, 18311.0, 21422.0))
 WEEK = Week(
     MONDAY,
     "page_visits",
