@@ -41,7 +41,26 @@ FAST = (
     "warehouse/csv",
     "warehouse/test_windows.py",
 )
-LONGEST = ("stack", "serving", "training")  # folders, in this order
+# Modules and folders in the order in which workers begin them: those that take longest come first, so that no worker
+# is left alone with one at the end. The first module makes what all that start TorchServe wait for (`java_classes`), so
+# the next ones start none. Modules and folders that are not listed come last.
+BEGIN_WITH = (
+    "serving/http/test_access_log.py",  # with all of TOGETHER["TorchServe"]
+    "training/test_fit.py",
+    "frames/test_traffic_forecaster.py",
+    "training/test_distributed.py",
+    "stack/test_bench_scripts.py",
+    "stack/test_contract.py",  # with all of TOGETHER["scripts/serve.py"]
+    "stack/test_promotion.py",
+    "stack/test_serving.py",
+    "stack/test_training.py",
+    "stack/test_demo.py",
+    "stack",
+    "training/test_backtest.py",
+    "serving",
+    "training",
+    "warehouse",
+)
 # Modules whose tests share a server, which one of the workers starts and the others do without.
 TOGETHER = {
     "scripts/serve.py": (
@@ -73,7 +92,7 @@ def work_unit_of(module: str) -> str:
 
 
 def mark_fast(items: Sequence[pytest.Item]) -> None:
-    named = {*FAST, *chain.from_iterable(TOGETHER.values())}
+    named = {*FAST, *BEGIN_WITH, *chain.from_iterable(TOGETHER.values())}
     if missing := sorted(name for name in named if not (TESTS / name).exists()):
         raise pytest.UsageError(f"tests/selection.py names {', '.join(missing)}, which are not in {TESTS}.")
     for item in items:
@@ -86,10 +105,10 @@ def is_fast(module: Path) -> bool:
 
 
 def begin_with_longest(items: list[pytest.Item]) -> None:
-    """Workers take one module after another, so the modules that take longest come first."""
+    """Workers take one module after another."""
     items.sort(key=lambda item: _rank(item.path))
 
 
-def _rank(path: Path) -> int:
-    folder = path.relative_to(TESTS).parts[0]
-    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+def _rank(module: Path) -> int:
+    places = [TESTS / name for name in BEGIN_WITH]
+    return next((rank for rank, place in enumerate(places) if place in {module, *module.parents}), len(places))

@@ -13,7 +13,7 @@ from tests.warehouse.ingesting import ask_own
 from tests.warehouse.sources.asking import prepare
 
 from .conftest import variables_of
-from .forking import run_forked
+from .forking import run_forked, start_forked
 
 if TYPE_CHECKING:
     from forecasting.settings.schema import DatabaseConfig
@@ -87,7 +87,7 @@ def test_processes_of_torchrun_write_what_one_does(own: Place, many: "DatabaseCo
     expected = forecasts(many)
     assert len(expected) == 300 * 7
     prepare(many, "truncate forecasting.forecasts")
-    both = [own.start("forecast.py", "--model", "base", RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
+    both = [start_forked(own, "forecast.py", "--model", "base", RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     numbers = [int(process.text.split("read ")[1].split(" series")[0]) for process in both]
     assert sum(numbers) == 300
@@ -112,7 +112,7 @@ def test_interrupted_it_leaves_whole_batches_and_then_completes(
     slow: "tuple[Place, DatabaseConfig]", how: signal.Signals, code: int, last_line: str
 ) -> None:
     place, database = slow
-    process = place.start("forecast.py", "--model", "base", "forecast.batch_size=25")
+    process = start_forked(place, "forecast.py", "--model", "base", "forecast.batch_size=25")
     assert becomes(lambda: forecasts(database))
     assert process.end(how) == code
     assert process.text.splitlines()[-1] == last_line

@@ -1,16 +1,19 @@
-"""scripts/train.py as torchrun starts it: each process reads its own share, the first writes the version."""
+"""scripts/train.py as torchrun starts it: each process reads its own share, the first writes the version.
+
+torchrun itself starts processes in tests/training/test_distributed.py.
+"""
 
 import re
-import sys
 from typing import TYPE_CHECKING
 
 import torch
 
-from scripts.bench.harness import SCRIPTS, Place
+from forecasting.serving.torchserve.ports import find_free_port
+from scripts.bench.harness import Place
 from tests.warehouse.sources.asking import prepare
 
 from .conftest import variables_of
-from .forking import run_forked
+from .forking import run_forked, start_forked
 
 if TYPE_CHECKING:
     from forecasting.settings.schema import DatabaseConfig
@@ -33,13 +36,18 @@ def test_two_processes_write_the_version_that_one_writes(database: "DatabaseConf
     empty_place.environment |= variables_of(database)
     alone = run_forked(empty_place, "train.py", "--model-version", "one", *SETTINGS)
     assert alone.returncode == 0, alone.stderr
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
-    together = empty_place.run_command(*torchrun, SCRIPTS / "train.py", "--model-version", "two", *SETTINGS)
-    assert together.returncode == 0, together.stderr[-3000:]
-    assert re.search(r"^read 8 series of 232 days, .*, by 2 processes$", together.stdout, re.MULTILINE)
-    errors = [re.findall(r"^error relative to.*$", run.stdout, re.MULTILINE) for run in (alone, together)]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    common["MASTER_PORT"] = str(find_free_port())
+    first, second = (
+        start_forked(empty_place, "train.py", "--model-version", "two", *SETTINGS, RANK=rank, LOCAL_RANK=rank, **common)
+        for rank in ("0", "1")
+    )
+    assert [first.wait(), second.wait()] == [0, 0], first.text + second.text
+    assert re.search(r"^read 8 series of 232 days, .*, by 2 processes$", first.text, re.MULTILINE)
+    errors = [re.findall(r"^error relative to.*$", text, re.MULTILINE) for text in (alone.stdout, first.text)]
     assert errors[0] == errors[1] != []
-    assert together.stdout.count("next: python scripts/serve.py --model-version two") == 1
+    assert "next: python scripts/serve.py --model-version two" in first.text
+    assert "next: " not in second.text
     alone_weights, together_weights = (
         torch.load(empty_place.store / version / "weights.pt", weights_only=True) for version in ("one", "two")
     )

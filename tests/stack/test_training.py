@@ -15,7 +15,7 @@ from tests.waiting import becomes
 from tests.warehouse.sources.asking import prepare
 
 from .conftest import QUICK, variables_of
-from .forking import run_forked
+from .forking import run_forked, start_forked
 
 
 @pytest.fixture
@@ -147,13 +147,13 @@ def test_killed_training_leaves_nothing_half_and_resumes_and_ctrl_c_keeps_the_be
     kill is tested in tests/training/test_fit.py.
     """
     arguments = ["--epochs", "100000", "training.patience=0", *QUICK[1:]]
-    killed = empty_place.start("train.py", *arguments)
+    killed = start_forked(empty_place, "train.py", *arguments)
     assert becomes(lambda: list(empty_place.store.glob(".v1.0.0.*.ckpt")))
     killed.end(signal.SIGKILL)
     assert list_versions(empty_place.store) == []
     [checkpoint] = empty_place.store.glob(".v1.0.0.*.ckpt")
     before = checkpoint.stat().st_ino
-    running = empty_place.start("train.py", *arguments, "--resume")
+    running = start_forked(empty_place, "train.py", *arguments, "--resume")
     epoch = int(running.wait_for(r"resuming from epoch (\d+)")[1])
     assert becomes(lambda: checkpoint.stat().st_ino != before)  # it trains: by now it has written the next
     assert running.end(signal.SIGINT) == 0
