@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from forecasting.domain import MAX_BATCH, Scaling, check_version
 from forecasting.errors import BrokenArtifact, StoreNotWritable, UnknownVersion
 from forecasting.invocation import show_command
 from forecasting.predictor import Predictor
-from forecasting.resources import find_resource
+from forecasting.resources import find_resource, open_resource
 from forecasting.runtime.disk import NO_ROOM, explain_unwritable, show_size
 from forecasting.settings.bounds import known_settings
 from forecasting.settings.schema import BASE_VERSION, ModelConfig
@@ -43,7 +44,8 @@ PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
 PROMOTED = ".promoted"  # a file in the store that names the version to load
 # What cards made before these settings do not name.
 SETTINGS_OF_OLDER_CARDS = {"direct_days": 0, "last_year": False, "learned_average": False}
-BASE = find_resource("model_store/base")  # the package's pretrained weights; MODEL_DIR never changes them
+BASE_FOLDER = "model_store/base"
+BASE = find_resource(BASE_FOLDER)  # the package's pretrained weights; MODEL_DIR never changes them
 
 
 @dataclass(frozen=True)
@@ -247,20 +249,22 @@ def find_promoted(store: Path) -> str | None:
         return None
 
 
-def load_base(folder: Path = BASE) -> "Forecaster":
+def load_base(folder: Traversable | None = None) -> "Forecaster":
     """The pretrained Forecaster. Raises UnknownVersion if it is missing, BrokenArtifact if its file was changed."""
     import torch
 
     from forecasting.model.forecaster import Forecaster
 
+    folder = open_resource(BASE_FOLDER) if folder is None else folder
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UnknownVersion(f"There is no base model in {folder}. Make it: {show_command('pretrain')}") from error
-    if hash_file(folder / WEIGHTS) != card["hashes"][WEIGHTS]:
+    weights = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(weights).hexdigest() != card["hashes"][WEIGHTS]:
         raise BrokenArtifact(f"{folder / WEIGHTS} is not the file that {CARD} describes. Pretrain again.")
     forecaster = Forecaster(_read_settings(card["model"]))
-    forecaster.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
+    forecaster.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     return forecaster.eval()
 
 

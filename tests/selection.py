@@ -18,6 +18,7 @@ FAST = (
     "evaluation/test_measures.py",
     "frames/test_anomalies.py",
     "frames/test_cross_validation.py",
+    "frames/test_engine_pages.py",
     "frames/test_levels.py",
     "frames/test_wrong_frames.py",
     "known_days/test_events.py",

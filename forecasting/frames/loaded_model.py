@@ -116,11 +116,17 @@ def load_model(version: str | Path) -> LoadedModel:
     heed_fork()
     if version == BASE_VERSION:
         return LoadedModel(load_base_predictor())
-    folder = Path(version)
-    if isinstance(version, str) and len(folder.parts) == 1 and not folder.is_dir():
-        folder = load_config().model_dir / version
+    folder = find_folder(version)
     artifact = load_artifact(folder.parent, folder.name)
     return LoadedModel(artifact.load_predictor(), artifact.card.series, restore_settings(artifact.card, Config()))
+
+
+def find_folder(version: str | Path) -> Path:
+    """A folder itself, or that of a version's name in MODEL_DIR."""
+    folder = Path(version)
+    if isinstance(version, str) and len(folder.parts) == 1 and not folder.is_dir():
+        return load_config().model_dir / version
+    return folder
 
 
 @lru_cache(maxsize=1024)

@@ -87,8 +87,9 @@ def _open(frame: Any) -> "nw.DataFrame[Any]":  # Any: anything
         return nw.from_native(frame, eager_only=True)
     except TypeError as error:
         kind = f"{type(frame).__module__.partition('.')[0]}.{type(frame).__qualname__}"
-        is_lazy = "collect() it first" if hasattr(frame, "collect") else "give a pandas or Polars data frame"
-        raise DataError(f"A {kind} is no data frame that can be read: {is_lazy}.") from error
+        advice = "give one of pandas, Polars, Arrow, Spark, Dask or Ray"
+        advice = "collect() it first" if hasattr(frame, "collect") else advice
+        raise DataError(f"A {kind} is no data frame that can be read: {advice}.") from error
 
 
 def _check_columns(frame: Any, table: "nw.DataFrame[Any]", names: Mapping[str, str]) -> None:

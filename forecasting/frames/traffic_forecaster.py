@@ -10,11 +10,12 @@ from forecasting.card import SeriesCard
 from forecasting.errors import SettingError
 from forecasting.frames.anomalies import find_anomalies
 from forecasting.frames.cross_validation import check_windows, validate
+from forecasting.frames.engines.dispatch import refuse_engines, spread_over_engines
 from forecasting.frames.events import read_events
 from forecasting.frames.forecasts import check_horizon, find_cards, find_columns, name_columns, report_short
 from forecasting.frames.known_days import find_countries, learn_known
 from forecasting.frames.levels import check_levels
-from forecasting.frames.loaded_model import DEFAULT_METRIC, DEFAULT_TARGET, load_model
+from forecasting.frames.loaded_model import DEFAULT_METRIC, DEFAULT_TARGET, LoadedModel, load_model
 from forecasting.frames.plot import draw
 from forecasting.frames.reading import DEFAULT_ID, Columns, FrameSeries, read_frame
 from forecasting.frames.writing import write_frame
@@ -27,7 +28,8 @@ Numbers = Sequence[int | float]
 
 
 class TrafficForecaster:
-    """Forecasts the next days of each series of a data frame: pandas or Polars, and the same kind out.
+    """Forecasts the next days of each series of a data frame: pandas, Polars or Arrow, and the same kind out; also
+    frames of Spark, Dask and Ray, lazily.
 
     A version knows its sites by the ids and its metrics by the name of the target column; `y` is a site's only metric,
     else page_visits. Needs no server. Thread-safe; may be sent to another process.
@@ -35,7 +37,9 @@ class TrafficForecaster:
     All methods take `id_col`, `time_col` and `target_col`, the names of the columns; without a column of ids the frame
     is one series. `kind` is count (the default), rate (0..1) or other, or a column that has these words. `country` is
     that of all series, such as US or DE-BY, or of single ones by id: forecasts expect its holidays, as the series' own
-    past shows them. Series of too few days are refused, or with `drop_short` left out with a warning. Methods raise
+    past shows them. Frames of engines are shuffled by id into
+    `num_partitions`, unless `assume_whole_series` says that no series is in two partitions, which is checked. Series of
+    too few days are refused, or with `drop_short` left out with a warning. Methods raise
     DataError (TooFewDays, DuplicateDays, AmbiguousUnit) for the frame and SettingError for other arguments.
     """
 
@@ -44,6 +48,18 @@ class TrafficForecaster:
         self._version = version
         self._model = load_model(version)
         self._tuned: Any = None  # Any: a Tuned, whose module imports Lightning
+
+    @classmethod
+    def of_model(cls, model: LoadedModel) -> "TrafficForecaster":
+        """For processes that have been sent one."""
+        forecaster = cls.__new__(cls)
+        forecaster._version, forecaster._model, forecaster._tuned = model.predictor.name, model, None
+        return forecaster
+
+    def send(self) -> Any:  # Any: a SentModel, for the processes of an engine
+        from forecasting.frames.engines.sent_model import send_model
+
+        return send_model(self._version, None if self._tuned is None else self._model)
 
     def __getstate__(self) -> dict[str, Any]:
         """An exported program cannot be pickled, but loaded again; what was fitted is sent whole."""
@@ -54,6 +70,7 @@ class TrafficForecaster:
         if self._tuned is None:
             self._model = load_model(self._version)
 
+    @spread_over_engines
     def forecast(
         self,
         df: Any,  # Any: the user's own kind of frame, here and below
@@ -68,6 +85,8 @@ class TrafficForecaster:
         country: Country = None,
         events: Any = None,
         drop_short: bool = False,
+        num_partitions: int | None = None,
+        assume_whole_series: bool = False,
     ) -> Any:
         """The next `h` days (1 to 30) of each series, after its own last day with a value.
 
@@ -93,6 +112,7 @@ class TrafficForecaster:
             values=find_columns(self._model, cards, forecasts, wanted),
         )
 
+    @spread_over_engines
     def cross_validation(
         self,
         df: Any,
@@ -107,6 +127,8 @@ class TrafficForecaster:
         target_col: str = DEFAULT_TARGET,
         kind: str | None = None,
         drop_short: bool = False,
+        num_partitions: int | None = None,
+        assume_whole_series: bool = False,
     ) -> Any:
         """Forecasts of past days, each from the days up to its `cutoff` alone, beside what came (the target column).
 
@@ -127,6 +149,7 @@ class TrafficForecaster:
             values={target_col: past.actual, **past.columns},
         )
 
+    @spread_over_engines
     def detect_anomalies(
         self,
         df: Any,
@@ -137,6 +160,8 @@ class TrafficForecaster:
         target_col: str = DEFAULT_TARGET,
         kind: str | None = None,
         country: Country = None,
+        num_partitions: int | None = None,
+        assume_whole_series: bool = False,
     ) -> Any:
         """Every day that can be judged, beside the forecasts made in the week before it: `forecast`, the ends of the
         band of `level` percent in `lo` and `hi`, a signed `score` (1.645 is the end of a 90% band) and `anomaly`.
@@ -175,6 +200,7 @@ class TrafficForecaster:
         """
         from forecasting.frames.fine_tuning import fine_tune
 
+        refuse_engines(df, method="fit")
         frame = read_frame(df, Columns(id_col, time_col, target_col), kind=kind)
         metric = metric or (DEFAULT_METRIC if target_col == DEFAULT_TARGET else target_col)
         tuned = TrafficForecaster.__new__(TrafficForecaster)
@@ -207,6 +233,7 @@ class TrafficForecaster:
         """A figure of matplotlib, or an interactive one of plotly: the last days of the first series, or of `ids`, and
         what `forecast` returned.
         """
+        refuse_engines(df, method="plot")
         return draw(
             read_frame(df, Columns(id_col, time_col, target_col), kind="other"), forecasts, engine=engine, ids=ids
         )

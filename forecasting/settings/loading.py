@@ -4,12 +4,14 @@ The last value given wins, in this order: the dataclass, `configs/default.yaml`,
 (a `.env` file below it), then flags and `key=value` on the command line.
 """
 
+import io
 import logging
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import reduce
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Union, cast, get_args, get_origin
 
@@ -18,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from forecasting.errors import SettingError
-from forecasting.resources import find_resource
+from forecasting.resources import open_resource
 from forecasting.settings.alert_urls import read_alert_addresses
 from forecasting.settings.bounds import require
 from forecasting.settings.env_file import expand_home, read_environment
@@ -97,7 +99,7 @@ def _read_assignments(
     settings: Sequence[str], files: Sequence[Path], environ: Mapping[str, str], version_from: Collection[str]
 ) -> Iterator[Assignment]:
     """In the order in which they win, the strongest last."""
-    for file in (find_resource("configs/default.yaml"), *files):
+    for file in (open_resource("configs/default.yaml"), *map(_find_yaml, files)):
         for key, value in _read_yaml(file):
             yield Assignment(key, value, str(file))
     for variable, key in VARIABLES.items():
@@ -109,11 +111,16 @@ def _read_assignments(
         yield Assignment(key, value, COMMAND_LINE)
 
 
-def _read_yaml(file: Path) -> Iterator[tuple[str, Any]]:  # Any: yaml's own types
-    if not file.exists() and not file.is_absolute() and find_resource(str(file)).is_file():
-        file = find_resource(str(file))  # such as configs/documented.yaml, outside a checkout
+def _find_yaml(file: Path) -> Traversable:
+    """Also one that comes with the package, such as configs/documented.yaml, outside a checkout."""
+    bundled = open_resource(str(file))
+    return bundled if not file.exists() and not file.is_absolute() and bundled.is_file() else file
+
+
+def _read_yaml(file: Traversable) -> Iterator[tuple[str, Any]]:  # Any: yaml's own types
     try:
-        content = OmegaConf.to_container(OmegaConf.load(file))
+        opened = file if isinstance(file, Path) else io.StringIO(file.read_text("utf-8"))
+        content = OmegaConf.to_container(OmegaConf.load(opened))
     except FileNotFoundError as error:
         raise SettingError(f"There is no configuration file {file}.") from error
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:

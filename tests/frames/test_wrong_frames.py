@@ -92,7 +92,8 @@ WRONG: list[tuple[Any, str]] = [
     (FRAME[:0], "The frame has no rows; each series needs at least 30 days."),
     (pl.from_pandas(FRAME).lazy(),
      "A polars.LazyFrame is no data frame that can be read: collect() it first."),
-    ({"ds": [1]}, "A builtins.dict is no data frame that can be read: give a pandas or Polars data frame."),
+    ({"ds": [1]},
+     "A builtins.dict is no data frame that can be read: give one of pandas, Polars, Arrow, Spark, Dask or Ray."),
 ]  # fmt: skip
 
 

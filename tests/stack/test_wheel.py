@@ -74,6 +74,23 @@ def test_wheel_carries_every_file_of_the_package(wheel: Path) -> None:
     assert packed == package | carried
 
 
+FROM_ARCHIVE = """
+import pandas as pd
+from forecasting import TrafficForecaster, __file__
+assert ".whl/" in __file__, __file__
+df = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=60), "y": 7.0})
+print(len(TrafficForecaster().forecast(df, h=3, country="DE")))
+"""
+
+
+def test_the_package_runs_from_an_archive(wheel: Path, tmp_path: Path) -> None:
+    """As on the executors of Spark that get it by --py-files: its data is in the archive, too."""
+    environment = clean_environment(PYTHONPATH=str(wheel), TRAFFIC_FORECASTER_HOME=str(tmp_path))
+    command = [sys.executable, "-c", FROM_ARCHIVE]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("3\n", "")
+
+
 FIVE_LINES = """
 import pandas as pd
 from forecasting import TrafficForecaster
