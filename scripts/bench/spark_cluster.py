@@ -75,7 +75,7 @@ def make_python(folder: Path) -> Path:
 
 def forecast(folder: Path, archive: Path, python: Path) -> tuple[pd.DataFrame, set[str]]:
     os.environ.pop("PYTHONPATH", None)  # which executors would get, too
-    os.environ["PYSPARK_PYTHON"] = str(python)
+    os.environ.update(PYSPARK_PYTHON=str(python), SPARK_WORKER_DIR=str(folder / "work"), SPARK_LOCAL_IP="127.0.0.1")
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.master(CLUSTER)
@@ -85,7 +85,7 @@ def forecast(folder: Path, archive: Path, python: Path) -> tuple[pd.DataFrame, s
     session.sparkContext.addPyFile(str(archive))
     frame = session.read.parquet(str(folder / "rows.parquet"))
     forecasts = TrafficForecaster().forecast(frame, level=[80], num_partitions=4).toArrow().to_pandas()
-    places = session.sparkContext.parallelize(range(8), 8).mapPartitions(find_package).distinct().collect()
+    places = session.sparkContext.parallelize(range(2), 2).mapPartitions(find_package).distinct().collect()
     session.stop()
     return forecasts, set(places)
 
