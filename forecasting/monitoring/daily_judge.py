@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from forecasting.card import SeriesCard
-from forecasting.domain import Sensitivity, SeriesKey, to_date
+from forecasting.domain import Kind, Sensitivity, SeriesKey, to_date
 from forecasting.known_days.events import NO_EVENTS, Event, Events
 from forecasting.known_days.holiday_calendar import SCHOOL
 from forecasting.known_days.learning import name_known_days
@@ -154,13 +154,16 @@ class _Place(NamedTuple):
     def reason(self) -> Reason:
         return Reason(int(self.comparison.judgement.reason[self.row, self.column]))
 
-    def read_values(self, scale: float) -> DayValues:
-        return DayValues(*(scale * float(part[self.row, self.column]) for part in self.comparison.values))
+    def read_values(self, card: SeriesCard) -> DayValues:
+        """In the source's units, rounded as forecasts are: counts to integers, others to what a float32 holds."""
+        values = (card.unit_scale * float(part[self.row, self.column]) for part in self.comparison.values)
+        value, *expected = (float(f"{each:.6g}") if card.kind is not Kind.count else each for each in values)
+        return DayValues(value, *(float(round(each)) if card.kind is Kind.count else each for each in expected))
 
 
 def _describe_day(recent: RecentDays, key: SeriesKey, day: int, place: _Place, config: Config) -> JudgedDay:
     card, (site, metric), score = recent.cards[place.row], key, place.score
-    values = place.read_values(card.unit_scale)
+    values = place.read_values(card)
     level = _lowest_sensitivity(score)
     unusual = UnusualDay(
         site, metric, card.kind, card.unit_scale, card.additive, to_date(day), values, score, place.reason

@@ -79,7 +79,7 @@ def _write(unusual: UnusualDay, value: float, *, rounded: bool = False, bare: bo
     if unusual.kind is Kind.rate:
         return f"{value * 100 / unusual.unit_scale:.1f}{'' if bare else '%'}"
     if any(word in unusual.metric for word in SECONDS):
-        return _write_duration(value)
+        return _write_duration(max(0.0, value))  # the lower end of a band may be below
     return f"{float(f'{value:.3g}'):,g}"
 
 

@@ -107,6 +107,7 @@ def test_days_are_judged_once_and_again_after_a_correction(
     assert row["sensitivity"] == "low"
     assert row["score"] < -3.75
     assert row["lower"] < row["expected"] < row["upper"]
+    assert row["expected"] == round(row["expected"])  # a count is whole
     scores = judge_frame(sites)
     for stored in run(sites, "select site, day, score from forecasting.anomalies"):
         assert scores[stored["site"], pd.Timestamp(stored["day"])] == pytest.approx(stored["score"], rel=1e-3)

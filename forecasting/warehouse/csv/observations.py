@@ -94,7 +94,7 @@ def read_csv_series(
     content = read_content(file, site=site or name_of_file(file), data=data or DataConfig())
     if not content.is_long:
         _refuse_sparse(file, content)
-        _refuse_unit(file, content, settings)
+    _refuse_unit(file, content, settings)
     observations = [
         _observe(site, metric, values, _combine(content.columns.get(metric), settings.get(metric, MetricConfig())))
         for (site, metric), values in content.series.items()
@@ -156,8 +156,9 @@ def _refuse_sparse(file: Path, content: FileContent) -> None:
 def _refuse_unit(file: Path, content: FileContent, settings: Mapping[str, MetricConfig]) -> None:
     """Refuses a rate above 1, unless the format or a setting makes it a percentage."""
     for (site, metric), values in content.series.items():
-        properties, setting = content.columns[metric].properties, settings.get(metric, MetricConfig())
-        if setting.kind or setting.unit or properties.kind is not Kind.rate or properties.unit is Unit.percent:
+        column, setting = content.columns.get(metric), settings.get(metric, MetricConfig())
+        properties = column.properties if column else MetricConfig()  # a long file names metrics in its rows
+        if (setting.kind or properties.kind) is not Kind.rate or setting.unit or properties.unit is Unit.percent:
             continue
         too_high = [(line, value) for value, line in values.values() if value > 1]
         if too_high:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from forecasting.domain import Kind
+from forecasting.domain import Kind, Unit
 from forecasting.errors import AmbiguousUnit, DataError
+from forecasting.settings.schema import MetricConfig
 from forecasting.warehouse.csv.observations import read_csv
 
 
@@ -30,6 +31,20 @@ def test_rate_of_exactly_one_is_a_fraction_and_the_first_above_is_named(tmp_path
     assert (rate.series.kind, rate.values.tolist()) == (Kind.rate, [1.0, 0.0])
     with pytest.raises(AmbiguousUnit, match=r"shop.csv, line 3: .* but 1.01 is"):
         read_csv(write(tmp_path, "date,exit_rate\n2024-01-01,1\n2024-01-02,1.01\n2024-01-03,45\n"))
+
+
+@pytest.mark.parametrize(
+    "text", ["date,bounce_rate\n2024-01-01,0.4\n", "site,metric,date,value\nshop,bounce_rate,2024-01-01,0.4\n"]
+)
+def test_rate_that_is_known_as_one_needs_its_unit_too(tmp_path: Path, text: str) -> None:
+    """The default settings know bounce_rate: its percentages would be impossible values, all of them."""
+    known = {"bounce_rate": MetricConfig(kind=Kind.rate)}
+    assert read_csv(write(tmp_path, text), metrics=known)[0].values.tolist() == [0.4]
+    percent = write(tmp_path, text.replace("0.4", "45"))
+    with pytest.raises(AmbiguousUnit, match="bounce_rate of shop is a rate, 0..1 or .*, but 45 is neither"):
+        read_csv(percent, metrics=known)
+    known = {"bounce_rate": MetricConfig(kind=Kind.rate, unit=Unit.percent)}
+    assert read_csv(percent, metrics=known)[0].values.tolist() == [0.45]
 
 
 @pytest.mark.parametrize(
