@@ -21,6 +21,7 @@ from forecasting.serving.http.connection import KEEP_ALIVE_SECONDS
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.embedded import find_server
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process, free_ports
+from tests.alerts.outbox import ask
 from tests.serving.torchserve.requests import read_keys
 from tests.waiting import CERTIFICATES, becomes, get, post
 
@@ -354,6 +355,43 @@ def test_an_admin_key_may(attacked: Process, http: httpx.Client) -> None:
     answer = post(f"{attacked.url}/model/retrain", headers={"X-API-Key": ADMIN})
     assert answer.status_code == 501
     assert "python scripts/train.py --model-version" in answer.json()["detail"]
+
+
+UNUSUAL = """
+insert into forecasting.anomalies (site, metric, day, kind, value, expected, lower, upper, score, direction,
+    sensitivity, first_day, text, version, judged_at)
+select 'attacked', metric, day, 'day', 1, 9, 8, 10, -4, 'low', 'low', day, '', 'v1', now()
+from (values ('visits', date '2020-01-02'), ('page_views', '2020-01-02'), ('visits', '2020-01-03'))
+    as each (metric, day)
+returning id
+"""
+
+
+@pytest.fixture
+def unusual(attacked: Process, http: httpx.Client, embedded: DatabaseConfig) -> Iterator[list[int]]:
+    """Three of a site: two metrics of one day, and one of another."""
+    assert http.get("/anomalies").status_code == 200  # the schema is there
+    yield [number for (number,) in ask(embedded, UNUSUAL)]
+    ask(embedded, "delete from forecasting.anomalies where site = 'attacked'")
+
+
+def test_only_an_admin_acknowledges(attacked: Process, unusual: list[int]) -> None:
+    """All metrics of the day; whoever was first stays named, and a later note replaces an earlier one."""
+    *same_day, _ = unusual
+    url = f"{attacked.url}/anomalies/{same_day[0]}/acknowledge"
+    refused = post(url, headers={"X-API-Key": READ}, json={"note": "sale"})
+    assert (refused.status_code, refused.json()) == (
+        403,
+        {"detail": "The API key 'dash' may only read. This route needs a key with the right admin."},
+    )
+    moments = set()
+    for body, note in ((None, None), ({"note": "sale"}, "sale"), (None, "sale")):
+        answer = post(url, headers={"X-API-Key": ADMIN}, json=body)
+        assert answer.status_code == 200, answer.text
+        acknowledged = answer.json()
+        moments.add(acknowledged.pop("acknowledged_at"))
+        assert acknowledged == {"ids": sorted(same_day), "acknowledged_by": "ops", "note": note}
+    assert len(moments) == 1
 
 
 def torchserve_keys(process: Process) -> dict[str, str]:
