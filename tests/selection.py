@@ -11,6 +11,7 @@ TESTS = Path(__file__).parent
 # Modules and folders whose tests start no server and train nothing: `make check` runs them before each commit.
 FAST = (
     "alerts/test_filters.py",
+    "alerts/test_listing.py",
     "alerts/test_troubles.py",
     "alerts/test_unusual.py",
     "alerts/test_weekly.py",

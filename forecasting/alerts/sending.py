@@ -9,6 +9,7 @@ import asyncio
 import datetime as dt
 import logging
 import time
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
@@ -147,8 +148,12 @@ class _Sender:
             return await self._courier.send(
                 message, key=delivery.key, written_at=delivery.written_at, is_unsure=delivery.is_unsure, draw=draw
             )
-        except Exception as error:
-            logger.exception("%s: message %d could not be sent", self._address.name, delivery.message_id)
+        except Exception as error:  # noqa: BLE001 - other messages must go on; its text may have secrets
+            place = "".join(traceback.format_tb(error.__traceback__))
+            logger.error(  # noqa: TRY400
+                "%s: message %d could not be sent: %s\n%s",
+                *(self._address.name, delivery.message_id, type(error).__name__, place),
+            )
             return Outcome(f"a bug in this program ({type(error).__name__}): its log says more", is_unsure=True)
 
     async def _end(self, connection: OwnConnection, delivery: Delivery, outcome: Outcome) -> None:
