@@ -5,13 +5,14 @@ import datetime as dt
 from collections import Counter
 from dataclasses import replace
 
+from forecasting.alerts.chart import make_picture
 from forecasting.alerts.listing import list_messages
 from forecasting.alerts.telling import tell_people, write_news
 from forecasting.alerts.trouble_watch import report_trouble
-from forecasting.domain import SourceName
+from forecasting.domain import MessageKind, SourceName
 from forecasting.settings.schema import AlertConfig, Config, DatabaseConfig, DataConfig
 from forecasting.warehouse.connection import connected
-from tests.alerts.outbox import ask, configure
+from tests.alerts.outbox import ask, configure, make_message
 from tests.alerts.receivers import HttpReceiver
 
 TUESDAY = dt.date(2026, 11, 24)
@@ -167,11 +168,23 @@ def test_the_summary_of_a_week_is_told_once(own: DatabaseConfig) -> None:
     assert first.startswith("700 visits, 735 were expected (")
     assert first.endswith("). 9% below the week before.")
     assert ahead.startswith("In the next 7 days about 735 are likely (")
+    assert asyncio.run(draw(own, MessageKind.weekly)).startswith(b"\x89PNG")
     assert rest == [
         "No unusual day.",
         "Forecasts of the last 8 weeks were 4.8% off on average; 100% of the days lay in their 80% band.",
         "http://page",
     ]
+
+
+async def draw(database: DatabaseConfig, kind: MessageKind) -> bytes:
+    """The picture of a message about visits of the shop; empty if there is none."""
+    message = make_message(kind=kind, day=dt.date(2026, 11, 23))
+    async with connected(database) as connection:
+        return await make_picture(connection, message) or b""
+
+
+def test_a_message_about_no_known_day_has_no_picture(own: DatabaseConfig) -> None:
+    assert [asyncio.run(draw(own, kind)) for kind in (MessageKind.unusual, MessageKind.trouble)] == [b"", b""]
 
 
 def test_people_are_told_and_the_list_says_so(own: DatabaseConfig, receiver: HttpReceiver) -> None:

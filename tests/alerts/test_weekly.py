@@ -47,7 +47,10 @@ def test_a_week_of_which_little_is_known() -> None:
 def test_a_week_of_many_sites() -> None:
     """The largest come first, and have a line each."""
     same = replace(SHOP, site="blog", value=21500.0)
-    others = [replace(SHOP, site=f"docs{number}", value=9.0, value_before=3.0, ahead=None) for number in range(2)]
+    others = [
+        replace(SHOP, site=f"docs{number}", value=9.0 + number, value_before=3.0, ahead=None) for number in range(2)
+    ]
+    others[1] = replace(others[1], num_days=6)
     unusual = [UnusualSite(f"docs{number}", dt.date(2026, 11, 17), "high") for number in range(6)]
     assert write(replace(WEEK, sites=[*others, SHOP, same], unusual=unusual)) == (
         "4 sites: the week up to Sunday, 22 November\n"
@@ -55,7 +58,7 @@ def test_a_week_of_many_sites() -> None:
         "days: about 19,900.\n"
         "shop: 20,412 page visits, 19,800 were expected (18,000 to 21,500). 5% below the week before. Next 7 days: "
         "about 19,900.\n"
-        "docs0: 9 page visits, 19,800 were expected (18,000 to 21,500). 200% above the week before.\n"
+        "docs1: 10 page visits on 6 days.\n"
         "1 more site. Unusual: ▲ docs0 on Tuesday, ▲ docs1 on Tuesday, ▲ docs2 on Tuesday, ▲ docs3 on Tuesday and 2 "
         "more.\n"
         "Forecasts of the last 8 weeks were 6.6% off on average; 79% of the days lay in their 80% band."
