@@ -82,10 +82,9 @@ def write_week(week: Week, *, page_url: str | None) -> Message:
 
 
 def _write_one(site: SiteWeek, week: Week) -> list[str]:
-    name = _name(week)
     ahead = site.ahead and f"In the next 7 days about {_write(site.ahead.value)} are likely{_write_band(site.ahead)}."
     return [
-        f"{site.value:,.0f} {name}{_name_days(site)}{_compare_with_forecast(site)}.{_compare_with_week(site)}",
+        _describe_site(site, week),
         ahead or "",
         _describe_unusual(week.unusual, with_site=False),
     ]
@@ -95,22 +94,16 @@ def _write_many(sites: Sequence[SiteWeek], week: Week) -> list[str]:
     lines = []
     for site in sites[:MAX_SITES]:
         ahead = f" Next 7 days: about {_write(site.ahead.value)}." if site.ahead else ""
-        name = _name(week)
-        lines.append(
-            f"{site.site}: {site.value:,.0f} {name}{_compare_with_forecast(site)}.{_compare_with_week(site)}{ahead}"
-        )
+        lines.append(f"{site.site}: {_describe_site(site, week)}{ahead}")
     rest = len(sites) - MAX_SITES
     more = f"{rest:,} more {'site' if rest == 1 else 'sites'}. " if rest > 0 else ""
     return [*lines, f"{more}{_describe_unusual(week.unusual, with_site=True)}"]
 
 
-def _name_days(site: SiteWeek) -> str:
-    """Empty for a whole week."""
-    return "" if site.num_days == 7 else f" on {site.num_days} {'day' if site.num_days == 1 else 'days'}"
-
-
-def _name(week: Week) -> str:
-    return name_metric(week.metric) + ("" if week.is_additive else " a day")
+def _describe_site(site: SiteWeek, week: Week) -> str:
+    name = name_metric(week.metric) + ("" if week.is_additive else " a day")
+    days = "" if site.num_days == 7 else f" on {site.num_days} {'day' if site.num_days == 1 else 'days'}"
+    return f"{site.value:,.0f} {name}{days}{_compare_with_forecast(site)}.{_compare_with_week(site)}"
 
 
 def _compare_with_forecast(site: SiteWeek) -> str:
