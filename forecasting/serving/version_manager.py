@@ -264,7 +264,9 @@ class VersionManager:
 
     def _find_messages(self) -> Place | None:
         windows = self.served.windows
-        return (self.served.config, windows.client.database) if windows.updates.has_succeeded else None
+        if not windows.updates.has_succeeded:
+            return None
+        return Place(self.served.config, windows.client.database, windows.updates.problem)
 
     def _use_restarted(self, torchserve: TorchServe) -> None:
         self.served.switch_to(torchserve)  # the version that is served by then

@@ -48,7 +48,7 @@ def test_messages_go_out_once_the_place_is_known_and_at_each_news(own: DatabaseC
         messenger = Messenger(lambda: places[0] if places else None)
         running = asyncio.create_task(messenger.run())
         await asyncio.to_thread(write, own, make_message())
-        places.append((config, own))
+        places.append(Place(config, own))
         messenger.note_news()
         await wait_for(first)
         await asyncio.to_thread(write, own, make_message("blog"))
@@ -75,7 +75,7 @@ def test_the_end_of_the_server_waits_for_the_message_under_way(own: DatabaseConf
     config = configure(own, ALERT_URLS=f"json://{receiver.place}")
 
     async def serve() -> None:
-        running = asyncio.create_task(Messenger(lambda: (config, own)).run())
+        running = asyncio.create_task(Messenger(lambda: Place(config, own)).run())
         await wait_for(has_come)
         running.cancel()
         await asyncio.sleep(0)  # the cancellation arrives
@@ -92,7 +92,7 @@ def test_a_database_that_does_not_answer_ends_nothing(
 ) -> None:
     """It is said once, and messages go out when the database is back."""
     config, has_come = configure(own, ALERT_URLS=f"json://{receiver.place}"), threading.Event()
-    places: list[Place] = [(config, DatabaseConfig(embedded=False, host="/nowhere", name="nothing"))]
+    places = [Place(config, DatabaseConfig(embedded=False, host="/nowhere", name="nothing"))]
 
     def answer(_: list[Post]) -> int:
         has_come.set()
@@ -107,7 +107,7 @@ def test_a_database_that_does_not_answer_ends_nothing(
         assert await becomes_meanwhile(lambda: caplog.records)
         messenger.note_news()
         await asyncio.sleep(0)
-        places.append((config, own))
+        places.append(Place(config, own))
         messenger.note_news()
         await wait_for(has_come)
         running.cancel()
@@ -116,3 +116,28 @@ def test_a_database_that_does_not_answer_ends_nothing(
     asyncio.run(serve())
     [line] = [record.getMessage() for record in caplog.records if record.name == "forecasting.alerts"]
     assert line.startswith("messages wait: ")
+
+
+def test_a_source_that_cannot_be_read_is_told(own: DatabaseConfig, receiver: HttpReceiver) -> None:
+    """Once, without what may name hosts, and again when it can be read."""
+    config, problems = configure(own, ALERT_URLS=f"json://{receiver.place}"), ["no answer of host x"]
+
+    async def serve() -> None:
+        messenger = Messenger(lambda: Place(config, own, problems[0] if problems else None), source_seconds=0.0)
+        running = asyncio.create_task(messenger.run())
+        assert await becomes_meanwhile(lambda: len(receiver.posts) == 1)
+        problems.clear()
+        messenger.note_news()
+        assert await becomes_meanwhile(lambda: len(receiver.posts) == 2)
+        running.cancel()
+        await asyncio.wait({running})
+
+    asyncio.run(serve())
+    assert [(post.content["title"], post.content["message"]) for post in receiver.posts] == [
+        (
+            "New days of siteanalytics cannot be read",
+            "Forecasts go on from the days that were read before. GET /health and the log of the server say what is "
+            "wrong.",
+        ),
+        ("New days of siteanalytics can be read again", "It works again."),
+    ]
