@@ -51,11 +51,11 @@ BEGIN_WITH = (
     "training/test_fit.py",
     "frames/test_traffic_forecaster.py",
     "training/test_distributed.py",
-    "stack/test_bench_scripts.py",
+    "stack/test_training.py",  # with all that forks scripts
     "stack/test_contract.py",  # with all of TOGETHER["scripts/serve.py"]
+    "stack/test_bench_scripts.py",
     "stack/test_promotion.py",
     "stack/test_serving.py",
-    "stack/test_training.py",
     "stack/test_demo.py",
     "stack",
     "training/test_backtest.py",
@@ -65,6 +65,13 @@ BEGIN_WITH = (
 )
 # Modules whose tests share a server, which one of the workers starts and the others do without.
 TOGETHER = {
+    "the process that scripts are forked from": (  # tests/stack/forking.py
+        "stack/test_backtest_script.py",
+        "stack/test_forecast_script.py",
+        "stack/test_torchrun.py",
+        "stack/test_training.py",
+        "stack/test_umami_sites.py",
+    ),
     "scripts/serve.py": (
         "stack/test_contract.py",
         "stack/test_fuzzing.py",

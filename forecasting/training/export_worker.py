@@ -8,6 +8,7 @@ is light to import, so the worker can start before anything else.
 import gc
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,6 +72,7 @@ def start_export_worker(settings: ModelConfig) -> Iterator[ExportWorker]:
 
 def main(settings: str) -> None:
     gc.disable()  # there is little garbage, and searching for it delays the training's end
+    os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # torch's cache takes longer than what it saves: a quarter
     import torch
 
     from forecasting.model.forecaster import Forecaster
