@@ -14,13 +14,13 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forecasting.card import Card, format_card, read_card
 from forecasting.domain import MAX_BATCH, Scaling, check_version
@@ -41,7 +41,8 @@ logger = logging.getLogger("forecasting")
 
 MODEL_NAME = "forecaster"
 PROGRAM, WEIGHTS, CARD = "model.pt2", "weights.pt", "model.json"
-PROMOTED = ".promoted"  # a file in the store that names the version to load
+PROMOTED = ".promoted"  # a file in the store: the version to load, then those that were promoted before, newest first
+MAX_PROMOTED = 20  # that are remembered
 # What cards made before these settings do not name.
 SETTINGS_OF_OLDER_CARDS = {"direct_days": 0, "last_year": False, "learned_average": False}
 BASE_FOLDER = "model_store/base"
@@ -204,10 +205,9 @@ def load_artifact(store: Path, version: str | None = None) -> Artifact:
     version = (promoted or _newest(store)) if version is None else version
     folder = _folder_of(store, check_version(version))
     if not (folder / CARD).is_file():
-        known = ", ".join(list_versions(store)) or "none"
         why = f", which {store / PROMOTED} names" if promoted else ""
         raise UnknownVersion(
-            f"There is no version {version} in {store}{why} (there: {known}). "
+            f"There is no version {version} in {store}{why} (there: {_list_known(store)}). "
             f"Train it: {show_command('train', '--model-version', version)}"
         )
     card = read_card(folder / CARD)
@@ -216,13 +216,33 @@ def load_artifact(store: Path, version: str | None = None) -> Artifact:
     return Artifact(folder, card)
 
 
-def mark_promoted(store: Path, version: str) -> None:
-    """Makes this the version that is loaded when none is named. Raises StoreNotWritable."""
+def read_version_card(store: Path, version: str) -> Card:
+    """Without looking at the files beside it. Raises UnknownVersion and BrokenArtifact."""
+    file = _folder_of(store, check_version(version)) / CARD
+    if not file.is_file():
+        raise UnknownVersion(f"There is no version {version} in {store} (there: {_list_known(store)}).")
+    return read_card(file)
+
+
+def _list_known(store: Path) -> str:
+    return ", ".join(list_versions(store)) or "none"
+
+
+def mark_promoted(store: Path, version: str, *, before: str | None = None) -> None:
+    """Makes this the version that is loaded when none is named. `before` was served until now, promoted or not. Raises
+    StoreNotWritable.
+    """
+    earlier = dict.fromkeys([*([before] if before else []), *list_promoted(store)])
+    write_promoted(store, [version, *(each for each in earlier if each != version)])
+
+
+def write_promoted(store: Path, versions: Sequence[str]) -> None:
+    """As mark_promoted, with those before it, newest first."""
     try:
         for file in store.glob(f"{PROMOTED}.*"):
             if is_left_behind(file, file.suffix.removeprefix(".")):
                 file.unlink(missing_ok=True)
-        replace_text(store / PROMOTED, f"{version}\n")
+        replace_text(store / PROMOTED, "".join(f"{version}\n" for version in versions[:MAX_PROMOTED]))
     except OSError as error:
         raise StoreNotWritable(explain_unwritable(store / PROMOTED, error)) from error
 
@@ -243,9 +263,29 @@ def replace_text(file: Path, text: str) -> None:
 
 def find_promoted(store: Path) -> str | None:
     """The version that was promoted last, if any."""
+    return next(iter(list_promoted(store)), None)
+
+
+def list_promoted(store: Path) -> list[str]:
+    """The versions that were promoted, the last one first."""
     try:
-        return (store / PROMOTED).read_text(encoding="utf-8").strip() or None
+        return (store / PROMOTED).read_text(encoding="utf-8").split()
     except FileNotFoundError:
+        return []
+
+
+class PromotionTime(NamedTuple):
+    version: str
+    at: int  # in nanoseconds, when it was promoted, again or for the first time
+
+
+def find_promotion_time(store: Path) -> PromotionTime | None:
+    """None if none was promoted, or the store cannot be read at present."""
+    try:
+        version = find_promoted(store)
+        return PromotionTime(version, (store / PROMOTED).stat().st_mtime_ns) if version else None
+    except OSError as error:
+        logger.debug("%s cannot be read: %s", store / PROMOTED, error)
         return None
 
 

@@ -49,7 +49,7 @@ class SeriesCard:
     band_scale: tuple[float, ...]  # Bands.scale: a factor for each of the next MAX_DAYS_AHEAD days
     day_correlation: float  # Bands.day_correlation
     calibration_weeks: int = 0  # of the series' own past behind the two fields above
-    answered_by: str = FORECASTER  # or SEASONAL_NAIVE, if that measured better
+    answered_by: str = FORECASTER  # SEASONAL_NAIVE, if that measured better; BY_THE_BASE, if no version knows it
     site_key: str | None = None  # Series.site_key; versions before 0.2 have none
     country: str = ""  # whose holidays the site keeps; empty: none
     effects: Effects = Effects()  # of named days, learned from the days that the version was trained on

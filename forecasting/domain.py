@@ -17,6 +17,7 @@ YEAR_OF_DAYS = 392  # what one that reads last year looks back on: 52 weeks, and
 MIN_DAYS_BESIDE_GAP = (
     14  # of them, where a long gap took the others: far better than zeros (EXPERIMENTS.md, "Verdicts")
 )
+ALL_DAYS = 100_000  # as a number of days: every day that there is
 MAX_DAYS_AHEAD = 30  # documented
 MAX_BATCH = 65536  # windows in one call of an exported model
 MASKABLE = ("outage", "partial", "bot", "definition_break")  # verdicts on days whose value is doubtful

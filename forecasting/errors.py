@@ -21,8 +21,11 @@ ForecastingError
 ├── ArtifactError                  a version in model_store/
 │   ├── UnknownVersion             no such version   (HTTP 400)
 │   ├── BrokenArtifact             files are missing or do not match model.json   (HTTP 409)
-│   └── StoreNotWritable           MODEL_DIR cannot be written
+│   ├── StoreNotWritable           MODEL_DIR cannot be written
+│   └── VersionInUse               a version that is served, pinned or the previous one cannot be deleted
 ├── ProcessLost                    another process of a training has ended
+├── AlreadyRunning                 another process, maybe on another host, does this job now
+├── JobFailed                      a step of the daily job has failed
 └── ServingError                   TorchServe and the shim
     ├── CannotStart                Java, a port or an archive is missing
     ├── NoRoom                     a disk that serving needs is full
@@ -105,7 +108,16 @@ class BrokenArtifact(ArtifactError): ...
 class StoreNotWritable(ArtifactError): ...
 
 
+class VersionInUse(ArtifactError): ...
+
+
 class ProcessLost(ForecastingError): ...
+
+
+class AlreadyRunning(ForecastingError): ...
+
+
+class JobFailed(ForecastingError): ...
 
 
 class ServingError(ForecastingError): ...

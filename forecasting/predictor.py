@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forecasting.model.rollout import Forward
 
 FORECASTER, SEASONAL_NAIVE = "forecaster", "seasonal_naive"  # who answers for a series
+BY_THE_BASE = "base"  # who answers for a series that came after the version was trained
 GROWTH, GROWTH_POWER = 0.2, 0.8  # of bands beyond the horizon, by weeks: EXPERIMENTS.md, "Bands"
 CORRELATION = 0.5  # of the errors of two days of a week
 WINDOWS_AT_ONCE = 4096  # which bounds memory, and is enough to keep a core busy

@@ -24,6 +24,7 @@ FAST = (
     "frames/test_wrong_frames.py",
     "known_days/test_events.py",
     "known_days/test_regressors.py",
+    "lifecycle",
     "model",
     "monitoring",
     "serving/http/test_guards.py",

@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
     print("\n== serving", flush=True)
     port = find_free_port()
-    options = ["--model-version", DEFAULT_VERSION, "--port", str(port), "serving.torchserve_ports=0", *settings]
+    own = ["serving.torchserve_ports=0", "schedule.daily=off"]
+    options = ["--model-version", DEFAULT_VERSION, "--port", str(port), *own, *settings]
     with subprocess.Popen([*find_command("serve"), *options], env=environment) as server:
         try:
             call_routes(f"http://127.0.0.1:{port}", server)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from forecasting.domain import check_version
+from forecasting.invocation import find_command
 from forecasting.runtime.log import start_log
 from forecasting.settings.command_line import CommandLine
 
@@ -21,10 +22,10 @@ COMMAND = CommandLine(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config, _ = COMMAND.parse(argv)
+    config, arguments = COMMAND.parse(argv)
     if config.model_version is not None:
         check_version(config.model_version)
     start_log(None, debug=config.debug, lossy=True)
     from forecasting.serving.server import serve
 
-    serve(config)
+    serve(config, daily_command=[*find_command("daily"), *arguments.repeated])

@@ -24,7 +24,7 @@ COMMAND = CommandLine(
     about=__doc__,
     examples=(
         ("", "version v1.0.0, on the sample site or the database in .env"),
-        ("--model-version v1.1.0 --days-back 365 --epochs 50", "on a year of days"),
+        ("--model-version v1.1.0 --days-back all", "on all days: best where there are 500 or more"),
         ("--source umami data.timezone=Europe/Paris", "on Umami's tables"),
     ),
     keys=(
@@ -76,7 +76,7 @@ def read(config: Config) -> "tuple[Panel, KnownDays, RegressorHistory | None]":
     from forecasting.warehouse.panel_loader import load_panels
 
     share = (config.process.rank, config.process.world_size)
-    loaded = load_panels(config, num_days=config.data.days_back + config.model.context_length, share=share)
+    loaded = load_panels(config, num_days=config.days_to_read, share=share)
     if loaded.whole is None:
         return loaded.recent, NO_DAYS, None
     known = learn_known_days(loaded.whole, config.data, loaded.events)

@@ -30,6 +30,7 @@ from forecasting.warehouse.ingest import update_with_progress
 from forecasting.warehouse.inventory import refuse_unknown
 from forecasting.warehouse.origin import find_origin, read_metric_settings, read_site_index
 from forecasting.warehouse.pages import DailyQuery, Page
+from forecasting.warehouse.predictions_table import write_predictions
 from forecasting.warehouse.regressor_store import read_regressors
 from forecasting.warehouse.schema import OWN_TIMEOUT_SECONDS
 from forecasting.warehouse.source_report import describe_update
@@ -59,6 +60,7 @@ class LeftOut:
 class Tally:
     """What has been done so far."""
 
+    began: float = field(default_factory=time.monotonic)
     num_read: int = 0
     num_forecast: int = 0
     num_rows: int = 0  # new or changed
@@ -96,9 +98,9 @@ def forecast_everything(config: Config) -> str:
     name = version.predictor.name
     days = config.forecast.days_ahead
     LOGGER.info("%s forecasts %s of every series", name, "1 day" if days == 1 else f"{days} days")
-    tally, started = Tally(), time.monotonic()
+    tally = Tally()
     own = run_async(_forecast(version, tally))
-    _log_tally(tally, version, seconds=time.monotonic() - started)
+    log_tally(tally, version)
     run_async(tell_people(version.config, own))
     if not tally.num_forecast and config.process.world_size == 1:
         raise TooFewDays(f"None of {tally.num_read:,} series could be forecast. Load more days.")
@@ -107,24 +109,43 @@ def forecast_everything(config: Config) -> str:
 
 async def _forecast(version: LoadedVersion, tally: Tally) -> DatabaseConfig:
     """Where our own schema is."""
-    config = version.config
+    own, line = await update_days(version.config)
+    LOGGER.info("%s", line)
+    await forecast_series(version, own, tally)
+    await judge_series(version, own)
+    return own
+
+
+async def update_days(config: Config) -> tuple[DatabaseConfig, str]:
+    """Brings forecasting.daily up to date. Returns where it is, and a line about what changed."""
     updated = await update_with_progress(config)
     if updated.refusal is not None:
         raise updated.refusal  # forecasts are for others to read, so they belong in the database where others look
-    own = updated.database
+    return updated.database, describe_update(updated, config)
+
+
+async def forecast_series(version: LoadedVersion, own: DatabaseConfig, tally: Tally) -> None:
+    """Writes the next days of every series, also to the documented table `predictions`, where it exists."""
     async with (
         connected(own, writable=True, timeout_seconds=OWN_TIMEOUT_SECONDS) as writing,
         connected(own, timeout_seconds=OWN_TIMEOUT_SECONDS) as reading,
     ):
-        LOGGER.info("%s", describe_update(updated, config))
         with translate_errors("looking for series in forecasting.daily"):
             query, lookup = await _make_query(reading, version)
             await refuse_unknown(reading, query)
             total = await count_series(reading, query) if sys.stderr.isatty() else None
         with progress(version.predictor.name, total) as advance:
             await _Pipeline(version, lookup, tally, advance).run(reading, writing, query)
-        await judge_new_days(version, lookup, writing, query)
-    return own
+        if written := await write_predictions(reading, version.config):
+            LOGGER.info("%s", written)
+
+
+async def judge_series(version: LoadedVersion, own: DatabaseConfig) -> Counter[str]:
+    """Judges the new days of every series."""
+    async with connected(own, writable=True, timeout_seconds=OWN_TIMEOUT_SECONDS) as writing:
+        with translate_errors("looking for series in forecasting.daily"):
+            query, lookup = await _make_query(writing, version)
+        return await judge_new_days(version, lookup, writing, query)
 
 
 async def _make_query(reading: OwnConnection, version: LoadedVersion) -> tuple[DailyQuery, SeriesLookup]:
@@ -219,7 +240,8 @@ def describe_regressors(num_using: Counter[str], num_lacking: Counter[str]) -> l
     ]  # fmt: skip
 
 
-def _log_tally(tally: Tally, version: LoadedVersion, *, seconds: float) -> None:
+def log_tally(tally: Tally, version: LoadedVersion) -> None:
+    seconds = time.monotonic() - tally.began
     LOGGER.info(
         "read %s series, forecast %s, wrote %s rows to forecasting.forecasts in %.1f s: %s series/s",
         *(f"{number:,}" for number in (tally.num_read, tally.num_forecast, tally.num_rows)),

@@ -20,8 +20,10 @@ from forecasting.warehouse.pages import DailyQuery
 
 async def judge_new_days(
     version: LoadedVersion, lookup: SeriesLookup, connection: OwnConnection, query: DailyQuery
-) -> None:
-    """Each batch of series is one transaction. Days that were judged before are judged again only if they changed."""
+) -> Counter[str]:
+    """What Judge.judge counts, of all. Each batch of series is one transaction. Days that were judged before are judged
+    again only if they changed.
+    """
     predictor, loop = version.predictor, asyncio.get_running_loop()
     changes: Counter[str] = Counter()
     started = time.monotonic()
@@ -47,3 +49,4 @@ async def judge_new_days(
             "judged the new days of %s series in %.1f s: %s",
             f"{changes['series']:,}", time.monotonic() - started, describe_changes(changes),
         )  # fmt: skip
+    return changes

@@ -12,7 +12,8 @@ from forecasting.card import Card, SeriesCard
 from forecasting.domain import MAX_DAYS_AHEAD, check_days_ahead
 from forecasting.errors import BadAnswer, DataError
 from forecasting.monitoring.data_age import AnswerAge, describe_past_days
-from forecasting.predictor import Window, let_naive_answer, stack_windows
+from forecasting.predictor import BY_THE_BASE, Window, let_naive_answer, stack_windows
+from forecasting.serving.base_model import BaseModel
 from forecasting.serving.known_days import describe_known_days
 from forecasting.serving.known_regressors import describe_regressors
 from forecasting.serving.request_batcher import RequestBatcher
@@ -38,6 +39,7 @@ MASKED = {
     "definition_break": "was measured in another way",
 }  # the verdicts that mask a last day, as a sentence about it goes on
 ReadWindows = Callable[[Sequence[SeriesCard]], Awaitable[list[Window | DataError]]]
+Keep = Callable[[Sequence[SeriesCard], Sequence[int], Float[np.ndarray, "series days levels"]], None]
 
 
 class _Question(NamedTuple):
@@ -60,17 +62,22 @@ class ForecastService:
         *,
         find_sites: Callable[[], SiteDirectory] | None = None,
         find_age: Callable[[SeriesCard, dt.date], AnswerAge] | None = None,
+        keep: Keep | None = None,
+        base: Model | None = None,
     ) -> None:
         """Without `find_sites` the sites have the names that they had when the version was trained.
 
         `find_age` tells how old an answer with such a `data_until` is: by default in UTC. A cache, which gives an
-        answer again later, must find out itself whether it has become stale.
+        answer again later, must find out itself whether it has become stale. `keep` gets every forecast.
+        `base` answers for sites that came after the version was trained; by default in this process.
         """
         trained = SiteDirectory.of(card, SiteIndex(()), unnamed=None)
         self._find_sites = find_sites or (lambda: trained)
         self._model = model
         self._read_windows = read_windows
         self._find_age = find_age or _find_age_in_utc
+        self._keep = keep
+        self._base = base or BaseModel()
         self._batchers = {
             days: RequestBatcher(
                 partial(self._forecast, days_ahead=days), max_items=MAX_SERIES, retry_alone=(BadAnswer,)
@@ -121,14 +128,30 @@ class ForecastService:
 
     async def _forecast(self, questions: Sequence[_Question], *, days_ahead: int) -> list[Response]:
         cards, windows = zip(*questions, strict=True)
-        quantiles = await self._model.predict(windows, days_ahead)
+        quantiles = await self._predict(cards, windows, days_ahead)
         if any(window.naive for window in windows):
             quantiles = let_naive_answer(quantiles, stack_windows(windows, days_ahead), levels=self.card.levels)
         cutoffs = [window.first_day + self.card.context_length - 1 for window in windows]
         answers = write_responses(quantiles, cards, cutoffs, self.card, made_at=dt.datetime.now(dt.UTC))
         for answer, question in zip(answers, questions, strict=True):
             self._add_age(answer, question)
+        if self._keep is not None:
+            self._keep(cards, cutoffs, quantiles)
         return answers
+
+    async def _predict(
+        self, cards: Sequence[SeriesCard], windows: Sequence[Window], days_ahead: int
+    ) -> Float[np.ndarray, "windows days levels"]:
+        """By the version, or by the base, as each card says."""
+        new = [place for place, card in enumerate(cards) if card.answered_by == BY_THE_BASE]
+        if not new:
+            return await self._model.predict(windows, days_ahead)
+        known = [place for place, card in enumerate(cards) if card.answered_by != BY_THE_BASE]
+        quantiles = np.empty((len(cards), days_ahead, len(self.card.levels)), np.float32)
+        for places, model in ((new, self._base), (known, self._model)):
+            if places:
+                quantiles[places] = await model.predict([windows[place] for place in places], days_ahead)
+        return quantiles
 
     def _add_age(self, answer: Response, question: _Question) -> None:
         data_until = dt.date.fromisoformat(answer["data_until"])

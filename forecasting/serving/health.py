@@ -1,6 +1,7 @@
 """What is wrong with the parts behind the routes, and how old the data are: for GET /health and its like. Pure."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import NamedTuple
 
 MAX_NOTES = 20  # about the source, in GET /health
@@ -18,6 +19,7 @@ class Problems(NamedTuple):
     disk: str | None = None  # is full, or nearly; serving goes on as long as it can
     memory: str | None = None  # ran out some minutes ago, and the kernel ended a process
     promotion: str | None = None  # the last one failed, and the version before it is served on
+    daily_job: str | None = None  # its last run failed
 
     def describe(self, *, in_full: bool = True) -> list[str]:
         """In full they name hosts, users and error messages, which are not for everybody."""
@@ -28,6 +30,7 @@ class Problems(NamedTuple):
                 "The source has no site that can be forecast.": self.sites,
                 "New days are late.": self.age,
                 "The last promotion of a version failed.": self.promotion,
+                "The daily job failed.": self.daily_job,
                 "A disk is full.": self.disk,
                 "Memory ran out.": self.memory,
             }
@@ -38,6 +41,30 @@ class Problems(NamedTuple):
     def is_ready(self) -> bool:
         """Whether forecasts can be computed, and reach today."""
         return self.model is None and self.days is None and not self.no_day_ahead
+
+
+class JobState(NamedTuple):
+    """The daily job, at the last look; None: never, or not known yet."""
+
+    succeeded_at: dt.datetime | None = None  # when the last run that succeeded began
+    outcome: str | None = None  # of the last run
+    next_at: dt.datetime | None = None  # None: the server does not run it
+    seconds: Mapping[str, float] = {}  # of the steps of the last run
+
+    @property
+    def age_hours(self) -> float | None:
+        """Since the last run that succeeded."""
+        if self.succeeded_at is None:
+            return None
+        return round((dt.datetime.now(dt.UTC) - self.succeeded_at).total_seconds() / 3600, 1)
+
+    def describe(self) -> dict[str, str | float | None]:
+        return {
+            "succeeded_at": self.succeeded_at.isoformat(timespec="seconds") if self.succeeded_at else None,
+            "age_hours": self.age_hours,
+            "outcome": self.outcome,
+            "next_at": self.next_at.isoformat(timespec="seconds") if self.next_at else None,
+        }
 
 
 class DataState(NamedTuple):

@@ -75,6 +75,10 @@ class Promotions:
         self._current: Promotion | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def is_busy(self) -> bool:
+        return self._current is not None and not self._current.is_finished
+
     def find(self, promotion_id: str) -> Promotion:
         """Raises UnknownPromotion."""
         if promotion_id not in self._by_id:
@@ -90,7 +94,7 @@ class Promotions:
 
         Raises CannotPromote while another promotion is under way.
         """
-        if self._current is not None and not self._current.is_finished:
+        if self._current is not None and self.is_busy:
             raise CannotPromote(
                 f"Version {self._current.version} is being promoted right now. "
                 f"Follow it at {self._current.follow}, and try again when it has finished."

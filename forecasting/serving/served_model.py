@@ -9,6 +9,7 @@ from forecasting.card import restore_settings
 from forecasting.errors import ForecastingError
 from forecasting.serving.day_judge import DayJudge
 from forecasting.serving.forecast_cache import ForecastCache
+from forecasting.serving.forecast_keeper import ForecastKeeper
 from forecasting.serving.forecast_service import MAX_SERIES, ForecastService
 from forecasting.serving.health import Problems
 from forecasting.serving.recent_windows import RecentWindows
@@ -43,6 +44,7 @@ class ServedModel:
         self.config = restore_settings(card, config)
         self.judge = DayJudge(self.config, card, self.client, on_judged=on_judged)
         self.windows = RecentWindows(config, card, on_days=self.judge.start)
+        self.keeper = ForecastKeeper(self.config, card.version, self.windows)
         self.forecast_cache = ForecastCache(
             ForecastService(
                 card,
@@ -50,6 +52,7 @@ class ServedModel:
                 self.windows.read,
                 find_sites=self.windows.sites.find,
                 find_age=self.windows.find_age,
+                keep=self.keeper.add,
             ),
             self.windows.revisions,
             megabytes=serving.cache_mb / 2,
@@ -94,6 +97,7 @@ class ServedModel:
     async def close(self) -> None:
         """Waits for forecasts that are being computed."""
         await self.forecast_cache.finish()
+        await self.keeper.close()
         await self.judge.close()
         await self.client.close()
         await self.windows.close()

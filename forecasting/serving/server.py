@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from forecasting.artifact import load_artifact
 from forecasting.runtime.process import heeded_signals
-from forecasting.serving.health import DataState
+from forecasting.serving.health import DataState, JobState
 from forecasting.serving.http.admission import Admission
 from forecasting.serving.http.app import create_app
 from forecasting.serving.http.guards import check_host
@@ -36,8 +36,9 @@ LAST_RESPONSE_SECONDS = 1.0  # for the requests left after that to answer 503
 COLLECTOR_THRESHOLDS = 10_000, 20, 100
 
 
-def serve(config: Config) -> None:
+def serve(config: Config, *, daily_command: Sequence[str] = ()) -> None:
     """Serves the version that `config` names until SIGINT, SIGTERM, SIGHUP or SIGQUIT, and leaves nothing behind.
+    `daily_command` starts the daily job, at the time that `config` says.
 
     Raises SettingError, CannotStart, UnknownVersion or BrokenArtifact before anything listens.
     """
@@ -55,7 +56,7 @@ def serve(config: Config) -> None:
                 torchserve.inference_url, torchserve.management_url, torchserve.key_file,
             )  # fmt: skip
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                manager = VersionManager(config, artifact, supervisor, archive)
+                manager = VersionManager(config, artifact, supervisor, archive, daily_command=daily_command)
                 runner.run(_serve_routes(config, manager, supervisor, listener))
             logger.info("stopping TorchServe")
     logger.info("stopped")
@@ -144,6 +145,7 @@ def _make_metrics(manager: VersionManager, supervisor: Supervisor) -> ServingMet
         lambda: supervisor.num_restarts, family=CounterMetricFamily,
     )  # fmt: skip
     watch_data(metrics, lambda: manager.data)
+    watch_daily_job(metrics, lambda: manager.daily_job)
     return metrics
 
 
@@ -173,6 +175,21 @@ def watch_data(metrics: ServingMetrics, find_state: Callable[[], DataState]) -> 
         ),
     ):
         metrics.watch_source(f"forecaster_{name}", text, partial(_read_data, find_state, read))
+
+
+def watch_daily_job(metrics: ServingMetrics, find_state: Callable[[], JobState]) -> None:
+    def read_success() -> float:
+        succeeded_at = find_state().succeeded_at
+        return succeeded_at.timestamp() if succeeded_at else 0.0
+
+    metrics.watch(
+        "forecaster_daily_job_success_timestamp_seconds", "When the last daily job that succeeded began; 0: none.",
+        read_success,
+    )  # fmt: skip
+    metrics.watch_steps(
+        "forecaster_daily_job_step_seconds", "How long each step of the last daily job took.",
+        lambda: find_state().seconds,
+    )  # fmt: skip
 
 
 def _read_data(

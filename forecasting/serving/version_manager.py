@@ -5,22 +5,25 @@ import datetime as dt
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forecasting.artifact import Artifact, load_artifact, mark_promoted
+from forecasting.artifact import Artifact, find_promotion_time, load_artifact, mark_promoted
 from forecasting.card import restore_settings
 from forecasting.domain import Sensitivity
 from forecasting.errors import CannotPromote, CannotStart, ForecastingError, SettingError, Unavailable
+from forecasting.monitoring.accuracy_report import choose_first_day, report_accuracy
+from forecasting.monitoring.accuracy_report import describe_for_routes as describe_accuracy
 from forecasting.monitoring.listing import SHOWN_DAYS, describe_acknowledged, describe_for_routes
 from forecasting.runtime.process import return_freed_memory
 from forecasting.serving.coverage import find_missing, find_unreadable, refuse_losing
+from forecasting.serving.daily_schedule import DailySchedule
 from forecasting.serving.forecast_cache import ForecastCache
-from forecasting.serving.health import DataState, Problems
+from forecasting.serving.health import DataState, JobState, Problems
 from forecasting.serving.messenger import Messenger, Place
 from forecasting.serving.preflight import check_room
 from forecasting.serving.promotion_note import Note, remove_note, take_notes, write_note
@@ -34,6 +37,7 @@ from forecasting.serving.torchserve.supervisor import Start, Supervisor
 from forecasting.settings.schema import Config, ServingConfig
 from forecasting.warehouse.anomaly_store import AnomalyQuery, acknowledge_anomaly, read_anomalies
 from forecasting.warehouse.connection import connected
+from forecasting.warehouse.outcome_store import OutcomeQuery
 from forecasting.warehouse.site_directory import SiteDirectory
 
 logger = logging.getLogger("forecasting.serving")
@@ -46,18 +50,31 @@ class VersionManager:
     previous version finish with it.
     """
 
-    def __init__(self, config: Config, artifact: Artifact, supervisor: Supervisor, archive: Path) -> None:
-        """`archive` is the copy that the supervisor starts TorchServe from, in a temporary folder."""
+    def __init__(
+        self,
+        config: Config,
+        artifact: Artifact,
+        supervisor: Supervisor,
+        archive: Path,
+        *,
+        daily_command: Sequence[str] = (),
+    ) -> None:
+        """`archive` is the copy that the supervisor starts TorchServe from, in a temporary folder. `daily_command`
+        starts the daily job; empty: others run it.
+        """
         self._config = config
         self._supervisor = supervisor
         self._archive = archive
         self._messenger = Messenger(self._find_messages)
         self.served = ServedModel(config, artifact, supervisor.torchserve, on_judged=self._messenger.note_news)
+        self.served.keeper.start()
         self._resources = ResourceWatch(config)
+        self._schedule = DailySchedule(self.served.config, lambda: self.served.windows.client, daily_command)
         self._promotions = Promotions(config.serving.root_path)
         for note in take_notes(config.model_dir):
             self._promotions.restore(note.promotion_id, note.version, served=artifact.card.version)
         self._retiring: set[asyncio.Task[None]] = set()
+        self._followed = find_promotion_time(config.model_dir)
 
     @property
     def forecast_cache(self) -> ForecastCache:
@@ -70,12 +87,17 @@ class VersionManager:
             promotion=self._promotions.problem,
             disk=self._resources.disk_problem,
             memory=self._resources.memory_problem,
+            daily_job=self._schedule.problem,
         )
         return problems._replace(model=self._supervisor.problem or problems.model) if problems.model else problems
 
     @property
     def data(self) -> DataState:
         return self.served.windows.state
+
+    @property
+    def daily_job(self) -> JobState:
+        return self._schedule.state
 
     async def find_problems(self) -> Problems:
         await self.served.find_problems()
@@ -116,6 +138,22 @@ class VersionManager:
             rows = await acknowledge_anomaly(connection, number, by=by, note=note)
         return describe_acknowledged(rows)
 
+    async def describe_accuracy(
+        self, *, site: str | None, metric: str | None, since: dt.date | None, limit: int, offset: int
+    ) -> dict[str, Any]:
+        """What versions promised beside what came true. Raises UnknownSite."""
+        windows, config = self.served.windows, self.served.config
+        directory = windows.sites.directory
+        names = [next(iter(directory.find_site(site).values())).site] if site is not None else []
+        query = OutcomeQuery(
+            since=choose_first_day(since, config),
+            days_ahead=self.served.card.prediction_horizon,
+            sites=[directory.stored_name_of(name) for name in names],
+            metric=metric,
+        )
+        report = await windows.client.run(partial(report_accuracy, config=config, query=query))
+        return describe_accuracy(report, limit=limit, offset=offset)
+
     async def read_new_days(self) -> None:
         """Called at the start, so that problems show before the first request."""
         await self.served.windows.updates.refresh()
@@ -126,10 +164,12 @@ class VersionManager:
             group.create_task(self._supervisor.watch(self._use_restarted))
             group.create_task(_return_memory())
             group.create_task(self._messenger.run())
+            group.create_task(self._schedule.watch())
             while True:
                 started, served = time.monotonic(), self.served
                 self._resources.check(self._supervisor.torchserve)
                 await served.check()
+                await self._follow_store()
                 if served is self.served:
                     self._supervisor.report_answer(served.client.breaker.succeeded_at)
                 await asyncio.sleep(max(0.0, started + self._config.serving.check_seconds - time.monotonic()))
@@ -159,6 +199,7 @@ class VersionManager:
     async def close(self) -> None:
         """Cancels a promotion that is under way, and what TorchServe still computes: nobody waits for that any more."""
         await self._promotions.close()
+        await self._schedule.close()
         for task in self._retiring:
             task.cancel()
         if self._retiring:
@@ -191,7 +232,7 @@ class VersionManager:
         version, current = artifact.card.version, self.served.card
         async with self._noted(promotion):
             if artifact.card == current:
-                await finish(asyncio.to_thread(mark_promoted, self._config.model_dir, version))
+                await finish(self._mark_promoted(version))
                 logger.info("version %s is served already; it will be after a restart, too", version)
                 return
             logger.info("promoting version %s; version %s answers until it is ready", version, current.version)
@@ -235,13 +276,33 @@ class VersionManager:
             if not force:
                 await self._refuse_losing(served)
             logger.info("version %s forecasts", version)
-            await finish(asyncio.to_thread(mark_promoted, self._config.model_dir, version))
+            await finish(self._mark_promoted(version))
             undo.pop_all()
         previous_torchserve = self._supervisor.switch_to(torchserve, make_start(archive, version, serving))
         task = asyncio.create_task(self._retire(self.served, previous_torchserve, self._archive))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         self.served, self._archive = served, archive
+        served.keeper.start()
+
+    async def _mark_promoted(self, version: str) -> None:
+        before = self.served.card.version
+        await asyncio.to_thread(partial(mark_promoted, self._config.model_dir, version, before=before))
+
+    async def _follow_store(self) -> None:
+        """Promotes the version that somebody else has promoted in the store, such as `models.py rollback`. One that
+        cannot be served is not tried again until it is promoted again.
+        """
+        if self._config.model_version is not None or self._promotions.is_busy:
+            return
+        promoted = find_promotion_time(self._config.model_dir)
+        if promoted is None or promoted == self._followed:
+            return
+        self._followed = promoted
+        if promoted.version != self.served.card.version:
+            logger.info("version %s was promoted in %s", promoted.version, self._config.model_dir)
+            with suppress(ForecastingError):  # which promote logs
+                await self.promote(promoted.version)
 
     async def _refuse_losing(self, new: ServedModel) -> None:
         """Raises CannotPromote if the new version, though trained on them, lacks the days of series that it needs."""

@@ -17,7 +17,13 @@ from forecasting.settings.loading import SERVED_VERSION, load_config
 from forecasting.settings.schema import Config
 
 WIDTH = 80  # characters of a terminal
-COMMANDS_OWN = ("anomalies", "backtest", "forecast", "pretraining")  # sections that only the command of that name reads
+COMMANDS_OWN = (
+    "anomalies",
+    "backtest",
+    "forecast",
+    "models",
+    "pretraining",
+)  # sections that only the command of that name reads
 SOURCE = ("data.source", "data.sites", "data.metrics")  # flags of all commands that read the source
 
 
@@ -30,6 +36,7 @@ class CommandLine:
     examples: Sequence[tuple[str, str]]  # arguments, and what they do
     keys: Sequence[str] = ()  # settings with a flag
     switches: Mapping[str, str] = field(default_factory=dict)  # on-off options that are not settings, and their help
+    words: Mapping[str, str] = field(default_factory=dict)  # what may follow the command, and what each does
     section: str = ""  # of COMMANDS_OWN
     version_help: str = ""  # what --model-version means to this command
     version_from: Collection[str] = SERVED_VERSION  # see load_config
@@ -41,11 +48,15 @@ class CommandLine:
         arguments, unknown = parser.parse_known_intermixed_args(argv)
         if unknown:
             parser.error(self._explain_unknown(unknown[0], parser))
+        if self.words:
+            arguments.words = [word for word in arguments.settings if "=" not in word]
+            arguments.settings = [setting for setting in arguments.settings if "=" in setting]
         values = {key: getattr(arguments, key) for key in self.keys}
         # A flag of a list may be repeated: --metric visits --metric pageviews.
         flags = {key: ",".join(value) if isinstance(value, list) else value for key, value in values.items() if value}
         _refuse_conflicts(flags, arguments.settings)
         settings = [f"{key}={value}" for key, value in flags.items()]
+        arguments.repeated = _repeat([*arguments.settings, *settings], arguments)
         config = load_config(
             [*arguments.settings, *settings],
             files=arguments.config,
@@ -80,8 +91,9 @@ class CommandLine:
         command = show_command(self.name)
         parser = argparse.ArgumentParser(
             prog=command,
-            usage=f"{command} [flags] [key=value ...]",
-            description=f"{_fill(self.about)}\n\nexamples:\n{_describe_examples(command, self.examples)}",
+            usage=f"{command} {'WHAT ' if self.words else ''}[flags] [key=value ...]",
+            description=f"{_fill(self.about)}\n\n{_describe_words(self.words)}examples:\n"
+            f"{_describe_examples(command, self.examples)}",
             formatter_class=_Formatter,
             add_help=False,
         )
@@ -112,6 +124,20 @@ class CommandLine:
         )
         parser.add_argument("settings", nargs="*", metavar="key=value", help=argparse.SUPPRESS)
         return parser
+
+
+def _repeat(settings: Sequence[str], arguments: argparse.Namespace) -> list[str]:
+    """Arguments that give another command the same settings."""
+    files = [("--config", file) for file in arguments.config]
+    files += [(ENV_FILE, arguments.env_file)] if arguments.env_file else []
+    return [*settings, *(str(part) for pair in files for part in pair)]
+
+
+def _describe_words(words: Mapping[str, str]) -> str:
+    if not words:
+        return ""
+    lines = [f"  {word:18}{about}" for word, about in words.items()]
+    return "\n".join(["WHAT is one of:", *lines, "", ""])
 
 
 def _notify(line: str) -> None:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from forecasting.domain import ALL_DAYS
 from forecasting.errors import SettingError
 from forecasting.resources import open_resource
 from forecasting.settings.alert_urls import read_alert_addresses
@@ -44,6 +45,7 @@ VARIABLES = {
     "JAVA_HOME": "serving.java_home",
 }
 COMMAND_LINE = "the command line"
+WORDS = {("data.days_back", "all"): ALL_DAYS}  # in place of a number
 SERVED_VERSION = ("MODEL_VERSION", "serving.model_version")
 
 
@@ -146,6 +148,8 @@ def _assign(tree: DictConfig, assignment: Assignment) -> DictConfig:
         value = None
     if get_origin(kind) is list and isinstance(value, str):
         value = [item.strip() for item in value.strip("[]").split(",") if item.strip()]
+    if isinstance(value, str) and (key, value) in WORDS:
+        value = WORDS[key, value]
     if value == "???":  # OmegaConf's mark for a value that is still missing
         raise SettingError(f"{key} in {origin} is '???', which is not a value.")
     if kind is str and not isinstance(value, str | None):

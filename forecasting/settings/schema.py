@@ -14,6 +14,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from forecasting.domain import (
+    ALL_DAYS,
     MASKABLE,
     MAX_BATCH,
     MAX_DAYS_AHEAD,
@@ -124,7 +125,10 @@ class DataConfig(Section):
         None, "the schema of the source's tables; unset: where the user's search path finds them"
     )
     days_back: int = setting(
-        60, "days to train and test on, counted back from the last complete day", flags=["--days-back"], least=MIN_DAYS
+        60,
+        "days to train and test on, counted back from the last complete day; all: as many as there are",
+        flags=["--days-back"],
+        least=MIN_DAYS,
     )
     missing: Missing = setting(Missing.zero, "a date without a row means: zero (no traffic) or mask (unknown)")
     metrics: list[str] = setting(list, "metrics, such as page_visits,visits; empty: all", flags=["--metric"])
@@ -482,6 +486,31 @@ class BacktestConfig(Section):
 
 
 @dataclass(frozen=True)
+class ScheduleConfig(Section):
+    section: ClassVar[str] = "schedule"
+
+    daily: str = setting(
+        "06:15",
+        "when the server runs the daily job, in data.timezone; off: never, because cron or a timer runs it",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.daily_time
+
+    @property
+    def daily_time(self) -> dt.time | None:
+        """None: off."""
+        if self.daily == "off":
+            return None
+        require(
+            bool(re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", self.daily)),
+            f"schedule.daily is {self.daily!r}. Write a time such as 06:15, or off.",
+        )
+        return dt.time.fromisoformat(self.daily)
+
+
+@dataclass(frozen=True)
 class ForecastConfig(Section):
     section: ClassVar[str] = "forecast"
 
@@ -551,6 +580,14 @@ class AlertConfig(Section):
         return {name.strip(): Sensitivity(level.strip()) for name, _, level in parts}
 
 
+def _read_date(text: str | None, key: str) -> dt.date | None:
+    """Of a setting whose flag is --since."""
+    try:
+        return None if text is None else dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise SettingError(f"{key} (--since) is {text!r}, which is not a day. Write it as 2024-05-01.") from error
+
+
 @dataclass(frozen=True)
 class AnomaliesConfig(Section):
     section: ClassVar[str] = "anomalies"
@@ -569,17 +606,28 @@ class AnomaliesConfig(Section):
 
     @property
     def since_date(self) -> dt.date | None:
-        if self.since is None:
-            return None
-        try:
-            return dt.date.fromisoformat(self.since)
-        except ValueError as error:
-            text = f"anomalies.since (--since) is {self.since!r}, which is not a day. Write it as 2024-05-01."
-            raise SettingError(text) from error
+        return _read_date(self.since, "anomalies.since")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.since_date
+
+
+@dataclass(frozen=True)
+class ModelsConfig(Section):
+    section: ClassVar[str] = "models"
+
+    since: str | None = setting(
+        None, "accuracy: the first day, such as 2024-05-01; unset: 91 days ago", flags=["--since"], placeholder="DATE"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.since_date
+
+    @property
+    def since_date(self) -> dt.date | None:
+        return _read_date(self.since, "models.since")
 
 
 @dataclass(frozen=True)
@@ -683,7 +731,9 @@ class Config:
     backtest: BacktestConfig = field(default_factory=BacktestConfig)
     forecast: ForecastConfig = field(default_factory=ForecastConfig)
     alerts: AlertConfig = field(default_factory=AlertConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     anomalies: AnomaliesConfig = field(default_factory=AnomaliesConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     source_database: DatabaseConfig | None = None  # where the source is, if elsewhere
     cache_database: DatabaseConfig | None = None  # where our own schema is, if elsewhere
@@ -703,6 +753,11 @@ class Config:
     def __post_init__(self) -> None:
         if self.model_version not in (None, BASE_VERSION):
             check_version(self.model_version)
+
+    @property
+    def days_to_read(self) -> int | None:
+        """Of each series, to train it: those with targets and the context before them. None: all."""
+        return None if self.data.days_back >= ALL_DAYS else self.data.days_back + self.model.context_length
 
     @property
     def version_to_train(self) -> str:

@@ -46,6 +46,14 @@ class DailyHistory:
     first_date: dt.date
     last_date: dt.date | None  # the last complete day
     notes: tuple[str, ...] = ()
+    oldest_date: dt.date | None = None  # that has a value, whatever was read
+
+    @property
+    def num_days(self) -> int:
+        """From the oldest day to the last, whatever was read."""
+        if self.oldest_date is None or self.last_date is None:
+            return 0
+        return (self.last_date - self.oldest_date).days + 1
 
     @property
     def cutoff(self) -> int | None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from forecasting.card import Card, SeriesCard
-from forecasting.errors import UnknownSite, name_some
+from forecasting.errors import UnknownMetric, UnknownSite, name_some
+from forecasting.predictor import BY_THE_BASE, usual_bands
 from forecasting.warehouse.sites import SiteIndex, StoredSite, distinguish
 
 
@@ -136,11 +137,42 @@ class SiteDirectory:
         return site.stored.arrivals if site and site.stored else ()
 
     def find_series(self, *, metric: str, site: str | None) -> SeriesCard:
-        """Raises UnknownSite or UnknownMetric, naming those that the version can forecast."""
+        """One that the base answers for, if the site came after the version was trained. Raises UnknownSite or
+        UnknownMetric, naming those that can be forecast.
+        """
+        new = None if site is None else self._find_new(site)
+        if new is not None:
+            return self._suppose(new, metric)
         candidates = self._present or self.sites
         if site is None and len(candidates) == 1:
             site = candidates[0].name
         return self.card.find_series(metric=metric, site=None if site is None else self._find_name(site))
+
+    def _find_new(self, name: str) -> LocatedSite | None:
+        """The site of the source that is called so and came after the version was trained."""
+        meant = self._means(name)
+        return meant[0] if len(meant) == 1 and meant[0].trained_name is None else None
+
+    def _suppose(self, site: LocatedSite, metric: str) -> SeriesCard:
+        """A card of a series that the version does not know: like that metric elsewhere. Raises UnknownMetric."""
+        alike = next((card for card in self.card.series if card.metric == metric), None)
+        if alike is None:
+            known = name_some({card.metric for card in self.card.series})
+            raise UnknownMetric(
+                f"There is no metric {metric!r} in version {self.card.version}. It was trained on: {known}."
+            )
+        bands = usual_bands(self.card.output_days)
+        return SeriesCard(
+            site=site.name,
+            metric=metric,
+            kind=alike.kind,
+            additive=alike.additive,
+            unit_scale=alike.unit_scale,
+            band_scale=bands.scale,
+            day_correlation=bands.day_correlation,
+            answered_by=BY_THE_BASE,
+            site_key=site.stored.key if site.stored else None,
+        )
 
     def _find_name(self, name: str) -> str:
         """The present name of the site of the version that is called so, or was."""

@@ -25,6 +25,9 @@ PATIENCE_SECONDS = 300.0
 STOP_SECONDS = 60.0  # serve.py waits serving.deadline_seconds, 10, for requests in flight
 
 
+WITHOUT_JOB = "schedule.daily=off"  # the daily job takes seconds of a processor, and begins at once if none has run
+
+
 def clean_environment(**variables: str) -> dict[str, str]:
     """The caller's environment with these variables, and no other that the scripts read, nor the checkout's .env."""
     variables.setdefault("TRAFFIC_FORECASTER_HOME", str(SCRIPTS))
@@ -150,8 +153,11 @@ class Place:
         return self.started[-1]
 
     def serve(self, *settings: str, port: int = 0, **variables: str) -> Process:
-        """scripts/serve.py on free ports. Read its `url` to wait until it answers."""
-        return self.start("serve.py", "--port", str(port), *free_ports(), *settings, **variables)
+        """scripts/serve.py on free ports, without the daily job unless a setting asks for it. Read its `url` to wait
+        until it answers.
+        """
+        daily = [] if any(setting.startswith("schedule.") for setting in settings) else [WITHOUT_JOB]
+        return self.start("serve.py", "--port", str(port), *free_ports(), *daily, *settings, **variables)
 
     def stop_all(self) -> None:
         for process in self.started:

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from forecasting.evaluation.comparison import OVERWHELMING, is_far_worse, is_worse
+from forecasting.evaluation.comparison import OVERWHELMING, find_p_value, is_far_worse, is_worse, tail_of_t
 
 
 def weekly(means: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -83,3 +84,33 @@ def test_four_times_the_error_in_every_window_is_far_worse(
 ) -> None:
     assert OVERWHELMING == 4
     assert is_far_worse(np.array(error), np.array(other)) is far_worse
+
+
+def test_the_tail_of_t_is_scipys() -> None:
+    for degrees in (1, 3, 7, 51):
+        for statistic in (0.0, 0.3, 1.0, 2.5, 6.0):
+            assert tail_of_t(statistic, degrees) == pytest.approx(2 * stats.t.sf(statistic, degrees), abs=1e-6)
+
+
+def test_p_value_of_four_weeks_by_hand() -> None:
+    weeks = np.array([1.0, 4.0, 2.0, 1.0])
+    deviations = weeks - weeks.mean()
+    lagged = deviations[1:] @ deviations[:-1]
+    variance = (deviations @ deviations + lagged) / 4 / 4
+    statistic = weeks.mean() / math.sqrt(variance) * math.sqrt((4 + 1 - 4 + 2 / 4) / 4)
+    assert find_p_value(weeks) == pytest.approx(2 * stats.t.sf(statistic, 3), abs=1e-6)
+
+
+@pytest.mark.parametrize(("dependence", "most"), [(0.0, 0.07), (0.5, 0.11)])
+def test_equal_forecasters_differ_by_chance_in_few_cases(dependence: float, most: float) -> None:
+    """Also where neighbouring weeks depend on each other, as overlapping forecasts make them."""
+    noise = np.random.default_rng(5).normal(size=(2000, 13))
+    weeks = noise[:, 1:] + dependence * noise[:, :-1]
+    assert 0.01 < np.mean([find_p_value(row) < 0.05 for row in weeks]) < most
+    assert np.mean([find_p_value(row + 2.0) < 0.05 for row in weeks]) > 0.95
+
+
+def test_too_few_weeks_tell_nothing() -> None:
+    assert find_p_value(np.array([1.0, 1.1, 0.9])) is None
+    assert find_p_value(np.zeros(8)) == 1.0
+    assert find_p_value(np.ones(8)) == 0.0

@@ -1,13 +1,15 @@
 """A backend for the routes, with a model in this process."""
 
+import datetime as dt
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from forecasting.artifact import load_artifact
 from forecasting.errors import UnknownAnomaly, UnknownPromotion, UnknownVersion
+from forecasting.monitoring.accuracy_report import AccuracyReport, describe_for_routes
 from forecasting.serving.forecast_cache import ForecastCache
-from forecasting.serving.health import DataState, Problems
+from forecasting.serving.health import DataState, JobState, Problems
 from forecasting.serving.prediction_service import LocalModel
 from forecasting.serving.promotions import Promotion
 from forecasting.warehouse.site_directory import SiteDirectory
@@ -26,6 +28,7 @@ class CacheBackend:
         self.forecast_cache = forecast_cache
 
     data = DataState()
+    daily_job = JobState()
 
     async def find_problems(self) -> Problems:
         return Problems()
@@ -38,6 +41,10 @@ class CacheBackend:
 
     async def acknowledge_anomaly(self, number: int, *, by: str, note: str | None) -> dict[str, Any]:
         raise UnknownAnomaly(f"There is no unusual day with the id {number}. GET /anomalies lists them.")
+
+    async def describe_accuracy(self, *, since: dt.date | None, limit: int, offset: int, **_: object) -> dict[str, Any]:
+        report = AccuracyReport(since or dt.date(2020, 1, 1), 7, [], [])
+        return describe_for_routes(report, limit=limit, offset=offset)
 
     async def promote(self, version: str, *, force: bool = False) -> Promotion:
         raise UnknownVersion(f"There is no version {version}.")

@@ -16,7 +16,8 @@ from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
 from forecasting.domain import Kind, SourceName
 from forecasting.errors import UnknownSite
-from forecasting.jobs.forecast_all import forecast_everything
+from forecasting.jobs.forecast_all import Tally, forecast_everything, forecast_series
+from forecasting.jobs.pages import load_version
 from forecasting.predictor import usual_bands
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.forecast_service import ForecastService
@@ -87,6 +88,12 @@ def config(database: DatabaseConfig, version: Artifact) -> Config:
     return config
 
 
+OF_THE_BASE = """
+select quantiles[4] as median from forecasting.forecasts
+where site = 'Blog (dddddddd)' and metric = 'page_visits' order by day
+"""
+
+
 class Backend(CacheBackend):
     def __init__(self, forecast_cache: ForecastCache, windows: RecentWindows) -> None:
         super().__init__(forecast_cache)
@@ -111,6 +118,11 @@ class Server:
         """Changes Umami, and reads its days as another program does; the server notices when it checks."""
         await asyncio.to_thread(bring, self._config, NOW, *scripts)
         await self._windows.check()
+
+    async def forecast_by_the_base(self) -> None:
+        """Every series, as scripts/forecast.py --model base does it."""
+        version = load_version(replace(self._config, model_version="base"))
+        await forecast_series(version, self._config.kept_in, Tally())
 
     async def keep(self) -> None:
         """Reads the days of the source, as the server does by itself, until something is kept."""
@@ -208,11 +220,13 @@ def test_a_second_site_of_the_same_name_changes_nothing_for_the_first(config: Co
         assert await server.predict("Blog") == before
         assert (await server.get("/sites"))["untrained"] == ["Blog (dddddddd)", "Quiet"]
         assert (await server.get("/health"))["changes"] == []
-        assert await server.predict("Blog (dddddddd)") == (
-            400,
-            f"Version {VERSION} was not trained on the site 'Blog (dddddddd)', but on: Blog, Shop. Train a new version "
-            "to forecast it.",
-        )
+        new = await server.get("/predict/page-visits", site="Blog (dddddddd)")
+        assert (new["site"], new["answered_by"], new["model_version"]) == ("Blog (dddddddd)", "base", VERSION)
+        await server.forecast_by_the_base()
+        expected = await asyncio.to_thread(ask_own, config.database, OF_THE_BASE)
+        assert [row["predicted_visits"] for row in new["predictions"]] == [round(row["median"]) for row in expected]
+        both = await server.get("/predict/page-visits", site="Blog (dddddddd)", days_ahead="3")
+        assert both["predictions"] == new["predictions"][:3]
         await server.change(delete(SECOND))
         assert await server.predict("Blog") == before
         assert (await server.get("/sites"))["untrained"] == ["Quiet"]
@@ -248,10 +262,7 @@ def test_a_new_site_with_the_name_of_a_deleted_one_is_another(config: Config, ve
     async def step(server: Server) -> None:
         await server.change(delete(BLOG), *(create(SECOND, "Blog", an_hour=9) if at_once else ()))
         await server.change(*(() if at_once else create(SECOND, "Blog", an_hour=9)))
-        assert await server.predict("Blog") == (
-            400,
-            f"Version {VERSION} was not trained on the site 'Blog', but on: Shop. Train a new version to forecast it.",
-        )
+        assert (await server.get("/predict/page-visits", site="Blog"))["answered_by"] == "base"
         sites = await server.get("/sites")
         assert [site["site"] for site in sites["sites"]] == ["Blog (gone)", "Shop"]
         assert sites["untrained"] == ["Blog", "Quiet"]

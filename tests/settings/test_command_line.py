@@ -8,16 +8,18 @@ from forecasting.commands import (
     alerts,
     anomalies,
     backtest,
+    daily,
     demo,
     entry_point,
     forecast,
+    models,
     pretrain,
     serve,
     sources,
     train,
 )
 
-COMMANDS = (train, serve, forecast, backtest, alerts, anomalies, sources, pretrain, demo)
+COMMANDS = (train, serve, forecast, daily, backtest, alerts, anomalies, models, sources, pretrain, demo)
 
 
 def show(command: ModuleType, flag: str, capsys: pytest.CaptureFixture[str]) -> list[str]:

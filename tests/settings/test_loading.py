@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from forecasting.commands import backtest, forecast, pretrain, serve, train
-from forecasting.domain import MASKABLE, Kind, Missing, Right, Scaling, Unit, Verdict, check_version
+from forecasting.domain import ALL_DAYS, MASKABLE, Kind, Missing, Right, Scaling, Unit, Verdict, check_version
 from forecasting.errors import InvalidVersion, SettingError
 from forecasting.settings.command_line import COMMANDS_OWN, describe_settings
 from forecasting.settings.env_file import HOME
@@ -562,7 +562,7 @@ def test_every_setting_says_what_it_is() -> None:
 
 
 def test_settings_that_all_commands_share_stay_few() -> None:
-    assert len(list(list_settings(without=COMMANDS_OWN))) <= 74
+    assert len(list(list_settings(without=COMMANDS_OWN))) <= 75
 
 
 def test_torchserves_ports_are_one_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -637,3 +637,13 @@ def test_key_that_is_fixed_by_now_is_refused_with_its_reason(key: str) -> None:
     with pytest.raises(SettingError) as refusal:
         load(f"{key}=1")
     assert str(refusal.value) == f"{key} in the command line is no longer a setting. {FIXED[key]} Remove it."
+
+
+def test_all_days_are_a_number_of_days() -> None:
+    config = load("data.days_back=all")
+    assert config.data.days_back == ALL_DAYS
+    assert config.days_to_read is None
+    assert load("data.days_back=90").days_to_read == 90 + load().model.context_length
+    with pytest.raises(SettingError) as caught:
+        load("data.days_back=every")
+    assert str(caught.value) == "data.days_back in the command line is 'every', but must be a whole number."

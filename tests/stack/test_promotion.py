@@ -17,6 +17,7 @@ import pytest
 
 from forecasting import PredictionService
 from forecasting.artifact import PROGRAM, find_promoted, hash_file, load_artifact
+from forecasting.lifecycle.registry import Registry
 from forecasting.settings.schema import Config, DatabaseConfig
 from scripts.bench.harness import PATIENCE_SECONDS, Place, Process
 from tests.full_disk import full_disk
@@ -307,6 +308,17 @@ def test_only_an_admin_promotes_and_any_key_follows(serving: Process) -> None:
         "There is no promotion 'nobody-has-this-id'. Only the last 50 since serving started are remembered; "
         "GET /model/info says which version is served.",
     )
+
+
+def test_a_roll_back_in_the_store_is_followed(serving: Process, store: Store) -> None:
+    """As scripts/models.py rollback does it, which names no version."""
+    served = ask(serving)["model_version"]
+    previous = Registry(store.folder).roll_back()
+    assert previous != served
+    assert becomes(lambda: ask(serving)["model_version"] == previous)
+    assert f"version {previous} was promoted in {store.folder}" in serving.text
+    assert find_promoted(store.folder) == previous
+    assert problems(serving) == []
 
 
 def test_end_leaves_nothing_of_a_promotion(serving: Process, store: Store) -> None:

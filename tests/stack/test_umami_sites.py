@@ -162,12 +162,30 @@ def check_weather(database: DatabaseConfig, answer: dict[str, Any], views: dict[
     assert {day: views[day] for day in truth} == pytest.approx(truth, rel=0.1)
 
 
-def check_several_sites_and_metrics(client: httpx.Client) -> None:
+def check_daily_job(client: httpx.Client) -> None:
+    """No job has ever run here, so the server runs it once it has started, with the settings that it has itself."""
+
+    def read() -> dict[str, Any]:
+        return client.get("/health").json()["daily_job"]
+
+    assert becomes(lambda: read()["outcome"] not in (None, "running"))
+    job = read()
+    assert job["outcome"] == "succeeded"
+    assert job["age_hours"] < 1
+    next_at = dt.datetime.fromisoformat(job["next_at"]).astimezone(ZoneInfo("Europe/Paris"))
+    assert (next_at.hour, next_at.minute) == (6, 15)
+    metrics = client.get("/metrics").text
+    for step in ("update", "forecast", "judge", "outcomes", "prune", "tell"):
+        assert f'forecaster_daily_job_step_seconds{{step="{step}"}}' in metrics
+
+
+def check_several_sites_and_the_daily_job(client: httpx.Client) -> None:
     request = {"metrics": ["unique_visitors", "bounce_rate"], "sites": ["Blog", "Shop"]}
     several = client.post("/predict/multiple", json=request).json()
     assert several["Shop"]["unique_visitors"]["total"] is None
     assert several["Shop"]["unique_visitors"]["additive"] is False
     assert all(0 <= row["predicted_value"] <= 1 for row in several["Blog"]["bounce_rate"]["predictions"])
+    check_daily_job(client)
 
 
 def test_readmes_rights_are_enough_to_make_the_schema_and_no_more(database: DatabaseConfig, umami: Place) -> None:
@@ -218,7 +236,7 @@ def test_the_whole_way_where_the_schema_is_given(umami: Place, database: Databas
     assert "read 1 series" in report
 
     forecast(umami)
-    served = umami.serve(*PATIENT)
+    served = umami.serve(*PATIENT, "schedule.daily=06:15")
     with httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS, verify=CERTIFICATES) as client:
         sites = client.get("/sites").json()
         zones = {site["site"]: site["timezone"] for site in sites["sites"]}
@@ -236,7 +254,7 @@ def test_the_whole_way_where_the_schema_is_given(umami: Place, database: Databas
         check_weather(database, shop, views_of_shop)
         sales.launch(database, client, views_of_shop)
         assert 2 < shop["total"]["value"] / blog["total"]["value"] < 4.5
-        check_several_sites_and_metrics(client)
+        check_several_sites_and_the_daily_job(client)
         assert client.get("/health").json()["status"] == "healthy"
         assert becomes(lambda: client.get("/ready").json() == {"ready": True})
 

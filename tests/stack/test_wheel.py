@@ -13,7 +13,7 @@ import pytest
 
 from forecasting import __version__
 from forecasting.settings.schema import DatabaseConfig
-from scripts.bench.harness import Place, clean_environment, free_ports
+from scripts.bench.harness import WITHOUT_JOB, Place, clean_environment, free_ports
 from tests import PROJECT
 from tests.waiting import get
 
@@ -148,7 +148,7 @@ def test_installed_command_trains_forecasts_and_serves(
     assert card["training"]["init"] == "base"
     printed = run("forecast", "--model", "v2", "--metric", "page_visits,unique_visitors")
     assert "2 series" in printed
-    with place.start_command(command, "serve", "--port", "0", *free_ports(), *PATIENT) as server:
+    with place.start_command(command, "serve", "--port", "0", *free_ports(), WITHOUT_JOB, *PATIENT) as server:
         answer = get(f"{server.url}/predict/page-visits?days_ahead=30").json()
         code = server.end()
     assert (answer["model_version"], len(answer["predictions"]), code) == ("v2", 30, 0)

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from forecasting.domain import Sensitivity
 from forecasting.serving.forecast_cache import ForecastCache
-from forecasting.serving.health import DataState, Problems
+from forecasting.serving.health import DataState, JobState, Problems
 from forecasting.serving.promotions import Promotion
 from forecasting.warehouse.site_directory import SiteDirectory
 
@@ -19,6 +19,9 @@ class Backend(Protocol):
 
     @property
     def data(self) -> DataState: ...
+
+    @property
+    def daily_job(self) -> JobState: ...
 
     async def find_problems(self) -> Problems: ...
 
@@ -41,6 +44,12 @@ class Backend(Protocol):
 
     async def acknowledge_anomaly(self, number: int, *, by: str, note: str | None) -> dict[str, Any]:
         """Raises UnknownAnomaly."""
+        ...
+
+    async def describe_accuracy(
+        self, *, site: str | None, metric: str | None, since: dt.date | None, limit: int, offset: int
+    ) -> dict[str, Any]:
+        """What versions promised beside what came true. Raises UnknownSite."""
         ...
 
     async def promote(self, version: str, *, force: bool = False) -> Promotion:

@@ -57,6 +57,12 @@ _HEALTHY: Json = {
     "data_age_days": 1,
     "source_read_at": "2020-08-20T09:15:02+00:00",
     "notes": [],
+    "daily_job": {
+        "succeeded_at": "2020-08-20T06:15:02+00:00",
+        "age_hours": 3.0,
+        "outcome": "succeeded",
+        "next_at": "2020-08-21T06:15:00+00:00",
+    },
 }
 HEALTH = {
     "healthy": _HEALTHY,
@@ -153,6 +159,33 @@ ANOMALIES: Json = {
                 "note": None,
             }
         ],
+    }
+}
+_ACCURACY: Json = {
+    "model_version": "v1.0.0",
+    "num_days": 441,
+    "num_weeks": 9,
+    "promised": {"error": 412.0, "naive_error": 508.6, "relative_error": 0.81, "coverage_80": 0.79},
+    "realised": {
+        "error": 431.2,
+        "naive_error": 513.3,
+        "relative_error": 0.84,
+        "coverage_80": 0.78,
+        "coverage_90": 0.9,
+        "pinball": 131.4,
+    },
+    "p_value": 0.42,
+    "text": "The error was 0.84 times the seasonal naive forecast's, 0.81 was promised: no more than chance "
+    "(p = 0.42).",
+}
+ACCURACY: Json = {
+    "one series": {
+        "since": "2020-06-01",
+        "days_ahead": 7,
+        "versions": [_ACCURACY],
+        "num_series": 1,
+        "series": [{"site": "siteanalytics", "metric": "page_visits", **_ACCURACY}],
+        "notes": [],
     }
 }
 ACKNOWLEDGED: Json = {

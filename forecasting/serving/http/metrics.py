@@ -1,7 +1,7 @@
 """Metrics for Prometheus: ours and TorchServe's."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,17 @@ class ServingMetrics:
             family, (source, value) = GaugeMetricFamily(name, text, labels=["source"]), read()
             if value is not None:
                 family.add_metric([source], value)
+            return family
+
+        self.registry.register(_Watched(make))
+
+    def watch_steps(self, name: str, text: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """As `watch`, with a value for each step."""
+
+        def make() -> GaugeMetricFamily:
+            family = GaugeMetricFamily(name, text, labels=["step"])
+            for step, value in read().items():
+                family.add_metric([step], value)
             return family
 
         self.registry.register(_Watched(make))

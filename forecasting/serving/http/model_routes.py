@@ -1,6 +1,7 @@
 """Routes about the version that is served, and about serving another one."""
 
 import time
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
@@ -18,6 +19,7 @@ from forecasting.serving.http.openapi import (
 )
 from forecasting.serving.http.request_schema import (
     DEFAULT_LIMIT,
+    FirstForecastDate,
     Limit,
     MetricFilter,
     Offset,
@@ -78,6 +80,26 @@ def add_model_routes(app: FastAPI, backend: Backend, *, root_path: str) -> None:
         """
         page = Page(root_path + SITES_PATH, limit, offset, site, metric) if http.query_params else all_sites
         return await listing.answer(http, await backend.list_sites(), page)
+
+    @app.get(
+        "/model/accuracy",
+        summary="Forecasts held to account",
+        tags=["model"],
+        responses=describe_responses(response_schema.Accuracy, examples.ACCURACY, 400),
+        response_model=None,
+    )
+    async def accuracy(
+        *,
+        site: SiteFilter = None,
+        metric: MetricFilter = None,
+        since: FirstForecastDate = None,
+        limit: Limit = DEFAULT_LIMIT,
+        offset: Offset = 0,
+    ) -> dict[str, Any]:
+        """What each version promised, from days that its training had not seen, beside the forecasts that were kept and
+        what came true. The daily job fills in what came true.
+        """
+        return await backend.describe_accuracy(site=site, metric=metric, since=since, limit=limit, offset=offset)
 
     @app.post(
         "/model/retrain",

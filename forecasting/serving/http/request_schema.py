@@ -186,6 +186,11 @@ AnomalyId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The unusual day
 FirstDate = Annotated[
     dt.date | None, Query(description="The first day; by default 30 days ago.", examples=["2020-08-01"]), PlainDay
 ]
+FirstForecastDate = Annotated[
+    dt.date | None,
+    Query(description="The first day, whose whole week counts; by default 91 days ago.", examples=["2020-06-01"]),
+    PlainDay,
+]
 LastDate = Annotated[
     dt.date | None, Query(description="The last day; by default today.", examples=["2020-08-19"]), PlainDay
 ]

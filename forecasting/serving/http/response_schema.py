@@ -25,9 +25,10 @@ Additive = Annotated[
     ),
 ]
 AnsweredBy = Annotated[
-    Literal["forecaster", "seasonal_naive"],
+    Literal["forecaster", "seasonal_naive", "base"],
     Field(
-        description="`seasonal_naive` repeats the last week, for series on which that is more accurate.",
+        description="`seasonal_naive` repeats the last week, for series on which that is more accurate; `base`, the "
+        "pretrained model, answers for sites that came after the version was trained.",
         examples=["forecaster"],
     ),
 ]
@@ -154,6 +155,27 @@ class Failure(TypedDict):
     detail: Annotated[str, Field(description="What was wrong, what was found, what to do.")]
 
 
+class DailyJob(TypedDict):
+    """The daily job, whoever runs it."""
+
+    succeeded_at: Annotated[
+        dt.datetime | None,
+        Field(description="When the last good run began; null: none.", examples=["2020-08-20T06:15:02+00:00"]),
+    ]
+    age_hours: Annotated[float | None, Field(description="Hours since then.", examples=[3.0])]
+    outcome: Annotated[
+        Literal["running", "succeeded", "failed", "interrupted"] | None,
+        Field(description="Of the last run; null: none yet.", examples=["succeeded"]),
+    ]
+    next_at: Annotated[
+        dt.datetime | None,
+        Field(
+            description="When the server runs it next; null: it does not (`schedule.daily=off`).",
+            examples=["2020-08-21T06:15:00+00:00"],
+        ),
+    ]
+
+
 class Health(TypedDict):
     """Health of all parts."""
 
@@ -193,6 +215,7 @@ class Health(TypedDict):
         list[str],
         Field(description="What the source's tables had to be said about then, a sentence each.", examples=[[]]),
     ]
+    daily_job: Annotated[DailyJob, Field(description="How the last runs of the daily job went.")]
 
 
 class Ready(TypedDict):
@@ -351,6 +374,75 @@ class Anomalies(TypedDict):
     anomalies: Annotated[list[Anomaly], Field(description="Newest first.")]
 
 
+class Measures(TypedDict):
+    """Accuracy of forecasts; null where it is not defined, not known, or the unit differs between series."""
+
+    error: Annotated[float | None, Field(description="Mean absolute error, in the source's unit.", examples=[412.0])]
+    naive_error: Annotated[
+        float | None, Field(description="That of repeating the last week, on the same days.", examples=[508.6])
+    ]
+    relative_error: Annotated[
+        float | None,
+        Field(description="The first over the second; of all series, their geometric mean.", examples=[0.81]),
+    ]
+    coverage_80: Annotated[float | None, Field(description="Share of days inside the 80% band.", examples=[0.79])]
+
+
+class RealisedMeasures(Measures):
+    """Accuracy of the forecasts that were kept, once their days were over."""
+
+    coverage_90: Annotated[float, Field(description="Share of days inside the 90% band.", examples=[0.9])]
+    pinball: Annotated[
+        float | None, Field(description="Mean quantile loss over all levels, in the source's unit.", examples=[131.4])
+    ]
+
+
+class VersionAccuracy(TypedDict):
+    """What a version promised, and what came true."""
+
+    model_version: Version
+    num_days: Annotated[int, Field(ge=1, description="Forecast days that are over.", examples=[280])]
+    num_weeks: Annotated[int, Field(ge=1, description="Weeks that they lie in.", examples=[9])]
+    promised: Annotated[Measures, Field(description="On days that training had not seen.")]
+    realised: Annotated[RealisedMeasures, Field(description="Of the forecasts that were kept.")]
+    p_value: Annotated[
+        float | None,
+        Field(
+            description="How likely a difference this large is by chance, from weekly means that may depend on each "
+            "other; null: too few weeks, or nothing was promised.",
+            examples=[0.42],
+        ),
+    ]
+    text: Annotated[
+        str,
+        Field(
+            description="Both errors, as people read them.",
+            examples=[
+                "The error was 0.84 times the seasonal naive forecast's, 0.81 was promised: no more than chance "
+                "(p = 0.42)."
+            ],
+        ),
+    ]
+
+
+class SeriesAccuracy(VersionAccuracy):
+    """The same of one series."""
+
+    site: SiteName
+    metric: Metric
+
+
+class Accuracy(TypedDict):
+    """Kept forecasts beside what came true."""
+
+    since: Annotated[dt.date, Field(description="The first day, whose whole week counts.", examples=["2020-06-01"])]
+    days_ahead: Annotated[int, Field(ge=1, description="Days ahead that count, at most.", examples=[7])]
+    versions: Annotated[list[VersionAccuracy], Field(description="All series of each version together.")]
+    num_series: Annotated[int, Field(ge=0, description="Series of all versions.", examples=[1])]
+    series: Annotated[list[SeriesAccuracy], Field(description="Each series; `limit` and `offset` choose a part.")]
+    notes: Annotated[list[str], Field(description="Why there is nothing, if so.", examples=[[]])]
+
+
 class Acknowledged(TypedDict):
     """What is known about the days that were acknowledged."""
 
@@ -398,7 +490,11 @@ class Sites(TypedDict):
     ]
     sites: Annotated[list[SiteInfo], Field(description="These sites: all, or `limit` of them after `offset`.")]
     untrained: Annotated[
-        list[str], Field(description="Sites that appeared later. Train a version to forecast them.", examples=[["new"]])
+        list[str],
+        Field(
+            description="Sites that appeared later: the base answers for them.",
+            examples=[["new"]],
+        ),
     ]
     next: NextPage
 

@@ -46,6 +46,7 @@ def add_health_routes(app: FastAPI, backend: Backend, *, with_keys: bool) -> Non
             "problems": sentences,
             "changes": changes,
             **data,
+            "daily_job": backend.daily_job.describe(),
         }
 
     @app.get(

@@ -1,4 +1,5 @@
--- Sites that have another name in the source keep their days, their forecasts and their unusual days.
+-- Sites that have another name in the source keep their days, their forecasts and what became of these, and their unusual
+-- days.
 -- $1 text[]   sites
 -- $2 text[]   their new names, which no other stored site has
 with renamed as (
@@ -25,6 +26,13 @@ moved_judgements as (
     set site = renamed.name
     from renamed
     where judged.site = renamed.site
+),
+
+moved_outcomes as (
+    update forecasting.outcomes as outcome
+    set site = renamed.name
+    from renamed
+    where outcome.site = renamed.site
 ),
 
 moved_forecasts as (

@@ -1,5 +1,6 @@
--- Stores the forecasts in `incoming_forecasts`, one row per day ahead. Rows that would not change stay untouched. Series
--- that have lost their days are left out: their sites were renamed or deleted while they were forecast.
+-- Stores the forecasts in `incoming_forecasts`, one row per day ahead. Rows that would not change stay untouched: those
+-- of TorchServe and of this process differ in the last digits, by less than a ten-thousandth. Series that have
+-- lost their days are left out: their sites were renamed or deleted while they were forecast.
 -- $1 text         version
 -- $2 timestamptz  when they were made
 -- $3 integer      quantiles per day
@@ -21,4 +22,9 @@ where
     )
 on conflict (site, metric, version, cutoff, day) do update
     set made_at = excluded.made_at, quantiles = excluded.quantiles
-    where stored.quantiles is distinct from excluded.quantiles;
+    where
+        cardinality(stored.quantiles) <> cardinality(excluded.quantiles)
+        or exists (
+            select from unnest(stored.quantiles, excluded.quantiles) as both_of (old, new)
+            where abs(both_of.new - both_of.old) > 1e-4 * abs(both_of.old) + 1e-6
+        );

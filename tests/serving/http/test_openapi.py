@@ -36,6 +36,7 @@ STATUSES = {
     "GET /health": {200}, "GET /ready": {200},  # which a balancer asks without a key
     "GET /": {200, *KEYED}, "GET /metrics": {200, *KEYED},
     "GET /model/info": {200, 400, *KEYED}, "GET /sites": {200, 400, *KEYED},
+    "GET /model/accuracy": {200, 400, 422, *KEYED},
     "POST /model/retrain": {501, *KEYED, *BODY},
     "POST /model/promote": {202, 400, 409, 422, *KEYED, *BODY},
     "GET /model/promote/{promotion_id}": {200, 404, 422, *KEYED},
