@@ -28,6 +28,7 @@ FAST = (
     "model",
     "monitoring",
     "serving/http/test_guards.py",
+    "serving/page",
     "serving/test_known_days.py",
     "serving/test_promotions.py",
     "serving/test_request_batcher.py",

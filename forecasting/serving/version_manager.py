@@ -25,6 +25,7 @@ from forecasting.serving.daily_schedule import DailySchedule
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.health import DataState, JobState, Problems
 from forecasting.serving.messenger import Messenger, Place
+from forecasting.serving.page.page_data import PageData
 from forecasting.serving.preflight import check_room
 from forecasting.serving.promotion_note import Note, remove_note, take_notes, write_note
 from forecasting.serving.promotions import Promotion, Promotions
@@ -68,6 +69,7 @@ class VersionManager:
         self._messenger = Messenger(self._find_messages)
         self.served = ServedModel(config, artifact, supervisor.torchserve, on_judged=self._messenger.note_news)
         self.served.keeper.start()
+        self._page_data = PageData(config, lambda: self.served)
         self._resources = ResourceWatch(config)
         self._schedule = DailySchedule(self.served.config, lambda: self.served.windows.client, daily_command)
         self._promotions = Promotions(config.serving.root_path)
@@ -131,6 +133,14 @@ class VersionManager:
         )
         rows = await windows.client.run(partial(read_anomalies, query=query))
         return [describe_for_routes(row) for row in rows]
+
+    async def read_overview(self, *, limit: int, offset: int) -> dict[str, Any]:
+        """Sites at a glance. Raises what makes all of them unreadable."""
+        return await self._page_data.read_overview(limit=limit, offset=offset)
+
+    async def read_history(self, *, metric: str, site: str | None, num_days: int) -> dict[str, Any]:
+        """The last days of a series. Raises UnknownSite or UnknownMetric."""
+        return await self._page_data.read_history(metric=metric, site=site, num_days=num_days)
 
     async def acknowledge_anomaly(self, number: int, *, by: str, note: str | None) -> dict[str, Any]:
         """Raises UnknownAnomaly."""

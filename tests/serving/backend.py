@@ -10,6 +10,7 @@ from forecasting.errors import UnknownAnomaly, UnknownPromotion, UnknownVersion
 from forecasting.monitoring.accuracy_report import AccuracyReport, describe_for_routes
 from forecasting.serving.forecast_cache import ForecastCache
 from forecasting.serving.health import DataState, JobState, Problems
+from forecasting.serving.http import examples
 from forecasting.serving.prediction_service import LocalModel
 from forecasting.serving.promotions import Promotion
 from forecasting.warehouse.site_directory import SiteDirectory
@@ -45,6 +46,12 @@ class CacheBackend:
     async def describe_accuracy(self, *, since: dt.date | None, limit: int, offset: int, **_: object) -> dict[str, Any]:
         report = AccuracyReport(since or dt.date(2020, 1, 1), 7, [], [])
         return describe_for_routes(report, limit=limit, offset=offset)
+
+    async def read_overview(self, *, limit: int, offset: int) -> dict[str, Any]:
+        return {"model_version": self.forecast_cache.card.version, "num_sites": 0, "sites": []}
+
+    async def read_history(self, *, metric: str, site: str | None, num_days: int) -> dict[str, Any]:
+        return examples.HISTORY["page_visits"]
 
     async def promote(self, version: str, *, force: bool = False) -> Promotion:
         raise UnknownVersion(f"There is no version {version}.")

@@ -11,7 +11,8 @@ from forecasting.domain import Right
 from forecasting.serving.http.error_responses import hide_details, send_error, send_too_many_requests
 from forecasting.serving.http.headers import Header
 from forecasting.serving.http.limits import SAFE_METHODS
-from forecasting.serving.http.middleware import HttpMiddleware
+from forecasting.serving.http.middleware import HttpMiddleware, find_header
+from forecasting.serving.http.page_routes import INDEX_PATH, STATIC_PATH
 from forecasting.serving.http.rate_limit import RateLimit
 from forecasting.settings.schema import ApiKey
 
@@ -41,6 +42,8 @@ class ApiKeyGuard(HttpMiddleware):
         key = self._find_key(_find_secret(scope["headers"]))
         if key is None and scope["path"] in OPEN_PATHS and scope["method"] in ("GET", "HEAD"):
             hide_details(scope)
+            await self.app(scope, receive, send)
+        elif key is None and _is_page(scope):
             await self.app(scope, receive, send)
         elif key is None:
             await self._refuse(scope, send)
@@ -83,6 +86,15 @@ def needs_admin(scope: Scope) -> bool:
     """Whether the request may change something. A new route counts as one that does, until it is listed here."""
     path = scope["path"]
     return scope["method"] not in SAFE_METHODS and path != READ_PATH and not path.startswith(f"{READ_PATH}/")
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether it asks for the page or its files, which hold no data: the page asks people for a key."""
+    if scope["method"] not in ("GET", "HEAD"):
+        return False
+    if scope["path"].startswith(STATIC_PATH):
+        return True
+    return scope["path"] == INDEX_PATH and b"text/html" in (find_header(scope, b"accept") or b"")
 
 
 def _find_secret(headers: Iterable[Header]) -> bytes | None:

@@ -17,6 +17,7 @@ from forecasting.serving.http.guards import add_guards
 from forecasting.serving.http.metrics import ServingMetrics
 from forecasting.serving.http.model_routes import add_model_routes, add_promotion_routes
 from forecasting.serving.http.openapi import DESCRIPTION, TAGS, complete_openapi
+from forecasting.serving.http.page_routes import add_page_routes
 from forecasting.serving.http.query_parameters import check_query
 from forecasting.serving.http.response_cache import ResponseCache
 from forecasting.serving.http.root_path import RootPath
@@ -57,6 +58,7 @@ def create_routes(backend: Backend, config: Config, serving_metrics: ServingMetr
     max_wait_seconds = WAIT_SHARE * config.guard.request_seconds
     add_promotion_routes(app, backend, max_wait_seconds=max_wait_seconds)
     add_anomaly_routes(app, backend)
+    add_page_routes(app, backend)
     add_forecast_routes(app, backend, num_pages=max(MIN_PAGES, 2 * num_workers(config.serving)))
     add_error_handlers(app, root_path)
     complete_openapi(app)

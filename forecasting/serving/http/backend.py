@@ -52,6 +52,14 @@ class Backend(Protocol):
         """What versions promised beside what came true. Raises UnknownSite."""
         ...
 
+    async def read_overview(self, *, limit: int, offset: int) -> dict[str, Any]:
+        """Sites at a glance. Raises what makes all of them unreadable."""
+        ...
+
+    async def read_history(self, *, metric: str, site: str | None, num_days: int) -> dict[str, Any]:
+        """The last days of a series. Raises UnknownSite or UnknownMetric."""
+        ...
+
     async def promote(self, version: str, *, force: bool = False) -> Promotion:
         """Starts to serve another version. Raises what can be refused at once."""
         ...

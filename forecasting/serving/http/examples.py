@@ -123,6 +123,41 @@ _QUEUED = {
     "reason": None,
     "follow": "/model/promote/9f2c51d0a7e3b846",
 }
+HISTORY: Json = {
+    "page_visits": {
+        "site": "siteanalytics",
+        "metric": "page_visits",
+        "kind": "count",
+        "additive": True,
+        "first_date": "2020-08-17",
+        "data_until": "2020-08-19",
+        "values": [3478.0, None, 2960.0],
+        "left_out": {},
+    },
+}
+OVERVIEW: Json = {
+    "one_site": {
+        "model_version": "v1.0.0",
+        "num_sites": 1,
+        "sites": [
+            {
+                "site": "siteanalytics",
+                "metric": "page_visits",
+                "kind": "count",
+                "additive": True,
+                "first_date": "2020-08-18",
+                "data_until": "2020-08-19",
+                "age_days": 1,
+                "is_late": False,
+                "values": [3478.0, 2960.0],
+                "predictions": [{"date": "2020-08-20", "predicted_visits": 3012, "lower": 2650, "upper": 3391}],
+                "week": {"value": 20140, "lower": 18200, "upper": 22300, "last": None},
+                "unusual": None,
+                "error": None,
+            }
+        ],
+    },
+}
 ANOMALIES: Json = {
     "page_visits": {
         "num_anomalies": 1,

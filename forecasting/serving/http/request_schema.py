@@ -198,6 +198,10 @@ SensitivityFilter = Annotated[
     Sensitivity,
     Query(description="How easily a day counts as unusual: `high` lists most days, `off` none.", examples=["medium"]),
 ]
+NumSites = Annotated[int, Query(ge=1, le=1000, description="Sites at most.", examples=[500]), PlainNumber]
+FirstSite = Annotated[int, Query(ge=0, description="How many sites to skip.", examples=[0]), PlainNumber]
+HistoryMetric = Annotated[Name, Query(description="The metric.", examples=["page_visits"])]
+HistoryDays = Annotated[int, Query(ge=1, le=1830, description="Days at most.", examples=[365]), PlainNumber]
 NumAnomalies = Annotated[int, Query(ge=1, le=1000, description="Days at most.", examples=[100]), PlainNumber]
 PromotionId = Annotated[
     str, Path(max_length=MAX_NAME, description="The promotion's `id`.", examples=["9f2c51d0a7e3b846"])

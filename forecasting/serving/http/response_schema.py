@@ -499,6 +499,64 @@ class Sites(TypedDict):
     next: NextPage
 
 
+class Week(TypedDict):
+    """The next seven days: their total, or the mean of a day where days do not add up."""
+
+    value: Annotated[float, Field(description="What is expected.", examples=[20140])]
+    lower: Annotated[float | None, Field(description="Lower end of the 80% band of a total.", examples=[18200])]
+    upper: Annotated[float | None, Field(description="Upper end of it.", examples=[22300])]
+    last: Annotated[
+        float | None, Field(description="The last seven days; null if one of them is unknown.", examples=[19870])
+    ]
+
+
+class SiteOverview(TypedDict):
+    """One series of a site."""
+
+    site: SiteName
+    metric: Metric
+    kind: Annotated[Literal["count", "rate", "other"], Field(description="As in GET /sites.", examples=["count"])]
+    additive: Additive
+    first_date: Annotated[dt.date | None, Field(description="Day of the first value.", examples=["2020-08-18"])]
+    data_until: Annotated[dt.date | None, Field(description="Day of the last value.", examples=["2020-08-19"])]
+    age_days: Annotated[int | None, Field(description="From then until today.", examples=[1])]
+    is_late: Annotated[bool, Field(description="Whether later days should be here by now.", examples=[False])]
+    values: Annotated[
+        list[float | None], Field(description="The last days, 42 at most; null where unknown.", examples=[[3478, 2960]])
+    ]
+    predictions: Annotated[list[Row], Field(description="The next seven days; none if there is an `error`.")]
+    week: Annotated[Week | None, Field(description="The next seven days beside the last.")]
+    unusual: Annotated[Anomaly | None, Field(description="The last day, if it was unusual at medium sensitivity.")]
+    error: Annotated[str | None, Field(description="Why the site is not forecast.", examples=[None])]
+
+
+class Overview(TypedDict):
+    """Sites at a glance."""
+
+    model_version: Version
+    num_sites: Annotated[int, Field(ge=0, description="Of the version, that the source has.", examples=[1])]
+    sites: Annotated[list[SiteOverview], Field(description="In the order of the version.")]
+
+
+class History(TypedDict):
+    """The last days of a series."""
+
+    site: SiteName
+    metric: Metric
+    kind: Annotated[Literal["count", "rate", "other"], Field(description="As in GET /sites.", examples=["count"])]
+    additive: Additive
+    first_date: Annotated[dt.date | None, Field(description="Day of the first value.", examples=["2020-08-17"])]
+    data_until: Annotated[dt.date | None, Field(description="Day of the last value.", examples=["2020-08-19"])]
+    values: Annotated[
+        list[float | None],
+        Field(description="What was counted each day, in the source's unit.", examples=[[3478, None, 2960]]),
+    ]
+    left_out: Annotated[
+        dict[str, str],
+        Field(description="Days that forecasts do not use, and why.", examples=[{"2020-08-18": "outage"}]),
+    ]
+
+
 class Index(TypedDict):
     """The list of routes."""
 

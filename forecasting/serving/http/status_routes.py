@@ -16,6 +16,7 @@ from forecasting.serving.http.openapi import (
     describe_responses,
     describe_text,
 )
+from forecasting.serving.http.page_routes import send_page, wants_page
 
 SERVICE_NAME = "ml-prediction-api"  # documented
 
@@ -78,11 +79,14 @@ def add_index_route(app: FastAPI, root_path: str = "") -> None:
         responses=describe_responses(response_schema.Index, examples.INDEX),
         response_model=None,
     )
-    async def index() -> dict[str, Any]:
-        """All routes, and where they are described."""
+    async def index(http: Request) -> Response:
+        """All routes, and where they are described. Browsers, which ask for HTML, get the page for people."""
+        if wants_page(http):
+            return send_page(http, root_path)
         paths = app.openapi()["paths"].items()
         routes = [f"{method.upper()} {root_path}{path}" for path, methods in paths for method in methods]
-        return {"service": SERVICE_NAME, "routes": routes, "documentation": f"{root_path}{app.openapi_url}"}
+        content = {"service": SERVICE_NAME, "routes": routes, "documentation": f"{root_path}{app.openapi_url}"}
+        return JSONResponse(content, headers={"vary": "accept"})
 
 
 def add_metrics_route(app: FastAPI, serving_metrics: ServingMetrics) -> None:

@@ -58,7 +58,17 @@ async def page(request: Request) -> Response:
 
 ROUTES = [
     Route(path, answer, methods=["GET", "POST", "DELETE"])
-    for path in ("/health", "/ready", "/predict", "/predict/multiple", "/predictions", "/model/retrain", "/model/info")
+    for path in (
+        "/",
+        "/static/a/page.js",
+        "/health",
+        "/ready",
+        "/predict",
+        "/predict/multiple",
+        "/predictions",
+        "/model/retrain",
+        "/model/info",
+    )
 ]
 
 
@@ -435,3 +445,13 @@ def test_a_body_has_no_more_keys_and_lists_than_any_request(body: bytes, num_par
         assert (response.status_code, response.json()) == (
             422, {"detail": f"The body has {num_parts} keys, lists and objects. A request may have 200."},
         )  # fmt: skip
+
+
+def test_the_page_needs_no_key_since_it_has_no_data() -> None:
+    """Programs, which do not ask for HTML, and everything that the page asks for do."""
+    html = "text/html,application/xhtml+xml"
+    assert ask(WITH_KEYS, "GET", "/", accept=html).status_code == 200
+    assert ask(WITH_KEYS, "GET", "/static/a/page.js").status_code == 200
+    assert ask(WITH_KEYS, "GET", "/").status_code == 401
+    assert ask(WITH_KEYS, "POST", "/", accept=html).status_code == 401
+    assert ask(WITH_KEYS, "GET", "/model/info", accept=html).status_code == 401

@@ -40,6 +40,7 @@ STATUSES = {
     "POST /model/retrain": {501, *KEYED, *BODY},
     "POST /model/promote": {202, 400, 409, 422, *KEYED, *BODY},
     "GET /model/promote/{promotion_id}": {200, 404, 422, *KEYED},
+    "GET /overview": {200, 400, 422, 502, *KEYED}, "GET /history": {200, 400, 422, *KEYED},
     "GET /anomalies": {200, 400, 422, *KEYED},
     "POST /anomalies/{anomaly_id}/acknowledge": {200, 404, 422, *KEYED, *BODY},
     "GET /predict/page-visits": FORECASTS,
@@ -201,7 +202,7 @@ def test_who_asks_is_said_in_one_of_two_ways(description: Json) -> None:
 
 def test_no_answer_is_checked_or_made_anew_on_its_way_out(app: FastAPI) -> None:
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
-    assert len(routes) == len(STATUSES)
+    assert len([route for route in routes if route.include_in_schema]) == len(STATUSES)
     assert [route.path for route in routes if route.response_field is not None] == []
 
 
