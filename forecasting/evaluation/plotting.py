@@ -17,8 +17,13 @@ MAX_PANELS = 6  # series in one plot
 
 
 @contextmanager
-def figure(file: Path, num_series: int, *, title: str, sharex: bool) -> Iterator[Any]:  # Any: matplotlib has no types
-    """Axes below each other, one for each of the first MAX_PANELS series. Writes the file on exit."""
+def figure(
+    file: Path, num_series: int, *, title: str, sharex: bool, below: bool = False
+) -> Iterator[Any]:  # Any: matplotlib has no types
+    """Axes below each other, one for each of the first MAX_PANELS series. Writes the file on exit.
+
+    With `below` one axis more, last, which is not of days.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -27,20 +32,32 @@ def figure(file: Path, num_series: int, *, title: str, sharex: bool) -> Iterator
     num_panels = min(num_series, MAX_PANELS)
     if num_series > num_panels:
         title = f"{title} (the first {num_panels} of {num_series} series)"
-    canvas, axes = pyplot.subplots(num_panels, 1, figsize=(11, 1 + 2.6 * num_panels), squeeze=False, sharex=sharex)
+    num_axes = num_panels + below
+    canvas, axes = pyplot.subplots(num_axes, 1, figsize=(11, 1 + 2.6 * num_axes), squeeze=False)
     yield axes[:, 0]
     for axis in axes[:, 0]:
-        axis.set_ylabel("a day")
         axis.grid(alpha=0.25)
+    for axis in axes[:num_panels, 0]:
+        axis.set_ylabel("a day")
     canvas.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper right", ncols=3, fontsize=9, frameon=False)
     height = canvas.get_figheight()
     canvas.suptitle(title, fontsize=11, x=0.01, y=1 - 0.1 / height, ha="left", va="top")
     if sharex:
-        canvas.autofmt_xdate()
+        _share_days(axes[:num_panels, 0])
     canvas.tight_layout(rect=(0, 0, 1, 1 - 0.25 / height))
     file.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(file, dpi=110)
     pyplot.close(canvas)
+
+
+def _share_days(axes: Any) -> None:  # Any: matplotlib has no types
+    """One range of days, labelled below the last of the axes."""
+    for axis in axes[1:]:
+        axis.sharex(axes[0])
+    for axis in axes[:-1]:
+        axis.tick_params(labelbottom=False)
+    for label in axes[-1].get_xticklabels():
+        label.set(rotation=30, ha="right")
 
 
 def draw_observed(axis: Any, first_day: int, values: Float[np.ndarray, " days"]) -> None:

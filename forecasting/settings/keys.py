@@ -9,6 +9,7 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from forecasting.errors import SettingError
 from forecasting.settings.schema import AlertAddress, ApiKey, Config, DatabaseConfig, ProcessConfig
+from forecasting.settings.trainer_arguments import SECTION
 
 FROM_ENVIRONMENT = {
     "process": "torchrun says which of how many processes this is.",
@@ -37,6 +38,8 @@ def find_kind(key: str, origin: str) -> Any:  # Any: a type or a generic alias
     if section in FROM_ENVIRONMENT:
         raise SettingError(f"{key} in {origin}: {FROM_ENVIRONMENT[section]}")
     schema_key = re.sub(r"^metrics\.[^.]+\.", "metrics.<name>.", key)
+    if key.startswith(SECTION):
+        schema_key = f"{SECTION}<name>"
     known = {name: kind for name, _, kind in list_settings()}
     if schema_key not in known:
         leaves = {name.rsplit(".", 1)[-1]: name for name in known}
@@ -63,6 +66,8 @@ def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any]]:
             continue
         if is_dataclass(kind):
             yield from _walk(cast(type, kind), f"{key}.")
+        elif kind == dict[str, Any]:
+            yield f"{key}.<name>", declared, kind
         elif get_origin(kind) is dict:
             yield from _walk(get_args(kind)[1], f"{key}.<name>.")
         else:

@@ -17,7 +17,7 @@ from typing import Any, Union, cast, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import YAMLError, safe_load
 
 from forecasting.domain import ALL_DAYS
 from forecasting.errors import SettingError
@@ -35,6 +35,7 @@ from forecasting.settings.environment import (
 from forecasting.settings.keys import find_kind
 from forecasting.settings.older_keys import Assignment, renew
 from forecasting.settings.schema import Config
+from forecasting.settings.trainer_arguments import SECTION
 
 LOGGER = logging.getLogger("forecasting")
 VARIABLES = {
@@ -150,6 +151,8 @@ def _assign(tree: DictConfig, assignment: Assignment) -> DictConfig:
         value = [item.strip() for item in value.strip("[]").split(",") if item.strip()]
     if isinstance(value, str) and (key, value) in WORDS:
         value = WORDS[key, value]
+    if key.startswith(SECTION):
+        value = _read_scalar(value)
     if value == "???":  # OmegaConf's mark for a value that is still missing
         raise SettingError(f"{key} in {origin} is '???', which is not a value.")
     if kind is str and not isinstance(value, str | None):
@@ -161,6 +164,14 @@ def _assign(tree: DictConfig, assignment: Assignment) -> DictConfig:
         return cast(DictConfig, OmegaConf.merge(tree, nested))
     except OmegaConfBaseException as error:
         raise SettingError(f"{key} in {origin} is {value!r}, but must be {_describe_kind(kind)}.") from error
+
+
+def _read_scalar(value: Any) -> Any:  # Any: yaml's own types
+    """A number, a truth value or text, as yaml reads it."""
+    try:
+        return safe_load(value) if isinstance(value, str) else value
+    except YAMLError:
+        return value
 
 
 def _describe_kind(kind: Any) -> str:  # Any: a type or a generic alias

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from forecasting.domain import (
@@ -38,6 +38,7 @@ from forecasting.domain import (
 from forecasting.errors import SettingError
 from forecasting.settings.bounds import Section, require, setting
 from forecasting.settings.countries import OFF, check_country
+from forecasting.settings.trainer_arguments import check_trainer_arguments
 
 # What a backtest takes instead of a version: the pretrained model, or one trained for the backtest.
 BASE_VERSION, FINE_TUNE = "base", "fine-tune"
@@ -60,6 +61,13 @@ class Precision(StrEnum):
     auto = "auto"
     fp32 = "32-true"  # Lightning's names
     bf16 = "bf16-mixed"
+
+
+class TrainingLogger(StrEnum):
+    csv = "csv"
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+    wandb = "wandb"
 
 
 @dataclass(frozen=True)
@@ -320,6 +328,29 @@ class TrainingConfig(Section):
     accelerator: Accelerator = setting(Accelerator.auto, "cpu, gpu, or auto: a GPU if there is one")
     precision: Precision = setting(Precision.auto, "fp32, bf16, or auto: bf16 if the CPU has units for it")
     cuda_graph: bool = setting(True, "on a GPU, replay whole training steps instead of launching each kernel")
+    logger: TrainingLogger = setting(
+        TrainingLogger.csv, "Lightning's logger beside its CSV logger: tensorboard, mlflow or wandb; csv: none"
+    )
+    callbacks: list[str] = setting(
+        list, "Lightning callbacks, each as module:function, which is called without arguments and returns one"
+    )
+    checkpoint_dir: Path | None = setting(None, "folder of checkpoints; unset: the folder of the versions")
+    trainer: dict[str, Any] = setting(  # Any: of many types
+        dict, "an argument of Lightning's Trainer, such as training.trainer.gradient_clip_val=0.5"
+    )
+
+    @property
+    def sees_each_step(self) -> bool:
+        """Whether something of the user's own counts or watches single steps."""
+        return bool(self.callbacks) or not {"limit_train_batches", "profiler"}.isdisjoint(self.trainer)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for entry in self.callbacks:
+            module, _, name = entry.partition(":")
+            text = f"training.callbacks has {entry!r}. Write module:function, such as my_callbacks:make."
+            require(bool(module and name), text)
+        check_trainer_arguments(self.trainer)
 
 
 @dataclass(frozen=True)

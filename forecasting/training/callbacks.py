@@ -75,7 +75,10 @@ class SparingCheckpointIO(TorchCheckpointIO):
             with suppress(OSError):
                 new_file.unlink(missing_ok=True)
             if not self._is_reported:
-                LOGGER.warning("training continues without a checkpoint: %s", explain_unwritable(file, error))
+                LOGGER.warning(
+                    "training continues without a checkpoint: %s",
+                    explain_unwritable(file, error, advice="set training.checkpoint_dir"),
+                )
             self._is_reported = True
 
 

@@ -16,6 +16,10 @@ from forecasting.settings.schema import Config
 from forecasting.training.distributed import gather_from_ranks
 
 
+def checkpoint_folder(config: Config) -> Path:
+    return config.training.checkpoint_dir or config.model_dir
+
+
 def checkpoint_path(store: Path, panel: Panel, config: Config, base: Forecaster | None) -> Path:
     """A name made from settings, data and base weights, so that a run resumes only what would become the same version.
 
@@ -38,8 +42,8 @@ def find_resumable(checkpoint: Path | None) -> Path | None:
     epoch = None if checkpoint is None else _read_epoch(checkpoint)
     if len(set(gather_from_ranks(epoch))) > 1:
         raise SettingError(
-            f"Not all processes find the checkpoint {checkpoint}. Set MODEL_DIR to a folder that all of them see, or "
-            "train without --resume."
+            f"Not all processes find the checkpoint {checkpoint}. Set training.checkpoint_dir to a folder that all of "
+            "them see, or train without --resume."
         )
     if epoch is None:
         return None

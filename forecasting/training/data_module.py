@@ -91,7 +91,10 @@ def split_days(panel: Panel, *, days_back: int, model: ModelConfig) -> Split:
     return Split(train, validation, test, end)
 
 
-def steps_per_block(batch_size: int, device: torch.device) -> int:
+def steps_per_block(batch_size: int, device: torch.device, *, all_seen: bool = False) -> int:
+    """`all_seen`: one, since callbacks, a profiler or a limit on batches take a batch for a step, as Lightning does."""
+    if all_seen:
+        return 1
     return max(1, (BLOCK_WINDOWS_CUDA if device.type == "cuda" else BLOCK_WINDOWS) // batch_size)
 
 
@@ -162,13 +165,14 @@ class Batches:
         stop: int,
         batch_size: int,
         shuffle: bool,
+        all_seen: bool = False,
     ) -> None:
         self._windows = windows
         self._stop = stop
         self._index = index.to(windows.device)
         self._global_order = global_order.to(windows.device)
         self._batch_size = batch_size
-        self._steps_per_block = steps_per_block(batch_size, windows.device)
+        self._steps_per_block = steps_per_block(batch_size, windows.device, all_seen=all_seen)
         self._shuffle = shuffle
 
     def __len__(self) -> int:
@@ -266,6 +270,7 @@ class TrafficDataModule(DeviceData):
             stop=self.train_end,
             batch_size=self.batch_size,
             shuffle=True,
+            all_seen=self.config.training.sees_each_step,
         )
 
     def val_dataloader(self) -> Batches:

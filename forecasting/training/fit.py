@@ -1,6 +1,7 @@
 """Fits a Forecaster to a panel: from scratch, from the base model, or again on all days."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,15 @@ from forecasting.errors import DataError
 from forecasting.model.forecaster import Forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
-from forecasting.settings.schema import Config
+from forecasting.settings.schema import Config, TrainingConfig
 from forecasting.training.augmentation import FineTuningData
 from forecasting.training.callbacks import Checkpoint, KeepBest
 from forecasting.training.checkpoints import find_resumable
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.distributed import gather_from_ranks
 from forecasting.training.fine_tuning import choose_share, fine_tuning_epochs, fine_tuning_rate, interpolate_weights
-from forecasting.training.lightning_module import ForecastModule
+from forecasting.training.lightning_module import MAX_GRADIENT_NORM, EpochLoss, ForecastModule, GradientLimit
+from forecasting.training.loggers import RunLog
 from forecasting.training.trainer import run_trainer, set_num_threads
 
 MAX_NAMES = 12  # series that an error lists
@@ -37,6 +39,7 @@ class Fitted:
     seconds: float
     base_loss: float | None = None  # validation loss of the base model
     share: float = 1.0  # of the way from the base weights to the trained ones
+    losses: tuple[EpochLoss, ...] = ()  # of each epoch
 
     @property
     def from_base(self) -> bool:
@@ -63,6 +66,15 @@ class Fitted:
         )
 
 
+@dataclass(frozen=True)
+class Run:
+    """What surrounds a fit: it writes checkpoints and logs, and may continue from a checkpoint."""
+
+    callbacks: Sequence[Checkpoint]
+    resume_from: Path | None
+    log: RunLog | None
+
+
 def training_data(panel: Panel, config: Config, base: Forecaster | None, *, refit: bool = False) -> TrafficDataModule:
     """The panel's windows: unchanged to train from scratch, augmented to fine-tune a base."""
     return TrafficDataModule(panel, config, refit=refit) if base is None else FineTuningData(panel, config, refit=refit)
@@ -75,21 +87,25 @@ def fit(
     base: Forecaster | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    log: RunLog | None = None,
 ) -> Fitted:
     """Trains on the training days; the validation days choose which weights to keep.
 
     The same data, settings and machine give the same weights, bit for bit. Training writes `checkpoint` every few
-    seconds; with `resume` it continues from that file, if there is one.
+    seconds; with `resume` it continues from that file, if there is one. Lightning's loggers write to `log`.
     """
     callbacks = [] if checkpoint is None else [Checkpoint(checkpoint)]
     resume_from = find_resumable(checkpoint) if resume else None
-    if base is None:
-        return _fit_from_scratch(data, config, callbacks, resume_from)
-    return _fit_from_base(data, config, base, callbacks, resume_from)
+    if log is not None and resume_from is None:
+        log.clear()
+    run = Run(callbacks, resume_from, log)
+    return _fit_from_scratch(data, config, run) if base is None else _fit_from_base(data, config, base, run)
 
 
 def _fit_from_scratch(
-    data: TrafficDataModule, config: Config, callbacks: list[Checkpoint], resume_from: Path | None
+    data: TrafficDataModule,
+    config: Config,
+    run: Run,
 ) -> Fitted:
     """Trains until validation stops improving, and keeps the best epoch's weights."""
     best = KeepBest()
@@ -102,20 +118,28 @@ def _fit_from_scratch(
         label="training",
         epochs=config.training.epochs,
         config=config,
-        callbacks=[best, *early_stopping, *callbacks],
-        resume_from=resume_from,
+        callbacks=[best, *early_stopping, *run.callbacks],
+        resume_from=run.resume_from,
+        log=run.log,
     )
     module.load_state_dict(best.weights or module.state_dict())
     seconds = time.monotonic() - started
-    return Fitted(module.forecaster.eval(), trainer.current_epoch, best.epoch, best.loss, interrupted, seconds)
+    return Fitted(
+        module.forecaster.eval(),
+        trainer.current_epoch,
+        best.epoch,
+        best.loss,
+        interrupted,
+        seconds,
+        losses=tuple(module.losses),
+    )
 
 
 def _fit_from_base(
     data: TrafficDataModule,
     config: Config,
     base: Forecaster,
-    callbacks: list[Checkpoint],
-    resume_from: Path | None,
+    run: Run,
 ) -> Fitted:
     """Trains from the base weights, and keeps weights between the two; the base's own if validation gains nothing."""
     epochs = fine_tuning_epochs(data, config)
@@ -127,9 +151,9 @@ def _fit_from_base(
         label="training",
         epochs=epochs,
         config=config,
-        callbacks=callbacks,
-        validate=False,
-        resume_from=resume_from,
+        callbacks=run.callbacks,
+        resume_from=run.resume_from,
+        log=run.log,
     )
     share, losses = choose_share(module, data, base)
     return Fitted(
@@ -141,16 +165,27 @@ def _fit_from_base(
         seconds=time.monotonic() - started,
         base_loss=losses[0.0],
         share=share,
+        losses=tuple(module.losses),
     )
 
 
-def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None = None, share: float = 1.0) -> Fitted:
+def refit(
+    panel: Panel,
+    config: Config,
+    *,
+    epochs: int,
+    base: Forecaster | None = None,
+    share: float = 1.0,
+    log: RunLog | None = None,
+) -> Fitted:
     """Trains again on all days, test days included, for the epochs that validation chose. These weights are served.
 
     With a `base`, moves the same `share` of the way from its weights as `fit` did.
     """
     data = training_data(panel, config, base, refit=True)
     module = _new_module(config, data, base, epochs=config.training.epochs if base is None else epochs)
+    if log is not None:
+        log.clear()
     started = time.monotonic()
     trainer, interrupted = run_trainer(
         module,
@@ -159,11 +194,13 @@ def refit(panel: Panel, config: Config, *, epochs: int, base: Forecaster | None 
         epochs=epochs,
         config=config,
         validate=False,
+        log=log,
     )
     if base is not None:
         interpolate_weights(module, base, module.forecaster.state_dict(), share)
     seconds = time.monotonic() - started
-    return Fitted(module.forecaster.eval(), trainer.current_epoch, epochs, None, interrupted, seconds)
+    losses = tuple(module.losses)
+    return Fitted(module.forecaster.eval(), trainer.current_epoch, epochs, None, interrupted, seconds, losses=losses)
 
 
 def first_unseen(fitted: Fitted, data: TrafficDataModule) -> int:
@@ -186,7 +223,14 @@ def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None
         epochs=epochs,
         seed=config.training.seed,
         use_graph=config.training.cuda_graph,
+        gradient_limit=_gradient_limit(config.training),
     )
+
+
+def _gradient_limit(training: TrainingConfig) -> GradientLimit:
+    given = training.trainer
+    value = given.get("gradient_clip_val", MAX_GRADIENT_NORM)
+    return GradientLimit(float(value), given.get("gradient_clip_algorithm", "norm"))
 
 
 def _fit_scaling(config: Config, data: TrafficDataModule) -> MinMaxScaling | None:

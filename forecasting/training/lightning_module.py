@@ -1,9 +1,9 @@
 """ForecastModule: the Forecaster's loss, optimizer and schedule, as a Lightning module."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import lightning.pytorch as pl
 import torch
@@ -21,6 +21,26 @@ from forecasting.training.step_inputs import StepInputs, day_weights, prepare_st
 
 WARMUP_SHARE = 0.05  # of all epochs
 MAX_GRADIENT_NORM = 1.0
+
+
+class EpochLoss(NamedTuple):
+    """Mean losses of an epoch: of its steps as they were taken, and on the validation days after it."""
+
+    train: float
+    validation: float | None  # None if the run does not validate
+
+
+class GradientLimit(NamedTuple):
+    """How far a step's gradients may go: their joint norm, or each value."""
+
+    value: float = MAX_GRADIENT_NORM
+    algorithm: str = "norm"
+
+    def apply(self, parameters: Iterable[Tensor]) -> None:
+        if self.algorithm == "norm":
+            torch.nn.utils.clip_grad_norm_(parameters, self.value)
+        else:
+            torch.nn.utils.clip_grad_value_(parameters, self.value)
 
 
 def pinball_loss(
@@ -62,7 +82,14 @@ class ForecastModule(pl.LightningModule):
     """
 
     def __init__(
-        self, forecaster: Forecaster, *, learning_rate: float, epochs: int, seed: int, use_graph: bool = True
+        self,
+        forecaster: Forecaster,
+        *,
+        learning_rate: float,
+        epochs: int,
+        seed: int,
+        use_graph: bool = True,
+        gradient_limit: GradientLimit | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -71,6 +98,8 @@ class ForecastModule(pl.LightningModule):
         self.epochs = epochs
         self.seed = seed
         self.use_graph = use_graph
+        self.gradient_limit = gradient_limit or GradientLimit()
+        self.losses: list[EpochLoss] = []  # of the epochs so far, those before a resumption too
         self._graphed_step: GraphedStep | None = None
         self._losses: list[Tensor] = []
         self._validation_sums: list[Tensor] = []
@@ -84,6 +113,9 @@ class ForecastModule(pl.LightningModule):
         for step in prepare_steps(self.forecaster, block):
             self._losses.append(take_step(step))
         if self.trainer.is_last_batch:  # the epoch's end would be too late: callbacks write checkpoints before it
+            mean = sum_over_ranks(torch.stack(self._losses).mean()) / num_ranks()
+            self._losses.clear()
+            self.losses.append(EpochLoss(float(mean), None))
             cast(LambdaLR, self.lr_schedulers()).step()
 
     def _step(
@@ -92,7 +124,7 @@ class ForecastModule(pl.LightningModule):
         loss = self.loss(step)
         optimizer.zero_grad()
         backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.parameters(), MAX_GRADIENT_NORM)
+        self.gradient_limit.apply(self.parameters())
         optimizer.step()
         return loss.detach()
 
@@ -119,8 +151,13 @@ class ForecastModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         # Once an epoch: logging every step would add a tenth to its time.
-        self.log("train/loss", torch.stack(self._losses).mean(), sync_dist=True)
-        self._losses.clear()
+        self.log("train/loss", self.losses[-1].train, sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["losses"] = [tuple(losses) for losses in self.losses]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.losses = [EpochLoss(*losses) for losses in checkpoint["losses"]]
 
     def validation_step(self, block: Block, batch_idx: int) -> None:
         self._validation_sums.append(self.sum_losses(block.windows))
@@ -128,7 +165,9 @@ class ForecastModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         total, count = sum_over_ranks(torch.stack(self._validation_sums).sum(0))
         self._validation_sums.clear()
-        self.log("val/loss", total / count.clamp(min=1), sync_dist=True)
+        loss = float(total / count.clamp(min=1))
+        self.losses[-1] = self.losses[-1]._replace(validation=loss)
+        self.log("val/loss", loss, sync_dist=True)
 
     def sum_losses(self, windows: Batch) -> Float[Tensor, "2"]:
         """Sum of the losses over the known days of some windows, and of these days' weights."""

@@ -28,7 +28,7 @@ from forecasting.runtime.stopwatch import Stopwatch
 from forecasting.settings.schema import Config
 from forecasting.training.base_model import find_base
 from forecasting.training.calibration import calibrate
-from forecasting.training.checkpoints import checkpoint_path, remove_checkpoints
+from forecasting.training.checkpoints import checkpoint_folder, checkpoint_path, remove_checkpoints
 from forecasting.training.data_module import TrafficDataModule, split_days
 from forecasting.training.disk_room import check_room
 from forecasting.training.distributed import align_calendars, gather_from_ranks, num_ranks
@@ -41,6 +41,7 @@ from forecasting.training.held_out import (
     measure_test_part,
     relative_error,
 )
+from forecasting.training.loggers import RunLog, check_logger, load_callbacks
 from forecasting.training.model_card import NextForecasts, describe_version, forecast_next
 from forecasting.training.regressor_choice import RegressorHistory, choose_regressors
 from forecasting.training.report import (
@@ -115,7 +116,7 @@ def train(
         with clock.part("export"):
             worker.finish(result.served.forecaster, folder / PROGRAM)
         write_card(folder, _describe(config, result, clock))
-    remove_checkpoints(store, version)
+    remove_checkpoints(checkpoint_folder(config), version)
     return load_artifact(store, version)
 
 
@@ -133,7 +134,7 @@ def write_version(result: TrainingResult, config: Config, *, clock: Stopwatch) -
 
 def _plot(folder: Path, version: str, result: TrainingResult) -> None:
     title = f"{version}: test days were forecast before the refit on all days"
-    plot_training(folder / PLOT, result.panel, result.tested, result.upcoming, title=title)
+    plot_training(folder / PLOT, result.panel, result.tested, result.upcoming, result.fitted, title=title)
 
 
 def learn(
@@ -146,14 +147,17 @@ def learn(
     regressors: RegressorHistory | None = None,
 ) -> TrainingResult:
     """Everything but writing the version. All ranks call it together, each with its own series."""
+    check_logger(config.training.logger)
+    load_callbacks(config.training.callbacks)  # for their errors, before anything takes long
     panel = align_calendars(panel)
     base = find_base(config.model)
     data = training_data(panel, config, base)
     _log(describe_data(panel, data))
     _log(["training from the base model" if base else "training from scratch"])
-    checkpoint = checkpoint_path(config.model_dir, panel, config, base)
+    checkpoint = checkpoint_path(checkpoint_folder(config), panel, config, base)
+    log = RunLog(config.model_dir, config.version_to_train, "fit")
     with clock.part("fitting"):
-        fitted = fit(data, config, base=base, checkpoint=checkpoint, resume=resume)
+        fitted = fit(data, config, base=base, checkpoint=checkpoint, resume=resume, log=log)
     _log([fitted.describe(max_epochs=config.training.epochs)])
     with clock.part("calibration"):
         tested = forecast_test_part(fitted.forecaster, data)
@@ -212,7 +216,8 @@ def _refit(panel: Panel, config: Config, fitted: Fitted, base: Forecaster | None
         return fitted
     if fitted.best_epoch == 0:
         return fitted
-    served = refit(panel, config, epochs=fitted.best_epoch, base=base, share=fitted.share)
+    log = RunLog(config.model_dir, config.version_to_train, "refit")
+    served = refit(panel, config, epochs=fitted.best_epoch, base=base, share=fitted.share, log=log)
     if served.interrupted:
         _log(["refit interrupted: keeping the weights from before it, which have not seen the last days"])
         return fitted

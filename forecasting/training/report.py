@@ -122,11 +122,17 @@ def format_table(all_series: Sequence[Series], measures: list[dict[str, Any]]) -
     return render(table)
 
 
-def plot_training(file: Path, panel: Panel, tested: HeldOutForecasts, upcoming: NextForecasts, *, title: str) -> None:
-    """Recent history, the test days' forecasts with their 80% band, and the forecast of the days after the cutoff."""
+def plot_training(
+    file: Path, panel: Panel, tested: HeldOutForecasts, upcoming: NextForecasts, fitted: Fitted, *, title: str
+) -> None:
+    """Recent history, the test days' forecasts with their 80% band, and the forecast of the days after the cutoff;
+    below them the losses of each epoch.
+    """
     recent = panel.tail(DAYS_IN_PLOT)
-    with figure(file, len(panel.series), title=title, sharex=True) as axes:
-        for row, axis in enumerate(axes):
+    with figure(file, len(panel.series), title=title, sharex=True, below=bool(fitted.losses)) as axes:
+        if fitted.losses:
+            _draw_losses(axes[-1], fitted)
+        for row, axis in enumerate(axes[: len(axes) - bool(fitted.losses)]):
             scale = panel.series[row].unit_scale
             draw_observed(axis, recent.first_day, recent.values[row] * scale)
             _draw_tested(axis, tested.of(row), scale)
@@ -141,6 +147,21 @@ def _draw_tested(axis: Any, tested: HeldOutForecasts, scale: float) -> None:  # 
     for number, window in enumerate(range(len(tested.actual) - 1, -1, -horizon)):
         label = "test days, 80% band" if number == 0 else None
         draw_band(axis, int(tested.first_days[window]), tested.quantiles[window] * scale, color="tab:blue", label=label)
+
+
+def _draw_losses(axis: Any, fitted: Fitted) -> None:  # Any: matplotlib has no types
+    epochs = range(1, len(fitted.losses) + 1)
+    axis.plot(epochs, [losses.train for losses in fitted.losses], color="tab:blue", label="training")
+    axis.plot(epochs, [losses.validation for losses in fitted.losses], color="tab:orange", label="validation")
+    if fitted.base_loss is not None:
+        axis.axhline(fitted.base_loss, color="0.5", linestyle=":", label="validation, base model")
+        axis.axhline(fitted.best_loss, color="tab:green", linestyle="--", label="validation, weights kept")
+    else:
+        axis.axvline(fitted.best_epoch, color="tab:green", linestyle="--", label="epoch kept")
+    draw_name(axis, "loss of each epoch, before the refit")
+    axis.set_xlabel("epoch")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(fontsize=9, frameon=False, ncols=4)
 
 
 def _cells(measured: dict[str, Any]) -> list[str]:  # Any: as measure_test_part returns them

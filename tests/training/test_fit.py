@@ -96,7 +96,7 @@ def test_full_disk_costs_the_checkpoint_not_the_training(
     assert list(tmp_path.iterdir()) == []
     assert caplog.messages == [
         f"training continues without a checkpoint: There is no room for {checkpoint} (File too large). Make room, or "
-        "set MODEL_DIR to another place."
+        "set training.checkpoint_dir to another place."
     ]
 
 

@@ -13,8 +13,10 @@ from forecasting.settings.schema import Config
 from forecasting.training.data_module import TrafficDataModule
 from forecasting.training.fit import Fitted
 from forecasting.training.held_out import HeldOutForecasts, forecast_test_part, measure_test_part, relative_error
+from forecasting.training.lightning_module import EpochLoss
 from forecasting.training.model_card import NextForecasts
 from forecasting.training.report import (
+    _draw_losses,
     describe_answerers,
     describe_bands,
     describe_regressors,
@@ -132,8 +134,30 @@ def test_plot_is_drawn_for_more_series_than_it_shows(tmp_path: Path, quick: Conf
     forecaster = Forecaster(quick.model)
     tested = forecast_test_part(forecaster, TrafficDataModule(panel, quick))
     upcoming = NextForecasts(np.full(8, panel.cutoff + 1), np.full((8, 7, len(LEVELS)), 100, np.float32))
-    plot_training(tmp_path / "report.png", panel, tested, upcoming, title="v1")
-    assert (tmp_path / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    fitted = Fitted(forecaster, 2, 2, 0.4, False, 1.0, losses=(EpochLoss(0.6, 0.5), EpochLoss(0.5, 0.4)))
+    for number, drawn in enumerate((fitted, replace(fitted, losses=()))):
+        plot_training(tmp_path / f"{number}.png", panel, tested, upcoming, drawn, title="v1")
+        assert (tmp_path / f"{number}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    with_losses, without = ((tmp_path / f"{number}.png").read_bytes()[16:24] for number in (0, 1))
+    assert with_losses > without  # width, then height
+
+
+def test_losses_are_drawn_beside_the_weights_kept() -> None:
+    from matplotlib import pyplot
+
+    losses = (EpochLoss(0.6, 0.5), EpochLoss(0.5, 0.4), EpochLoss(0.4, 0.45))
+    fitted = Fitted(Forecaster(Config().model), 3, 2, 0.4, False, 1.0, losses=losses)
+    canvas, axes = pyplot.subplots(1, 2)
+    _draw_losses(axes[0], fitted)
+    _draw_losses(axes[1], replace(fitted, base_loss=0.55, best_epoch=3))
+    lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes[0].get_lines()}
+    assert lines["training"] == ([1, 2, 3], [0.6, 0.5, 0.4])
+    assert lines["validation"] == ([1, 2, 3], [0.5, 0.4, 0.45])
+    assert lines["epoch kept"][0] == [2, 2]
+    from_base = {line.get_label(): list(line.get_ydata()) for line in axes[1].get_lines()}
+    assert from_base["validation, base model"] == [0.55, 0.55]
+    assert from_base["validation, weights kept"] == [0.4, 0.4]
+    pyplot.close(canvas)
 
 
 def test_bands_are_described_by_the_days_of_the_horizon() -> None:
