@@ -17,6 +17,7 @@ COMMANDS = {
     "alerts": "list the messages to people, and test their addresses",
     "anomalies": "list unusual days, or what would have been told of the past",
     "models": "list, promote, roll back and compare versions",
+    "export": "write a version as a file for other programs: ONNX",
     "sources": "describe the analytics sources; check yours; list unusual days",
     "pretrain": "make the base model again (in a checkout)",
     "demo": "train on the sample site, serve, ask, and stop",

@@ -17,13 +17,8 @@ from forecasting.settings.loading import SERVED_VERSION, load_config
 from forecasting.settings.schema import Config
 
 WIDTH = 80  # characters of a terminal
-COMMANDS_OWN = (
-    "anomalies",
-    "backtest",
-    "forecast",
-    "models",
-    "pretraining",
-)  # sections that only the command of that name reads
+# Sections that only the command of that name reads.
+COMMANDS_OWN = ("anomalies", "backtest", "export", "forecast", "models", "pretraining")
 SOURCE = ("data.source", "data.sites", "data.metrics")  # flags of all commands that read the source
 
 

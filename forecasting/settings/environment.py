@@ -21,6 +21,13 @@ PROCESS_VARIABLES = {
     "LOCAL_RANK": "local_rank",
     "LOCAL_WORLD_SIZE": "local_world_size",
 }
+# By srun, in each process of a step. A batch script itself has some of them too, but not the number of tasks.
+SLURM_VARIABLES = {
+    "SLURM_PROCID": "rank",
+    "SLURM_STEP_NUM_TASKS": "world_size",
+    "SLURM_LOCALID": "local_rank",
+    "SLURM_NTASKS_PER_NODE": "local_world_size",
+}
 # Of URLs that hosters show: settings of other clients, which mean nothing here.
 OTHER_CLIENTS = (
     "application_name", "connect_timeout", "connection_limit", "pgbouncer", "pool_mode", "pool_timeout",
@@ -144,7 +151,7 @@ def _api_key(entry: str, place: int) -> ApiKey:
 def read_process(environ: Mapping[str, str]) -> ProcessConfig:
     values = {name: environ[variable] for variable, name in PROCESS_VARIABLES.items() if environ.get(variable)}
     if "world_size" not in values:
-        return _count_tasks(environ)
+        return _read_slurm(environ) or _count_tasks(environ)
     numbers: dict[str, Any] = {name: int(value) if value.isdecimal() else -1 for name, value in values.items()}
     process = ProcessConfig(**numbers)  # Any: mypy cannot tell which fields these are
     require(
@@ -153,6 +160,19 @@ def read_process(environ: Mapping[str, str]) -> ProcessConfig:
         "which sets them, or unset all four.",
     )
     return process
+
+
+def _read_slurm(environ: Mapping[str, str]) -> ProcessConfig | None:
+    """Which of several processes of srun this is, as Lightning's SLURMEnvironment takes it; None if it is none of them,
+    or srun did not say how many there are on each machine.
+    """
+    values = {name: environ.get(variable, "") for variable, name in SLURM_VARIABLES.items()}
+    if not all(map(str.isdecimal, values.values())) or values["world_size"] != environ.get("SLURM_NTASKS"):
+        return None
+    numbers: dict[str, Any] = {name: int(value) for name, value in values.items()}
+    process = ProcessConfig(**numbers, is_srun=True)  # Any: mypy cannot tell which fields these are
+    fits = process.local_rank < process.local_world_size and process.world_size % process.local_world_size == 0
+    return process if process.world_size > 1 and fits else None
 
 
 def _count_tasks(environ: Mapping[str, str]) -> ProcessConfig:

@@ -662,6 +662,13 @@ class ModelsConfig(Section):
 
 
 @dataclass(frozen=True)
+class ExportConfig(Section):
+    section: ClassVar[str] = "export"
+
+    out: Path | None = setting(None, "the file to write; unset: the version's name and .onnx", flags=["--out"])
+
+
+@dataclass(frozen=True)
 class DatabaseConfig:
     """Where PostgreSQL is. Only the environment says it, so that no password is on a command line or in a yaml file."""
 
@@ -725,12 +732,13 @@ class AlertAddress:
 
 @dataclass(frozen=True)
 class ProcessConfig:
-    """Which of how many training processes this is. Only the environment says it: torchrun sets it."""
+    """Which of how many training processes this is. Only the environment says it: torchrun or srun sets it."""
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0  # on its machine
     local_world_size: int = 1
+    is_srun: bool = False
     launcher: str = ""  # the variable by which another launcher says that there are num_tasks
     num_tasks: int = 1
 
@@ -743,9 +751,9 @@ class ProcessConfig:
         """Raises SettingError if srun or mpirun started several processes. `job` starts the sentence: "Training"."""
         require(
             self.num_tasks == 1,
-            f"{job} was started as {self.num_tasks} processes ({self.launcher}={self.num_tasks}), but not by torchrun: "
-            "each would work alone and write the same files. Start one process on each machine, and let it run "
-            "torchrun --nproc-per-node N.",
+            f"{job} was started as {self.num_tasks} processes ({self.launcher}={self.num_tasks}), but neither by "
+            "torchrun nor by srun --ntasks-per-node N: each would work alone and write the same files. Start it with "
+            "one of these.",
         )
 
 
@@ -765,6 +773,7 @@ class Config:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     anomalies: AnomaliesConfig = field(default_factory=AnomaliesConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     source_database: DatabaseConfig | None = None  # where the source is, if elsewhere
     cache_database: DatabaseConfig | None = None  # where our own schema is, if elsewhere

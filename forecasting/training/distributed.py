@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from forecasting.panel import Panel
 from forecasting.runtime.memory import KillCounter, describe_shortage
 from forecasting.settings.schema import Accelerator, ProcessConfig
 
+if TYPE_CHECKING:
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # ranks wait this long for one that reads more data
 LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # as gloo and NCCL say it
@@ -23,7 +26,7 @@ LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Bro
 
 @contextmanager
 def process_group(process: ProcessConfig, accelerator: Accelerator) -> Iterator[None]:
-    """Joins the processes that torchrun has started, and leaves on exit. Does nothing in a single process.
+    """Joins the processes that torchrun or srun has started, and leaves on exit. Does nothing in a single process.
 
     Raises ProcessLost if another one of them ends first.
     """
@@ -39,7 +42,9 @@ def process_group(process: ProcessConfig, accelerator: Accelerator) -> Iterator[
     if gpus:
         torch.cuda.set_device(process.local_rank)
     kills = KillCounter()
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT, **_find_the_others(process)
+    )
     try:
         yield
     except RuntimeError as error:
@@ -48,6 +53,22 @@ def process_group(process: ProcessConfig, accelerator: Accelerator) -> Iterator[
         raise ProcessLost(_describe_loss(kills)) from error
     finally:
         distributed.destroy_process_group()
+
+
+def _find_the_others(process: ProcessConfig) -> dict[str, Any]:  # Any: torch's own arguments
+    """For srun, the address that Lightning finds in its variables; torch itself finds torchrun's."""
+    if not process.is_srun:
+        return {}
+    slurm = find_slurm()
+    address = f"tcp://{slurm.main_address}:{slurm.main_port}"
+    return {"init_method": address, "rank": process.rank, "world_size": process.world_size}
+
+
+def find_slurm() -> "SLURMEnvironment":
+    """Without its way of queueing a job again, which would take checkpoints of its own: `--resume` has them."""
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    return SLURMEnvironment(auto_requeue=False)
 
 
 def _describe_loss(kills: KillCounter) -> str:

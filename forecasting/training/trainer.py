@@ -17,6 +17,7 @@ from forecasting.errors import SettingError
 from forecasting.runtime.machine import num_cores
 from forecasting.settings.schema import Accelerator, Config, Precision, TrainingConfig
 from forecasting.training.callbacks import EpochProgress, Interrupt, SparingCheckpointIO
+from forecasting.training.distributed import find_slurm
 from forecasting.training.lightning_module import ForecastModule
 from forecasting.training.loggers import RunLog, load_callbacks, make_loggers, make_profiler
 
@@ -117,7 +118,7 @@ def _new_trainer(config: Config, **settings: Any) -> pl.Trainer:  # Any: Lightni
             devices=process.local_world_size,
             num_nodes=process.num_nodes,
             num_sanity_val_steps=0,
-            plugins=[SparingCheckpointIO()],
+            plugins=[SparingCheckpointIO(), *([find_slurm()] if process.is_srun else [])],
             **settings,
         )
     except MisconfigurationException as error:

@@ -11,6 +11,7 @@ from forecasting.commands import (
     daily,
     demo,
     entry_point,
+    export,
     forecast,
     models,
     pretrain,
@@ -19,7 +20,7 @@ from forecasting.commands import (
     train,
 )
 
-COMMANDS = (train, serve, forecast, daily, backtest, alerts, anomalies, models, sources, pretrain, demo)
+COMMANDS = (train, serve, forecast, daily, backtest, alerts, anomalies, export, models, sources, pretrain, demo)
 
 
 def show(command: ModuleType, flag: str, capsys: pytest.CaptureFixture[str]) -> list[str]:

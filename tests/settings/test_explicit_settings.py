@@ -12,6 +12,7 @@ from forecasting.commands import backtest, forecast, pretrain, serve, train
 from forecasting.domain import Missing, SourceName
 from forecasting.errors import SettingError
 from forecasting.settings.loading import load_config
+from forecasting.settings.schema import ProcessConfig
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,7 @@ def test_setting_given_twice_is_refused(arguments: list[str], text: str) -> None
     [
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "2"}, "SLURM_NTASKS"),
         ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "8"}, "SLURM_STEP_NUM_TASKS"),
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2"}, "SLURM_STEP_NUM_TASKS"),
         ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "0"}, "OMPI_COMM_WORLD_SIZE"),
     ],
 )
@@ -131,10 +133,23 @@ def test_several_processes_without_torchrun_are_refused(
     with pytest.raises(SettingError) as refusal:
         train.main([f"model_dir={tmp_path}"])
     assert str(refusal.value) == (
-        f"Training was started as 4 processes ({variable}=4), but not by torchrun: each would work alone and write the "
-        "same files. Start one process on each machine, and let it run torchrun --nproc-per-node N."
+        f"Training was started as 4 processes ({variable}=4), but neither by torchrun nor by srun --ntasks-per-node N: "
+        "each would work alone and write the same files. Start it with one of these."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_of_srun_know_each_other() -> None:
+    environ = {
+        "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_PROCID": "5",
+        "SLURM_LOCALID": "1",
+    }  # fmt: skip
+    process = load_config(environ=environ).process
+    assert process == ProcessConfig(rank=5, world_size=8, local_rank=1, local_world_size=4, is_srun=True)
+    assert process.num_nodes == 2
+    process.refuse_other_launchers("Training")
+    alone = environ | {"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS_PER_NODE": "1"}
+    assert not load_config(environ={**alone, "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}).process.is_srun
 
 
 @pytest.mark.parametrize(

@@ -20,19 +20,54 @@ from .distributed_program import train
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what one process learned."""
+    folder = tmp_path_factory.mktemp("alone")
+    train(folder)
+    return folder
+
+
+def test_two_processes_learn_what_one_learns(alone: Path) -> None:
     """From scratch and from a base, with five series divided three to two, so some steps have windows on one rank only.
 
     The synthetic windows are divided too.
     """
-    train(tmp_path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    command = [*torchrun, "-m", "tests.training.distributed_program", str(tmp_path)]
+    command = [*torchrun, "-m", "tests.training.distributed_program", str(alone)]
     result = subprocess.run(
         command, cwd=PROJECT, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS, check=False
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    alone, together = (torch.load(tmp_path / f"ranks_{number}.pt", weights_only=True) for number in (1, 2))
+    assert_same_as_alone(alone)
+
+
+def test_srun_starts_what_torchrun_starts(alone: Path) -> None:
+    """With the variables that srun sets, read by Lightning's own plugin; what one process learned is the truth."""
+    (alone / "ranks_2.pt").unlink(missing_ok=True)
+    common = {
+        "SLURM_JOB_ID": str(find_free_port()), "SLURM_JOB_NAME": "train", "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+    }  # fmt: skip
+    port = {"MASTER_PORT": str(find_free_port())}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.training.distributed_program", str(alone)],
+            cwd=PROJECT,
+            env={**os.environ, **common, **port, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    errors = [process.communicate(timeout=2 * PATIENCE_SECONDS)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert_same_as_alone(alone)
+
+
+def assert_same_as_alone(folder: Path) -> None:
+    alone, together = (torch.load(folder / f"ranks_{number}.pt", weights_only=True) for number in (1, 2))
     torch.testing.assert_close(together["loss"], alone["loss"], rtol=1e-5, atol=0)
     # Where a gradient cancels to almost 0, as it does from scratch, Adam turns its rounding error into a step.
     for run, tolerance in (("scratch", 5e-4), ("tuned", 1e-6)):
