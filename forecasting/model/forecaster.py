@@ -27,7 +27,9 @@ class Inputs(NamedTuple):
 class Forecaster(nn.Module):
     """Scaling, features and network in one module, so training and serving cannot differ.
 
-    `settings` describe its shape, its state_dict holds what it learned.
+    `settings` describe its shape, its state_dict holds what it learned. A subclass that `model.forecaster` names may
+    change the features of a step (`num_features`, `read_steps`), the network (`make_network`) and the scaling
+    (`make_scaling`).
     """
 
     calendar: Tensor
@@ -43,10 +45,9 @@ class Forecaster(nn.Module):
         self._recent_days = min(settings.context_length, max(recent_days, SCALING_DAYS, earlier_days.NUM_DAYS))
         if self.averages_earlier_days:
             self.register_buffer("calendar", earlier_days.make_calendar(), persistent=False)
-        default = RobustScaling if settings.scaling is Scaling.robust else MinMaxScaling
-        self.scaling = scaling or default()
-        self.network = Network(
-            num_features=num_features(settings.weekly_lags),
+        self.scaling = scaling or self.make_scaling()
+        self.network = self.make_network(
+            num_features=self.num_features(),
             num_extra=self._num_average + self._num_last_year,
             hidden_size=settings.hidden_size,
             num_layers=NUM_LAYERS,
@@ -56,6 +57,33 @@ class Forecaster(nn.Module):
                 *(earlier_days.INITIAL_LOGITS if self.averages_earlier_days else ()),
                 *(last_year.INITIAL_LOGITS if settings.last_year else ()),
             ),
+        )
+
+    def make_scaling(self) -> WindowScaling:
+        return RobustScaling() if self.settings.scaling is Scaling.robust else MinMaxScaling()
+
+    def make_network(self, **shape: Any) -> Network:
+        """`shape` is what Network takes."""
+        return Network(**shape)
+
+    def num_features(self) -> int:
+        """Of each step."""
+        return num_features(self.settings.weekly_lags)
+
+    def read_steps(
+        self,
+        days: Float[Tensor, "batch 2 days"],
+        next_day: Int[Tensor, " batch"],
+        window: Float[Tensor, "batch window"],
+    ) -> Float[Tensor, "batch sequence features"]:
+        """Features of the last days, the arguments as `step_features` takes them."""
+        return step_features(
+            days,
+            next_day,
+            window,
+            sequence_length=self.settings.sequence_length,
+            weekly_lags=self.settings.weekly_lags,
+            horizon=self.settings.output_days,
         )
 
     def forward(
@@ -98,14 +126,7 @@ class Forecaster(nn.Module):
         scaled = self.scaling(self._select_days(history), kind)
         days, next_day = scaled.with_flags(), first_day + history.shape[1]
         recent = days[..., -self._recent_days :]
-        steps = step_features(
-            recent,
-            next_day,
-            window_features(scaled, kind),
-            sequence_length=self.settings.sequence_length,
-            weekly_lags=self.settings.weekly_lags,
-            horizon=horizon,
-        )
+        steps = self.read_steps(recent, next_day, window_features(scaled, kind))
         extra = self._read_average(recent, next_day)
         if self.settings.last_year:
             year = last_year.find_last_year(days[..., : last_year.num_days(horizon)], horizon=horizon)

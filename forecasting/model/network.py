@@ -49,7 +49,7 @@ class Network(nn.Module):
         with torch.no_grad():
             self.head.bias.copy_(bias.repeat(self.horizon))
 
-    def _last_state(self, steps: Float[Tensor, "batch sequence features"]) -> Float[Tensor, "batch hidden"]:
+    def summarise(self, steps: Float[Tensor, "batch sequence features"]) -> Float[Tensor, "batch hidden"]:
         if not steps.is_cuda:
             return self._run_lstm(steps)
         with torch.autocast("cuda", enabled=False):  # it would run cuDNN's LSTM in float16, not bfloat16
@@ -75,7 +75,7 @@ class Network(nn.Module):
         self, steps: Float[Tensor, "batch sequence features"], extra: Float[Tensor, "batch extra"]
     ) -> tuple[Float[Tensor, "batch horizon levels"], Float[Tensor, "batch horizon logits"]]:
         """Quantiles, and as many logits as there are initial ones. `extra` goes straight to the dense layers."""
-        last = torch.cat([self._drop(self._last_state(steps)), extra], 1)
+        last = torch.cat([self._drop(self.summarise(steps)), extra], 1)
         # float32 from here on, even if the layers ran in bfloat16: gaps between quantiles are small.
         out: Tensor = self.head(functional.gelu(self.dense(last))).float().view(-1, self.horizon, self.num_outputs)
         median: Tensor = out[..., :1]

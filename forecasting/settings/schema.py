@@ -95,6 +95,10 @@ class ModelConfig(Section):
         True, "the network itself weighs the past days that each day ahead may repeat; else each counts a fixed share"
     )
 
+    forecaster: str | None = setting(
+        None, "module:Class, a subclass of Forecaster of your own, which is trained from scratch; unset: Forecaster"
+    )
+
     @property
     def context_length(self) -> int:
         """Days of history that the features look back on: the steps and their weekly lags, at least 8 weeks."""

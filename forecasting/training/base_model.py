@@ -26,6 +26,7 @@ SHAPE_SETTINGS = (
     "seasonal_skip",
     "learned_average",
     "last_year",
+    "forecaster",
 )
 
 

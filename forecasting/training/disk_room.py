@@ -1,7 +1,7 @@
 """Whether there is room for a version, before the training begins that would end without it."""
 
 from forecasting.errors import StoreNotWritable
-from forecasting.model.forecaster import Forecaster
+from forecasting.model.own_forecaster import make_forecaster
 from forecasting.runtime.disk import find_disk_problem
 from forecasting.settings.schema import Config
 
@@ -14,7 +14,7 @@ PROGRAM_COPIES = 4  # while the archive is packed: the version's, two on the way
 
 def check_room(config: Config, *, num_series: int) -> None:
     """Raises StoreNotWritable if MODEL_DIR has no room for the version and its archive."""
-    num_parameters = sum(parameter.numel() for parameter in Forecaster(config.model).parameters())
+    num_parameters = sum(parameter.numel() for parameter in make_forecaster(config.model).parameters())
     version = config.version_to_train
     problem = find_disk_problem(
         config.model_dir,

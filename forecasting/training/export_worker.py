@@ -75,12 +75,12 @@ def main(settings: str) -> None:
     os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # torch's cache takes longer than what it saves: a quarter
     import torch
 
-    from forecasting.model.forecaster import Forecaster
+    from forecasting.model.own_forecaster import make_forecaster
 
     values = json.loads(settings)
     model = ModelConfig(**{**values, "scaling": Scaling(values["scaling"])})
     torch.set_num_threads(1)
-    program = trace(Forecaster(model))
+    program = trace(make_forecaster(model))
     torch.export.save(program, io.BytesIO())  # a dry run: its imports take longer than the writing
     gc.freeze()  # keeps Python's final collection short
     if not (request := sys.stdin.readline()):

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from forecasting.domain import Scaling
 from forecasting.errors import DataError
 from forecasting.model.forecaster import Forecaster
+from forecasting.model.own_forecaster import make_forecaster
 from forecasting.model.scaling import MinMaxScaling
 from forecasting.panel import Panel
 from forecasting.settings.schema import Config, TrainingConfig
@@ -214,7 +215,7 @@ def _new_module(config: Config, data: TrafficDataModule, base: Forecaster | None
     """A module with the weights to start from: the base's, or random ones that follow from training.seed."""
     set_num_threads(config, batch_size=data.batch_size)
     torch.manual_seed(config.training.seed)
-    forecaster = Forecaster(config.model, _fit_scaling(config, data))
+    forecaster = make_forecaster(config.model, _fit_scaling(config, data))
     if base is not None:
         forecaster.load_state_dict(base.state_dict())
     return ForecastModule(

@@ -15,9 +15,9 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 from forecasting.errors import SettingError
 from forecasting.runtime.disk import explain_unwritable
 from forecasting.runtime.log import LOGGER
+from forecasting.runtime.user_code import load_object
 from forecasting.settings.schema import Config, TrainingLogger
 from forecasting.training.distributed import rank
-from forecasting.training.user_code import load_object
 
 FOLDER = "training_logs"  # in the folder of the versions
 PROJECT = "website-traffic-forecasting"  # the experiment at MLflow, the project at Weights & Biases

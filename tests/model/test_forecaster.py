@@ -126,4 +126,4 @@ def test_lstm_layer_by_layer_equals_the_lstm() -> None:
     network = Forecaster(ModelConfig(dropout=0.001)).network.train()
     network.lstm.dropout = 0.0  # for the reference call
     steps = torch.randn(8, 7, network.lstm.input_size)
-    torch.testing.assert_close(network._last_state(steps), network.lstm(steps)[0][:, -1])
+    torch.testing.assert_close(network.summarise(steps), network.lstm(steps)[0][:, -1])
