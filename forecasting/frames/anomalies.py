@@ -11,6 +11,7 @@ from forecasting.frames.levels import SCORE, band_ends, find_quantiles
 from forecasting.frames.loaded_model import LoadedModel
 from forecasting.frames.reading import FrameSeries
 from forecasting.frames.series_rows import SeriesRows, find_verdicts, is_masked
+from forecasting.known_days.events import Event
 from forecasting.monitoring.comparison import Comparison, RecentDays, compare, lay_out, plan_comparison
 from forecasting.monitoring.rule import Reason
 from forecasting.monitoring.scores import AHEAD
@@ -30,15 +31,24 @@ class JudgedDays:
 
 
 def find_anomalies(
-    model: LoadedModel, frame: FrameSeries, cards: Sequence[SeriesCard], *, target: str, width: float
+    model: LoadedModel,
+    frame: FrameSeries,
+    cards: Sequence[SeriesCard],
+    *,
+    target: str,
+    width: float,
+    events: Sequence[Sequence[Event]] = (),
 ) -> JudgedDays:
-    """`width` is that of the band, in percent, outside of which a day is unusual."""
+    """`width` is that of the band, in percent, outside of which a day is unusual. `events` are those of each series;
+    empty: none of any.
+    """
     rows, parts = frame.rows, []
     longest = int(rows.counts.max())
     step = max(1, AT_ONCE // longest)
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        judged = _judge(model, rows.select(part), cards[part], target=target, width=width)
+        recent = _lay_out(model, rows.select(part), cards[part], events[part])
+        judged = _judge(model, recent, target=target, width=width)
         parts.append((judged, start))
     return JudgedDays(
         np.concatenate([judged.series + start for judged, start in parts]),
@@ -48,10 +58,8 @@ def find_anomalies(
     )
 
 
-def _judge(
-    model: LoadedModel, rows: SeriesRows, cards: Sequence[SeriesCard], *, target: str, width: float
-) -> JudgedDays:
-    recent = _lay_out(model, rows, cards)
+def _judge(model: LoadedModel, recent: RecentDays, *, target: str, width: float) -> JudgedDays:
+    cards = recent.cards
     num_days = recent.history.shape[1]
     predictor = model.predictor
     plan = plan_comparison(recent, num_days=num_days, context_length=predictor.context_length)
@@ -75,11 +83,13 @@ def _per_day(comparison: Comparison, cards: Sequence[SeriesCard]) -> Float[np.nd
     return np.where(is_sum, 1 / AHEAD, 1.0)
 
 
-def _lay_out(model: LoadedModel, rows: SeriesRows, cards: Sequence[SeriesCard]) -> RecentDays:
+def _lay_out(
+    model: LoadedModel, rows: SeriesRows, cards: Sequence[SeriesCard], events: Sequence[Sequence[Event]]
+) -> RecentDays:
     """All days, as the daily job reads them from a database."""
     verdicts = model.config.verdicts
     scaled = replace(rows, values=rows.values / np.array([card.unit_scale for card in cards])[rows.series])
-    return lay_out(
+    recent = lay_out(
         rows.counts,
         rows.days,
         rows.values,
@@ -88,6 +98,7 @@ def _lay_out(model: LoadedModel, rows: SeriesRows, cards: Sequence[SeriesCard]) 
         num_days=int((rows.find_last_days()[rows.series] - rows.days).max()) + 1,
         missing=model.config.data.missing,
     )
+    return replace(recent, events=events)
 
 
 def _find_band(

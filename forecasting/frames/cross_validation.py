@@ -1,7 +1,7 @@
 """Forecasts of past days of a frame, each from the days before it alone, beside what came."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,8 @@ from forecasting.frames.forecasts import find_columns, report_short
 from forecasting.frames.loaded_model import LoadedModel, SeriesForecasts
 from forecasting.frames.reading import FrameSeries
 from forecasting.frames.series_rows import SeriesRows
+from forecasting.known_days.events import Event
+from forecasting.known_days.regressors import Regressors
 from forecasting.latest_windows import cut_latest_windows
 from forecasting.settings.bounds import require
 
@@ -36,9 +38,11 @@ def check_windows(n_windows: int, step_size: int) -> None:
 def validate(
     model: LoadedModel,
     frame: FrameSeries,
-    cards: Sequence[SeriesCard],
+    learn: Callable[[SeriesRows], Sequence[SeriesCard]],
     wanted: Mapping[str, float],
     *,
+    events: Sequence[Sequence[Event]],
+    regressors: Regressors,
     h: int,
     n_windows: int,
     step_size: int,
@@ -46,21 +50,31 @@ def validate(
 ) -> Validation:
     """Of each series, `n_windows` forecasts of `h` days, the last of which ends with its last day.
 
-    A forecast begins after the last known day at its cutoff. Days whose value nobody knows are left out. Raises
-    TooFewDays if a series has too few days for any forecast.
+    `learn` gives the cards of all series, with what the days up to a cutoff show. A forecast begins after the last
+    known day at its cutoff. Days whose value nobody knows are left out. Raises TooFewDays if a series has too few days
+    for any forecast.
     """
     rows = frame.rows
     last = rows.keep(np.isfinite(rows.values)).find_last_days()
     parts, forecasts = [], []
     for window in reversed(range(n_windows)):
         until = last - h - window * step_size
-        of_window = model.forecast(rows.keep(rows.days <= until[rows.series]), cards, h)
+        seen = rows.keep(rows.days <= until[rows.series])
+        cards = learn(seen)
+        of_window = model.forecast(seen, cards, h, events=events, regressors=regressors)
         parts.append(_lay_out(model, cards, of_window, wanted, h=h))
         forecasts.append(of_window)
     _report_short(frame, forecasts, drop=drop_short)
     joined = _join(parts)
     actual = find_actual(rows, cards, joined.series, joined.days, missing=model.config.data.missing)
     return _select(Validation(joined.series, joined.days, joined.cutoffs, actual, joined.columns))
+
+
+def keep_first_window(rows: SeriesRows, *, h: int, n_windows: int, step_size: int) -> SeriesRows:
+    """The rows that the first window sees."""
+    last = rows.keep(np.isfinite(rows.values)).find_last_days()
+    until = last - h - (n_windows - 1) * step_size
+    return rows.keep(rows.days <= until[rows.series])
 
 
 def _lay_out(

@@ -29,6 +29,11 @@ def read_events(events: Any, frame: FrameSeries) -> Events:  # Any: pandas, Pola
         raise DataError(f"events: {error}") from error
 
 
+def own_events(frame: FrameSeries, events: Events) -> list[tuple[Event, ...]]:
+    """Of each series; empty if there are none of any."""
+    return [tuple(events.of(name or "")) for name in frame.names] if len(events) else []
+
+
 def _read(table: "nw.DataFrame[Any]", frame: FrameSeries) -> Events:
     columns = frame.columns
     name = next((name for name in NAMES if name in table.columns), NAMES[0])

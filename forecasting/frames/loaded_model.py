@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float, Int
 
 from forecasting.artifact import load_artifact, load_base_predictor
-from forecasting.card import SeriesCard, describe_series_card, make_windows, restore_settings
+from forecasting.card import SeriesCard, add_regressors, describe_series_card, make_windows, restore_settings
 from forecasting.domain import RECENT_DAYS, Kind, SeriesKey
 from forecasting.frames.series_rows import SeriesRows, cut_windows
 from forecasting.known_days.events import Event
+from forecasting.known_days.regressors import NO_REGRESSORS, Regressors
 from forecasting.panel import describe_series
 from forecasting.predictor import Predictor, usual_bands
 from forecasting.settings.loading import load_config
@@ -79,8 +80,9 @@ class LoadedModel:
         days_ahead: int,
         *,
         events: Sequence[Sequence[Event]] = (),
+        regressors: Regressors = NO_REGRESSORS,
     ) -> SeriesForecasts:
-        """`events` are those of each series; empty: none of any."""
+        """`events` are those of each series; empty: none of any. `regressors` are by the sites on the cards."""
         predictor, config = self.predictor, self.config
         heed_fork()
         latest = cut_windows(
@@ -99,6 +101,8 @@ class LoadedModel:
             days_ahead=days_ahead,
             events=[events[row] for row in enough.tolist()] if events else (),
         )
+        if regressors.by_site:
+            windows = add_regressors(windows, chosen, regressors)
         quantiles = predictor.predict(windows)
         num_known = np.isfinite(latest.history[:, -RECENT_DAYS:]).sum(1)
         num_values = np.bincount(rows.series[np.isfinite(rows.values)], minlength=len(rows))

@@ -59,7 +59,7 @@ def read_frame(frame: Any, columns: Columns, *, kind: str | None = None) -> Fram
     _check_columns(frame, table, names)
     if not len(table):
         raise TooFewDays(f"The frame has no rows; each series needs at least {MIN_DAYS} days.")
-    codes, firsts, ids = _number_series(table, names.get("id_col"))
+    codes, firsts, ids = number_series(table, names.get("id_col"))
     texts = [None] if ids is None else [str(each) for each in ids.to_list()]
     reader = RowReader(columns, codes, texts)
     days = reader.read_days(table[columns.time])
@@ -110,7 +110,7 @@ def _check_columns(frame: Any, table: "nw.DataFrame[Any]", names: Mapping[str, s
         raise DataError(f"There is no column {name!r}; the frame has: {there}. Name yours with {argument}=.")
 
 
-def _number_series(
+def number_series(
     table: "nw.DataFrame[Any]", id_name: str | None
 ) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " series"], "nw.Series[Any] | None"]:
     """Each row's series, each series' first row, and its id."""

@@ -1,6 +1,8 @@
 """TrafficForecaster: forecasts of data frames, in this process."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,17 @@ import numpy as np
 from forecasting.card import SeriesCard
 from forecasting.errors import SettingError
 from forecasting.frames.anomalies import find_anomalies
-from forecasting.frames.cross_validation import check_windows, validate
+from forecasting.frames.cross_validation import check_windows, keep_first_window, validate
 from forecasting.frames.engines.dispatch import refuse_engines, spread_over_engines
-from forecasting.frames.events import read_events
+from forecasting.frames.events import own_events, read_events
 from forecasting.frames.forecasts import check_horizon, find_cards, find_columns, name_columns, report_short
 from forecasting.frames.known_days import find_countries, learn_known
 from forecasting.frames.levels import check_levels
 from forecasting.frames.loaded_model import DEFAULT_METRIC, DEFAULT_TARGET, LoadedModel, load_model
 from forecasting.frames.plot import draw
 from forecasting.frames.reading import DEFAULT_ID, Columns, FrameSeries, read_frame
+from forecasting.frames.regressors import check_days_ahead, read_regressors, use_regressors
+from forecasting.frames.series_rows import SeriesRows
 from forecasting.frames.writing import write_frame
 from forecasting.known_days.events import NO_EVENTS, Events
 from forecasting.settings.loading import load_config
@@ -84,6 +88,7 @@ class TrafficForecaster:
         kind: str | None = None,
         country: Country = None,
         events: Any = None,
+        X_df: Any = None,  # noqa: N803 - as Nixtla's libraries call it
         drop_short: bool = False,
         num_partitions: int | None = None,
         assume_whole_series: bool = False,
@@ -94,14 +99,22 @@ class TrafficForecaster:
         are `forecast-q-10`. `events` is a frame of days known beforehand, past and future: a first day (`ds`), a name
         (`event`, or Prophet's `holiday`), and where there is more to say the series' id, the last day (`until`) and how
         many times the usual count is expected (`size`). Past events of the same name say what the next one does.
+
+        `X_df` has numbers that are known ahead, such as weather or prices: ids, days, and columns that `df` has too,
+        with their values on each of the days ahead. A version uses those that it was trained with; of series that it
+        does not know, each uses those that forecasts of its past weeks gain from.
         """
         wanted = name_columns(level, quantiles)
         check_horizon(h)
         frame = read_frame(df, Columns(id_col, time_col, target_col), kind=kind)
         known = read_events(events, frame)
         cards = self._find_cards(frame, country, known)
-        own_events = [known.of(name or "") for name in frame.names] if len(known) else ()
-        forecasts = self._model.forecast(frame.rows, cards, h, events=own_events)
+        regressors = read_regressors(df, frame, x_df=X_df)
+        check_days_ahead(frame, regressors, h=h)
+        cards = use_regressors(self._model, frame, cards, regressors, known)
+        forecasts = self._model.forecast(
+            frame.rows, cards, h, events=own_events(frame, known), regressors=regressors.values
+        )
         if len(forecasts.rows) < len(cards):
             report_short(frame, forecasts, drop=drop_short)
         days = forecasts.cutoffs[:, None] + np.arange(1, h + 1)
@@ -126,6 +139,9 @@ class TrafficForecaster:
         time_col: str = "ds",
         target_col: str = DEFAULT_TARGET,
         kind: str | None = None,
+        country: Country = None,
+        events: Any = None,
+        regressors: Sequence[str] = (),
         drop_short: bool = False,
         num_partitions: int | None = None,
         assume_whole_series: bool = False,
@@ -133,15 +149,26 @@ class TrafficForecaster:
         """Forecasts of past days, each from the days up to its `cutoff` alone, beside what came (the target column).
 
         The last of `n_windows` ends with a series' last day; each begins `step_size` days after the one before.
+        `country` and `events` are learned from the days up to each cutoff. `regressors` are columns of `df` that were
+        known ahead; which of them a series uses, and what they do, is learned from the days before the first window.
         """
         wanted = name_columns(level, quantiles)
         check_horizon(h)
         check_windows(n_windows, step_size)
         frame = read_frame(df, Columns(id_col, time_col, target_col), kind=kind)
-        cards = find_cards(self._model, frame)
+        known, values = read_events(events, frame), read_regressors(df, frame, regressors)
+        cards, countries = find_cards(self._model, frame), find_countries(frame, country)
+
+        def learn(rows: SeriesRows, cards: Sequence[SeriesCard]) -> list[SeriesCard]:
+            return learn_known(rows, cards, countries, self._model.config, names=frame.names, events=known)
+
+        first = keep_first_window(frame.rows, h=h, n_windows=n_windows, step_size=step_size)
+        cards = use_regressors(self._model, replace(frame, rows=first), learn(first, cards), values, known)
         past = validate(
-            self._model, frame, cards, wanted, h=h, n_windows=n_windows, step_size=step_size, drop_short=drop_short
-        )
+            self._model, frame, partial(learn, cards=cards), wanted,
+            events=own_events(frame, known), regressors=values.values,
+            h=h, n_windows=n_windows, step_size=step_size, drop_short=drop_short,
+        )  # fmt: skip
         return write_frame(
             frame,
             series=past.series,
@@ -160,6 +187,7 @@ class TrafficForecaster:
         target_col: str = DEFAULT_TARGET,
         kind: str | None = None,
         country: Country = None,
+        events: Any = None,
         num_partitions: int | None = None,
         assume_whole_series: bool = False,
     ) -> Any:
@@ -167,11 +195,15 @@ class TrafficForecaster:
         band of `level` percent in `lo` and `hi`, a signed `score` (1.645 is the end of a 90% band) and `anomaly`.
 
         A score also tells of two days in a row, and of a week, whose means `forecast`, `lo` and `hi` then are.
-        Differences too small to matter have the score 0. The effects of holidays are learned from all days.
+        Differences too small to matter have the score 0. The effects of holidays and events are learned from all days.
         """
         [width] = check_levels([level])
         frame = read_frame(df, Columns(id_col, time_col, target_col), kind=kind)
-        judged = find_anomalies(self._model, frame, self._find_cards(frame, country), target=target_col, width=width)
+        known = read_events(events, frame)
+        cards = self._find_cards(frame, country, known)
+        judged = find_anomalies(
+            self._model, frame, cards, target=target_col, width=width, events=own_events(frame, known)
+        )
         return write_frame(
             frame,
             series=judged.series,
@@ -191,12 +223,15 @@ class TrafficForecaster:
         target_col: str = DEFAULT_TARGET,
         kind: str | None = None,
         country: Country = None,
+        events: Any = None,
+        regressors: Sequence[str] = (),
         drop_short: bool = False,
     ) -> "TrafficForecaster":
         """Another forecaster: the base, fine-tuned on all series, with bands calibrated on each one's own past.
 
         `metric` is what the target is called, in a saved version too: by default the column's name, or page_visits if
-        that is `y`.
+        that is `y`. `regressors` are columns that are known ahead: each series uses those that its forecasts gain from,
+        and forecasts need them in X_df then.
         """
         from forecasting.frames.fine_tuning import fine_tune
 
@@ -205,8 +240,12 @@ class TrafficForecaster:
         metric = metric or (DEFAULT_METRIC if target_col == DEFAULT_TARGET else target_col)
         tuned = TrafficForecaster.__new__(TrafficForecaster)
         tuned._version = self._version
-        cards = self._find_cards(frame, country)
-        tuned._model, tuned._tuned = fine_tune(frame, cards, metric, epochs=epochs, drop_short=drop_short)
+        known = read_events(events, frame)
+        cards = self._find_cards(frame, country, known)
+        tuned._model, tuned._tuned = fine_tune(
+            frame, cards, metric, epochs=epochs, drop_short=drop_short, events=known,
+            regressors=read_regressors(df, frame, regressors).values,
+        )  # fmt: skip
         return tuned
 
     def save(self, version: str, *, folder: str | Path | None = None) -> Path:

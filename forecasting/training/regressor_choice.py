@@ -76,10 +76,16 @@ def choose_regressors(
     A regressor is tried alone at first. Those with which the errors of past weeks were smaller by more than chance are
     then added to each other, as long as each takes more off.
     """
+    predictor = forecaster_predictor("tried", forecaster.eval())
+    return try_regressors(predictor, history, horizon=forecaster.settings.prediction_horizon, known=known)
+
+
+def try_regressors(
+    predictor: Predictor, history: RegressorHistory, *, horizon: int, known: KnownDays = NO_DAYS
+) -> ChosenRegressors:
+    """As `choose_regressors`, by forecasts of `horizon` days."""
     if not history.regressors.by_site:
         return {}
-    predictor = forecaster_predictor("tried", forecaster.eval())
-    horizon = forecaster.settings.prediction_horizon
     trials = [
         trial
         for row in range(len(history.panel.series))

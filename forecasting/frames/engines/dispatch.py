@@ -50,6 +50,7 @@ def spread_over_engines(method: Method) -> Method:
             _refuse_engine_arguments(df, placing)
             return method(*given, **named)
         _check_placing(**placing)
+        _refuse_regressors(engine, arguments)
         columns = Columns(*(arguments.pop(name) for name in COLUMN_ARGUMENTS))
         request = import_part(engine, "plan").Request(forecaster, method.__name__, columns, arguments)
         return import_part(engine, engine.name).run(df, request, **placing)
@@ -89,6 +90,15 @@ def _refuse_engine_arguments(df: Any, given: Mapping[str, Any]) -> None:
                 f"{name} is for frames of Spark, Dask and Ray, and this is a {type(df).__module__.partition('.')[0]}."
                 f"{type(df).__qualname__}. Leave it out."
             )
+
+
+def _refuse_regressors(engine: Engine, arguments: Mapping[str, Any]) -> None:
+    for name in ("X_df", "regressors"):
+        given = arguments.get(name)
+        require(
+            given is None or (isinstance(given, tuple) and not given),
+            f"{name} is not read for a {engine.frame_type}. Leave it out, or give some series as a pandas frame.",
+        )
 
 
 def _check_placing(*, num_partitions: Any, assume_whole_series: Any) -> None:
