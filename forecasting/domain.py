@@ -75,6 +75,11 @@ class SourceName(StrEnum):
     kaunta = "kaunta"
     query = "query"  # the user's own SQL
     csv = "csv"
+    parquet = "parquet"
+
+    @property
+    def is_file(self) -> bool:
+        return self in (SourceName.csv, SourceName.parquet)
 
 
 SOURCES_WITH_KEYS = (  # that know their sites by other keys than the names

@@ -25,13 +25,12 @@ from forecasting.panel import Observations
 from forecasting.predictor import usual_bands
 from forecasting.runtime.disk import explain_unwritable
 from forecasting.runtime.log import LOGGER
-from forecasting.settings.schema import BASE_VERSION, Config, DataConfig
-from forecasting.warehouse.csv.observations import read_csv_series, select
+from forecasting.settings.schema import BASE_VERSION, Config
+from forecasting.warehouse.csv.files import NEEDS_ARROW, PARQUET, read_files
+from forecasting.warehouse.csv.observations import select
 
-PARQUET = (".parquet", ".pq")
 LEVELS = (80.0, 90.0)
 STDIN = "stdin.csv"
-NEEDS_ARROW = "needs the package pyarrow: pip install pyarrow."
 
 
 def forecast_file(config: Config) -> None:
@@ -66,35 +65,21 @@ def _load_model(config: Config) -> LoadedModel:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Path]:
-    """The file; or a copy of stdin, or of a Parquet file, as CSV."""
-    if str(file) != "-" and file.suffix not in PARQUET:
+    """The file or folder; or a copy of stdin."""
+    if str(file) != "-":
         yield file
         return
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / (STDIN if str(file) == "-" else f"{file.stem}.csv")
-        if str(file) == "-":
-            with copy.open("wb") as output:
-                shutil.copyfileobj(sys.stdin.buffer, output)
-        else:
-            _read_parquet(file).to_csv(copy, index=False)
+        copy = Path(folder) / STDIN
+        with copy.open("wb") as output:
+            shutil.copyfileobj(sys.stdin.buffer, output)
         yield copy
-
-
-def _read_parquet(file: Path) -> Any:  # Any: a pandas frame
-    try:
-        return pd.read_parquet(file)
-    except ImportError as error:
-        raise SettingError(f"Parquet {NEEDS_ARROW}") from error
-    except FileNotFoundError as error:
-        raise DataError(f"There is no file {file}.") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read as Parquet: {error}") from error
 
 
 def _read(file: Path, config: Config) -> list[Observations]:
     """Of the metrics and sites that the settings name, or of all, without today and later days."""
     try:
-        content = read_csv_series(file, metrics=config.metrics, data=_name_columns(file, config.data))
+        content = read_files(file, metrics=config.metrics, data=config.data)
     except DataError as error:
         raise type(error)(str(error).replace(str(file), str(config.forecast.csv))) from error
     for note in content.notes:
@@ -102,15 +87,6 @@ def _read(file: Path, config: Config) -> list[Observations]:
     data = config.data
     selected = select(content.observations, metrics=data.metrics, sites=data.sites)
     return [_complete(each, to_day(data.today(data.timezone_of(each.series.site)))) for each in selected]
-
-
-def _name_columns(file: Path, data: DataConfig) -> DataConfig:
-    """A file with the columns of a data frame needs no setting that says so."""
-    with file.open("rb") as content:
-        header = content.readline(4096).decode("utf-8", "replace")
-    if data.columns or not {"unique_id", "ds"} <= {title.strip(' "\r\n') for title in header.split(",")}:
-        return data
-    return replace(data, columns=["site=unique_id", "date=ds"])
 
 
 def _complete(observed: Observations, today: int) -> Observations:

@@ -126,7 +126,7 @@ class DataConfig(Section):
         SourceName.siteanalytics, "the analytics tool whose tables to read", flags=["--source"]
     )
     query: Path | None = setting(None, "for source=query: a file of SQL that returns site, metric, day and value")
-    csv: Path | None = setting(None, "for source=csv: the file")
+    csv: Path | None = setting(None, "for source=csv or parquet: the file, or a folder of such files")
     decimal: str | None = setting(
         None, "the decimal mark of the numbers in the CSV file: point or comma; unset: told by the numbers"
     )
@@ -555,7 +555,8 @@ class ForecastConfig(Section):
     batch_size: int = setting(2048, "series to read, forecast and write at once", least=1, most=MAX_BATCH)
     csv: Path | None = setting(
         None,
-        "forecast a file, without a database: CSV in any format of source=csv, or Parquet; - for stdin",
+        "forecast a file, without a database: CSV in any format of source=csv, or Parquet, or a folder of such files; "
+        "- for stdin",
         flags=["--csv"],
     )
     out: Path | None = setting(
@@ -818,14 +819,16 @@ class Config:
         """The name of a site that its source does not name: that of the file or the database. None: each has a name."""
         if self.data.source in SOURCES_WITH_KEYS:
             return None
-        file = self.data.csv if self.data.source is SourceName.csv else None
-        return name_of_file(file) if file else self.read_from.name
+        if not self.data.source.is_file or self.data.csv is None:
+            return self.read_from.name
+        return name_of_file(self.data.csv) if self.data.csv.suffix else None  # in a folder each file is a site
 
     def refuse_unread_file(self) -> None:
         """Raises SettingError for a file that was given explicitly and that the source does not read."""
         for key, source in {"data.csv": SourceName.csv, "data.query": SourceName.query}.items():
+            is_read = self.data.source.is_file if source is SourceName.csv else self.data.source is source
             require(
-                key not in self.given or self.data.source is source,
+                key not in self.given or is_read,
                 f"{key} ({self.given.get(key)}) names a file, which only data.source={source} reads, but data.source "
                 f"is {self.data.source}. Add --source {source}, or leave {key} out.",
             )

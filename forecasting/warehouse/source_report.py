@@ -56,6 +56,8 @@ def _definitions(source: SourceName) -> Sequence[MetricDefinition]:
     if source is SourceName.csv:
         formats = "exports of 15 tools, long or wide; see forecasting/warehouse/csv/README.md"
         return [MetricDefinition(ANY, f"the columns of the file data.csv: {formats}")]
+    if source is SourceName.parquet:
+        return [MetricDefinition(ANY, "the columns of the file data.csv, named as in CSV files; needs pyarrow")]
     definitions: Sequence[MetricDefinition] = import_module(
         f"forecasting.warehouse.sources.{source.value}"
     ).SOURCE.definitions
@@ -82,7 +84,7 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
         partial = await find_partial_last_day_warnings(connection, catalog, config.data, config.metrics, now=now)
     present = {site.name for site in named.sites}
     renamed = {old: new for old, new in named.renamed.items() if new in present}
-    is_file = config.data.source is SourceName.csv
+    is_file = config.data.source.is_file
     names = {name for site in catalog.sites for name in (site.name, *site.aliases)}
     warnings = [
         *catalog.notes, *hidden, *_find_warnings(catalog, config, now), *find_unknown_sites(names, events), *partial,
@@ -90,7 +92,7 @@ async def check_source(config: Config, *, now: dt.datetime | None = None) -> str
     ]  # fmt: skip
     return "\n".join(
         [
-            *([f"csv: {config.data.csv}"] if is_file else _describe_rights(rights, catalog)),
+            *([f"{config.data.source}: {config.data.csv}"] if is_file else _describe_rights(rights, catalog)),
             _describe_schema(schema, config),
             *describe_comparing(catalog.counted_table),
             f"metrics: {', '.join(metric.metric for metric in catalog.metrics) or 'none'}",

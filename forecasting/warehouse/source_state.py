@@ -18,7 +18,7 @@ SourceState = tuple[tuple[str, bool, bool], ...]  # of each table: its place, wh
 async def read_source_state(config: Config) -> SourceState:
     """Of a file or a query, only whether it can be reached. Raises WarehouseError."""
     data = config.data
-    if data.source is SourceName.csv:
+    if data.source.is_file:
         if data.csv is None or not os.access(data.csv, os.R_OK):
             raise WarehouseError(f"data.csv is {data.csv}, which cannot be read. Check the path.")
         return ()

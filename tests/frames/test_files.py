@@ -87,6 +87,16 @@ def test_parquet_to_parquet_and_a_page(sites: pd.DataFrame, expected: pd.DataFra
     assert "plotly" in page.read_text()
 
 
+def test_folder_of_files(sites: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path) -> None:
+    """Each has the days of a part of the series, as exports by month have."""
+    (tmp_path / "parts").mkdir()
+    for number, part in enumerate((sites[::2], sites[1::2])):
+        part.to_csv(tmp_path / "parts" / f"{number}.csv", index=False)
+    out = tmp_path / "forecasts.csv"
+    run(["--csv", str(tmp_path / "parts"), "--out", str(out), "--days-ahead", "3"])
+    check(pd.read_csv(out), expected)
+
+
 def test_stdin_to_stdout(
     sites: pd.DataFrame, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

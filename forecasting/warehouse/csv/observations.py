@@ -99,10 +99,10 @@ def read_csv_series(
         _observe(site, metric, values, _combine(content.columns.get(metric), settings.get(metric, MetricConfig())))
         for (site, metric), values in content.series.items()
     ]
-    return CsvSeries(_mask_quiet_days(_unify_kinds(observations)), content.notes)
+    return CsvSeries(_mask_quiet_days(unify_kinds(observations)), content.notes)
 
 
-def _unify_kinds(observations: Sequence[Observations]) -> list[Observations]:
+def unify_kinds(observations: Sequence[Observations]) -> list[Observations]:
     """A metric that is whole at one site and has fractions at another is no count at either."""
     kinds: dict[str, set[Kind]] = {}
     for row in observations:

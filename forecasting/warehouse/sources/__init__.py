@@ -7,7 +7,7 @@ from forecasting.settings.schema import DataConfig
 from forecasting.warehouse.queries import Connection
 from forecasting.warehouse.sources.source import Source
 
-WITH_SETTINGS = (SourceName.query, SourceName.csv)
+WITH_SETTINGS = (SourceName.query, SourceName.csv, SourceName.parquet)
 
 
 async def open_source(data: DataConfig, connection: Connection) -> Source:
@@ -16,6 +16,7 @@ async def open_source(data: DataConfig, connection: Connection) -> Source:
         from forecasting.warehouse.sources import siteanalytics
 
         return await siteanalytics.open_source(data, connection)
-    module = import_module(f"forecasting.warehouse.sources.{data.source.value}")
+    name = SourceName.csv if data.source.is_file else data.source
+    module = import_module(f"forecasting.warehouse.sources.{name.value}")
     source: Source = module.open_source(data) if data.source in WITH_SETTINGS else module.SOURCE
     return source

@@ -1,4 +1,4 @@
-"""A CSV file as a source: `data.csv`, in any of the formats in `csv/formats.py`."""
+"""Files as a source: `data.csv` is CSV in any of the formats in `csv/formats.py`, Parquet, or a folder of these."""
 
 import datetime as dt
 import hashlib
@@ -22,7 +22,7 @@ from forecasting.warehouse.copy_format import (
     encode_rows,
     encode_texts,
 )  # fmt: skip
-from forecasting.warehouse.csv.observations import read_csv_series
+from forecasting.warehouse.csv.files import read_files
 from forecasting.warehouse.queries import Connection, Write
 from forecasting.warehouse.sources.source import (
     BLOCK_DAYS,
@@ -40,9 +40,12 @@ from forecasting.warehouse.sources.source import (
 def open_source(data: DataConfig) -> "CsvFile":
     """Reads the file. Raises SettingError if none is set, and DataError naming lines."""
     if data.csv is None:
-        raise SettingError("data.source=csv reads a file. Set data.csv to its path, such as data.csv=traffic.csv.")
-    content = read_csv_series(data.csv, data=data)
-    return CsvFile(data=data, observations=content.observations, notes=content.notes)
+        raise SettingError(
+            f"data.source={data.source} reads a file, or a folder of files. Set data.csv to its path, such as "
+            f"data.csv=traffic.{data.source}."
+        )
+    content = read_files(data.csv, data=data)
+    return CsvFile(name=data.source.value, data=data, observations=content.observations, notes=content.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
