@@ -73,7 +73,7 @@ def _describe(version: str, context_length: int, days: int, levels: "tuple[float
         "context_length": context_length,
         "days_ahead": days,
         "levels": list(levels),
-        "kinds": {str(kind): code for kind, code in KIND_CODES.items()},
+        "kinds": {kind.value: code for kind, code in KIND_CODES.items()},
     }
 
 
