@@ -13,6 +13,7 @@ COMMAND = CommandLine(
     about=__doc__,
     examples=(
         ("--onnx", "the promoted version, else the newest, as VERSION.onnx"),
+        ("--onnx --model-version v1.1.0", "that version, as v1.1.0.onnx"),
         ("--onnx --model-version base --out base.onnx", "the base model"),
     ),
     keys=("model_version", "export.out"),
