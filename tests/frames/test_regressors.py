@@ -209,7 +209,7 @@ def test_forecasts_are_those_of_prediction_service(version: Artifact, database: 
     with pytest.raises(DataError) as refusal:
         model.forecast(whole[is_past], H)
     assert str(refusal.value) == (
-        "Version v1 forecasts series 'blog' with weather, noise. Add it to the frame as a column, and its values on "
+        "Version v1 forecasts series 'blog' with noise, weather. Add it to the frame as a column, and its values on "
         "the days ahead in X_df."
     )
 
