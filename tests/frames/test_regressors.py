@@ -13,7 +13,7 @@ from forecasting import PredictionService, TrafficForecaster
 from forecasting.artifact import Artifact
 from forecasting.card import SeriesCard
 from forecasting.domain import Kind, SourceName
-from forecasting.errors import DataError, DuplicateDays
+from forecasting.errors import DataError, DuplicateDays, SettingError
 from forecasting.known_days.regressors import RegressorEffect
 from forecasting.predictor import SEASONAL_NAIVE, usual_bands
 from forecasting.settings.schema import Config, DatabaseConfig, DataConfig
@@ -224,3 +224,18 @@ def test_fit_keeps_those_that_forecasts_gain_from(base: TrafficForecaster, whole
     np.testing.assert_allclose(again["forecast"], forecasts["forecast"], rtol=1e-4)
     y = whole["y"][NUM_DAYS:].to_numpy()
     assert np.abs(again["forecast"] - y).mean() < 0.6 * np.abs(base.forecast(df, H)["forecast"] - y).mean()
+
+
+def test_engines_take_no_regressors(base: TrafficForecaster, whole: pd.DataFrame) -> None:
+    dask = pytest.importorskip("dask.dataframe")
+    df, x_df = split(whole, "weather")
+    spread = dask.from_pandas(df, npartitions=1)
+    for name, call in (
+        ("X_df", lambda: base.forecast(spread, H, X_df=x_df)),
+        ("regressors", lambda: base.cross_validation(spread, regressors=["weather"])),
+    ):
+        with pytest.raises(SettingError) as refusal:
+            call()
+        assert str(refusal.value) == (
+            f"{name} is not read for a dask.dataframe.DataFrame. Leave it out, or give some series as a pandas frame."
+        )
