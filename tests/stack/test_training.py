@@ -164,4 +164,4 @@ def test_killed_training_leaves_nothing_half_and_resumes_and_ctrl_c_keeps_the_be
     assert card.training["epochs_run"] > epoch
     assert card.training["refitted_on_all_days"] is False
     left = {path.name for path in empty_place.store.iterdir()}
-    assert left == {"v1.0.0", "forecaster-v1.0.0.mar", "training.log"}
+    assert left == {"v1.0.0", "forecaster-v1.0.0.mar", "training.log", "training_logs"}
