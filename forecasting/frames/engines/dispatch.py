@@ -12,7 +12,6 @@ from forecasting.errors import DataError, SettingError
 from forecasting.frames.reading import Columns
 from forecasting.settings.bounds import require
 
-DISTRIBUTION = "website-traffic-forecasting"
 ENGINE_ARGUMENTS = ("num_partitions", "assume_whole_series")
 COLUMN_ARGUMENTS = ("id_col", "time_col", "target_col")
 Method = TypeVar("Method", bound=Callable[..., Any])  # Any: the user's own kind of frame, here and below
@@ -118,7 +117,7 @@ def import_part(engine: Engine, module: str) -> ModuleType:
     try:
         return import_module(f"forecasting.frames.engines.{module}")
     except ImportError as error:
+        package = (error.name or "").partition(".")[0]
         raise SettingError(
-            f"Forecasts of a {engine.frame_type} need the package {(error.name or '').partition('.')[0]}: "
-            f"pip install '{DISTRIBUTION}[{engine.name}]'."
+            f"Forecasts of a {engine.frame_type} need the package {package}: pip install {package}."
         ) from error
