@@ -130,8 +130,10 @@ CUT = (
 
 @pytest.mark.filterwarnings("ignore:Series 'site 04' has 5 days")
 def test_cut_series_are_refused(base: TrafficForecaster, rows: pd.DataFrame, table: pa.Table) -> None:
-    """Also if a part is so short that it has no forecast."""
-    call = make_call(base, table.schema, is_whole=True, drop_short=True)
+    """Also if a part is so short that it has no forecast, or if rows come with a wider type than was said."""
+    schema = table.schema.set(0, pa.field("unique_id", pa.string()))
+    assert table.schema != schema
+    call = make_call(base, schema, is_whole=True, drop_short=True)
     start = int(np.flatnonzero(rows["unique_id"] == "site 04")[0])
     for cut in (start + 34, start + 5):
         parts = [call.run_table(table.slice(0, cut)), call.run_table(table.slice(cut))]

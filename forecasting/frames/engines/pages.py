@@ -83,7 +83,7 @@ class Call:
         if not self.is_whole:
             return answer
         name = self.columns.id
-        ids = pc.unique(page[name])
+        ids = pc.unique(page[name]).cast(self.schema.field(name).type)
         without = ids.filter(pc.invert(pc.is_in(ids, value_set=pc.unique(answer[name]))))
         rest = {field.name: pa.nulls(len(without), field.type) for field in self.schema if field.name != name}
         joined = pa.concat_tables([answer, pa.table({name: without, **rest}).select(self.schema.names)])
