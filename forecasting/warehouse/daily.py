@@ -66,6 +66,14 @@ async def read_last_days(
     )
 
 
+async def read_expected(
+    connection: Connection, key: SeriesKey, *, first_date: dt.date
+) -> dict[int, tuple[float, float, float]]:
+    """Lower end, median and upper end of the forecasts that were made the day before, of days since 1970-01-01."""
+    rows = await fetch(connection, "read_expected", *key, first_date)
+    return {to_day(row["day"]): (row["lower"], row["value"], row["upper"]) for row in rows}
+
+
 async def read_verdicts(connection: Connection, query: DailyQuery) -> dict[SeriesKey, dict[int, Verdict]]:
     """The masked days of each series, in days since 1970-01-01, with their verdicts."""
     verdicts: dict[SeriesKey, dict[int, Verdict]] = {}

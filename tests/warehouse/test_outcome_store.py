@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from forecasting.baselines import seasonal_naive
+from forecasting.domain import to_day
 from forecasting.model.forecaster import LEVELS
 from forecasting.settings.schema import DatabaseConfig
 from forecasting.warehouse.connection import connect
+from forecasting.warehouse.daily import read_expected
 from forecasting.warehouse.outcome_store import OutcomeQuery, count_outcomes, read_outcomes
 from forecasting.warehouse.schema import load_schema
 from tests.warehouse.ingesting import ask_own
@@ -148,3 +150,24 @@ def test_the_newest_forecast_has_one_row_a_day_ahead(kept: DatabaseConfig) -> No
         *(("v2", ahead) for ahead in range(1, 8)), *(("v1", ahead) for ahead in range(8, 11))
     ]  # fmt: skip
     assert {row["cutoff"] for row in rows} == {cutoff}
+
+
+def test_what_was_expected_is_the_newest_forecast_of_the_day_before(kept: DatabaseConfig) -> None:
+    newer = """
+        insert into forecasting.forecasts (site, metric, version, cutoff, day, made_at, quantiles)
+            values ('shop', 'visits', 'v2', '2024-02-20', '2024-02-21', '2024-03-02', '{1,2,3,4,5,6,7}');
+    """
+    prepare(kept, newer)
+    first = dt.date(2024, 2, 15)
+
+    async def run() -> dict[int, tuple[float, float, float]]:
+        connection = await connect(kept)
+        expected = await read_expected(connection, ("shop", "visits"), first_date=first)
+        await connection.close()
+        return expected
+
+    expected = asyncio.run(run())
+    cutoffs = range((first - MONDAY).days - 1, 65)
+    medians = {to_day(MONDAY) + cutoff + 1: 110 + (cutoff * 7 + 3) % 20 for cutoff in cutoffs}
+    bands = {day: (median - 12.0, float(median), median + 12.0) for day, median in medians.items()}
+    assert expected == bands | {to_day(dt.date(2024, 2, 21)): (2, 4, 6)}

@@ -132,6 +132,7 @@ HISTORY: Json = {
         "first_date": "2020-08-17",
         "data_until": "2020-08-19",
         "values": [3478.0, None, 2960.0],
+        "expected": {"2020-08-19": {"lower": 2650, "value": 3012, "upper": 3391}},
         "left_out": {},
     },
 }

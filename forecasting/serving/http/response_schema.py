@@ -538,6 +538,14 @@ class Overview(TypedDict):
     sites: Annotated[list[SiteOverview], Field(description="In the order of the version.")]
 
 
+class Expected(TypedDict):
+    """A forecast of one day, made the day before."""
+
+    lower: Annotated[float, Field(description="Lower end of the 80% band.", examples=[3209])]
+    value: Annotated[float, Field(description="The median.", examples=[3478])]
+    upper: Annotated[float, Field(description="Upper end of the band.", examples=[3729])]
+
+
 class History(TypedDict):
     """The last days of a series."""
 
@@ -550,6 +558,9 @@ class History(TypedDict):
     values: Annotated[
         list[float | None],
         Field(description="What was counted each day, in the source's unit.", examples=[[3478, None, 2960]]),
+    ]
+    expected: Annotated[
+        dict[str, Expected], Field(description="What was forecast the day before, of days of which that was kept.")
     ]
     left_out: Annotated[
         dict[str, str],

@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 from forecasting.card import SeriesCard
-from forecasting.domain import Sensitivity
+from forecasting.domain import Sensitivity, to_date
 from forecasting.monitoring.listing import describe_for_routes
 from forecasting.serving.page.history import describe_history
 from forecasting.serving.page.overview import DAYS_AHEAD, choose_series, describe_site
 from forecasting.serving.served_model import ServedModel
 from forecasting.settings.schema import Config
 from forecasting.warehouse.anomaly_store import AnomalyQuery, read_anomalies
-from forecasting.warehouse.daily import read_last_days, read_verdicts
+from forecasting.warehouse.daily import read_expected, read_last_days, read_verdicts
 from forecasting.warehouse.pages import DailyQuery
 from forecasting.warehouse.queries import Connection
 
@@ -61,7 +61,9 @@ class PageData:
         page = await read_last_days(connection, [key], today=today, num_days=num_days, masked=())
         query = DailyQuery(today, sites=[key[0]], metrics=[key[1]], masked=self._config.verdicts.masked)
         verdicts = await read_verdicts(connection, query)
-        return describe_history(card, page, verdicts.get(key, {}))
+        first_date = to_date(int(page.days.min())) if page.days.size else today
+        expected = await read_expected(connection, key, first_date=first_date)
+        return describe_history(card, page, verdicts.get(key, {}), expected)
 
     async def _read_newest_unusual(self, served: ServedModel, names: Sequence[str]) -> dict[str, Json]:
         """The newest unusual day of each site, the farthest off of its metrics; by the site's name in our tables."""

@@ -102,13 +102,15 @@ def test_a_history_has_a_place_for_each_day_between_its_first_and_last() -> None
     first = to_day(dt.date(2026, 3, 1))
     days, values = [first + 4, first + 3, first + 1, first], [40.0, 0.0, np.nan, 10.0]
     page = Page((("blog", "page_visits"),), np.array([4]), np.array(days), np.array(values))
-    history = describe_history(VISITS, page, {first + 3: Verdict.outage, first - 1: Verdict.bot})
+    verdicts = {first + 3: Verdict.outage, first - 1: Verdict.bot}
+    history = describe_history(VISITS, page, verdicts, {first + 4: (30.4, 39.5, 50.6), first - 2: (1, 2, 3)})
     assert history["values"] == [10, None, None, 0, 40]
     assert (history["first_date"], history["data_until"]) == ("2026-03-01", "2026-03-05")
+    assert history["expected"] == {"2026-03-05": {"lower": 30, "value": 40, "upper": 51}}
     assert history["left_out"] == {"2026-03-04": "outage"}
 
 
 def test_a_history_without_a_value_has_no_days() -> None:
     page = Page((("blog", "page_visits"),), np.array([0]), np.array([], np.int64), np.array([]))
-    history = describe_history(VISITS, page, {})
+    history = describe_history(VISITS, page, {}, {})
     assert (history["values"], history["first_date"], history["data_until"]) == ([], None, None)

@@ -115,6 +115,19 @@ function drawGaps(plot) {
   return plot.past.map((value, i) => (value == null ? column(plot.first + i) : ""));
 }
 
+// What was forecast the day before, where that was kept: a tint behind the line, broken where it is missing.
+function drawExpected(series, plot) {
+  const runs = [];
+  for (let day = plot.first; day <= 0; day++) {
+    const band = series.expected[addDays(series.data_until, day)];
+    if (!band) continue;
+    if (runs.at(-1)?.at(-1).day !== day - 1) runs.push([]);
+    runs.at(-1).push({ day, ...band });
+  }
+  const ends = (run, name) => run.map((each) => plot.y(each[name]));
+  return runs.filter((run) => run.length > 1).map((run) => `<path class="expected" d="${area(run.map((each) => plot.x(each.day)), ends(run, "lower"), ends(run, "upper"))}"/>`);
+}
+
 function drawFan(plot) {
   const isLeftOut = plot.value(0) == null;
   const xs = [0, ...plot.ahead.map((_, i) => i + 1)].map(plot.x);
@@ -148,6 +161,7 @@ export function drawSeries(series, plot) {
     `<svg viewBox="0 0 ${plot.width} ${plot.height}" height="${plot.height}" aria-hidden="true">${hatch}`,
     ...drawGrid(series, plot),
     ...drawGaps(plot),
+    ...drawExpected(series, plot),
     drawFan(plot),
     `<path class="now" d="M${edge} ${plot.top - 6}V${plot.floor}"/><path class="axis" d="M${plot.left} ${plot.floor}H${plot.right}"/>`,
     ...drawDays(series, plot),

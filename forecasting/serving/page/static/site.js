@@ -3,7 +3,7 @@
 import { circle, dayBar, describeDay, drawCursor, drawSeries, layOut, plainBar, rangeBar, shareBar } from "./charts.js";
 import { acknowledge, askOverview, askSeries } from "./data.js";
 import { addressOf, sayFreshness, sortSites } from "./sites.js";
-import { about, addDays, arrow, between, briefly, count, coverageSentence, daysBetween, difference, escape, exact, fullDay, longDay, median, name, share, shortDay, sum, trustSentence, weekSentence } from "./words.js";
+import { about, addDays, arrow, between, briefly, count, coverageSentence, daysBetween, difference, escape, exact, expectedSentence, expectedWord, fullDay, longDay, median, name, share, shortDay, sum, trustSentence, weekSentence } from "./words.js";
 
 const MIN_DAYS = 28; // behind a share of days, which fewer say nothing about
 const RANGES = { 30: "30 days", 90: "90 days", 365: "1 year" };
@@ -34,7 +34,8 @@ function newestCard(series) {
     const button = isDone ? `<p class="muted">Seen by ${escape(day.acknowledged_by)}</p>` : '<button type="button" id="acknowledge">Acknowledge</button>';
     return `<section class="card wide ${isDone ? "" : "alarmed"}"><h2>${title}</h2><p class="big"><span class="alarm arrow" aria-hidden="true">${arrow(day)}</span> Unusually ${day.direction}</p>${rangeBar({ lower: day.lower, value: day.expected, upper: day.upper }, day.value, "dot odd")}<p>${escape(day.text)}</p>${button}</section>`;
   }
-  const [value, before] = [series.values.at(-1), series.values.at(-8)];
+  const [value, before, band] = [series.values.at(-1), series.values.at(-8), series.expected[series.data_until]];
+  if (band) return `<section class="card wide"><h2>${title}</h2><p class="big">${expectedWord(value, band)}</p>${rangeBar(band, value)}<p>${escape(expectedSentence(series, value, band))}</p></section>`;
   const beside = before == null ? "" : `, ${difference(series, value, before)} the same day a week before`;
   return `<section class="card wide"><h2>${title}</h2><p class="big">Nothing unusual</p><p>${exact(series, value)} ${escape(name(series.metric))}${beside}.</p></section>`;
 }
@@ -61,7 +62,7 @@ function chartCard(series) {
   const buttons = Object.entries(RANGES).map(([days, text]) => `<button type="button" data-range="${days}" aria-pressed="${range === Number(days)}">${text}</button>`);
   return `<section class="card" id="chart"><div class="row"><h2>Next ${series.month.predictions.length} days: about ${about(series, mean)} ${escape(name(series.metric))}${series.kind === "count" ? " a day" : ""}</h2><div class="ranges last" role="group" aria-label="Days shown">${buttons.join("")}</div><button type="button" id="as-table" aria-pressed="false">Table</button></div>
     <p id="readout"></p><div id="plot" role="slider" tabindex="0" aria-label="Days of ${escape(name(series.metric))}"></div><div class="table" tabindex="0" role="region" aria-label="All days as a table" hidden></div>
-    <ul class="legend"><li><svg aria-hidden="true"><path class="history" d="M0 5H20"/></svg>what came</li><li><svg aria-hidden="true"><rect class="band" width="20" height="10"/><path class="forecast" d="M0 5H20"/></svg>forecast, 80% band</li><li><svg aria-hidden="true" viewBox="0 0 20 10"><path class="unusual" d="M4 9H16L10 0Z"/></svg>unusual</li><li><svg aria-hidden="true"><rect class="hatched" width="20" height="10"/></svg>no data</li></ul></section>`;
+    <ul class="legend"><li><svg aria-hidden="true"><path class="history" d="M0 5H20"/></svg>what came</li><li><svg aria-hidden="true"><rect class="band" width="20" height="10"/><path class="forecast" d="M0 5H20"/></svg>forecast, 80% band</li><li><svg aria-hidden="true"><rect class="expected" width="20" height="10"/></svg>expected the day before</li><li><svg aria-hidden="true" viewBox="0 0 20 10"><path class="unusual" d="M4 9H16L10 0Z"/></svg>unusual</li><li><svg aria-hidden="true"><rect class="hatched" width="20" height="10"/></svg>no data</li></ul></section>`;
 }
 
 function table(series) {
@@ -77,9 +78,11 @@ function readOut(series, plot, day) {
   const date = addDays(series.data_until, day);
   const value = plot.value(day);
   const unusual = series.unusual.find((each) => each.date === date);
+  const band = series.expected[date];
+  const expected = band ? ` ${between(series, band.lower, band.upper)} ${series.kind === "count" ? "were" : "was"} expected the day before.` : "";
   const odd = unusual ? ` <span class="alarm">Unusual: ${briefly(series, unusual)}; ${about(series, unusual.expected)} expected.</span>` : "";
   const left = series.left_out[date] ? ` Left out of forecasts: ${escape(series.left_out[date])}.` : "";
-  return `<b>${shortDay(date)}</b>: ${value == null ? "no data" : `${exact(series, value)} ${escape(name(series.metric))}`}.${odd}${left}`;
+  return `<b>${shortDay(date)}</b>: ${value == null ? "no data" : `${exact(series, value)} ${escape(name(series.metric))}`}.${unusual ? odd : expected}${left}`;
 }
 
 function bindChart(main, series) {

@@ -89,6 +89,20 @@ export function weekSentence(series, { value, lower, upper, last }, circle) {
   return `${change}, ${last < lower || last > upper ? "and the same again is unlikely" : "though the same again is possible"}.`;
 }
 
+const isInside = (value, { lower, upper }) => value >= lower && value <= upper;
+
+export function expectedWord(value, band) {
+  if (isInside(value, band)) return "As expected";
+  return value > band.upper ? "A little high" : "A little low";
+}
+
+export function expectedSentence(series, value, band) {
+  const were = series.kind === "count" ? "were" : "was";
+  const came = `${exact(series, value)} ${name(series.metric)}`;
+  if (isInside(value, band)) return `${came}; ${between(series, band.lower, band.upper)} ${were} expected.`;
+  return `${came}, ${difference(series, value, band.value)} the expected ${about(series, band.value)}. One day in ten is this far off; nothing to do.`;
+}
+
 export function trustSentence(gain) {
   if (gain > 0.03) return `${percent(gain)} closer than “same as last week”.`;
   return gain > -0.03 ? "No closer than “same as last week”." : "“Same as last week” is closer at present.";
