@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from forecasting.alerts.weekly import ACCURACY_WEEKS, CAUSE, Accuracy, SiteWeek, Total, UnusualSite, Week, write_week
+from forecasting.domain import Kind
 from forecasting.model.forecaster import LEVELS
 from forecasting.predictor import usual_bands
-from forecasting.settings.schema import Config
+from forecasting.settings.schema import Config, MetricConfig
 from forecasting.totals import sum_up
 from forecasting.warehouse.message_store import write_message
+from forecasting.warehouse.metric_names import infer_properties
 from forecasting.warehouse.queries import Connection, fetch
 
 DAYS = 7
@@ -28,13 +30,21 @@ async def write_weekly(connection: Connection, config: Config, *, today: dt.date
     [message] = await fetch(connection, "has_message", CAUSE, monday)
     if message["is_told"] or today.weekday() > LAST_WEEKDAY:
         return 0
-    metrics = await fetch(connection, "find_weekly_metric", config.data.source.value, config.data.metrics)
-    if not metrics or (today == monday and metrics[0]["newest"] < monday - dt.timedelta(days=1)):
+    rows = await fetch(connection, "find_weekly_metrics", config.data.source.value, config.data.metrics)
+    metric = next((row for row in rows if _find_kind(row, config) is Kind.count), None)
+    if metric is None or (today == monday and metric["newest"] < monday - dt.timedelta(days=1)):
         return 0
-    week = await _read_week(connection, config, metrics[0], monday - dt.timedelta(days=DAYS))
+    week = await _read_week(connection, config, metric, monday - dt.timedelta(days=DAYS))
     if not week.sites:
         return 0
     return int((await write_message(connection, write_week(week, page_url=config.alerts.page_url)))[1])
+
+
+def _find_kind(row: Any, config: Config) -> Kind:  # Any: PostgreSQL's row
+    """By the settings, else by the source, else by the metric's name."""
+    settings = config.metrics.get(row["metric"], MetricConfig())
+    stored = Kind(row["kind"]) if row["kind"] else infer_properties(row["metric"]).kind
+    return settings.kind or (Kind.rate if settings.unit else stored or Kind.count)
 
 
 async def _read_week(connection: Connection, config: Config, metric: Any, first_day: dt.date) -> Week:

@@ -11,6 +11,7 @@ from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from forecasting.alerts.telling import describe_counts, tell_people
+from forecasting.alerts.trouble_watch import report_trouble
 from forecasting.errors import ForecastingError
 from forecasting.jobs.forecast_all import Tally, forecast_series, judge_series, log_tally, update_days
 from forecasting.jobs.pages import LoadedVersion, load_version
@@ -36,6 +37,7 @@ from forecasting.warehouse.run_store import (
 from forecasting.warehouse.schema import OWN_TIMEOUT_SECONDS, open_own_schema
 
 MIDNIGHT = dt.time()  # of a day's run, where nothing is scheduled
+FAILED_TEXT = "Its other steps were tried. Its log and the table forecasting.runs say why; the next run tries again."
 OUTCOMES = "outcomes"  # the step whose last run says what is new
 
 
@@ -76,9 +78,11 @@ class DailyJob:
     cannot be read today are no reason not to tell what is known.
     """
 
-    def __init__(self, config: Config, database: DatabaseConfig) -> None:
+    def __init__(self, config: Config, database: DatabaseConfig, report: DailyReport) -> None:
+        """`report` has the steps so far."""
         self._config = config
         self._database = database  # that has our own schema
+        self._report = report
 
     @property
     def steps(self) -> dict[str, Callable[[], Awaitable[str]]]:
@@ -141,6 +145,15 @@ class DailyJob:
         return f"deleted {num_rows:,} old forecast days and {versions}"
 
     async def _tell(self) -> str:
+        failed = ", ".join(step.name for step in self._report.failed)
+        async with connected(self._database, writable=True) as connection:
+            await report_trouble(
+                connection,
+                self._config,
+                cause="daily job",
+                title=f"The daily job failed in {failed}" if failed else "The daily job works again",
+                text=FAILED_TEXT if failed else None,
+            )
         counts = await tell_people(self._version.config, self._database)
         return describe_counts(counts) if any(counts.values()) else "no new message"
 
@@ -152,7 +165,7 @@ async def run_daily(config: Config, report: DailyReport) -> None:
         if own.refusal is not None:
             raise own.refusal
         now = await read_now(own.connection)
-        job = DailyJob(config, own.database)
+        job = DailyJob(config, own.database, report)
         due_at = find_last_due(config.schedule.daily_time or MIDNIGHT, job.timezone, now)
         run = await opened.enter_async_context(hold_run(own.database, due_at))
         report.run_id = run.id

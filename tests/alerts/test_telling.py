@@ -155,6 +155,15 @@ insert into forecasting.forecasts (site, metric, cutoff, day, version, made_at, 
 """
 
 
+def test_a_week_is_about_a_count(own: DatabaseConfig) -> None:
+    """Also where the source does not say what its metrics are."""
+    rates = WEEK.replace("('umami', 'visitors', 'count', false, 0)", "('other', 'x', 'count', false, 0)")
+    rates = rates.replace("('umami', 'visits', 'count', true, 1)", "('other', 'y', 'count', true, 1)")
+    ask(own, "select 1", rates.replace("visitors", "bounce_rate"))
+    assert look(Config(database=own), dt.date(2026, 11, 23)) == 1
+    assert ask(own, "select metrics from forecasting.messages") == [(["visits"],)]
+
+
 def test_the_summary_of_a_week_is_told_once(own: DatabaseConfig) -> None:
     """Its numbers by hand: errors of 5 visits a day, on 110 and on 100."""
     ask(own, "select 1", WEEK)

@@ -73,6 +73,7 @@ select
     exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())
     and exists (select from forecasting.runs where step = $1 and outcome = 'running')
 """
+TROUBLES = "select title, body from forecasting.messages where kind = 'trouble' order by id"
 NOBODY = """
 select not exists (
     select from pg_locks where locktype = 'advisory' and database = (
@@ -133,6 +134,13 @@ def test_a_step_that_fails_does_not_keep_the_others_from_being_tried(config: Con
     assert whole["reason"] == f"forecast: {report.failed[0].text}"
     prepare(database, "alter table forecasting.forecasts drop constraint bad")
     assert not execute(config).failed
+    assert [tuple(row) for row in ask_own(database, TROUBLES)] == [
+        (
+            "The daily job failed in forecast",
+            "Its other steps were tried. Its log and the table forecasting.runs say why; the next run tries again.",
+        ),
+        ("The daily job works again", "It works again."),
+    ]
     assert len(read(database)["forecasts"]) == 3 * 7
 
 

@@ -188,7 +188,7 @@ def test_rates_and_durations_are_judged_forecast_and_told_in_their_units(
     )
     assert all(0 < row["low"] < row["high"] for row in ends)
     assert ends[0]["high"] <= 100
-    [message] = run(database, "select * from forecasting.messages")
+    [message] = run(database, "select * from forecasting.messages where kind = 'unusual'")
     assert message["title"] == (
         f"▼ shop: {'bounce rate' if rate['score'] < duration['score'] else 'visit duration'} unusually low on "
         f"{yesterday}, {rate['day'].day} {rate['day']:%B}"

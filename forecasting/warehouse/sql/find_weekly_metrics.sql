@@ -1,17 +1,15 @@
--- Which metric a summary of a week is about: the source's first count whose days add up, else the most frequent one; and
--- whether it adds up. No row: nothing was judged yet.
+-- The metrics that a summary of a week may be about: those whose days add up first, then in the source's order.
 -- $1 text    source
 -- $2 text[]  metrics to choose from; empty: all
 select
     judged.metric,
+    min(metrics.kind) as kind, -- NULL: the source does not say
     coalesce(bool_or(metrics.additive), true) as is_additive,
     max(judged.until) as newest
 from forecasting.judged
 left join forecasting.metrics on metrics.source = $1::text and metrics.metric = judged.metric
 where
     (cardinality($2::text[]) = 0 or judged.metric = any($2::text[]))
-    and coalesce(metrics.kind, 'count') = 'count'
     and metrics.gone_at is null
 group by judged.metric
-order by coalesce(bool_or(metrics.additive), true) desc, min(metrics.place) nulls last, count(*) desc, judged.metric
-limit 1;
+order by coalesce(bool_or(metrics.additive), true) desc, min(metrics.place) nulls last, count(*) desc, judged.metric;
