@@ -198,10 +198,25 @@ def test_promoted_version_answers_and_no_request_is_lost(
     assert becomes(lambda: get(f"{serving.url}/ready").json() == {"ready": True})
 
 
+def test_full_disk_fails_the_promotion_and_leaves_nothing(serving: Process, store: Store) -> None:
+    before, files = ask(serving), sorted(store.folder.iterdir())
+    with full_disk(serving.process.pid):
+        promotion = follow(serving, promote(serving, before["model_version"]))
+        failure = f"Version {before['model_version']} was not promoted: {promotion['reason']}"
+        assert failure in problems(serving)
+        assert ask(serving) == before
+    assert promotion["status"] == "failed"
+    assert promotion["reason"] == (
+        f"There is no room for {store.folder}/.promoting.{serving.process.pid} (File too large). Make room, or set "
+        "MODEL_DIR to another place."
+    )
+    assert sorted(store.folder.iterdir()) == files
+
+
 def test_version_that_was_trained_again_is_promoted_again_and_holds_after_a_restart(
     serving: Process, store: Store, embedded: DatabaseConfig
 ) -> None:
-    """It was trained on fewer series, so that it is refused unless it is forced."""
+    """It was trained on fewer series, so that it is refused unless it is forced. The promotion before it failed."""
     wide, promoted = ask(serving), find_promoted(store.folder)
     store.add("v2", series=store.series[:2])
     assert ask(serving) == wide  # what is served does not change by itself
@@ -214,6 +229,7 @@ def test_version_that_was_trained_again_is_promoted_again_and_holds_after_a_rest
     )
     assert (ask(serving), find_promoted(store.folder)) == (wide, promoted)
     assert follow(serving, promote(serving, "v2", force=True))["status"] == "promoted"
+    assert problems(serving) == []
     body = {"metric": store.series[2]["metric"]}
     assert httpx.post(f"{serving.url}/predict", json=body, headers=READER, timeout=PATIENCE_SECONDS).status_code == 400
     narrow = ask(serving)
@@ -278,23 +294,6 @@ def test_version_that_turns_out_not_to_work_changes_nothing(
     assert get(f"{serving.url}/health").json()["problems"] == ["The last promotion of a version failed."]  # no key
     assert (ask(serving), find_promoted(store.folder)) == (before, promoted)
     assert becomes(lambda: len(serving.children("ModelServer")) == 1)
-
-
-def test_full_disk_fails_the_promotion_and_leaves_nothing_and_the_next_succeeds(serving: Process, store: Store) -> None:
-    before, files = ask(serving), sorted(store.folder.iterdir())
-    with full_disk(serving.process.pid):
-        promotion = follow(serving, promote(serving, before["model_version"]))
-        failure = f"Version {before['model_version']} was not promoted: {promotion['reason']}"
-        assert failure in problems(serving)
-        assert ask(serving) == before
-    assert promotion["status"] == "failed"
-    assert promotion["reason"] == (
-        f"There is no room for {store.folder}/.promoting.{serving.process.pid} (File too large). Make room, or set "
-        "MODEL_DIR to another place."
-    )
-    assert sorted(store.folder.iterdir()) == files
-    assert follow(serving, promote(serving, before["model_version"]))["status"] == "promoted"
-    assert problems(serving) == []
 
 
 def test_only_an_admin_promotes_and_any_key_follows(serving: Process) -> None:
