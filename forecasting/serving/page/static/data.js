@@ -10,6 +10,8 @@ export class Refused extends Error {
   }
 }
 
+export const hasKey = () => key !== "";
+
 export function useKey(text) {
   key = text.trim();
 }

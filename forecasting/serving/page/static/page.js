@@ -1,6 +1,6 @@
 // Which view an address shows, keys, the theme, and what happens when something fails.
 
-import { Refused, useKey } from "./data.js";
+import { Refused, hasKey, useKey } from "./data.js";
 import { showSite } from "./site.js";
 import { showSites } from "./sites.js";
 import { showUnusual } from "./unusual.js";
@@ -24,7 +24,7 @@ function showEmpty(title, text, form = "") {
 }
 
 function askForKey(refused) {
-  const text = refused.status === 403 ? refused.message : "The server wants an API key. It stays in this tab’s memory only.";
+  const text = hasKey() ? refused.message : "The server wants an API key. It stays in this tab’s memory only.";
   showEmpty("This page needs a key", text, '<form id="sign-in"><label class="unseen" for="key">API key</label><input id="key" type="password" autocomplete="current-password" required><button>Open</button></form>');
   find("#sign-in").addEventListener("submit", (event) => {
     event.preventDefault();

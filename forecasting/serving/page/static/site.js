@@ -31,7 +31,7 @@ function newestCard(series) {
   const day = newestUnusual(series);
   if (day) {
     const isDone = Boolean(day.acknowledged_at);
-    const button = isDone ? `<p class="muted">Seen by ${escape(day.acknowledged_by)}</p>` : '<button type="button" id="acknowledge">Acknowledge</button>';
+    const button = isDone ? "" : '<button type="button" id="acknowledge">Acknowledge</button>'; // else the text says who did
     return `<section class="card wide ${isDone ? "" : "alarmed"}"><h2>${title}</h2><p class="big"><span class="alarm arrow" aria-hidden="true">${arrow(day)}</span> Unusually ${day.direction}</p>${rangeBar({ lower: day.lower, value: day.expected, upper: day.upper }, day.value, "dot odd")}<p>${escape(day.text)}</p>${button}</section>`;
   }
   const [value, before, band] = [series.values.at(-1), series.values.at(-8), series.expected[series.data_until]];

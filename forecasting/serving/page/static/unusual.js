@@ -19,8 +19,8 @@ function join(days) {
 }
 
 function item(day) {
-  const done = day.acknowledged_at ? `<span class="muted">Seen by ${escape(day.acknowledged_by)}${day.note ? `: ${escape(day.note)}` : ""}</span>` : `<button type="button" data-id="${day.id}">Acknowledge</button>`;
-  return `<li class="${day.acknowledged_at ? "done" : ""}"><span class="${day.acknowledged_at ? "" : "alarm"}" aria-hidden="true">${arrow(day)}</span><p><a href="${escape(addressOf(day))}">${escape(day.site)}</a> <small>${escape(name(day.metric))}, unusually ${day.direction}</small><br>${escape(day.text)}</p>${done}</li>`;
+  const button = day.acknowledged_at ? "" : `<button type="button" data-id="${day.id}">Acknowledge</button>`; // else the text says who did
+  return `<li class="${day.acknowledged_at ? "done" : ""}"><span class="${day.acknowledged_at ? "" : "alarm"}" aria-hidden="true">${arrow(day)}</span><p><a href="${escape(addressOf(day))}">${escape(day.site)}</a> <small>${escape(name(day.metric))}, unusually ${day.direction}</small><br>${escape(day.text)}</p>${button}</li>`;
 }
 
 function list(messages) {
