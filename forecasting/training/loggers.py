@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,9 +57,18 @@ class SparingCSVLogger(CSVLogger):
 
     _is_reported = False
 
+    def log_hyperparams(self, params: Any = None) -> None:  # Any: Lightning's own union of types
+        with self._sparing():
+            super().log_hyperparams(params)
+
     def save(self) -> None:
-        try:
+        with self._sparing():
             super().save()
+
+    @contextmanager
+    def _sparing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             if not self._is_reported:
                 LOGGER.warning("training continues without its log: %s", explain_unwritable(Path(self.log_dir), error))

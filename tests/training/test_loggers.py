@@ -21,6 +21,7 @@ from forecasting.training.callbacks import Checkpoint
 from forecasting.training.fit import Fitted, refit, training_data
 from forecasting.training.lightning_module import GradientLimit
 from forecasting.training.loggers import RunLog, check_logger, load_callbacks
+from tests.full_disk import full_disk
 
 Write = Any  # writes a module of callbacks, in the working directory
 
@@ -66,6 +67,18 @@ def test_csv_logger_has_the_losses_of_each_epoch(panel: Panel, quick: Config, lo
     assert read_csv(log, "val/loss") == validation
     assert fitted.best_loss == min(validation)
     assert "model.hidden_size: 8\n" in (log.folder / "hparams.yaml").read_text()
+
+
+def test_full_disk_costs_the_log_not_the_training(
+    panel: Panel, quick: Config, log: RunLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    with full_disk():
+        fitted = fit(panel, quick, log)
+    assert fitted.epochs == quick.training.epochs
+    assert caplog.messages == [
+        f"training continues without its log: There is no room for {log.folder} (File too large). Make room, or set "
+        "MODEL_DIR to another place."
+    ]
 
 
 def test_fine_tuning_validates_each_epoch_and_its_weights_stay_the_same(
