@@ -5,8 +5,8 @@ from forecasting.model.own_forecaster import make_forecaster
 from forecasting.runtime.disk import find_disk_problem
 from forecasting.settings.schema import Config
 
-PLOT_BYTES = 270_000
-PROGRAM_BYTES = 450_000  # of model.pt2 besides the weights
+PLOT_BYTES = 390_000
+PROGRAM_BYTES = 460_000  # of model.pt2 besides the weights
 PARAMETER_BYTES = 4
 CARD_BYTES = 2_800  # of model.json for each series
 PROGRAM_COPIES = 4  # while the archive is packed: the version's, two on the way, and the archive's

@@ -31,7 +31,7 @@ def test_store_without_room_is_refused(tmp_path: Path) -> None:
     with small_disk(store, num_bytes=2**20), pytest.raises(StoreNotWritable) as error:
         check_room(replace(CONFIG, model_dir=store), num_series=4)
     assert str(error.value) == (
-        f"Only 1.0 MB are free in {store} for version v1.0.0 and its archive, and 2.5 MB are needed. Make room, or set "
+        f"Only 1.0 MB are free in {store} for version v1.0.0 and its archive, and 2.7 MB are needed. Make room, or set "
         "MODEL_DIR to another place. Nothing was trained."
     )
 
