@@ -52,6 +52,7 @@ BEGIN_WITH = (
     "serving/http/test_access_log.py",  # with all of TOGETHER["TorchServe"]
     "training/test_fit.py",
     "frames/test_traffic_forecaster.py",
+    "frames/test_spark.py",
     "training/test_distributed.py",
     "stack/test_training.py",  # with all that forks scripts
     "stack/test_contract.py",  # with all of TOGETHER["scripts/serve.py"]
@@ -59,6 +60,7 @@ BEGIN_WITH = (
     "stack/test_promotion.py",
     "stack/test_serving.py",
     "stack/test_demo.py",
+    "frames/test_dask.py",
     "stack",
     "training/test_backtest.py",
     "serving",
@@ -78,6 +80,7 @@ TOGETHER = {
         "stack/test_contract.py",
         "stack/test_fuzzing.py",
         "stack/test_older_clients.py",
+        "stack/test_page.py",
         "stack/test_routes.py",
     ),
     "TorchServe": (
