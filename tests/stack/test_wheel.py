@@ -69,7 +69,9 @@ def test_wheel_carries_every_file_of_the_package(wheel: Path) -> None:
         f"forecasting/_bundled/{name}"
         for folder in ("configs", "handlers", "model_store/base")
         for name in files_below(PROJECT / folder, of=PROJECT)
-        if not name.startswith("configs/systemd")  # for an administrator to copy from the repository
+        if not name.startswith(
+            ("configs/systemd", "configs/kubernetes")
+        )  # for an administrator to copy from the repository
     }
     assert packed == package | carried
 
