@@ -54,11 +54,15 @@ def pip(python: Path | str, command: str, *arguments: Path | str) -> None:
     subprocess.run(options, check=True, timeout=600)
 
 
+# To copy from the repository.
+FOR_ADMINISTRATORS = ("configs/systemd", "configs/kubernetes")
+
+
 def files_below(folder: Path, *, of: Path) -> set[str]:
-    """But for notes to readers of the repository."""
+    """But for notes to readers of the repository, and their pictures."""
     files = [file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     assert files
-    return {file.relative_to(of).as_posix() for file in files if file.suffix != ".md"}
+    return {file.relative_to(of).as_posix() for file in files if file.suffix not in (".md", ".png")}
 
 
 def test_wheel_carries_every_file_of_the_package(wheel: Path) -> None:
@@ -69,9 +73,7 @@ def test_wheel_carries_every_file_of_the_package(wheel: Path) -> None:
         f"forecasting/_bundled/{name}"
         for folder in ("configs", "handlers", "model_store/base")
         for name in files_below(PROJECT / folder, of=PROJECT)
-        if not name.startswith(
-            ("configs/systemd", "configs/kubernetes")
-        )  # for an administrator to copy from the repository
+        if not name.startswith(FOR_ADMINISTRATORS)
     }
     assert packed == package | carried
 
