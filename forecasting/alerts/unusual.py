@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from urllib.parse import quote
 
 from forecasting.domain import MessageKind, Severity
 from forecasting.monitoring.listing import join
@@ -80,7 +81,7 @@ def _write_site(rows: Sequence[UnusualSeries], page_url: str | None) -> Message:
         _describe_company(lead, others),
         f"It was {lead.cause}, when traffic often differs." if lead.cause else "",
         _describe_surroundings(lead, earlier),
-        page_url or "",
+        link_to_series(page_url, lead.site, lead.metric),
     ]
     return Message(
         kind=MessageKind.unusual,
@@ -125,7 +126,7 @@ def write_new_level(row: UnusualSeries, *, page_url: str | None) -> Message:
     lines = [
         row.text,
         f"The two days after it were {stayed}. About half of such levels last for weeks.",
-        page_url or "",
+        link_to_series(page_url, row.site, row.metric),
     ]
     return Message(
         kind=MessageKind.unusual,
@@ -146,7 +147,7 @@ def write_correction(row: UnusualSeries, value_before: float, *, page_url: str |
     numbers = f"{value_before:,.0f} {name} became {row.value:,.0f}; {float(f'{row.expected:.3g}'):,.0f} were expected."
     lines = [
         numbers if row.is_count else f"The source has another value of {name} for this day now.",
-        page_url or "",
+        link_to_series(page_url, row.site, row.metric),
     ]
     return Message(
         kind=MessageKind.unusual,
@@ -159,6 +160,11 @@ def write_correction(row: UnusualSeries, value_before: float, *, page_url: str |
         direction=row.direction,
         severity=row.severity,
     )
+
+
+def link_to_series(page_url: str | None, site: str, metric: str) -> str:
+    """The address of the page's view of one metric of a site; empty if nobody said where the page is."""
+    return f"{page_url.rstrip('/')}/#/site/{quote(site, safe='')}/{quote(metric, safe='')}" if page_url else ""
 
 
 def join_lines(lines: Sequence[str]) -> str:

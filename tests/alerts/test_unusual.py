@@ -8,6 +8,7 @@ import pytest
 from forecasting.alerts.unusual import (
     UnusualSeries,
     count_missing_hours,
+    link_to_series,
     write_correction,
     write_new_level,
     write_unusual,
@@ -18,6 +19,7 @@ from forecasting.warehouse.message_store import Message
 TUESDAY = dt.date(2026, 11, 24)
 ALL_DAY = 2**24 - 1
 PAGE = "https://traffic.example.com"
+SHOP = f"{PAGE}/#/site/shop/visits"
 LOW = "1,204 visits on Tuesday, 3,480 were expected (2,900 to 4,020). About once in 160 days."
 NO_VISITS = "0 visits on Tuesday, 3,480 were expected (2,900 to 4,020). Less than once in three years."
 
@@ -98,7 +100,7 @@ def test_a_site_is_told_once_for_each_side() -> None:
     (low, low_ids), (high, high_ids) = write_unusual(rows, page_url=PAGE)
     assert f"{low.title}\n{low.body}" == (
         f"▼ shop: visits 65% low on Tuesday, 24 November\n{LOW}\nAlso page views.\n"
-        f"Before that also on Monday, 23 November.\n{PAGE}"
+        f"Before that also on Monday, 23 November.\n{SHOP}"
     )
     assert (low.cause, low.day, low.sites, low.metrics, low.severity) == (
         "unusual/low/shop", TUESDAY, ("shop",), ("page_views", "visits"), Severity.extreme,
@@ -125,7 +127,7 @@ def test_a_level_that_stays_is_told() -> None:
     message = write_new_level(unusual(), page_url=PAGE)
     assert f"{message.title}\n{message.body}" == (
         f"▼ shop: still at a new level after 3 days\n{LOW}\n"
-        f"The two days after it were as low. About half of such levels last for weeks.\n{PAGE}"
+        f"The two days after it were as low. About half of such levels last for weeks.\n{SHOP}"
     )
 
 
@@ -156,3 +158,8 @@ def test_no_message_has_more_than_six_lines() -> None:
         write_correction(everything, 1.0, page_url=PAGE),
     ]
     assert max(len(f"{message.title}\n{message.body}".splitlines()) for message in messages) == 6
+
+
+def test_a_link_leads_to_the_metric_of_the_site_however_it_is_called() -> None:
+    assert link_to_series(f"{PAGE}/", "my blog/é", "visits") == f"{PAGE}/#/site/my%20blog%2F%C3%A9/visits"
+    assert link_to_series(None, "shop", "visits") == ""
