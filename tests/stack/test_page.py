@@ -1,11 +1,12 @@
 """The page in Chromium, as people use it, on the running stack."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import numpy as np
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -49,9 +50,21 @@ def find(browser: Chrome, selector: str) -> WebElement:
     return found
 
 
+def wait_until(browser: Chrome, is_true: Callable[[], bool]) -> None:
+    """Whatever view the page replaces meanwhile."""
+    WebDriverWait(browser, PATIENCE_SECONDS, ignored_exceptions=[StaleElementReferenceException]).until(
+        lambda _: is_true()
+    )
+
+
 def open_site(browser: Chrome) -> None:
     find(browser, ".tile").click()
     find(browser, "#plot svg")
+
+
+def focus(browser: Chrome) -> str | None:
+    """The id of what has the focus."""
+    return browser.switch_to.active_element.get_attribute("id")
 
 
 def press(browser: Chrome, *keys: str) -> None:
@@ -114,12 +127,11 @@ def test_a_year_and_a_month_are_a_press_away(page: Chrome) -> None:
 
 def test_keys_lead_everywhere(page: Chrome) -> None:
     press(page, "2")
-    WebDriverWait(page, PATIENCE_SECONDS).until(lambda chrome: find(chrome, "h1").text == "Unusual days")
-    assert page.switch_to.active_element.get_attribute("id") == "main"
+    wait_until(page, lambda: find(page, "h1").text == "Unusual days" and focus(page) == "main")
     press(page, "1")
-    find(page, ".tile")
+    wait_until(page, lambda: find(page, ".tile").is_displayed() and focus(page) == "main")
     press(page, "/")
-    assert page.switch_to.active_element.get_attribute("id") == "find"
+    assert focus(page) == "find"
     press(page, "no such site")
     assert find(page, "#spoken").get_attribute("textContent") == "0 sites"
     assert not find(page, ".tile").is_displayed()
@@ -138,7 +150,7 @@ def test_a_theme_stays(page: Chrome) -> None:
 def test_unknown_sites_are_named_and_nothing_in_a_name_is_markup(page: Chrome) -> None:
     page.execute_script("location.hash = '#/site/' + encodeURIComponent('<b id=x>') + '/page_visits'")
     text = "There is no site '<b id=x>'"
-    WebDriverWait(page, PATIENCE_SECONDS).until(lambda chrome: text in find(chrome, "#main").text)
+    wait_until(page, lambda: text in find(page, "#main").text)
     assert page.find_elements(By.CSS_SELECTOR, "#x") == []
 
 

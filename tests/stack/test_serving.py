@@ -127,7 +127,9 @@ def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
     assert not left_of(children)
     assert not [other for other in psutil.process_iter() if str(own_database) in command_of(other)]
     assert "Traceback" not in process.text
-    assert process.text.endswith("stopping TorchServe\nstopped\n")
+    *_, stopping, repeats, stopped = process.text.splitlines()
+    is_repeated = "times more within 10 s: the embedded PostgreSQL" in repeats or "once more" in repeats
+    assert ("stopping TorchServe" in (stopping if is_repeated else repeats), stopped) == (True, "stopped")
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
