@@ -82,7 +82,13 @@ def check_end_of_what_is_in_flight(process: Process) -> None:
     assert not [child for child in children if child.is_running()]
     for number in days:
         assert f" metric=page_visits days={number} version=v1.10 " in process.text
-    assert process.text.endswith("stopping TorchServe\nstopped\n")
+    assert has_stopped(process)
+
+
+def has_stopped(process: Process) -> bool:
+    """Whether its last words are those of an orderly end, but for how often warnings before it were repeated."""
+    lines = [line for line in process.text.splitlines() if " more within 10 s: " not in line]
+    return lines[-2:] == ["stopping TorchServe", "stopped"]
 
 
 def run_folders(process: Process) -> list[Path]:
@@ -127,9 +133,7 @@ def test_dead_postgresql_comes_back_and_ctrl_c_in_a_terminal_leaves_no_process(
     assert not left_of(children)
     assert not [other for other in psutil.process_iter() if str(own_database) in command_of(other)]
     assert "Traceback" not in process.text
-    *_, stopping, repeats, stopped = process.text.splitlines()
-    is_repeated = "times more within 10 s: the embedded PostgreSQL" in repeats or "once more" in repeats
-    assert ("stopping TorchServe" in (stopping if is_repeated else repeats), stopped) == (True, "stopped")
+    assert has_stopped(process)
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
@@ -183,7 +187,7 @@ def address_of(url: str) -> tuple[str, int]:
 def is_refused(url: str) -> bool:
     try:
         socket.create_connection(address_of(url), timeout=PATIENCE_SECONDS).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # the listener may close while the connection waits for it
         return True
     return False
 
@@ -223,4 +227,4 @@ def test_database_of_ones_own_that_is_down_is_said_and_a_second_signal_waits_for
     assert (refused.status_code, refused.headers["Retry-After"], refused.json()) == (503, "3", STOPPING)
     assert not [child for child in children if child.is_running()]
     assert not run_folders(process)
-    assert process.text.endswith("stopping TorchServe\nstopped\n")
+    assert has_stopped(process)
