@@ -123,38 +123,30 @@ def _write_crowd(groups: Sequence[Sequence[UnusualSeries]], page_url: str | None
 def write_new_level(row: UnusualSeries, *, page_url: str | None) -> Message:
     """The two days after an unusual one were as far off."""
     stayed = "as low" if row.direction == "low" else "as high"
-    lines = [
-        row.text,
-        f"The two days after it were {stayed}. About half of such levels last for weeks.",
-        link_to_series(page_url, row.site, row.metric),
-    ]
-    return Message(
-        kind=MessageKind.unusual,
-        cause=f"level/{row.direction}/{row.site}",
-        day=row.day,
-        title=f"{MARKS[row.direction]} {row.site}: still at a new level after 3 days",
-        body=join_lines(lines),
-        sites=(row.site,),
-        metrics=(row.metric,),
-        direction=row.direction,
-        severity=row.severity,
-    )
+    lines = [row.text, f"The two days after it were {stayed}. About half of such levels last for weeks."]
+    title = f"{MARKS[row.direction]} {row.site}: still at a new level after 3 days"
+    return _write_what_followed(row, "level", title, lines, page_url)
 
 
 def write_correction(row: UnusualSeries, value_before: float, *, page_url: str | None) -> Message:
     """The source has another value for a day that was told, and the day is as expected."""
     name = name_metric(row.metric)
     numbers = f"{value_before:,.0f} {name} became {row.value:,.0f}; {float(f'{row.expected:.3g}'):,.0f} were expected."
-    lines = [
-        numbers if row.is_count else f"The source has another value of {name} for this day now.",
-        link_to_series(page_url, row.site, row.metric),
-    ]
+    lines = [numbers if row.is_count else f"The source has another value of {name} for this day now."]
+    title = f"{row.site}: {write_day(row.day)} is as expected after a correction"
+    return _write_what_followed(row, "corrected", title, lines, page_url)
+
+
+def _write_what_followed(
+    row: UnusualSeries, cause: str, title: str, lines: Sequence[str], page_url: str | None
+) -> Message:
+    """A message about the unusual day of one series, after the one that told it."""
     return Message(
         kind=MessageKind.unusual,
-        cause=f"corrected/{row.direction}/{row.site}",
+        cause=f"{cause}/{row.direction}/{row.site}",
         day=row.day,
-        title=f"{row.site}: {write_day(row.day)} is as expected after a correction",
-        body=join_lines(lines),
+        title=title,
+        body=join_lines([*lines, link_to_series(page_url, row.site, row.metric)]),
         sites=(row.site,),
         metrics=(row.metric,),
         direction=row.direction,

@@ -16,5 +16,5 @@ def make_forecaster(settings: ModelConfig, scaling: WindowScaling | None = None)
         isinstance(own, type) and issubclass(own, Forecaster),
         f"model.forecaster is {settings.forecaster}, which is no subclass of forecasting.model.forecaster.Forecaster.",
     )
-    made: Forecaster = own(settings, scaling)
-    return made
+    forecaster: Forecaster = own(settings, scaling)
+    return forecaster

@@ -100,8 +100,8 @@ def make_loggers(config: Config, log: RunLog) -> list[Logger]:
         loggers.append(WandbLogger(f"{log.version} {log.run}", save_dir=log.folder, project=PROJECT, reinit=True))
     settings = {f"model.{name}": value for name, value in asdict(config.model).items()}
     settings |= {f"training.{name}": value for name, value in asdict(config.training).items()}
-    for made in loggers:
-        made.log_hyperparams({name: value if isinstance(value, int | float) else str(value)
+    for each in loggers:
+        each.log_hyperparams({name: value if isinstance(value, int | float) else str(value)
                               for name, value in settings.items()})  # fmt: skip
     return loggers
 
