@@ -1,6 +1,5 @@
 """Reads what the page shows: the list of sites, and the past of one series."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -38,7 +37,8 @@ class PageData:
         directory = await windows.list_sites(max_age_seconds=self._config.serving.check_seconds)
         chosen = choose_series(directory.list_present())
         cards = chosen[offset : offset + limit]
-        read, results = await asyncio.gather(windows.read(cards), served.forecast_cache.get(cards, DAYS_AHEAD))
+        read = await windows.read(cards)  # first, since forecasts are made from the windows that it caches
+        results = await served.forecast_cache.get(cards, DAYS_AHEAD)
         unusual = await self._read_newest_unusual(served, [directory.stored_name_of(card.site) for card in cards])
         sites = [
             describe_site(card, window, result, unusual.get(directory.stored_name_of(card.site)), windows.find_age)

@@ -1,5 +1,6 @@
 // What the page asks the server for. The key of a server that wants one stays in memory: a new tab asks again.
 
+const RECENT_MS = 60_000;
 const root = document.documentElement.dataset.root;
 let key = "";
 
@@ -33,7 +34,16 @@ export async function ask(path, { query = {}, body } = {}) {
   return answer;
 }
 
-export const askOverview = () => ask("/overview", { query: { limit: 1000 } });
+let overview = { askedAt: -Infinity };
+
+export async function askOverview() {
+  const answer = await ask("/overview", { query: { limit: 1000 } });
+  overview = { answer, askedAt: Date.now() };
+  return answer;
+}
+
+// For a site's neighbours, which need not be read again with each metric that one looks at.
+export const recentOverview = () => (Date.now() - overview.askedAt < RECENT_MS ? overview.answer : askOverview());
 
 export const askUnusual = (query) => ask("/anomalies", { query: { limit: 1000, ...query } });
 

@@ -1,7 +1,7 @@
 // One metric of one site: what comes, how sure that is, whether the newest day was normal, whether to trust it.
 
 import { circle, dayBar, describeDay, drawCursor, drawSeries, layOut, plainBar, rangeBar, shareBar } from "./charts.js";
-import { acknowledge, askOverview, askSeries } from "./data.js";
+import { acknowledge, askSeries, recentOverview } from "./data.js";
 import { addressOf, sayFreshness, sortSites } from "./sites.js";
 import { about, addDays, arrow, between, briefly, count, coverageSentence, daysBetween, difference, escape, exact, expectedSentence, expectedWord, fullDay, longDay, median, name, share, shortDay, sum, trustSentence, weekSentence } from "./words.js";
 
@@ -157,7 +157,7 @@ function notice(site) {
 }
 
 export async function showSite(main, site, metric) {
-  const [known, overview] = await Promise.all([askSeries(site, metric), askOverview()]);
+  const [known, overview] = await Promise.all([askSeries(site, metric), recentOverview()]);
   const sites = sortSites(overview.sites);
   const mine = sites.find((each) => each.site === known.site);
   const today = mine?.data_until ? addDays(mine.data_until, mine.age_days) : null;

@@ -21,7 +21,6 @@ export const plainDay = date({ day: "numeric", month: "short" });
 export const month = date({ month: "short" });
 export const count = whole;
 export const share = percentOneDigit;
-export const wholePercent = percent;
 
 const escapes = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 export const escape = (text) => String(text).replace(/[&<>"']/g, (character) => escapes[character]);
